@@ -1,0 +1,227 @@
+// Package broker is the seam between Waybill and message brokers.
+//
+// Users hold an adapter's concrete type, such as *stomp.Broker; the relay and the
+// inbox see it as a Broker. An adapter speaks one protocol and decides nothing: it
+// never retries, never reconnects and keeps no message. When a connection breaks
+// it says so, and the caller connects again. No promise of Waybill's rests on a
+// broker: whatever an adapter or a broker loses, repeats or reorders costs time
+// and copies only. Package brokertest has the suite that every adapter passes.
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+)
+
+// Broker makes connections to one broker. Implementations are safe for concurrent
+// use and hold no connection of their own.
+type Broker interface {
+	// Capabilities declares what the broker and its adapter can do. It answers
+	// without I/O and always the same.
+	Capabilities() Capabilities
+	// Connect opens one connection, authenticates, and returns. It tries once: an
+	// error is returned as it comes, without the address's password. It matches
+	// ErrRefused where trying again cannot help, such as a wrong password or a
+	// certificate that is not trusted. ctx bounds the opening only.
+	Connect(ctx context.Context) (Conn, error)
+}
+
+// Conn is one connection. Its methods are safe for concurrent use.
+type Conn interface {
+	// Publish sends the messages in order, as one batch in whatever way is the
+	// fastest on this broker, and returns when the fate of each is known or ctx
+	// ends. The results stand for the messages by position; there is one for each,
+	// whatever happens. What could not be learnt, because ctx ended or the
+	// connection broke, is Unknown and never Confirmed.
+	//
+	// A destination that does not exist is made where the broker makes them on
+	// demand, and durable. With Durable, Confirmed means that the broker says it has
+	// stored the message as safely as it is set up to; with Transient, that the
+	// message reached the broker's process: an adapter confirms as seldom as bounds
+	// the messages under way, but at the end of each batch.
+	//
+	// A message that the broker refuses leaves the others of its batch alone. Only
+	// a broken connection is an error of the call, and ends the Conn.
+	// Publish does not keep or change messages after it returns.
+	Publish(ctx context.Context, messages []Message, transport waybill.Transport) ([]Result, error)
+
+	// Subscribe begins to receive from one destination, which is made where it does
+	// not exist. Several subscriptions of one queue share its messages. Messages
+	// that were received and not settled when a subscription or its connection ends
+	// come again, to whoever is subscribed.
+	Subscribe(ctx context.Context, s Subscription) (Receiver, error)
+
+	// Done is closed when the connection has ended, by Close or by itself.
+	Done() <-chan struct{}
+	// Err is why the connection ended: nil before, ErrClosed after Close.
+	Err() error
+	// Close ends the connection and every Receiver of it, and waits, no longer than
+	// ctx allows, until its goroutines have ended. It may be called again.
+	Close(ctx context.Context) error
+}
+
+// Receiver receives from one destination. Receive is for one goroutine at a time;
+// the other methods are safe for concurrent use, beside it.
+type Receiver interface {
+	// Receive waits for at least one message and returns what has arrived, at most
+	// limit, in the broker's order. It returns an error when ctx ends, then
+	// ctx.Err(), or the connection or subscription does, then ErrClosed or the
+	// reason. It never returns messages beside an error. The slices and bodies
+	// belong to the caller.
+	Receive(ctx context.Context, limit int) ([]Delivery, error)
+	// Settle tells the broker what became of messages that Receive returned, each
+	// once. When it returns nil the broker may still come to lose what it was told,
+	// and deliver a message again. Dispositions that the broker cannot do, by its
+	// capabilities, are errors that match errors.ErrUnsupported.
+	Settle(ctx context.Context, deliveries []Delivery, d Disposition) error
+	// Close ends the subscription; what is not settled comes again. A durable
+	// subscription of a topic stays with the broker and goes on collecting.
+	Close(ctx context.Context) error
+}
+
+// Message is a message on its way. The relay and the inbox write and read the
+// headers; an adapter carries them.
+type Message struct {
+	// Destination is a queue's name, or a topic's where Topic is set. Any name that
+	// waybill.CheckDestination takes, and receipt queues, must work: where a broker
+	// has narrower rules the adapter maps names, one to one.
+	Destination string
+	Topic       bool
+	// Key is the ordering key, for brokers that place messages by key; it is also
+	// in Headers.
+	Key string
+	// Headers have names that waybill.CheckHeader takes, or Waybill's own, each once,
+	// and values of valid UTF-8 without control characters. A value may be empty
+	// and may begin or end with a space.
+	Headers []Header
+	// ContentType travels as the protocol's own content type; empty for none.
+	ContentType string
+	Body        []byte // any bytes; may be empty
+}
+
+// Header is one header of a Message.
+type Header struct{ Name, Value string }
+
+// Header returns the value of the header with this name, in this case.
+func (m *Message) Header(name string) (value string, ok bool) {
+	for i := range m.Headers {
+		if m.Headers[i].Name == name {
+			return m.Headers[i].Value, true
+		}
+	}
+	return "", false
+}
+
+// Delivery is a message as it was received. Headers may hold more than the sender
+// gave, where the broker or a foreign producer added them.
+type Delivery struct {
+	Message
+	// Redelivered says that the broker knows it has delivered the message before.
+	Redelivered bool
+	// Token is the adapter's own: what Settle needs to know.
+	Token any
+}
+
+// Subscription says what to receive.
+type Subscription struct {
+	Destination string
+	Topic       bool
+	// Group is the consumer's name: subscribers of a topic with one Group are one
+	// durable subscription. Queues do not need it; brokers that know only logs
+	// (NATS, Kafka) name their consumer after it for topics.
+	Group string
+	// Prefetch is the greatest number of messages received and not settled, above 0.
+	Prefetch int
+}
+
+// Disposition is what became of a received message.
+type Disposition int
+
+const (
+	// Ack: done with; it does not come again.
+	Ack Disposition = iota
+	// Requeue: to be delivered again, as soon as the broker does that.
+	Requeue
+	// DeadLetter: never to be delivered again here; it goes where the broker keeps
+	// such messages.
+	DeadLetter
+)
+
+// Fate is what is known of a message that was published.
+type Fate int
+
+const (
+	// Unknown: the broker may or may not have it.
+	Unknown Fate = iota
+	// Confirmed: the broker has said that it has it.
+	Confirmed
+	// Refused: the broker does not have it and may take it later: full, no such
+	// destination, not allowed now.
+	Refused
+	// Unacceptable: the broker will never take this message as it is: too large,
+	// or a name or header that it cannot carry.
+	Unacceptable
+)
+
+// String returns the fate in lower case.
+func (f Fate) String() string {
+	switch f {
+	case Unknown:
+		return "unknown"
+	case Confirmed:
+		return "confirmed"
+	case Refused:
+		return "refused"
+	case Unacceptable:
+		return "unacceptable"
+	}
+	return fmt.Sprintf("fate %d", int(f))
+}
+
+// Result is the fate of one published message, with the reason where it is not
+// Confirmed.
+type Result struct {
+	Fate Fate
+	Err  error
+}
+
+// Capabilities are declared by each adapter; the core and the conformance suite
+// ask them and never guess.
+type Capabilities struct {
+	// Name of the protocol and broker, as documentation prints it.
+	Name string
+	// Persistent: what was published Durable and Confirmed survives a clean restart
+	// of the broker.
+	Persistent bool
+	// Ordered: without faults, one subscriber receives in the order of publishing.
+	Ordered bool
+	// Topics: topics with durable subscriptions work.
+	Topics bool
+	// SharedTopics: several subscribers with one Group share a topic's messages.
+	SharedTopics bool
+	// Requeue and DeadLetter: Settle can do them.
+	Requeue    bool
+	DeadLetter bool
+	// MaxMessage is the greatest body in bytes that the broker takes as it is set up
+	// by default; 0 where it is unknown or practically without limit. A larger one
+	// is Unacceptable.
+	MaxMessage int
+	// Unroutable: publishing to a queue that does not exist and is not made on
+	// demand is Refused.
+	Unroutable bool
+	// AckDeadline: a message not settled within it comes again though its receiver
+	// lives; 0 for none.
+	AckDeadline time.Duration
+}
+
+var (
+	// ErrClosed: the connection or subscription was closed by its owner.
+	ErrClosed = errors.New("waybill: the broker connection is closed")
+	// ErrRefused: the broker will not let us in and trying again as we are cannot
+	// help: credentials, permissions, certificates.
+	ErrRefused = errors.New("waybill: the broker refuses the connection")
+)

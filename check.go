@@ -1,0 +1,129 @@
+package waybill
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxName is the greatest length of a destination, key, producer or consumer
+// name, in characters: what the tables' varchar(255) columns hold.
+const MaxName = 255
+
+// reservedHeaders are the names that Waybill itself puts on the wire.
+var reservedHeaders = map[string]bool{
+	"messageId": true, "businessMark": true, "timeStamp": true, "sequence": true, "producer": true,
+	"receiptTo": true, "attempt": true, "failures": true, "floor": true, "waybill": true,
+}
+
+// CheckDestination reports why name cannot be a message's destination, or nil.
+// A destination has 1 to 255 characters of valid UTF-8 without white space,
+// control characters and the characters that one broker or another takes for a
+// wildcard, a list or options (* > # , ? and %). Names that begin with "ack.",
+// in any case, belong to receipts.
+func CheckDestination(name string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if len(name) >= len(ReceiptPrefix) && strings.EqualFold(name[:len(ReceiptPrefix)], ReceiptPrefix) {
+		return errors.New(`names that begin with "ack." are reserved for receipts`)
+	}
+	return nil
+}
+
+// CheckProducer reports why name cannot be a producer's name, or nil. The rules
+// are those of a destination, since "ack.<name>" is one, with room for the prefix.
+func CheckProducer(name string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if utf8.RuneCountInString(name) > MaxName-len(ReceiptPrefix) {
+		return fmt.Errorf("is longer than %d characters", MaxName-len(ReceiptPrefix))
+	}
+	return nil
+}
+
+// CheckConsumer reports why name cannot be a consumer's name, or nil. The rules
+// are those of a destination without its reserved prefix.
+func CheckConsumer(name string) error { return checkName(name) }
+
+func checkName(name string) error {
+	if name == "" {
+		return errors.New("is empty")
+	}
+	if err := checkText(name, MaxName); err != nil {
+		return err
+	}
+	if i := strings.IndexFunc(name, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune("*>#,?%", r) }); i >= 0 {
+		r, _ := utf8.DecodeRuneInString(name[i:])
+		return fmt.Errorf("contains %q, which some broker takes for a wildcard, a list or an option", r)
+	}
+	return nil
+}
+
+// CheckKey reports why key cannot be a business mark, or nil. A key has at most
+// 255 characters of valid UTF-8 without control characters; empty means no key.
+func CheckKey(key string) error { return checkText(key, MaxName) }
+
+// CheckHeader reports why a sender may not use this header, or nil. Names are
+// 1 to 255 ASCII letters, digits and '_', '-', '.', '$'; they do not begin with
+// a digit, '-' or '.', nor with "JMS" (any case), and are none of Waybill's own
+// in any case. Values are valid UTF-8 without control characters, of at most 32 KiB.
+func CheckHeader(name, value string) error {
+	if name == "" || len(name) > MaxName {
+		return fmt.Errorf("the name of a header has 1 to %d characters", MaxName)
+	}
+	for i := range len(name) {
+		c := name[i]
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' || c == '$'
+		if !letter && (i == 0 || (c < '0' || c > '9') && c != '-' && c != '.') {
+			return fmt.Errorf("header name %.80q: use ASCII letters, digits, '_', '-', '.' and '$', a letter first", name)
+		}
+	}
+	if len(name) >= 3 && strings.EqualFold(name[:3], "JMS") {
+		return fmt.Errorf("header name %.80q: names that begin with JMS belong to brokers", name)
+	}
+	if IsReservedHeader(name) {
+		return fmt.Errorf("header name %.80q is reserved", name)
+	}
+	if err := checkText(value, 32<<10); err != nil {
+		return fmt.Errorf("header %q: its value %w", name, err)
+	}
+	return nil
+}
+
+// IsReservedHeader reports whether name, in any case, is a header of Waybill's
+// own or one that a wire protocol keeps for itself.
+func IsReservedHeader(name string) bool {
+	for reserved := range reservedHeaders {
+		if strings.EqualFold(reserved, name) {
+			return true
+		}
+	}
+	return protocolHeaders[strings.ToLower(name)]
+}
+
+// protocolHeaders are names that a wire protocol keeps for itself: STOMP 1.2
+// with ActiveMQ's and Artemis' extensions, and NATS.
+var protocolHeaders = map[string]bool{
+	"destination": true, "receipt": true, "receipt-id": true, "transaction": true, "subscription": true,
+	"message-id": true, "content-length": true, "ack": true, "id": true, "session": true,
+	"type": true, "timestamp": true, "expires": true, "priority": true, "persistent": true,
+	"reply-to": true, "correlation-id": true, "redelivered": true, "transformation": true,
+	"browser": true, "destination-type": true, "selector": true,
+}
+
+func checkText(s string, most int) error {
+	if !utf8.ValidString(s) {
+		return errors.New("is not valid UTF-8")
+	}
+	if len(s) > most && utf8.RuneCountInString(s) > most {
+		return fmt.Errorf("is longer than %d characters", most)
+	}
+	if i := strings.IndexFunc(s, unicode.IsControl); i >= 0 {
+		return fmt.Errorf("contains the control character %q", s[i])
+	}
+	return nil
+}

@@ -1,0 +1,35 @@
+package waybill
+
+import "time"
+
+// Outcome is a consumer's word on one message.
+type Outcome string
+
+const (
+	// Done: the effect is committed, or was before, or a newer state is. The row may go.
+	Done Outcome = "done"
+	// Retry: the consumer could not handle the message now and wants another copy.
+	Retry Outcome = "retry"
+	// Rejected: the consumer will never take the message. The row stays in the
+	// outbox, where the person who can mend it looks.
+	Rejected Outcome = "rejected"
+)
+
+// Receipt says what became of one message. Receipts are idempotent: they may
+// repeat, come in any order and name messages that are long gone.
+type Receipt struct {
+	ID      ID
+	Outcome Outcome
+	// After is the least delay before the next copy of a Retry, in whole
+	// milliseconds on the wire; 0 leaves it to the relay's backoff.
+	After time.Duration
+	// Error is why, for Retry and Rejected.
+	Error string
+}
+
+// ReceiptPrefix begins the names of the queues that receipts travel on. No
+// message's destination may begin with it, in any case.
+const ReceiptPrefix = "ack."
+
+// ReceiptQueue is the name of the queue that a producer's receipts come back on.
+func ReceiptQueue(producer string) string { return ReceiptPrefix + producer }

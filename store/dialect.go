@@ -1,0 +1,218 @@
+// Package store is the seam between Waybill and databases.
+//
+// A Dialect speaks one database's SQL and nothing else: it builds statements and
+// reads errors, and never runs anything. Queue (the producer's tables) and Ledger
+// (the consumer's tables) are the one engine that runs those statements for the
+// outbox, the relay and the inbox. No driver is imported here: the caller opens
+// the *sql.DB. Package storetest has the suite that every dialect passes.
+package store
+
+import (
+	"context"
+	"database/sql"
+
+	waybill "github.com/waybill-go/waybill"
+)
+
+// Statement is one SQL statement with its arguments.
+type Statement struct {
+	SQL  string
+	Args []any
+}
+
+// Execer runs a statement: *sql.DB, *sql.Conn and *sql.Tx do.
+type Execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// Tx is a transaction that a message can be written in. *sql.Tx satisfies it and
+// *sql.DB does not, so that sending outside a transaction does not compile.
+type Tx interface {
+	Execer
+	Commit() error
+}
+
+// Side is one half of the tables.
+type Side string
+
+const (
+	Producer Side = "producer" // qmessage, qmessage_key, qrelay
+	Consumer Side = "consumer" // n1_record, n2_record, n_horizon
+)
+
+// Migration is one step of a side's tables, forward only. Its statements can be
+// run twice without harm.
+type Migration struct {
+	Side       Side
+	Version    int // from 1 without gaps per side
+	Statements []string
+}
+
+// Condition is what an error means to the engine, whatever its driver.
+type Condition int
+
+const (
+	// Other errors say nothing about the database's health.
+	Other Condition = iota
+	// NoTable: a table or column that the statement names is missing.
+	NoTable
+	// Conflict: the transaction lost to another one (deadlock, serialization
+	// failure, busy database, lock wait time-out). Running it again may succeed.
+	Conflict
+	// Unavailable: the database or the connection to it is away: refused, reset,
+	// shutting down, starting up, out of connections, read-only after a failover.
+	Unavailable
+)
+
+// Traits are a database's declared behaviours.
+type Traits struct {
+	// SingleWriter: one transaction writes at a time, so more than one inbox
+	// worker is of no use.
+	SingleWriter bool
+	// GuardIsolation is the isolation level that a guard's transaction needs: a
+	// statement has to see what was committed before it began.
+	GuardIsolation sql.IsolationLevel
+	// MaxBatch is the greatest number of rows that the dialect takes in one
+	// statement; the engine splits what is larger.
+	MaxBatch int
+}
+
+// Dialect builds the statements of one database. Implementations are stateless
+// and safe for concurrent use; slices given to them are not kept or changed.
+// Every statement takes its values as arguments; only the checked identifiers of
+// Names are written into SQL.
+//
+// "The clock" below is the database's own, in microseconds since the Unix epoch,
+// read when the statement runs (not when its transaction began).
+type Dialect interface {
+	// Name is "postgres", "mysql" or "sqlite", or a third party's own name.
+	Name() string
+	Traits() Traits
+	// Condition classifies an error of any of the drivers that people use with
+	// this database, by behaviour and codes, without importing one.
+	Condition(err error) Condition
+
+	// Migrations are all steps of both sides, each side's in order of version.
+	Migrations(Names) []Migration
+	// Lock and Unlock hold off every other migration of the same database for as
+	// long as one connection keeps the lock; empty where BeginMigration suffices.
+	Lock(Names) []Statement
+	Unlock(Names) []Statement
+	// BeginMigration opens the transaction that a migration runs in, such as
+	// "BEGIN" or "BEGIN IMMEDIATE"; empty where DDL cannot be part of one.
+	BeginMigration() string
+	// CreateVersions makes the table that holds each side's version, where missing.
+	CreateVersions(Names) Statement
+	// Version reads a side's version: one row and column, or no row.
+	Version(Names, Side) Statement
+	// SetVersion stores a side's version.
+	SetVersion(Names, Side, int) Statement
+
+	ProducerDialect
+	ConsumerDialect
+}
+
+// ProducerDialect is the part of a Dialect for the outbox and the relay.
+//
+// A statement that reads rows returns the columns id, message_id, destination,
+// dest_type, business_mark, sequence, time_stamp, headers, message_content,
+// status, retry, failures, not_before, last_error, in this order; a brief one
+// returns the same with an empty headers, message_content and last_error.
+type ProducerDialect interface {
+	// Insert writes rows into qmessage in their order, at most MaxBatch of them.
+	// Rows with a key bump qmessage_key in the same statements: sequence + 1 and
+	// time_stamp = max(clock, time_stamp + 1) a row. A row's TimeStamp above 0 is
+	// used unchanged, and the key keeps the greatest of those and its own. Rows of
+	// one key stand next to each other, and keys are sorted by (destination, key),
+	// so that two senders cannot deadlock. Rows without a key get sequence 0 and
+	// the clock, or their own TimeStamp. The statements run through Exec alone, in
+	// order, in the caller's transaction.
+	Insert(Names, []NewRow) []Statement
+
+	// Scan reads rows with id > after in order of id, whatever their status.
+	Scan(n Names, after int64, limit int) Statement
+	// ScanDestination reads pending rows of one destination with after < id <= upTo
+	// that are due by the clock, in order of id.
+	ScanDestination(n Names, destination string, topic bool, after, upTo int64, limit int) Statement
+	// ScanDue reads pending rows that have (not_before, id) > (notBefore, id) and
+	// 0 < not_before <= clock, in that order. It uses an index.
+	ScanDue(n Names, notBefore, id int64, limit int) Statement
+	// Rows reads the pending rows with these ids, in order of id.
+	Rows(n Names, ids []int64) Statement
+	// Sweep reads, briefly, pending rows with after < id <= upTo, in order of id.
+	Sweep(n Names, after, upTo int64, limit int) Statement
+	// Delete deletes the rows with these message ids, whatever their status.
+	Delete(n Names, ids []waybill.ID) Statement
+	// CountCopies adds one to retry of the rows with these ids.
+	CountCopies(n Names, ids []int64) Statement
+	// Reject sets status 2 and last_error of a row.
+	Reject(n Names, id waybill.ID, reason string) Statement
+	// Postpone sets a pending row's not_before to clock + delay (µs) and its
+	// last_error, and adds failures to failures.
+	Postpone(n Names, id waybill.ID, delay int64, failures int, reason string) Statement
+	// Floor reads the lowest message_id of the pending rows: one row, null if there
+	// are none.
+	Floor(Names) Statement
+	// Clock reads the clock: one row and column.
+	Clock() Statement
+
+	// AcquireLease makes holder the lease's holder until clock + ttl (µs) where it
+	// has no other holder or that one's time is up; Lease tells what came of it.
+	AcquireLease(n Names, name, holder string, ttl int64) []Statement
+	// RenewLease extends holder's own lease and stores its cursor.
+	RenewLease(n Names, name, holder string, ttl, cursor int64) Statement
+	// ReleaseLease ends holder's own lease and stores its cursor.
+	ReleaseLease(n Names, name, holder string, cursor int64) Statement
+	// Lease reads holder, expires_at - clock (µs), cursor: one row or none.
+	Lease(n Names, name string) Statement
+
+	// Count reads destination, dest_type, status, count, the lowest message_id and
+	// the greatest retry, grouped by the first three, ordered by them.
+	Count(Names) Statement
+	// List reads rows of one status with id > after in order of id; destination ""
+	// stands for all.
+	List(n Names, destination string, status int, after int64, limit int) Statement
+	// Find reads the rows with these message ids, whatever their status.
+	Find(n Names, ids []waybill.ID) Statement
+	// Resend makes a rejected row pending under a new message id, due now
+	// (not_before = clock), with retry, failures and last_error reset.
+	Resend(n Names, id, newID waybill.ID) Statement
+	// Discard deletes a row if it is rejected.
+	Discard(n Names, id waybill.ID) Statement
+}
+
+// ConsumerDialect is the part of a Dialect for the inbox.
+type ConsumerDialect interface {
+	// RecordOnce inserts the marks' records into n1_record where they are missing,
+	// in one conditional write: Exec runs first, in order; then Query returns the
+	// message_id of each record that was inserted by it. Marks come sorted by id,
+	// without repetition. nonce is a random number that no other call uses.
+	RecordOnce(n Names, consumer string, nonce int64, marks []Mark) Guard
+	// RecordLatest inserts or updates the marks' records in n2_record where there
+	// is none with a (time_stamp, message_id) as great or greater, in one
+	// conditional write; Query returns the message_id of each that was written.
+	// Marks come sorted by (destination, key), one for each at most.
+	RecordLatest(n Names, consumer string, nonce int64, marks []Mark) Guard
+	// LatestIDs reads dest_name, business_mark, message_id of the marks' records.
+	LatestIDs(n Names, consumer string, marks []Mark) Statement
+	// Horizons reads producer, message_id (the horizon; null or the zero ID if
+	// none) and floor (likewise) of one consumer; producers nil stands for all.
+	Horizons(n Names, consumer string, producers []string) Statement
+	// SaveFloor stores a producer's floor unless a higher one is stored.
+	SaveFloor(n Names, consumer, producer string, floor waybill.ID) Statement
+	// SaveHorizon stores a producer's horizon unless a higher one is stored.
+	SaveHorizon(n Names, consumer, producer string, horizon waybill.ID) Statement
+	// PruneOnce deletes at most limit records of one producer with a message_id
+	// below horizon from n1_record.
+	PruneOnce(n Names, consumer, producer string, horizon waybill.ID, limit int) Statement
+	// PruneLatest does the same for n2_record.
+	PruneLatest(n Names, consumer, producer string, horizon waybill.ID, limit int) Statement
+	// Consumers reads the distinct consumers that n_horizon knows.
+	Consumers(Names) Statement
+}
+
+// Guard is a guard's statements; see ConsumerDialect.RecordOnce.
+type Guard struct {
+	Exec  []Statement
+	Query Statement
+}

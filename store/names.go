@@ -1,0 +1,41 @@
+package store
+
+import (
+	"fmt"
+	"regexp"
+)
+
+// Names are the tables' names, with the user's prefix or schema, checked.
+type Names struct {
+	Prefix string // as given; part of the names below and of those of triggers and functions
+
+	Message    string // qmessage
+	MessageKey string // qmessage_key
+	Relay      string // qrelay
+	Once       string // n1_record
+	Latest     string // n2_record
+	Horizon    string // n_horizon
+	Versions   string // waybill_version
+}
+
+var prefixForm = regexp.MustCompile(`^([a-z_][a-z0-9_]{0,39}\.)?([a-z_][a-z0-9_]{0,19})?$`)
+
+// NewNames checks prefix and returns the tables' names with it. A prefix is
+// "" (none), "app_" (put before each name), "app." (a schema; a database on
+// MySQL), or both: "app.mail_". Lower-case ASCII letters, digits and '_', at most
+// 40 characters of schema and 20 of prefix.
+func NewNames(prefix string) (Names, error) {
+	if !prefixForm.MatchString(prefix) {
+		return Names{}, fmt.Errorf("waybill: table prefix %.80q: use lower-case letters, digits and '_' (such as \"app_\"), or a schema with a dot (\"app.\")", prefix)
+	}
+	return Names{
+		Prefix:     prefix,
+		Message:    prefix + "qmessage",
+		MessageKey: prefix + "qmessage_key",
+		Relay:      prefix + "qrelay",
+		Once:       prefix + "n1_record",
+		Latest:     prefix + "n2_record",
+		Horizon:    prefix + "n_horizon",
+		Versions:   prefix + "waybill_version",
+	}, nil
+}

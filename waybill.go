@@ -1,0 +1,118 @@
+// Package waybill is the vocabulary of registered delivery: messages, levels,
+// confirmations, receipts and the errors that go with them.
+//
+// A business change and its message commit in one database transaction (package
+// outbox); the message is sent again until the consumer has committed its effect
+// and a receipt has come back (package relay); the effect happens once, and an
+// older state never overwrites a newer one (package inbox).
+//
+// This package imports the standard library only. The databases are in
+// store/postgres, store/mysql and store/sqlite, the brokers below broker/.
+package waybill
+
+import "time"
+
+// Message is one message, as it is given to outbox.Send and as a handler
+// receives it. The fields of the second group are set by the inbox alone.
+type Message struct {
+	// ID identifies the message everywhere. Leave it zero: Send mints a UUIDv7.
+	// A caller's own ID must be a UUIDv7 too, since the age of a message is
+	// judged by its ID.
+	ID ID
+	// Destination is the name of the queue, or of the topic where Topic is set.
+	// CheckDestination has its rules.
+	Destination string
+	// Topic says that Destination names a topic.
+	Topic bool
+	// Key is the business mark: the identity of the thing that the message is
+	// about, such as an order number. Messages with one key are ordered by
+	// TimeStamp, and Latest needs a key. Empty means none. CheckKey has its rules.
+	Key string
+	// TimeStamp orders the messages of one (Destination, Key). Send fills it with
+	// microseconds since the Unix epoch by the database's clock, strictly
+	// increasing per key. A caller who has a version of its own, such as an
+	// optimistic-lock column, passes it here (above 0) and it is used unchanged.
+	TimeStamp int64
+	// Headers are the sender's own headers. CheckHeader has the rules; the name
+	// "content-type" travels as each protocol's own content type.
+	Headers map[string]string
+	// Body is the payload. It is never changed on the way.
+	Body []byte
+	// NotBefore delays the message; the zero time means at once.
+	NotBefore time.Time
+
+	// Sequence counts the messages of one (Destination, Key) from 1 without
+	// gaps; 0 without a key.
+	Sequence int64
+	// Producer is the name of the outbox that the message came from.
+	Producer string
+	// Attempt is 0 for the first copy of a message and grows with each copy sent.
+	Attempt int
+	// Failures counts the times that a consumer has asked for this message again
+	// because its handler failed.
+	Failures int
+}
+
+// Level says what the inbox guards for a destination.
+type Level int
+
+const (
+	// Once drops duplicates: every message takes effect exactly once.
+	Once Level = iota + 1
+	// Latest drops duplicates and stale states: for each key only a message that
+	// is newer than the last one applied takes effect.
+	Latest
+)
+
+// String returns "once" or "latest".
+func (l Level) String() string {
+	switch l {
+	case Once:
+		return "once"
+	case Latest:
+		return "latest"
+	}
+	return "unknown level"
+}
+
+// Confirmation says when a message's row may leave the outbox.
+type Confirmation int
+
+const (
+	// Consumed keeps the row until a receipt says that the consumer committed.
+	// It is the default.
+	Consumed Confirmation = iota
+	// Accepted lets the row go on the broker's confirm: the classic outbox, for
+	// consumers that know nothing of Waybill. What the broker loses after its
+	// confirm is lost.
+	Accepted
+)
+
+// String returns "consumed" or "accepted".
+func (c Confirmation) String() string {
+	if c == Accepted {
+		return "accepted"
+	}
+	return "consumed"
+}
+
+// Transport says how messages travel through the broker.
+type Transport int
+
+const (
+	// Durable messages are written to the broker's disk. It is the default.
+	Durable Transport = iota
+	// Transient messages need not be: the broker may lose them when it stops, and
+	// the relay sends again whatever has no receipt. Promises are untouched, since
+	// no promise rests on the broker; throughput is several times higher on
+	// brokers that sync their disk.
+	Transient
+)
+
+// String returns "durable" or "transient".
+func (t Transport) String() string {
+	if t == Transient {
+		return "transient"
+	}
+	return "durable"
+}
