@@ -1,0 +1,177 @@
+package inbox
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime/debug"
+	"slices"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/store"
+)
+
+// handlerError is a handler's failure with one message.
+type handlerError struct {
+	x        *item
+	err      error
+	timedOut bool
+}
+
+func (e *handlerError) Error() string { return "handler: " + e.err.Error() }
+func (e *handlerError) Unwrap() error { return e.err }
+
+// gaveUpError rejects a message whose handler has failed too often.
+type gaveUpError struct {
+	tries int
+	err   error
+}
+
+func (e *gaveUpError) Error() string {
+	return fmt.Sprintf("gave up after %d tries: %v", e.tries, e.err)
+}
+func (e *gaveUpError) Unwrap() error { return e.err }
+
+var errForgotten = errors.New("the message is older than what this consumer remembers of its producer: nothing can tell any more whether it took effect; if it did not, send it again from the outbox")
+
+// apply does the batch's effects in one transaction: guards first, in one
+// statement, then the handlers, then the commit. Outcomes are noted only once it
+// has committed. An error means that nothing has happened, or, where the answer to
+// the commit was lost, that the guards will tell.
+func (r *route) apply(ctx context.Context, batch []*item, done *outcomes) error {
+	for {
+		batch = slices.DeleteFunc(slices.Clone(batch), func(x *item) bool { return x.noted })
+		if len(batch) == 0 {
+			return nil
+		}
+		subjects := r.subjects(batch)
+		verdicts, err := r.transact(ctx, subjects)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(verdicts, store.Forgotten) {
+			r.count(batch, subjects, verdicts)
+			for _, x := range batch {
+				done.note(x, waybill.Done, 0, "")
+				r.forgetForeign(x.Message.ID)
+			}
+			return nil
+		}
+		// It was rolled back: once more without what was forgotten.
+		for i, v := range verdicts {
+			if v == store.Forgotten {
+				r.in.counters.forgotten.Add(1)
+				done.reject(ctx, subjects[i], errForgotten)
+			}
+		}
+	}
+}
+
+// subjects are the messages that need a guard: one for each ID, and with Latest
+// only the newest of each key, since it supersedes the others of the batch.
+func (r *route) subjects(batch []*item) []*item {
+	if r.level == waybill.Once {
+		seen := make(map[waybill.ID]bool, len(batch))
+		return slices.DeleteFunc(slices.Clone(batch), func(x *item) bool {
+			again := seen[x.Message.ID]
+			seen[x.Message.ID] = true
+			return again
+		})
+	}
+	newest := make(map[string]*item, len(batch))
+	for _, x := range batch {
+		if y := newest[x.Message.Key]; y == nil || x.newer(y) {
+			newest[x.Message.Key] = x
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(batch), func(x *item) bool { return newest[x.Message.Key] != x })
+}
+
+// transact runs one transaction: guards, handlers, commit. Where a message turns
+// out to be forgotten it rolls back before any handler runs, and says so.
+func (r *route) transact(ctx context.Context, subjects []*item) ([]store.Verdict, error) {
+	tx, err := r.in.ledger.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Rollback() // does nothing after a commit
+	marks := make([]store.Mark, len(subjects))
+	for i, x := range subjects {
+		marks[i] = x.mark()
+	}
+	record := r.in.ledger.RecordOnce
+	if r.level == waybill.Latest {
+		record = r.in.ledger.RecordLatest
+	}
+	verdicts, err := record(ctx, tx, marks)
+	if err != nil || slices.Contains(verdicts, store.Forgotten) {
+		return verdicts, err
+	}
+	for i, x := range subjects {
+		if verdicts[i] == store.Fresh {
+			if failure := r.call(ctx, tx, x); failure != nil {
+				return nil, failure
+			}
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return nil, fmt.Errorf("waybill: commit: %w", err)
+	}
+	return verdicts, nil
+}
+
+// call runs the handler for one message. A panic is a failure like any other.
+func (r *route) call(ctx context.Context, tx *sql.Tx, x *item) (failure error) {
+	limited, cancel := context.WithTimeout(ctx, r.o.Timeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			r.in.counters.panics.Add(1)
+			failure = &handlerError{x: x, err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
+		}
+	}()
+	m := x.Message // the handler's own: what it changes does not show in a next try
+	m.Headers = maps.Clone(m.Headers)
+	if err := r.handler(limited, tx, &m); err != nil {
+		timedOut := errors.Is(limited.Err(), context.DeadlineExceeded) && ctx.Err() == nil
+		if timedOut {
+			err = fmt.Errorf("timed out after %v (inbox.Options.Timeout): %w", r.o.Timeout, err)
+		}
+		return &handlerError{x: x, err: err, timedOut: timedOut}
+	}
+	return nil
+}
+
+// count counts what a committed batch came to.
+func (r *route) count(batch, subjects []*item, verdicts []store.Verdict) {
+	c := &r.in.counters
+	for _, v := range verdicts {
+		switch v {
+		case store.Fresh:
+			c.handled.Add(1)
+		case store.Duplicate:
+			c.duplicates.Add(1)
+		case store.Superseded:
+			c.superseded.Add(1)
+		case store.Forgotten: // did not commit
+		}
+	}
+	chosen := make(map[*item]bool, len(subjects))
+	ids := make(map[waybill.ID]bool, len(subjects))
+	for _, x := range subjects {
+		chosen[x] = true
+		ids[x.Message.ID] = true
+	}
+	for _, x := range batch {
+		switch {
+		case chosen[x]:
+		case ids[x.Message.ID]:
+			c.duplicates.Add(1)
+		default:
+			c.superseded.Add(1)
+			ids[x.Message.ID] = true
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package inbox
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/internal/wire"
+)
+
+// receipts sends receipts. Those that wait while others are being published leave
+// together. They are kept, within bounds, while the broker is away; those that are
+// lost all the same are asked for by the relay's next copies.
+type receipts struct {
+	in *Inbox
+
+	mu      sync.Mutex
+	waiting map[string][]waybill.Receipt // by queue
+	count   int
+	sending bool
+	idle    chan struct{} // closed while nothing waits or is being sent
+	arrived chan struct{}
+}
+
+// maxWaiting bounds the receipts that are kept while the broker is away.
+const maxWaiting = 100_000
+
+func newReceipts(in *Inbox) *receipts {
+	idle := make(chan struct{})
+	close(idle)
+	return &receipts{in: in, waiting: map[string][]waybill.Receipt{}, idle: idle, arrived: make(chan struct{}, 1)}
+}
+
+// add takes receipts to send.
+func (r *receipts) add(to string, all []waybill.Receipt) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.count+len(all) > maxWaiting {
+		r.in.counters.receiptsLost.Add(int64(len(all)))
+		return
+	}
+	if r.count == 0 && !r.sending {
+		r.idle = make(chan struct{})
+	}
+	r.waiting[to] = append(r.waiting[to], all...)
+	r.count += len(all)
+	r.poke()
+}
+
+func (r *receipts) poke() {
+	select {
+	case r.arrived <- struct{}{}:
+	default:
+	}
+}
+
+// send publishes what arrives through conn until ctx ends or conn does.
+func (r *receipts) send(ctx context.Context, conn broker.Conn) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-conn.Done():
+			return
+		case <-r.arrived:
+		}
+		if !r.flush(ctx, conn) {
+			return
+		}
+	}
+}
+
+// flush publishes what waits, and reports whether the connection is still of use.
+func (r *receipts) flush(ctx context.Context, conn broker.Conn) bool {
+	r.mu.Lock()
+	batch, n := r.waiting, r.count
+	r.waiting, r.count = map[string][]waybill.Receipt{}, 0
+	r.sending = n > 0
+	r.mu.Unlock()
+	if n == 0 {
+		return true
+	}
+	var messages []broker.Message
+	var held [][]waybill.Receipt
+	for to, all := range batch {
+		for len(all) > 0 {
+			k := min(len(all), wire.MaxReceipts)
+			messages = append(messages, wire.EncodeReceipts(to, r.in.o.Consumer, all[:k:k]))
+			held = append(held, all[:k:k])
+			all = all[k:]
+		}
+	}
+	limited, cancel := context.WithTimeout(ctx, 30*time.Second)
+	results, err := conn.Publish(limited, messages, r.in.o.Receipts)
+	cancel()
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range messages {
+		result := broker.Result{Err: err}
+		if i < len(results) {
+			result = results[i]
+		}
+		switch {
+		case result.Fate == broker.Confirmed:
+			r.in.counters.receipts.Add(int64(len(held[i])))
+		case result.Fate == broker.Unknown && r.count+len(held[i]) <= maxWaiting:
+			to := messages[i].Destination
+			r.waiting[to] = append(held[i], r.waiting[to]...)
+			r.count += len(held[i])
+		default:
+			// The queue is gone or full: the next copies of these messages bring new ones.
+			r.in.counters.receiptsLost.Add(int64(len(held[i])))
+			r.in.log.WarnContext(ctx, "receipts not taken by the broker; the messages' next copies bring new ones",
+				slog.String("queue", messages[i].Destination), slog.Int("receipts", len(held[i])), slog.Any("error", result.Err))
+		}
+	}
+	r.sending = false
+	if r.count == 0 {
+		close(r.idle)
+	} else if err == nil {
+		r.poke()
+	}
+	return err == nil
+}
+
+// drain waits until everything is sent or ctx ends.
+func (r *receipts) drain(ctx context.Context) {
+	r.mu.Lock()
+	idle := r.idle
+	r.mu.Unlock()
+	if !r.in.linked.Load() {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-idle:
+	}
+}

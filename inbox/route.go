@@ -1,0 +1,165 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/internal/wire"
+	"github.com/waybill-go/waybill/store"
+)
+
+// route is one destination: its handler and its workers.
+type route struct {
+	in          *Inbox
+	destination string
+	level       waybill.Level
+	handler     Handler
+	o           HandleOptions
+	workers     []*worker
+	seed        maphash.Seed
+
+	mu     sync.Mutex
+	failed map[waybill.ID]int // failures of messages that carry no receipt address
+}
+
+// item is a message that has arrived.
+type item struct {
+	wire.Arrival
+	delivery broker.Delivery
+	receiver broker.Receiver
+	alive    context.Context // ends with the connection that it came through
+	problem  error           // why it cannot be handled at all
+	noted    bool            // its outcome is known
+}
+
+func newRoute(in *Inbox, destination string, level waybill.Level, handler Handler, o HandleOptions) *route {
+	r := &route{in: in, destination: destination, level: level, handler: handler, o: o, seed: maphash.MakeSeed(), failed: map[waybill.ID]int{}}
+	for range o.Workers {
+		r.workers = append(r.workers, newWorker(r))
+	}
+	return r
+}
+
+func (r *route) start(receive, settle context.Context, group *sync.WaitGroup) {
+	for _, w := range r.workers {
+		group.Go(func() { w.run(receive, settle) })
+	}
+}
+
+// prefetch lets each worker have a batch under way and one in hand.
+func (r *route) prefetch() int { return max(2*r.o.Workers*r.o.Batch, 2) }
+
+// receive hands what arrives to the workers until ctx or the connection ends. A
+// subscription that ends by itself, such as that of a queue that was deleted, is
+// made again.
+func (r *route) receive(ctx, alive context.Context, conn broker.Conn) {
+	wait := backoff.Backoff{Least: 100 * time.Millisecond, Most: 10 * time.Second}
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := r.subscribe(ctx, alive, conn)
+		select {
+		case <-ctx.Done():
+			return
+		case <-conn.Done():
+			return
+		default:
+		}
+		r.in.log.WarnContext(ctx, "subscription ended; subscribing again", slog.String("destination", r.destination), slog.Any("error", err))
+		if time.Since(began) > wait.Most {
+			wait.Reset()
+		}
+		wait.Sleep(ctx)
+	}
+}
+
+func (r *route) subscribe(ctx, alive context.Context, conn broker.Conn) error {
+	receiver, err := conn.Subscribe(ctx, broker.Subscription{
+		Destination: r.destination, Topic: r.o.Topic, Group: r.in.o.Consumer, Prefetch: r.prefetch(),
+	})
+	if err != nil {
+		return err
+	}
+	// subscribed ends what this subscription brought, for messages not yet begun.
+	subscribed, end := context.WithCancel(alive)
+	for {
+		deliveries, err := receiver.Receive(ctx, r.o.Workers*r.o.Batch)
+		if err != nil {
+			if ctx.Err() != nil {
+				// On a stop the subscription stays until the connection goes, so that what
+				// is being handled can still be acknowledged.
+				context.AfterFunc(alive, end)
+				return err
+			}
+			end()
+			return errors.Join(err, receiver.Close(ctx))
+		}
+		for i := range deliveries {
+			r.dispatch(&deliveries[i], receiver, subscribed)
+		}
+	}
+}
+
+// dispatch decodes a message and gives it to its worker.
+func (r *route) dispatch(d *broker.Delivery, receiver broker.Receiver, alive context.Context) {
+	r.in.counters.received.Add(1)
+	x := &item{delivery: *d, receiver: receiver, alive: alive}
+	x.Arrival, x.problem = wire.Decode(&d.Message)
+	x.Message.Destination, x.Message.Topic = r.destination, r.o.Topic
+	if x.ReceiptTo != "" && !isReceiptQueue(x.ReceiptTo) {
+		x.ReceiptTo = ""
+		if x.problem == nil {
+			x.problem = errors.New(`the header receiptTo names no queue that begins with "` + waybill.ReceiptPrefix + `"`)
+		}
+	}
+	if x.problem == nil && r.level == waybill.Latest {
+		switch {
+		case x.Message.Key == "":
+			x.problem = errors.New("the level Latest needs a key (header businessMark), and the message has none")
+		case x.Message.TimeStamp <= 0:
+			x.problem = errors.New("the level Latest needs a time stamp above 0 (header timeStamp), and the message has none")
+		}
+	}
+	r.in.floors.note(x.Message.Producer, x.Floor)
+	r.workerOf(&x.Message).put(x)
+}
+
+// workerOf chooses the worker: the one of the key, so that one key is never handled
+// twice at a time, or else the one of the ID, so that two copies of one message do
+// not wait for each other's locks.
+func (r *route) workerOf(m *waybill.Message) *worker {
+	var hash uint64
+	if m.Key != "" {
+		hash = maphash.String(r.seed, m.Key)
+	} else {
+		hash = maphash.Bytes(r.seed, m.ID[:])
+	}
+	return r.workers[hash%uint64(len(r.workers))]
+}
+
+// isReceiptQueue says whether receipts may be sent there: a forged message must not
+// make us write to other services' queues.
+func isReceiptQueue(name string) bool {
+	return strings.HasPrefix(name, waybill.ReceiptPrefix) && waybill.CheckProducer(name[len(waybill.ReceiptPrefix):]) == nil
+}
+
+func (x *item) mark() store.Mark {
+	m := &x.Message
+	return store.Mark{ID: m.ID, Producer: m.Producer, Destination: m.Destination, Key: m.Key, TimeStamp: m.TimeStamp}
+}
+
+// newer says whether x's state is newer than y's. Two producers' equal time stamps
+// still have one winner everywhere.
+func (x *item) newer(y *item) bool {
+	if x.Message.TimeStamp != y.Message.TimeStamp {
+		return x.Message.TimeStamp > y.Message.TimeStamp
+	}
+	return x.Message.ID.Compare(y.Message.ID) > 0
+}

@@ -1,0 +1,80 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/internal/backoff"
+)
+
+// connect keeps a connection to the broker until receive ends and what was received
+// is settled. It returns an error only where the broker refuses the very first one.
+func (in *Inbox) connect(receive, settle context.Context) error {
+	wait := backoff.Backoff{Least: 100 * time.Millisecond, Most: 10 * time.Second}
+	for receive.Err() == nil {
+		began := time.Now()
+		err := in.session(receive, settle)
+		if receive.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, broker.ErrRefused) && !in.joined.Load() {
+			return err
+		}
+		in.log.WarnContext(receive, "broker connection lost; connecting again", slog.Any("error", err))
+		in.counters.disconnects.Add(1)
+		if time.Since(began) > wait.Most {
+			wait.Reset()
+		}
+		wait.Sleep(receive)
+	}
+	return nil
+}
+
+// session is the life of one connection.
+func (in *Inbox) session(receive, settle context.Context) error {
+	opening, cancel := context.WithTimeout(receive, 30*time.Second)
+	conn, err := in.broker.Connect(opening)
+	cancel()
+	if err != nil {
+		return err
+	}
+	in.joined.Store(true)
+	in.linked.Store(true)
+	defer in.linked.Store(false)
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(settle), in.o.Drain)
+		defer cancel()
+		if err := conn.Close(closing); err != nil {
+			in.log.DebugContext(closing, "broker connection not closed cleanly", slog.Any("error", err))
+		}
+	}()
+	// alive ends with the connection: what was received through it and not begun is
+	// not worth doing, since the broker delivers it again.
+	alive, dead := context.WithCancel(settle)
+	defer dead()
+	receiving, stop := context.WithCancel(receive)
+	defer stop()
+	var work sync.WaitGroup
+	defer work.Wait()
+	in.out.poke() // for what waits from the last connection
+	work.Go(func() { in.out.send(alive, conn) })
+	for _, r := range in.routes {
+		work.Go(func() { r.receive(receiving, alive, conn) })
+	}
+	select {
+	case <-conn.Done():
+	case <-receive.Done():
+		// Stopping: the connection stays for acknowledgements and receipts.
+		select {
+		case <-conn.Done():
+		case <-settle.Done():
+		}
+	}
+	dead()
+	stop()
+	return conn.Err()
+}

@@ -1,0 +1,111 @@
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker"
+)
+
+// ReceiptKind is the value of the header "waybill" on a receipt.
+const ReceiptKind = "receipt.v1"
+
+// MaxReceipts bounds the receipts of one receipt message.
+const MaxReceipts = 1000
+
+// maxError bounds the error text of one receipt, in bytes.
+const maxError = 2000
+
+// maxAfter bounds how far a receipt may postpone a copy.
+const maxAfter = 30 * 24 * time.Hour
+
+// EncodeReceipts makes the message that carries a consumer's receipts.
+func EncodeReceipts(receiptTo, consumer string, receipts []waybill.Receipt) broker.Message {
+	body := make([]byte, 0, 64+len(receipts)*64)
+	body = append(body, `{"consumer":`...)
+	body = appendString(body, consumer)
+	body = append(body, `,"receipts":[`...)
+	for i, r := range receipts {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, `{"id":"`...)
+		body, _ = r.ID.AppendText(body)
+		body = append(body, `","outcome":"`...)
+		body = append(body, r.Outcome...)
+		body = append(body, '"')
+		if r.After > 0 {
+			body = append(body, `,"after_ms":`...)
+			body = strconv.AppendInt(body, r.After.Milliseconds(), 10)
+		}
+		if r.Error != "" {
+			body = append(body, `,"error":`...)
+			body = appendString(body, cut(r.Error))
+		}
+		body = append(body, '}')
+	}
+	body = append(body, `]}`...)
+	return broker.Message{
+		Destination: receiptTo,
+		Headers:     []broker.Header{{Name: Kind, Value: ReceiptKind}},
+		ContentType: "application/json",
+		Body:        body,
+	}
+}
+
+func appendString(b []byte, s string) []byte {
+	text, _ := json.Marshal(s) // a string always encodes
+	return append(b, text...)
+}
+
+func cut(s string) string {
+	if len(s) > maxError {
+		s = s[:maxError]
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+// DecodeReceipts reads a receipt message. Where it fails none of it is to be
+// trusted; bad counts single receipts that were left out because they make no
+// sense, of which reason is the first.
+func DecodeReceipts(m *broker.Message) (consumer string, receipts []waybill.Receipt, bad int, reason error) {
+	if kind, _ := m.Header(Kind); kind != ReceiptKind {
+		return "", nil, 1, fmt.Errorf("the header %s is %.40q and not %q", Kind, kind, ReceiptKind)
+	}
+	var body struct {
+		Consumer string `json:"consumer"`
+		Receipts []struct {
+			ID      string          `json:"id"`
+			Outcome waybill.Outcome `json:"outcome"`
+			AfterMS float64         `json:"after_ms"`
+			Error   string          `json:"error"`
+		} `json:"receipts"`
+	}
+	if err := json.Unmarshal(m.Body, &body); err != nil {
+		return "", nil, 1, fmt.Errorf("the body is no receipt: %w", err)
+	}
+	receipts = make([]waybill.Receipt, 0, len(body.Receipts))
+	for _, r := range body.Receipts {
+		id, err := waybill.ParseID(r.ID)
+		switch r.Outcome {
+		case waybill.Done, waybill.Retry, waybill.Rejected:
+		default:
+			if err == nil {
+				err = fmt.Errorf("outcome %.40q of %s is none of done, retry and rejected", r.Outcome, r.ID)
+			}
+		}
+		if err != nil {
+			if bad++; reason == nil {
+				reason = err
+			}
+			continue
+		}
+		after := time.Duration(min(max(r.AfterMS, 0), float64(maxAfter.Milliseconds()))) * time.Millisecond
+		receipts = append(receipts, waybill.Receipt{ID: id, Outcome: r.Outcome, After: after, Error: cut(r.Error)})
+	}
+	return body.Consumer, receipts, bad, reason
+}

@@ -1,0 +1,72 @@
+package relay
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// counters count since the Relay was made.
+type counters struct {
+	published, copies, confirmed, rejected, retries  atomic.Int64
+	receipts, malformed, unknown, disconnects, swept atomic.Int64
+}
+
+// Stats is what a relay knows about itself. Counters are for people to look at;
+// nothing rests on them. They count since the Relay was made.
+type Stats struct {
+	Leading   bool // this relay holds the lease
+	Connected bool // it has a connection to the broker
+	Cursor    int64
+
+	Published   int64 // copies handed to the broker, first ones included
+	Copies      int64 // of these, copies beyond the first
+	Confirmed   int64 // rows deleted
+	Rejected    int64 // rows kept for a person
+	Retries     int64 // receipts that asked for a retry
+	Receipts    int64 // receipts received
+	Malformed   int64 // receipts dropped because they make no sense
+	Unknown     int64 // receipts dropped because nobody waits for them
+	Disconnects int64 // broker connections that were lost or not had
+	Swept       int64 // rows that only the sweep found
+
+	Destinations []DestinationStats // in order of name
+}
+
+// DestinationStats is what a relay knows about one destination.
+type DestinationStats struct {
+	Destination string
+	Topic       bool
+	Unconfirmed int           // messages in the window
+	Window      int           // its size
+	Backlog     bool          // more wait in the table for room in the window
+	Timeout     time.Duration // after which a message without a receipt is suspect
+	Silent      bool          // nothing is confirmed although something should be
+	LastError   string        // why the broker did not take the last batch; "" if it did
+}
+
+// Stats returns what the relay knows about itself now.
+func (r *Relay) Stats() Stats {
+	c := &r.counters
+	s := Stats{
+		Published: c.published.Load(), Copies: c.copies.Load(), Confirmed: c.confirmed.Load(), Rejected: c.rejected.Load(),
+		Retries: c.retries.Load(), Receipts: c.receipts.Load(), Malformed: c.malformed.Load(), Unknown: c.unknown.Load(),
+		Disconnects: c.disconnects.Load(), Swept: c.swept.Load(),
+	}
+	r.mu.Lock()
+	t := r.term
+	r.mu.Unlock()
+	if t == nil {
+		return s
+	}
+	s.Leading, s.Connected = true, t.link.isUp()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.Cursor = t.cursor
+	for _, l := range t.sortedLanes() {
+		s.Destinations = append(s.Destinations, DestinationStats{
+			Destination: l.destination, Topic: l.topic, Unconfirmed: len(l.window), Window: l.windowSize(),
+			Backlog: l.lagging(), Timeout: l.timeout(), Silent: l.stall > 0, LastError: l.lastError,
+		})
+	}
+	return s
+}

@@ -1,0 +1,117 @@
+package relay
+
+import (
+	"context"
+	"time"
+
+	"github.com/waybill-go/waybill/store"
+)
+
+// sweepPage is how many rows a sweep looks at in one step.
+const sweepPage = 2000
+
+// sweep looks over all unconfirmed rows up to the cursor, a page at a time, for
+// those that nothing else has found: transactions that took very long to commit,
+// and whatever a fault of this program may have dropped. It reads no bodies. It
+// takes at most about a fiftieth of the time, however slow dead rows behind a long
+// transaction make it.
+//
+// The first sweep of a term takes what it finds as sent by the lease's last holder:
+// that fills the windows without sending anything.
+func (p *pump) sweep(ctx context.Context) (bool, error) {
+	t := p.t
+	began := time.Now()
+	if p.sweepTo == 0 {
+		if began.Before(p.nextSweep) && !(p.gaps.missed && began.After(p.sweepBegan.Add(t.r.o.Sweep/4))) {
+			return false, nil
+		}
+		clock, err := t.r.queue.Clock(ctx)
+		if err != nil {
+			return false, err
+		}
+		p.offset = time.UnixMicro(clock).Sub(time.Now())
+		p.gaps.missed = false
+		p.sweepFrom, p.sweepTo, p.sweepBegan, p.sweepTook = 0, t.cursor, began, 0
+		if p.sweepTo == 0 {
+			p.endSweep()
+			return false, nil
+		}
+	}
+	rows, err := t.r.queue.Sweep(ctx, p.sweepFrom, p.sweepTo, sweepPage)
+	if err != nil {
+		return false, err
+	}
+	if p.adopting {
+		p.adopt(rows)
+	} else if err := p.fetchMissed(ctx, rows); err != nil {
+		return false, err
+	}
+	p.sweepTook += time.Since(began)
+	if len(rows) < sweepPage {
+		p.endSweep()
+		return false, nil
+	}
+	p.sweepFrom = rows[len(rows)-1].ID
+	return true, nil
+}
+
+func (p *pump) endSweep() {
+	p.sweepTo, p.adopting = 0, false
+	p.nextSweep = time.Now().Add(max(p.t.r.o.Sweep, 50*p.sweepTook))
+}
+
+// adopt takes rows into their windows as if they had just been sent.
+func (p *pump) adopt(rows []store.Row) {
+	t := p.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.clock.now()
+	for i := range rows {
+		r := &rows[i]
+		if r.NotBefore > p.dueTime || t.flights[r.MessageID] != nil {
+			continue // scanDue's, or known
+		}
+		l := t.laneOf(r.Destination, r.Topic)
+		if l.lagging() && r.ID > l.lagFrom {
+			continue
+		}
+		if l.room() <= 0 {
+			l.lag(r.ID)
+			continue
+		}
+		f := l.newFlight(r)
+		f.state, f.copies, f.sent, f.adopted = sent, 1, now, true
+	}
+}
+
+// fetchMissed reads and admits those of the rows that nobody knows about.
+func (p *pump) fetchMissed(ctx context.Context, rows []store.Row) error {
+	t := p.t
+	now := p.databaseNow()
+	var missed []int64
+	t.mu.Lock()
+	for i := range rows {
+		r := &rows[i]
+		if t.flights[r.MessageID] != nil || r.NotBefore > now-lateness.Microseconds() {
+			continue
+		}
+		if l := t.lanes[laneKey{r.Destination, r.Topic}]; l != nil && l.lagging() && r.ID > l.lagFrom {
+			continue
+		}
+		missed = append(missed, r.ID)
+	}
+	t.mu.Unlock()
+	for len(missed) > 0 {
+		n := min(len(missed), t.r.o.Batch)
+		found, err := t.r.queue.Rows(ctx, missed[:n], 0)
+		if err != nil {
+			return err
+		}
+		for i := range found {
+			t.r.counters.swept.Add(1)
+			t.admit(ctx, &found[i], forgotten)
+		}
+		missed = missed[n:]
+	}
+	return nil
+}
