@@ -153,9 +153,7 @@ func (l *lane) take() []outgoing {
 			continue // confirmed by a receipt for an earlier copy, or gone
 		}
 		x.f.state, x.f.sent = publishing, now
-		if x.f.copies++; x.f.copies == 2 {
-			l.copiesOut++
-		}
+		x.f.copies++
 		batch = append(batch, x)
 	}
 	clear(l.queue[:n])
@@ -180,9 +178,7 @@ func (l *lane) giveUp(batch []outgoing) {
 	defer l.t.mu.Unlock()
 	for _, x := range batch {
 		if x.f.state == publishing {
-			if x.f.state, x.f.copies = queued, x.f.copies-1; x.f.copies == 1 {
-				l.copiesOut--
-			}
+			x.f.state, x.f.copies = queued, x.f.copies-1
 		}
 	}
 	l.queue = append(batch, l.queue...)
@@ -239,9 +235,7 @@ func (l *lane) send(ctx context.Context, conn broker.Conn, batch []outgoing) (re
 			f.state = unsure
 			problem = result.Err
 		case broker.Refused:
-			if f.state, f.copies = sent, f.copies-1; f.copies == 1 {
-				l.copiesOut--
-			}
+			f.state, f.copies = sent, f.copies-1
 			l.refuse(f)
 			refused, problem = true, result.Err
 		case broker.Unacceptable:
@@ -296,7 +290,4 @@ func (l *lane) drop(f *flight) {
 	}
 	delete(l.window, f.id)
 	delete(l.t.flights, f.id)
-	if f.copies > 1 {
-		l.copiesOut--
-	}
 }

@@ -25,8 +25,7 @@ type resending struct {
 	estimator
 	limit int // the window
 
-	copiesOut int           // messages in the window that were sent more than once
-	budget    int           // how many of those silence alone allows
+	budget    int           // how many copies silence alone allows on their way
 	stall     int           // probes in a row that nothing answered
 	heard     time.Duration // when the last confirmation came
 	newest    time.Duration // send time of the newest message confirmed after one copy
@@ -102,72 +101,70 @@ func (l *lane) overdue(now time.Duration, limit int) []*flight {
 		return true
 	})
 	if len(chosen) > 0 {
-		slices.SortFunc(chosen, func(a, b *flight) int { return cmp.Compare(a.row, b.row) })
-		return chosen
+		return oldest(chosen, limit)
 	}
 
 	timeout := l.timeout()
-	silentAfter := backoff.Doubled(timeout, l.stall, l.most)
+	silentAfter := max(backoff.Doubled(timeout, l.stall, l.most), timeout)
 	next := now + l.most
 	var lost, silent []*flight
+	waiting := 0 // copies that may yet be answered
 	for _, f := range l.window {
-		if f.state != sent && f.state != unsure {
+		if f.state == settling {
 			continue
 		}
-		age, patience := now-f.sent, backoff.Doubled(timeout, max(f.copies-1, 0), l.most)
+		if f.state != sent && f.state != unsure {
+			if f.copies > 0 {
+				waiting++
+			}
+			continue
+		}
+		age, patience := now-f.sent, backoff.Doubled(timeout, f.copies-1, l.most)
 		evidence := f.state == unsure || l.newest > f.sent+l.disorder()
+		if !evidence {
+			patience = silentAfter
+		}
 		switch {
-		case evidence && age >= patience:
-			lost = append(lost, f)
-		case !evidence && age >= max(silentAfter, timeout):
-			silent = append(silent, f)
-		case evidence:
+		case age < patience:
 			next = min(next, f.sent+patience)
+			if f.copies > 1 {
+				waiting++
+			}
+		case evidence:
+			lost = append(lost, f)
 		default:
-			next = min(next, f.sent+max(silentAfter, timeout))
+			silent = append(silent, f)
 		}
 	}
-	oldestFirst := func(a, b *flight) int { return cmp.Compare(a.row, b.row) }
-	slices.SortFunc(lost, oldestFirst)
-	slices.SortFunc(silent, oldestFirst)
-
-	if len(silent) == 0 && l.copiesOut == 0 || len(silent) > 0 && now-l.heard > timeout {
+	if len(silent) == 0 && waiting == 0 || len(silent) > 0 && now-l.heard > timeout {
 		l.budget = 1
 	}
-	for _, f := range lost {
-		if len(chosen) < limit {
-			chosen = append(chosen, f)
-		}
+	chosen = append(chosen, oldest(lost, limit)...)
+	if len(lost) > limit {
+		next = now
 	}
-	probed := false
-	out := l.copiesOut
-	for _, f := range silent {
-		if len(chosen) == limit {
-			break
-		}
-		if f.copies > 1 {
-			probed = true
-		} else if out < l.budget {
-			out++
-		} else {
-			continue
-		}
-		chosen = append(chosen, f)
-	}
-	if probed {
+	probes := oldest(silent, min(limit-len(chosen), l.budget-waiting))
+	if slices.ContainsFunc(probes, func(f *flight) bool { return f.copies > 1 }) {
 		l.stall++
 	}
+	chosen = append(chosen, probes...)
 	for _, f := range chosen {
 		f.state = queued
 	}
-	if len(lost)+len(silent) > 0 {
-		// Something waits for the budget, or for the next batch.
-		next = min(next, now+checkEvery)
-	}
-	l.nextCheck = max(next, now+checkEvery/5)
+	// What silence does not allow waits for a confirmation, or for the next probe's
+	// time.
+	l.nextCheck = max(next, now+checkEvery)
 	return chosen
 }
 
-// checkEvery is how soon a window is looked through again while messages in it are
-// overdue.
-const checkEvery = 100 * time.Millisecond
+// oldest returns the n flights that were read first, in order.
+func oldest(all []*flight, n int) []*flight {
+	if n <= 0 {
+		return nil
+	}
+	slices.SortFunc(all, func(a, b *flight) int { return cmp.Compare(a.row, b.row) })
+	return all[:min(n, len(all))]
+}
+
+// checkEvery is the least time between two looks through a window.
+const checkEvery = 20 * time.Millisecond

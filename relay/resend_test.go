@@ -1,0 +1,204 @@
+package relay
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+)
+
+// bench is a lane without a database or a broker, and with a clock of its own.
+type bench struct {
+	*lane
+	clock time.Duration
+	rows  int64
+}
+
+func newBench(t *testing.T, o Options) *bench {
+	t.Helper()
+	options, err := o.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	term := &term{r: &Relay{o: options}, lanes: map[laneKey]*lane{}, flights: map[waybill.ID]*flight{}, start: func(*lane) {}, work: make(chan struct{}, 1)}
+	return &bench{lane: term.laneOf("orders", false)}
+}
+
+// sends publishes n new messages now and returns them.
+func (b *bench) sends(n int) []*flight {
+	var all []*flight
+	for range n {
+		b.rows++
+		f := &flight{row: b.rows, id: waybill.NewID(), lane: b.lane}
+		b.window[f.id], b.t.flights[f.id] = f, f
+		b.publishes(f)
+		all = append(all, f)
+	}
+	return all
+}
+
+// publishes is what lane.take and lane.send do to a flight.
+func (b *bench) publishes(f *flight) {
+	f.copies++
+	f.state, f.sent = sent, b.clock
+	b.nextCheck = min(b.nextCheck, b.clock+b.timeout())
+}
+
+// confirms is what receipts do.
+func (b *bench) confirms(all ...*flight) {
+	b.heardOf(all, b.clock)
+	for _, f := range all {
+		b.drop(f)
+	}
+}
+
+// passes lets time go by and publishes what is due, in steps; it returns how many
+// copies were sent.
+func (b *bench) passes(d time.Duration) int {
+	copies := 0
+	for end := b.clock + d; b.clock < end; {
+		b.clock += 20 * time.Millisecond
+		for _, f := range b.overdue(b.clock, 500) {
+			b.publishes(f)
+			copies++
+		}
+	}
+	return copies
+}
+
+// steadily makes the lane used to confirmations after rtt.
+func (b *bench) steadily(rtt time.Duration) {
+	for range 50 {
+		all := b.sends(10)
+		b.clock += rtt
+		b.confirms(all...)
+	}
+}
+
+func TestNothingIsSentAgainWhileConfirmationsKeepTheirTime(t *testing.T) {
+	b := newBench(t, Options{MinResend: 200 * time.Millisecond})
+	for range 100 {
+		all := b.sends(100)
+		if copies := b.passes(100 * time.Millisecond); copies != 0 {
+			t.Fatalf("%d copies", copies)
+		}
+		b.confirms(all...)
+	}
+}
+
+func TestAMessageOvertakenByItsSiblingsIsSentAgainAfterItsTimeout(t *testing.T) {
+	b := newBench(t, Options{MinResend: 200 * time.Millisecond})
+	b.steadily(50 * time.Millisecond)
+	lost := b.sends(3)
+	b.passes(100 * time.Millisecond)
+	later := b.sends(10)
+	if copies := b.passes(60 * time.Millisecond); copies != 0 {
+		t.Fatalf("%d copies before the time-out", copies)
+	}
+	b.confirms(later...)
+	if copies := b.passes(200 * time.Millisecond); copies != len(lost) {
+		t.Errorf("%d copies, want one for each of the %d lost", copies, len(lost))
+	}
+}
+
+func TestASilentDestinationIsProbedAndNotFlooded(t *testing.T) {
+	b := newBench(t, Options{MinResend: 200 * time.Millisecond, MaxResend: time.Minute})
+	b.steadily(50 * time.Millisecond)
+	b.sends(10_000)
+	if copies := b.passes(10 * time.Second); copies == 0 || copies > 10 {
+		t.Errorf("%d copies in 10 s of silence, want a few probes", copies)
+	}
+	if copies := b.passes(10 * time.Minute); copies > 25 {
+		t.Errorf("%d copies in 10 min of silence with a probe a minute at most", copies)
+	}
+}
+
+func TestABrokerThatLostEverythingIsRefilledInSlowStart(t *testing.T) {
+	b := newBench(t, Options{MinResend: 200 * time.Millisecond})
+	b.steadily(50 * time.Millisecond)
+	b.sends(5_000)
+	rounds, most := 0, 0
+	for len(b.window) > 0 {
+		if rounds++; rounds > 5_000 {
+			t.Fatalf("%d messages are still waiting", len(b.window))
+		}
+		b.clock += 20 * time.Millisecond
+		var copies []*flight
+		for _, f := range b.overdue(b.clock, 500) {
+			b.publishes(f)
+			copies = append(copies, f)
+		}
+		most = max(most, len(copies))
+		b.clock += 10 * time.Millisecond
+		if len(copies) > 0 {
+			b.confirms(copies...)
+		}
+	}
+	if seconds := b.clock.Seconds() - 50*0.05; seconds > 10 {
+		t.Errorf("recovery took %.1f s", seconds)
+	}
+	if most < 100 {
+		t.Errorf("at most %d copies at once: that is no slow start", most)
+	}
+}
+
+func TestASlowConsumerGetsFewCopies(t *testing.T) {
+	b := newBench(t, Options{MinResend: 200 * time.Millisecond})
+	b.steadily(50 * time.Millisecond)
+	all := b.sends(2_000)
+	copies := 0
+	for len(all) > 0 { // 100 a second, in order, where thousands a second were usual
+		copies += b.passes(100 * time.Millisecond)
+		b.confirms(all[:10]...)
+		all = all[10:]
+	}
+	if copies > 100 {
+		t.Errorf("%d copies of 2,000 messages of a consumer that is merely slow", copies)
+	}
+}
+
+func TestAfterAReconnectOnlyWhatMayBeLostIsSentAgain(t *testing.T) {
+	for _, c := range []struct {
+		transient bool
+		want      int
+	}{{false, 5}, {true, 25}} {
+		t.Run(fmt.Sprintf("transient %v", c.transient), func(t *testing.T) {
+			b := newBench(t, Options{})
+			b.steadily(50 * time.Millisecond)
+			b.sends(20)
+			for _, f := range b.sends(5) {
+				f.state = unsure
+			}
+			b.reconnected(c.transient)
+			if copies := b.passes(40 * time.Millisecond); copies != c.want {
+				t.Errorf("%d sent again, want %d", copies, c.want)
+			}
+		})
+	}
+}
+
+func TestTheTimeoutFollowsTheConfirmations(t *testing.T) {
+	e := estimator{first: 5 * time.Second, least: time.Second, most: time.Minute}
+	if e.timeout() != 5*time.Second {
+		t.Errorf("before any sample %v", e.timeout())
+	}
+	for range 100 {
+		e.sample(10 * time.Second)
+	}
+	if got := e.timeout(); got < 10*time.Second || got > 11*time.Second {
+		t.Errorf("after steady 10 s: %v", got)
+	}
+	for range 100 {
+		e.sample(time.Millisecond)
+	}
+	if got := e.timeout(); got != time.Second {
+		t.Errorf("after steady 1 ms: %v, want the least", got)
+	}
+	for range 100 {
+		e.sample(time.Hour)
+	}
+	if got := e.timeout(); got != time.Minute {
+		t.Errorf("after steady 1 h: %v, want the most", got)
+	}
+}

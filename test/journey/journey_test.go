@@ -1,0 +1,158 @@
+package journey
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker/memory"
+)
+
+// onEach runs a test on each kind of database.
+func onEach(t *testing.T, test func(t *testing.T, d database)) {
+	for _, d := range databases {
+		t.Run(d.name, func(t *testing.T) { test(t, d) })
+	}
+}
+
+var errRollback = errors.New("rolled back on purpose")
+
+// produce commits n messages from several goroutines, half of them states of a few
+// keys, and rolls back a tenth beside them.
+func (w *world) produce(n int) {
+	w.t.Helper()
+	var senders sync.WaitGroup
+	const each = 4
+	for s := range each {
+		senders.Go(func() {
+			dice := rand.New(rand.NewPCG(uint64(s), 7))
+			for i := range n / each {
+				m := waybill.Message{Destination: "events", Body: fmt.Appendf(nil, "event %d of %d", i, s)}
+				if i%2 == 0 {
+					m.Destination, m.Key = "states", fmt.Sprintf("order %d", dice.IntN(20))
+				}
+				err := w.out.InTx(context.Background(), w.producer, func(tx *sql.Tx) error {
+					if err := w.write(context.Background(), tx, m); err != nil {
+						return err
+					}
+					if dice.IntN(10) == 0 {
+						return errRollback
+					}
+					return nil
+				})
+				if err != nil && err != errRollback {
+					w.t.Errorf("send: %v", err)
+					return
+				}
+			}
+		})
+	}
+	senders.Wait()
+}
+
+func TestEveryMessageTakesEffectOnceAndItsRowGoes(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		w := newWorld(t, d, memory.New(nil))
+		r := w.relay()
+		in := w.inbox()
+		w.runs(r.Run)
+		w.runs(in.Run)
+		w.produce(2000)
+		w.emptied(20 * time.Second)
+		w.judge()
+		if s := r.Stats(); s.Copies > 0 {
+			t.Errorf("%d copies without any fault", s.Copies)
+		}
+	})
+}
+
+func TestABrokerThatLosesRepeatsAndReordersChangesNothing(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		b := memory.New(nil)
+		b.SetFaults(memory.Fault{Lose: 0.3, Repeat: 0.3, Reorder: 0.3, Late: 0.1, Delay: 100 * time.Millisecond, Doubt: 0.05})
+		w := newWorld(t, d, b)
+		r := w.relay()
+		in := w.inbox()
+		w.runs(r.Run)
+		w.runs(in.Run)
+		w.produce(2000)
+		w.emptied(60 * time.Second)
+		w.judge()
+		if s, i := r.Stats(), in.Stats(); s.Copies == 0 || i.Duplicates == 0 || i.Superseded == 0 {
+			t.Errorf("nothing was put to the test: %+v %+v", s, i)
+		}
+	})
+}
+
+func TestRelaysAndConsumersThatStopAndStartLoseNothing(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		w := newWorld(t, d, memory.New(nil))
+		produced := make(chan struct{})
+		go func() {
+			defer close(produced)
+			w.produce(4000)
+		}()
+		for running := true; running; {
+			stopRelay, stopOther, stopInbox := w.runs(w.relay().Run), w.runs(w.relay().Run), w.runs(w.inbox().Run)
+			select {
+			case <-produced:
+				running = false
+			case <-time.After(150 * time.Millisecond):
+			}
+			stopInbox()
+			stopRelay()
+			stopOther()
+		}
+		w.runs(w.relay().Run)
+		w.runs(w.inbox().Run)
+		w.emptied(30 * time.Second)
+		w.judge()
+	})
+}
+
+func TestABrokerThatLosesEverythingItKeepsCostsNothing(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		b := memory.New(nil)
+		w := newWorld(t, d, b)
+		w.runs(w.relay().Run)
+		w.produce(1000) // nobody consumes yet
+		stop := w.runs(w.inbox().Run)
+		w.produce(200)
+		stop()
+		w.produce(1000)
+		b.Wipe()
+		w.runs(w.inbox().Run)
+		w.emptied(60 * time.Second)
+		w.judge()
+	})
+}
+
+func TestABrokerThatIsAwayIsWaitedFor(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		b := memory.New(nil)
+		b.Down()
+		w := newWorld(t, d, b)
+		r := w.relay()
+		w.runs(r.Run)
+		w.runs(w.inbox().Run)
+		w.produce(400)
+		w.waits("the relay leads", 5*time.Second, func() bool { return r.Stats().Leading })
+		if n := w.number(w.producer, `SELECT sum(retry) FROM qmessage`); n != 0 {
+			t.Errorf("%d copies counted while the broker was away", n)
+		}
+		b.Up()
+		w.waits("something is confirmed", 30*time.Second, func() bool { return r.Stats().Confirmed > 0 })
+		b.Break()
+		w.produce(400)
+		b.Break()
+		w.produce(400)
+		w.emptied(30 * time.Second)
+		w.judge()
+	})
+}

@@ -1,0 +1,336 @@
+// Package journey tests the whole way of a message: outbox, relay, broker, inbox,
+// receipt, and the row gone, judged by comparing the databases.
+package journey
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	_ "github.com/go-sql-driver/mysql"
+	_ "github.com/jackc/pgx/v5/stdlib"
+	_ "modernc.org/sqlite"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/inbox"
+	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/outbox"
+	"github.com/waybill-go/waybill/relay"
+	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/postgres"
+	"github.com/waybill-go/waybill/store/sqlite"
+)
+
+// database is one kind of database that a journey can be made on.
+type database struct {
+	name    string
+	dialect store.Dialect
+	open    func(t testing.TB) *sql.DB // fresh, with the tables of both sides
+	arg     func(n int) string         // the placeholder of the nth argument
+}
+
+var databases = []database{
+	{name: "sqlite", dialect: sqlite.Dialect(), open: openSQLite, arg: func(int) string { return "?" }},
+	{name: "postgres", dialect: postgres.Dialect(), open: openPostgres, arg: func(n int) string { return fmt.Sprintf("$%d", n) }},
+}
+
+func openSQLite(t testing.TB) *sql.DB {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "journey.db")
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(10000)&_txlock=immediate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	t.Cleanup(func() { db.Close() })
+	migrate(t, db, sqlite.Dialect())
+	return db
+}
+
+func openPostgres(t testing.TB) *sql.DB {
+	t.Helper()
+	address := testserver.Address(t, "WAYBILL_TEST_POSTGRES")
+	admin, err := sql.Open("pgx", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "journey_" + strings.ReplaceAll(waybill.NewID().String(), "-", "")
+	if _, err := admin.Exec("CREATE DATABASE " + name); err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	db, err := sql.Open("pgx", u.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(20)
+	t.Cleanup(func() {
+		db.Close()
+		if _, err := admin.Exec("DROP DATABASE " + name + " WITH (FORCE)"); err != nil {
+			t.Error(err)
+		}
+		admin.Close()
+	})
+	migrate(t, db, postgres.Dialect())
+	return db
+}
+
+func migrate(t testing.TB, db *sql.DB, dialect store.Dialect) {
+	t.Helper()
+	for _, side := range []store.Side{store.Producer, store.Consumer} {
+		if err := store.Migrate(context.Background(), db, dialect, "", side); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// world is two services and what is between them.
+type world struct {
+	t        testing.TB
+	database database
+	producer *sql.DB
+	consumer *sql.DB
+	broker   broker.Broker
+	out      *outbox.Outbox
+	log      *slog.Logger
+
+	relayOptions relay.Options
+	inboxOptions inbox.Options
+}
+
+// newWorld makes the databases with their business tables: made (what the producer
+// committed, by message id) and done (what the consumer did, one row for each call of
+// a handler that committed).
+func newWorld(t testing.TB, d database, b broker.Broker) *world {
+	t.Helper()
+	w := &world{t: t, database: d, producer: d.open(t), consumer: d.open(t), broker: b, log: testLog(t)}
+	for _, s := range []string{
+		`CREATE TABLE made (message_id varchar(36) PRIMARY KEY, destination varchar(100), business_key varchar(100), version bigint)`,
+	} {
+		w.exec(w.producer, s)
+	}
+	for _, s := range []string{
+		`CREATE TABLE done (message_id varchar(36), destination varchar(100), business_key varchar(100), version bigint)`,
+		`CREATE TABLE latest (business_key varchar(100) PRIMARY KEY, version bigint, steps bigint)`,
+		`CREATE TABLE backwards (business_key varchar(100), version bigint, before bigint)`,
+	} {
+		w.exec(w.consumer, s)
+	}
+	out, err := outbox.New(d.dialect, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.out = out
+	w.relayOptions = relay.Options{
+		Wake: out.Committed(), MinResend: 200 * time.Millisecond, FirstResend: 500 * time.Millisecond, MaxResend: 2 * time.Second,
+		MinRetry: 50 * time.Millisecond, Lease: 2 * time.Second, Poll: 100 * time.Millisecond, Sweep: time.Second, Logger: w.log,
+	}
+	w.inboxOptions = inbox.Options{Consumer: "tester", Logger: w.log}
+	return w
+}
+
+// testLog is silent but with WAYBILL_TEST_LOG=1.
+func testLog(t testing.TB) *slog.Logger {
+	if os.Getenv("WAYBILL_TEST_LOG") == "1" {
+		return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	return slog.New(slog.NewTextHandler(io.Discard, nil))
+}
+
+func (w *world) exec(db *sql.DB, query string, args ...any) {
+	w.t.Helper()
+	if _, err := db.Exec(query, args...); err != nil {
+		w.t.Fatalf("%s: %v", query, err)
+	}
+}
+
+func (w *world) number(db *sql.DB, query string, args ...any) int64 {
+	w.t.Helper()
+	var n sql.NullInt64
+	if err := db.QueryRow(query, args...).Scan(&n); err != nil {
+		w.t.Fatalf("%s: %v", query, err)
+	}
+	return n.Int64
+}
+
+// q fills a query's placeholders ("?") in as the database writes them.
+func (w *world) q(query string) string {
+	for n := 1; strings.Contains(query, "?") && w.database.arg(1) != "?"; n++ {
+		query = strings.Replace(query, "?", w.database.arg(n), 1)
+	}
+	return query
+}
+
+// runs starts something that runs until the test ends or stop is called, which
+// waits until it has ended.
+func (w *world) runs(run func(ctx context.Context) error) (stop func()) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-ended:
+			if err != nil {
+				w.t.Errorf("run: %v", err)
+			}
+		case <-time.After(30 * time.Second):
+			w.t.Error("it does not stop")
+		}
+	})
+	w.t.Cleanup(stop)
+	return stop
+}
+
+func (w *world) relay() *relay.Relay {
+	w.t.Helper()
+	r, err := relay.New(w.producer, w.database.dialect, w.broker, &w.relayOptions)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+// inbox makes a consumer of "events" (Once) and "states" (Latest).
+func (w *world) inbox() *inbox.Inbox {
+	w.t.Helper()
+	in, err := inbox.New(w.consumer, w.database.dialect, w.broker, &w.inboxOptions)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	in.Handle("events", waybill.Once, w.record)
+	in.Handle("states", waybill.Latest, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+		if err := w.record(ctx, tx, m); err != nil {
+			return err
+		}
+		var before int64
+		switch err := tx.QueryRowContext(ctx, w.q(`SELECT version FROM latest WHERE business_key = ?`), m.Key).Scan(&before); {
+		case err == sql.ErrNoRows:
+			_, err := tx.ExecContext(ctx, w.q(`INSERT INTO latest VALUES (?, ?, 1)`), m.Key, m.TimeStamp)
+			return err
+		case err != nil:
+			return err
+		case before >= m.TimeStamp:
+			if _, err := tx.ExecContext(ctx, w.q(`INSERT INTO backwards VALUES (?, ?, ?)`), m.Key, m.TimeStamp, before); err != nil {
+				return err
+			}
+		}
+		_, err := tx.ExecContext(ctx, w.q(`UPDATE latest SET version = ?, steps = steps + 1 WHERE business_key = ?`), m.TimeStamp, m.Key)
+		return err
+	})
+	return in
+}
+
+func (w *world) record(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+	_, err := tx.ExecContext(ctx, w.q(`INSERT INTO done VALUES (?, ?, ?, ?)`), m.ID.String(), m.Destination, m.Key, m.TimeStamp)
+	return err
+}
+
+// send commits a message and a note of it in one transaction.
+func (w *world) send(ctx context.Context, m waybill.Message) error {
+	return w.out.InTx(ctx, w.producer, func(tx *sql.Tx) error { return w.write(ctx, tx, m) })
+}
+
+func (w *world) write(ctx context.Context, tx *sql.Tx, m waybill.Message) error {
+	m.ID = waybill.NewID()
+	if err := w.out.Send(ctx, tx, m); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, w.q(`INSERT INTO made SELECT ?, ?, ?, time_stamp FROM qmessage WHERE message_id = ?`), m.ID.String(), m.Destination, m.Key, m.ID.String())
+	return err
+}
+
+// waits until what is asked is so, or fails the test.
+func (w *world) waits(what string, limit time.Duration, so func() bool) {
+	w.t.Helper()
+	deadline := time.After(limit)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !so() {
+		select {
+		case <-deadline:
+			w.t.Fatalf("%s: not within %v", what, limit)
+		case <-tick.C:
+		}
+	}
+}
+
+// emptied waits until no row is left in the outbox.
+func (w *world) emptied(limit time.Duration) {
+	w.t.Helper()
+	w.waits("the outbox is empty", limit, func() bool { return w.number(w.producer, `SELECT count(*) FROM qmessage`) == 0 })
+}
+
+// judge compares the databases.
+func (w *world) judge() {
+	w.t.Helper()
+	type fact struct{ destination, key string }
+	made := map[string]fact{}
+	newest := map[string]int64{}
+	w.each(w.producer, `SELECT message_id, destination, business_key, version FROM made`, func(id, destination, key string, version int64) {
+		made[id] = fact{destination, key}
+		if destination == "states" {
+			newest[key] = max(newest[key], version)
+		}
+	})
+	seen := map[string]int{}
+	w.each(w.consumer, `SELECT message_id, destination, business_key, version FROM done`, func(id, destination, key string, version int64) {
+		if seen[id]++; seen[id] == 2 {
+			w.t.Errorf("doubled: %s to %s", id, destination)
+		}
+		if _, ok := made[id]; !ok {
+			w.t.Errorf("phantom: %s to %s took effect and was never committed", id, destination)
+		}
+	})
+	for id, f := range made {
+		if f.destination == "events" && seen[id] == 0 {
+			w.t.Errorf("lost: %s to events", id)
+		}
+	}
+	for key, version := range newest {
+		if got := w.number(w.consumer, w.q(`SELECT version FROM latest WHERE business_key = ?`), key); got != version {
+			w.t.Errorf("lost: the newest state of %s is %d, the consumer has %d", key, version, got)
+		}
+	}
+	if n := w.number(w.consumer, `SELECT count(*) FROM backwards`); n > 0 {
+		w.t.Errorf("stale: %d newer states were overwritten", n)
+	}
+	if n := w.number(w.producer, `SELECT count(*) FROM qmessage`); n > 0 {
+		w.t.Errorf("left over: %d rows", n)
+	}
+}
+
+func (w *world) each(db *sql.DB, query string, see func(id, destination, key string, version int64)) {
+	w.t.Helper()
+	rows, err := db.Query(query)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id, destination, key string
+		var version int64
+		if err := rows.Scan(&id, &destination, &key, &version); err != nil {
+			w.t.Fatal(err)
+		}
+		see(id, destination, key, version)
+	}
+	if err := rows.Err(); err != nil {
+		w.t.Fatal(err)
+	}
+}
