@@ -1,0 +1,118 @@
+package journey
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker/memory"
+	"github.com/waybill-go/waybill/inbox"
+)
+
+// fill commits n messages of 256 bytes, without keys, in transactions of 500.
+func (w *world) fill(n int) {
+	w.t.Helper()
+	body := []byte(strings.Repeat("x", 256))
+	for left := n; left > 0; {
+		batch := make([]waybill.Message, min(left, 500))
+		for i := range batch {
+			batch[i] = waybill.Message{Destination: "events", Body: body}
+		}
+		err := w.out.InTx(context.Background(), w.producer, func(tx *sql.Tx) error { return w.out.Send(context.Background(), tx, batch...) })
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		left -= len(batch)
+	}
+	w.exec(w.producer, `ANALYZE`)
+}
+
+// BenchmarkChain measures outbox table → relay → memory broker → inbox → receipt →
+// row gone on PostgreSQL, with a handler that does nothing, beside the least that
+// any such system must do with a database: scan, insert record rows, delete, in
+// batches of 500, in one goroutine.
+func BenchmarkChain(b *testing.B) {
+	postgres := databases[1]
+	const messages = 50_000
+	b.Run("waybill", func(b *testing.B) {
+		for range b.N {
+			b.StopTimer()
+			w := newWorld(b, postgres, memory.New(nil))
+			w.fill(messages)
+			in, err := inbox.New(w.consumer, postgres.dialect, w.broker, &inbox.Options{Consumer: "bench", Batch: 500, Logger: w.log})
+			if err != nil {
+				b.Fatal(err)
+			}
+			in.Handle("events", waybill.Once, func(context.Context, *sql.Tx, *waybill.Message) error { return nil })
+			stopInbox := w.runs(in.Run)
+			r := w.relay()
+			b.StartTimer()
+			stopRelay := w.runs(r.Run)
+			for r.Stats().Confirmed < messages {
+				time.Sleep(time.Millisecond)
+			}
+			b.StopTimer()
+			stopRelay()
+			stopInbox()
+			if left := w.number(w.producer, `SELECT count(*) FROM qmessage`); left > 0 {
+				b.Fatalf("%d rows left", left)
+			}
+			b.StartTimer()
+		}
+		b.ReportMetric(float64(b.N)*messages/b.Elapsed().Seconds(), "msg/s")
+	})
+	b.Run("bare", func(b *testing.B) {
+		for range b.N {
+			b.StopTimer()
+			w := newWorld(b, postgres, memory.New(nil))
+			w.fill(messages)
+			b.StartTimer()
+			for w.bareBatch() {
+			}
+		}
+		b.ReportMetric(float64(b.N)*messages/b.Elapsed().Seconds(), "msg/s")
+	})
+}
+
+func (w *world) bareBatch() bool {
+	ctx := context.Background()
+	rows, err := w.producer.QueryContext(ctx, `SELECT id, message_id, message_content FROM qmessage ORDER BY id LIMIT 500`)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer rows.Close()
+	var ids, messages []string
+	for rows.Next() {
+		var id int64
+		var message string
+		var body []byte
+		if err := rows.Scan(&id, &message, &body); err != nil {
+			w.t.Fatal(err)
+		}
+		ids = append(ids, fmt.Sprint(id))
+		messages = append(messages, message)
+	}
+	if err := rows.Err(); err != nil {
+		w.t.Fatal(err)
+	}
+	if len(ids) == 0 {
+		return false
+	}
+	tx, err := w.consumer.BeginTx(ctx, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(ctx, `INSERT INTO n1_record (consumer, message_id, time_stamp, producer) SELECT 'bare', m, 1, '' FROM unnest($1::text::uuid[]) AS m ON CONFLICT DO NOTHING`, "{"+strings.Join(messages, ",")+"}"); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := tx.Commit(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.exec(w.producer, `DELETE FROM qmessage WHERE id = ANY ($1::text::bigint[])`, "{"+strings.Join(ids, ",")+"}")
+	return true
+}
