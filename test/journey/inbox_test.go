@@ -1,0 +1,362 @@
+package journey
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/memory"
+	"github.com/waybill-go/waybill/inbox"
+)
+
+// arrival is a message as a Waybill producer's relay sends it.
+func arrival(id waybill.ID, destination, key string, stamp int64, more ...broker.Header) broker.Message {
+	m := broker.Message{Destination: destination, Key: key, Headers: []broker.Header{
+		{Name: "messageId", Value: id.String()}, {Name: "timeStamp", Value: fmt.Sprint(stamp)}, {Name: "sequence", Value: "1"},
+		{Name: "producer", Value: "peer"}, {Name: "receiptTo", Value: "ack.peer"}, {Name: "attempt", Value: "0"},
+	}}
+	if key != "" {
+		m.Headers = append(m.Headers, broker.Header{Name: "businessMark", Value: key})
+	}
+	for _, h := range more {
+		kept := m.Headers[:0]
+		for _, old := range m.Headers {
+			if old.Name != h.Name {
+				kept = append(kept, old)
+			}
+		}
+		m.Headers = kept
+		if h.Value != "" {
+			m.Headers = append(m.Headers, h)
+		}
+	}
+	return m
+}
+
+type receipt struct {
+	ID      string `json:"id"`
+	Outcome string `json:"outcome"`
+	AfterMS int    `json:"after_ms"`
+	Error   string `json:"error"`
+}
+
+// receipts returns a function that waits for the receipt of one message.
+func (p *peer) receipts() func(id waybill.ID) receipt {
+	next := p.subscribe(broker.Subscription{Destination: "ack.peer"})
+	got := map[string][]receipt{}
+	return func(id waybill.ID) receipt {
+		p.t.Helper()
+		for len(got[id.String()]) == 0 {
+			m, ok := next(10 * time.Second)
+			if !ok {
+				p.t.Fatalf("no receipt for %s; there are %v", id, got)
+			}
+			var body struct {
+				Consumer string    `json:"consumer"`
+				Receipts []receipt `json:"receipts"`
+			}
+			if err := json.Unmarshal(m.Body, &body); err != nil || header(p.t, m, "waybill") != "receipt.v1" || body.Consumer != "tester" {
+				p.t.Fatalf("%s: %v", m.Body, err)
+			}
+			for _, r := range body.Receipts {
+				got[r.ID] = append(got[r.ID], r)
+			}
+		}
+		first := got[id.String()][0]
+		got[id.String()] = got[id.String()][1:]
+		return first
+	}
+}
+
+// consumes starts an inbox with one handler for "orders".
+func (w *world) consumes(level waybill.Level, handler inbox.Handler) *inbox.Inbox {
+	w.t.Helper()
+	in, err := inbox.New(w.consumer, w.database.dialect, w.broker, &w.inboxOptions)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	in.Handle("orders", level, handler)
+	w.runs(in.Run)
+	return in
+}
+
+func TestEachMessageIsReceiptedAndACopyToo(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		w := newWorld(t, d, memory.New(nil))
+		in := w.consumes(waybill.Once, w.record)
+		p := w.peer()
+		said := p.receipts()
+		id := waybill.NewID()
+		for range 3 {
+			p.publish(arrival(id, "orders", "k", 1))
+			if r := said(id); r.Outcome != "done" {
+				t.Errorf("%+v", r)
+			}
+		}
+		if n := w.number(w.consumer, `SELECT count(*) FROM done`); n != 1 {
+			t.Errorf("%d effects", n)
+		}
+		if s := in.Stats(); s.Handled != 1 || s.Duplicates != 2 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestAnOlderStateIsSkippedAndReceipted(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		w := newWorld(t, d, memory.New(nil))
+		in := w.consumes(waybill.Latest, w.record)
+		p := w.peer()
+		said := p.receipts()
+		older, newer, a, b := waybill.NewID(), waybill.NewID(), waybill.NewID(), waybill.NewID()
+		for _, m := range []broker.Message{
+			arrival(newer, "orders", "k", 20), arrival(older, "orders", "k", 10),
+			// Equal time stamps: the greater id wins, whatever the order.
+			arrival(b, "orders", "tie", 5), arrival(a, "orders", "tie", 5),
+		} {
+			p.publish(m)
+			id, _ := waybill.ParseID(header(t, &m, "messageId"))
+			if r := said(id); r.Outcome != "done" {
+				t.Errorf("%+v", r)
+			}
+		}
+		if n := w.number(w.consumer, w.q(`SELECT count(*) FROM done WHERE message_id IN (?, ?)`), newer.String(), b.String()); n != 2 {
+			t.Errorf("%d of the newer states took effect", n)
+		}
+		if s := in.Stats(); s.Handled != 2 || s.Superseded != 2 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestAPoisonMessageFailsAlone(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		w := newWorld(t, d, memory.New(nil))
+		p := w.peer()
+		said := p.receipts()
+		var ids []waybill.ID
+		for range 50 {
+			id := waybill.NewID()
+			ids = append(ids, id)
+			p.publish(arrival(id, "orders", "", 1))
+		}
+		failing, panicking, permanent, later, sqlError := ids[7], ids[17], ids[27], ids[37], ids[47]
+		w.consumes(waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+			if err := w.record(ctx, tx, m); err != nil {
+				return err
+			}
+			switch m.ID {
+			case failing:
+				return errors.New("carrier is away")
+			case panicking:
+				var none []int
+				_ = none[len(ids)]
+			case permanent:
+				return waybill.Permanent(errors.New("no such order"))
+			case later:
+				return waybill.RetryAfter(5*time.Second, errors.New("closed until morning"))
+			case sqlError:
+				_, err := tx.ExecContext(ctx, `INSERT INTO no_such_table VALUES (1)`)
+				return err
+			}
+			return nil
+		})
+		for _, id := range ids {
+			r := said(id)
+			want := receipt{ID: id.String(), Outcome: "done"}
+			switch id {
+			case failing:
+				want.Outcome, want.Error = "retry", "carrier is away"
+			case panicking:
+				want.Outcome, want.Error = "retry", "index out of range"
+			case permanent:
+				want.Outcome, want.Error = "rejected", "no such order"
+			case later:
+				want.Outcome, want.AfterMS, want.Error = "retry", 5000, "closed until morning"
+			case sqlError:
+				want.Outcome, want.Error = "retry", "no_such_table"
+			}
+			if r.Outcome != want.Outcome || r.AfterMS != want.AfterMS || !strings.Contains(r.Error, want.Error) {
+				t.Errorf("%+v, want %+v", r, want)
+			}
+		}
+		if n := w.number(w.consumer, `SELECT count(*) FROM done`); n != 45 {
+			t.Errorf("%d effects, want 45", n)
+		}
+		if n := w.number(w.consumer, `SELECT count(*) FROM n1_record`); n != 45 {
+			t.Errorf("%d records, want 45: a failed message must leave none", n)
+		}
+	})
+}
+
+func TestAMessageThatFailsTooOftenIsRejected(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		w := newWorld(t, d, memory.New(nil))
+		w.inboxOptions.MaxTries = 3
+		w.relayOptions.Producer, w.relayOptions.MinRetry = "shop", time.Millisecond
+		var calls atomic.Int32
+		w.consumes(waybill.Once, func(context.Context, *sql.Tx, *waybill.Message) error {
+			calls.Add(1)
+			return errors.New("never")
+		})
+		w.runs(w.relay().Run)
+		w.mustSend(waybill.Message{Destination: "orders"})
+		w.waits("it is rejected", 20*time.Second, func() bool { return w.number(w.producer, `SELECT status FROM qmessage`) == 2 })
+		if calls.Load() != 3 {
+			t.Errorf("%d tries, want 3", calls.Load())
+		}
+		var reason string
+		if err := w.producer.QueryRow(`SELECT last_error FROM qmessage`).Scan(&reason); err != nil || reason != "tester: gave up after 3 tries: never" {
+			t.Errorf("%q %v", reason, err)
+		}
+	})
+}
+
+func TestAMessageThatCannotBeHandledIsRejectedOrPutAside(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		w := newWorld(t, d, memory.New(nil))
+		w.consumes(waybill.Latest, w.record)
+		p := w.peer()
+		said := p.receipts()
+		for name, m := range map[string]broker.Message{
+			"no key":             arrival(waybill.NewID(), "orders", "", 1),
+			"time stamp of 0":    arrival(waybill.NewID(), "orders", "k", 0),
+			"time stamp missing": arrival(waybill.NewID(), "orders", "k", 1, broker.Header{Name: "timeStamp"}),
+			"odd time stamp":     arrival(waybill.NewID(), "orders", "k", 1, broker.Header{Name: "timeStamp", Value: "yesterday"}),
+			"odd sequence":       arrival(waybill.NewID(), "orders", "k", 1, broker.Header{Name: "sequence", Value: "-1"}),
+			"odd producer":       arrival(waybill.NewID(), "orders", "k", 1, broker.Header{Name: "producer", Value: "a b"}),
+		} {
+			p.publish(m)
+			id, _ := waybill.ParseID(header(t, &m, "messageId"))
+			if r := said(id); r.Outcome != "rejected" || r.Error == "" {
+				t.Errorf("%s: %+v", name, r)
+			}
+		}
+		// Nobody can be told of these; what follows them is handled all the same.
+		stolen := p.subscribe(broker.Subscription{Destination: "victim"})
+		p.publish(arrival(waybill.NewID(), "orders", "k", 1, broker.Header{Name: "messageId"}))
+		p.publish(arrival(waybill.NewID(), "orders", "k", 1, broker.Header{Name: "messageId", Value: "8f14e45f-ceea-467f-9575-6f5a4f5a4f5a"}))
+		p.publish(arrival(waybill.NewID(), "orders", "k", 1, broker.Header{Name: "receiptTo", Value: "victim"}))
+		id := waybill.NewID()
+		p.publish(arrival(id, "orders", "k", 1))
+		if r := said(id); r.Outcome != "done" {
+			t.Errorf("%+v", r)
+		}
+		if m, ok := stolen(300 * time.Millisecond); ok {
+			t.Errorf("a forged receiptTo made the inbox write to another queue: %s", m.Body)
+		}
+		if n := w.number(w.consumer, `SELECT count(*) FROM done`); n != 1 {
+			t.Errorf("%d effects", n)
+		}
+	})
+}
+
+func TestAForeignProducersMessageIsRedeliveredByTheBroker(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		w := newWorld(t, d, memory.New(nil))
+		var calls atomic.Int32
+		in := w.consumes(waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+			if calls.Add(1) < 3 {
+				return errors.New("not yet")
+			}
+			return w.record(ctx, tx, m)
+		})
+		w.peer().publish(arrival(waybill.NewID(), "orders", "", 1, broker.Header{Name: "receiptTo"}, broker.Header{Name: "producer"}))
+		w.waits("it is handled", 10*time.Second, func() bool { return in.Stats().Handled == 1 })
+		if calls.Load() != 3 {
+			t.Errorf("%d calls", calls.Load())
+		}
+	})
+}
+
+func TestAMessageBelowTheHorizonIsRejectedAndNotHandled(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		for _, level := range []waybill.Level{waybill.Once, waybill.Latest} {
+			w := newWorld(t, d, memory.New(nil))
+			w.inboxOptions.PruneEvery, w.inboxOptions.Retention = 50*time.Millisecond, time.Hour
+			in := w.consumes(level, w.record)
+			p := w.peer()
+			said := p.receipts()
+			long := time.Now().Add(-2 * time.Hour)
+			done, late, floor := waybill.NewIDAt(long), waybill.NewIDAt(long.Add(time.Second)), waybill.NewID()
+			p.publish(arrival(done, "orders", "k1", 1, broker.Header{Name: "floor", Value: done.String()}))
+			if r := said(done); r.Outcome != "done" {
+				t.Fatalf("%+v", r)
+			}
+			// As long as its producer may send it again, its record stays.
+			p.publish(arrival(done, "orders", "k1", 1, broker.Header{Name: "floor", Value: done.String()}))
+			if r := said(done); r.Outcome != "done" {
+				t.Fatalf("%+v", r)
+			}
+			p.publish(arrival(floor, "orders", "k2", 1, broker.Header{Name: "floor", Value: floor.String()}))
+			w.waits("the record is forgotten", 10*time.Second, func() bool { return in.Stats().Pruned == 1 })
+			p.publish(arrival(done, "orders", "k1", 1))
+			p.publish(arrival(late, "orders", "k3", 1))
+			young := waybill.NewID()
+			p.publish(arrival(young, "orders", "k4", 1))
+			for _, id := range []waybill.ID{done, late} {
+				if r := said(id); r.Outcome != "rejected" || !strings.Contains(r.Error, "nothing can tell") {
+					t.Errorf("%v: %+v", level, r)
+				}
+			}
+			if r := said(young); r.Outcome != "done" {
+				t.Errorf("%+v", r)
+			}
+			if n := w.number(w.consumer, `SELECT count(*) FROM done`); n != 3 {
+				t.Errorf("%v: %d effects, want 3", level, n)
+			}
+		}
+	})
+}
+
+func TestAHandlerThatHangsIsTimedOutAndTheNextOnesGoOn(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		w := newWorld(t, d, memory.New(nil))
+		w.inboxOptions.Timeout = 300 * time.Millisecond
+		p := w.peer()
+		said := p.receipts()
+		hung, sound := waybill.NewID(), waybill.NewID()
+		w.consumes(waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+			if m.ID == hung {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return w.record(ctx, tx, m)
+		})
+		p.publish(arrival(hung, "orders", "k", 1))
+		p.publish(arrival(sound, "orders", "k", 2))
+		if r := said(hung); r.Outcome != "retry" || !strings.Contains(r.Error, "timed out after 300ms") {
+			t.Errorf("%+v", r)
+		}
+		if r := said(sound); r.Outcome != "done" {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func TestOneKeyIsNeverHandledTwiceAtATime(t *testing.T) {
+	w := newWorld(t, databases[1], memory.New(nil))
+	w.inboxOptions.Workers, w.inboxOptions.Batch = 8, 3
+	var busy [5]atomic.Int32
+	in := w.consumes(waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+		n := &busy[int(m.Key[0]-'0')]
+		if n.Add(1) != 1 {
+			t.Errorf("key %s is handled twice at a time", m.Key)
+		}
+		defer n.Add(-1)
+		return w.record(ctx, tx, m)
+	})
+	p := w.peer()
+	for i := range 500 {
+		p.publish(arrival(waybill.NewID(), "orders", fmt.Sprint(i%5), 1))
+	}
+	w.waits("all are handled", 20*time.Second, func() bool { return in.Stats().Handled == 500 })
+}
