@@ -12,12 +12,6 @@ import (
 // name, in characters: what the tables' varchar(255) columns hold.
 const MaxName = 255
 
-// reservedHeaders are the names that Waybill itself puts on the wire.
-var reservedHeaders = map[string]bool{
-	"messageId": true, "businessMark": true, "timeStamp": true, "sequence": true, "producer": true,
-	"receiptTo": true, "attempt": true, "failures": true, "floor": true, "waybill": true,
-}
-
 // CheckDestination reports why name cannot be a message's destination, or nil.
 // A destination has 1 to 255 characters of valid UTF-8 without white space,
 // control characters and the characters that one broker or another takes for a
@@ -96,21 +90,17 @@ func CheckHeader(name, value string) error {
 
 // IsReservedHeader reports whether name, in any case, is a header of Waybill's
 // own or one that a wire protocol keeps for itself.
-func IsReservedHeader(name string) bool {
-	for reserved := range reservedHeaders {
-		if strings.EqualFold(reserved, name) {
-			return true
-		}
-	}
-	return protocolHeaders[strings.ToLower(name)]
-}
+func IsReservedHeader(name string) bool { return reservedHeaders[strings.ToLower(name)] }
 
-// protocolHeaders are names that a wire protocol keeps for itself: STOMP 1.2
-// with ActiveMQ's and Artemis' extensions, and NATS.
-var protocolHeaders = map[string]bool{
+var reservedHeaders = map[string]bool{
+	// Waybill's own, in lower case.
+	"messageid": true, "businessmark": true, "timestamp": true, "sequence": true, "producer": true,
+	"receiptto": true, "attempt": true, "failures": true, "floor": true, "waybill": true,
+
+	// STOMP 1.2's, with ActiveMQ's and Artemis' extensions.
 	"destination": true, "receipt": true, "receipt-id": true, "transaction": true, "subscription": true,
 	"message-id": true, "content-length": true, "ack": true, "id": true, "session": true,
-	"type": true, "timestamp": true, "expires": true, "priority": true, "persistent": true,
+	"type": true, "expires": true, "priority": true, "persistent": true,
 	"reply-to": true, "correlation-id": true, "redelivered": true, "transformation": true,
 	"browser": true, "destination-type": true, "selector": true,
 }

@@ -334,3 +334,5 @@ func (w *world) each(db *sql.DB, query string, see func(id, destination, key str
 		w.t.Fatal(err)
 	}
 }
+
+func contains(err error, part string) bool { return strings.Contains(err.Error(), part) }
