@@ -355,10 +355,13 @@ func (p *pump) readFloor(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if !floor.IsZero() {
+	every := 2 * time.Second
+	if floor.IsZero() {
+		every = 200 * time.Millisecond // the table is empty: the first message soon has one
+	} else {
 		text := floor.String()
 		p.t.floor.Store(&text)
 	}
-	p.nextFloor = began.Add(max(2*time.Second, 100*time.Since(began)))
+	p.nextFloor = began.Add(max(every, 100*time.Since(began)))
 	return false, nil
 }

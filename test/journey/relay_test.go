@@ -120,6 +120,14 @@ func TestAMessageTravelsWithTheHeadersOfTheProtocol(t *testing.T) {
 		if got := header(t, m, "attempt"); got != "1" {
 			t.Errorf("attempt = %q, want 1", got)
 		}
+		for range 3 { // the floor is not asked for each time
+			if _, ok = m.Header("floor"); ok {
+				break
+			}
+			if m, ok = next(5 * time.Second); !ok {
+				t.Fatal("no copy arrived")
+			}
+		}
 		if floor := header(t, m, "floor"); floor != id.String() {
 			t.Errorf("floor = %q, want %s", floor, id)
 		}
@@ -446,6 +454,7 @@ func (w *world) fillKeyed(n int) {
 
 func TestAMessageCostsOneInsertOneDeleteAndNoUpdate(t *testing.T) {
 	w := newWorld(t, databases[1], memory.New(nil))
+	w.relayOptions.FirstResend, w.relayOptions.MinResend, w.relayOptions.MaxResend = time.Minute, time.Minute, time.Minute
 	w.runs(w.relay().Run)
 	w.runs(w.inbox().Run)
 	const n = 1000

@@ -11,6 +11,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker/memory"
 	"github.com/waybill-go/waybill/inbox"
+	"github.com/waybill-go/waybill/internal/address"
 	"github.com/waybill-go/waybill/internal/testserver"
 	"github.com/waybill-go/waybill/relay"
 	"github.com/waybill-go/waybill/store"
@@ -26,7 +27,7 @@ type outage struct {
 
 func (w *world) outage() *outage {
 	w.t.Helper()
-	admin, err := sql.Open("pgx", testserver.Address(w.t, "WAYBILL_TEST_POSTGRES"))
+	admin, _, err := address.OpenDatabase(testserver.Address(w.t, "WAYBILL_TEST_POSTGRES"))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -16,17 +16,15 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/go-sql-driver/mysql"
-	_ "github.com/jackc/pgx/v5/stdlib"
-	_ "modernc.org/sqlite"
-
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/inbox"
+	"github.com/waybill-go/waybill/internal/address"
 	"github.com/waybill-go/waybill/internal/testserver"
 	"github.com/waybill-go/waybill/outbox"
 	"github.com/waybill-go/waybill/relay"
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/mysql"
 	"github.com/waybill-go/waybill/store/postgres"
 	"github.com/waybill-go/waybill/store/sqlite"
 )
@@ -40,27 +38,35 @@ type database struct {
 }
 
 var databases = []database{
-	{name: "sqlite", dialect: sqlite.Dialect(), open: openSQLite, arg: func(int) string { return "?" }},
-	{name: "postgres", dialect: postgres.Dialect(), open: openPostgres, arg: func(n int) string { return fmt.Sprintf("$%d", n) }},
+	{name: "sqlite", dialect: sqlite.Dialect(), arg: question, open: func(t testing.TB) *sql.DB {
+		return openAddress(t, "sqlite:"+filepath.Join(t.TempDir(), "journey.db"))
+	}},
+	{name: "postgres", dialect: postgres.Dialect(), arg: func(n int) string { return fmt.Sprintf("$%d", n) }, open: func(t testing.TB) *sql.DB {
+		return openServer(t, "WAYBILL_TEST_POSTGRES", " WITH (FORCE)")
+	}},
+	{name: "mysql", dialect: mysql.Dialect(), arg: question, open: func(t testing.TB) *sql.DB {
+		return openServer(t, "WAYBILL_TEST_MYSQL", "")
+	}},
 }
 
-func openSQLite(t testing.TB) *sql.DB {
+func question(int) string { return "?" }
+
+func openAddress(t testing.TB, at string) *sql.DB {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "journey.db")
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(10000)&_txlock=immediate")
+	db, dialect, err := address.OpenDatabase(at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	db.SetMaxOpenConns(1)
 	t.Cleanup(func() { db.Close() })
-	migrate(t, db, sqlite.Dialect())
+	migrate(t, db, dialect)
 	return db
 }
 
-func openPostgres(t testing.TB) *sql.DB {
+// openServer makes a database of its own on a server, and drops it in the end.
+func openServer(t testing.TB, variable, force string) *sql.DB {
 	t.Helper()
-	address := testserver.Address(t, "WAYBILL_TEST_POSTGRES")
-	admin, err := sql.Open("pgx", address)
+	at := testserver.Address(t, variable)
+	admin, _, err := address.OpenDatabase(at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,24 +74,19 @@ func openPostgres(t testing.TB) *sql.DB {
 	if _, err := admin.Exec("CREATE DATABASE " + name); err != nil {
 		t.Fatal(err)
 	}
-	u, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Path = "/" + name
-	db, err := sql.Open("pgx", u.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	db.SetMaxOpenConns(20)
 	t.Cleanup(func() {
-		db.Close()
-		if _, err := admin.Exec("DROP DATABASE " + name + " WITH (FORCE)"); err != nil {
+		if _, err := admin.Exec("DROP DATABASE " + name + force); err != nil {
 			t.Error(err)
 		}
 		admin.Close()
 	})
-	migrate(t, db, postgres.Dialect())
+	u, err := url.Parse(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	db := openAddress(t, u.String())
+	db.SetMaxOpenConns(20)
 	return db
 }
 
@@ -126,7 +127,7 @@ func newWorld(t testing.TB, d database, b broker.Broker) *world {
 	for _, s := range []string{
 		`CREATE TABLE done (message_id varchar(36), destination varchar(100), business_key varchar(100), version bigint)`,
 		`CREATE TABLE latest (business_key varchar(100) PRIMARY KEY, version bigint, steps bigint)`,
-		`CREATE TABLE backwards (business_key varchar(100), version bigint, before bigint)`,
+		`CREATE TABLE backwards (business_key varchar(100), version bigint, was bigint)`,
 	} {
 		w.exec(w.consumer, s)
 	}

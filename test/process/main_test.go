@@ -1,0 +1,56 @@
+// Package process kills real processes: "waybill relay" and a consumer, on PostgreSQL
+// and ActiveMQ, die by SIGKILL again and again while a producer commits and rolls
+// back. Then the producer's and the consumer's database are compared.
+//
+// The files: main_test.go (what runs as which process), kill_test.go (the test),
+// plan_test.go (who dies when), fleet_test.go (the processes), shop_test.go (the
+// producer), depot_test.go (the consumer), verdict_test.go (the comparison).
+package process
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// role is the variable that makes this test program the consumer.
+const role = "WAYBILL_PROCESS_TEST_ROLE"
+
+// program is the path of the command waybill, built for this run.
+var program string
+
+func TestMain(m *testing.M) {
+	if os.Getenv(role) == "consumer" {
+		os.Exit(consume())
+	}
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "waybill-process-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	program = filepath.Join(dir, "waybill")
+	return m.Run()
+}
+
+// build builds the command, with the race detector where this test has it.
+func build(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat(program); err == nil {
+		return
+	}
+	args := []string{"build", "-o", program}
+	if raceDetector {
+		args = append(args, "-race")
+	}
+	out, err := exec.Command("go", append(args, "github.com/waybill-go/waybill/cmd/waybill")...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("build the command: %v\n%s", err, out)
+	}
+}
