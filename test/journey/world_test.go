@@ -102,6 +102,7 @@ func migrate(t testing.TB, db *sql.DB, dialect store.Dialect) {
 // world is two services and what is between them.
 type world struct {
 	t        testing.TB
+	name     string // part of its destinations' names, where worlds share a broker
 	database database
 	producer *sql.DB
 	consumer *sql.DB
@@ -214,8 +215,8 @@ func (w *world) inbox() *inbox.Inbox {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	in.Handle("events", waybill.Once, w.record)
-	in.Handle("states", waybill.Latest, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+	in.Handle("events"+w.name, waybill.Once, w.record)
+	in.Handle("states"+w.name, waybill.Latest, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
 		if err := w.record(ctx, tx, m); err != nil {
 			return err
 		}
@@ -238,7 +239,7 @@ func (w *world) inbox() *inbox.Inbox {
 }
 
 func (w *world) record(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
-	_, err := tx.ExecContext(ctx, w.q(`INSERT INTO done VALUES (?, ?, ?, ?)`), m.ID.String(), m.Destination, m.Key, m.TimeStamp)
+	_, err := tx.ExecContext(ctx, w.q(`INSERT INTO done VALUES (?, ?, ?, ?)`), m.ID.String(), strings.TrimSuffix(m.Destination, w.name), m.Key, m.TimeStamp)
 	return err
 }
 
@@ -249,7 +250,9 @@ func (w *world) send(ctx context.Context, m waybill.Message) error {
 
 func (w *world) write(ctx context.Context, tx *sql.Tx, m waybill.Message) error {
 	m.ID = waybill.NewID()
-	if err := w.out.Send(ctx, tx, m); err != nil {
+	sent := m
+	sent.Destination += w.name
+	if err := w.out.Send(ctx, tx, sent); err != nil {
 		return err
 	}
 	_, err := tx.ExecContext(ctx, w.q(`INSERT INTO made SELECT ?, ?, ?, time_stamp FROM qmessage WHERE message_id = ?`), m.ID.String(), m.Destination, m.Key, m.ID.String())
