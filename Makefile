@@ -1,0 +1,82 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+# The packages of "make test", "make unit" and "make bench": make test PKG=./relay/...
+PKG ?= ./...
+TIMEOUT ?= 20m
+
+# This module and those in directories of its own, such as bench/.
+MODULES := . $(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod))
+
+# $(call each,COMMAND) runs it in every module, and stops at the first that fails.
+each = @for module in $(MODULES); do (cd $$module && { set -x; $(1); }); done
+
+.PHONY: help
+help: ## this list
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { gsub(/[$$][$$]/, "$$", $$2); printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## the command, as bin/waybill, and all packages
+	$(call each,$(GO) build ./...)
+	@if [ -d cmd/waybill ]; then $(GO) build -o bin/ ./cmd/waybill; fi
+
+.PHONY: test
+test: ## every test, with the race detector, against real servers, which it installs, starts and stops
+	WAYBILL_TEST_REQUIRE=1 scripts/services run -- $(MAKE) --no-print-directory race
+
+.PHONY: race
+race:
+	$(call each,$(GO) test -race -timeout $(TIMEOUT) $(PKG))
+
+.PHONY: unit
+unit: ## the tests that need no server; the others are skipped
+	$(call each,$(GO) test -timeout $(TIMEOUT) $(PKG))
+
+.PHONY: fmt
+fmt: ## formats the Go files
+	gofmt -w .
+
+.PHONY: fmt-check
+fmt-check:
+	@unformatted=$$(gofmt -l .); \
+	if [ -n "$$unformatted" ]; then echo "not formatted (make fmt):" $$unformatted >&2; exit 1; fi
+
+.PHONY: vet
+vet: ## go vet
+	$(call each,$(GO) vet ./...)
+
+.PHONY: lint
+lint: ## golangci-lint, which it installs at first
+	$(call each,$(CURDIR)/scripts/golangci-lint run --config $(CURDIR)/.golangci.yml ./...)
+
+.PHONY: bench
+bench: ## every benchmark, against real servers
+	scripts/services run -- $(MAKE) --no-print-directory bench-only
+
+.PHONY: bench-only
+bench-only:
+	$(call each,$(GO) test -run '^$$' -bench . -benchmem -timeout $(TIMEOUT) $(PKG))
+
+.PHONY: demo
+demo: ## the whole journey, with faults, on the embedded defaults
+	$(GO) run ./cmd/waybill demo
+
+.PHONY: services-start
+services-start: ## starts the servers for the tests: eval "$$(scripts/services env)"
+	scripts/services start
+
+.PHONY: services-stop
+services-stop: ## stops them
+	scripts/services stop
+
+.PHONY: ci
+ci: ## what CI runs
+	.ci/run
+
+.PHONY: clean
+clean: ## stops the servers and deletes what they and the build left
+	scripts/services stop
+	scripts/services wipe all
+	rm -rf .services bin

@@ -1,0 +1,98 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # variables shared with scripts/services
+# What can be done with one server.
+
+# load NAME: makes NAME the server that the functions here work on.
+load() {
+	name=$1
+	server=$state/$name # pid, ports, env, log
+	home=$server/home   # the server's own files
+	layout=1            # of these files; those of another layout are made anew
+	run_as=             # system user, for servers that refuse to run as root
+	stop_signal=TERM
+	# shellcheck source=/dev/null
+	. "$here/services.d/$name.sh"
+	load_ports
+}
+
+# say DETAIL...: the one line about the server.
+say() { printf '%-9s %s\n' "$name" "$*"; }
+
+start_server() {
+	local begun=$EPOCHREALTIME
+	if alive; then
+		wait_until_ready
+		say "already runs on $(show_ports)"
+		return
+	fi
+	check_ports
+	fetch
+	prepare
+	: >"$server/env"
+	launch
+	wait_until_ready
+	server_addresses >"$server/env"
+	say "ready on $(show_ports) after $(seconds_since "$begun") s ($(server_version))"
+}
+
+# fetch: only some servers have files that are in no package.
+fetch() { ! declare -F server_fetch >/dev/null || server_fetch; }
+
+# prepare makes $home, anew where it is half made, of another layout or was moved.
+prepare() {
+	local mark="$layout $server"
+	if [[ $(cat "$server/prepared" 2>/dev/null) == "$mark" ]]; then
+		return
+	fi
+	wipe_files
+	make_home
+	# In the background, since "set -e" is off within "( ... ) || fail".
+	(
+		exec 9>&-
+		cd -P "$home" || exit
+		server_prepare
+	) >"$server/log" 2>&1 </dev/null &
+	wait "$!" || fail "could not make its data directory"
+	echo "$mark" >"$server/prepared"
+}
+
+stop_server() {
+	if ! alive; then
+		say "is not running"
+		return
+	fi
+	terminate
+	say "stopped"
+}
+
+kill_server() {
+	if ! alive; then
+		say "is not running"
+		return 1
+	fi
+	kill_tree
+	say "killed"
+}
+
+wipe_server() {
+	if alive; then
+		say "runs; stop it first" >&2
+		return 1
+	fi
+	wipe_files
+	say "wiped"
+}
+
+install_server() {
+	fetch
+	say "installed ($(server_version))"
+}
+
+status_server() {
+	if ! alive; then
+		say "stopped"
+	elif server_ready; then
+		say "running on $(show_ports), process $(pid)"
+	else
+		say "running but not answering on $(show_ports), process $(pid)"
+	fi
+}
