@@ -41,8 +41,8 @@ func (o *outcomes) requeue(ctx context.Context, x *item, tries int) {
 	r := o.r
 	x.noted = true
 	delay := backoff.Jittered(backoff.Doubled(100*time.Millisecond, tries-1, time.Minute))
-	timer := time.AfterFunc(delay, func() {
-		if x.alive.Err() != nil {
+	time.AfterFunc(delay, func() {
+		if x.isGone() {
 			return
 		}
 		err := x.receiver.Settle(ctx, []broker.Delivery{x.delivery}, broker.Requeue)
@@ -54,5 +54,4 @@ func (o *outcomes) requeue(ctx context.Context, x *item, tries int) {
 			r.in.log.DebugContext(ctx, "message not requeued; the broker delivers it again", slog.Any("error", err))
 		}
 	})
-	context.AfterFunc(x.alive, func() { timer.Stop() })
 }

@@ -35,7 +35,7 @@ type item struct {
 	wire.Arrival
 	delivery broker.Delivery
 	receiver broker.Receiver
-	alive    context.Context // ends with the connection that it came through
+	gone     <-chan struct{} // closed with the subscription that it came through
 	problem  error           // why it cannot be handled at all
 	noted    bool            // its outcome is known
 }
@@ -87,7 +87,8 @@ func (r *route) subscribe(ctx, alive context.Context, conn broker.Conn) error {
 	if err != nil {
 		return err
 	}
-	// subscribed ends what this subscription brought, for messages not yet begun.
+	// subscribed ends with the subscription: what it brought and was not begun by then
+	// is not worth doing, since the broker delivers it again.
 	subscribed, end := context.WithCancel(alive)
 	for {
 		deliveries, err := receiver.Receive(ctx, r.o.Workers*r.o.Batch)
@@ -102,15 +103,15 @@ func (r *route) subscribe(ctx, alive context.Context, conn broker.Conn) error {
 			return errors.Join(err, receiver.Close(ctx))
 		}
 		for i := range deliveries {
-			r.dispatch(&deliveries[i], receiver, subscribed)
+			r.dispatch(&deliveries[i], receiver, subscribed.Done())
 		}
 	}
 }
 
 // dispatch decodes a message and gives it to its worker.
-func (r *route) dispatch(d *broker.Delivery, receiver broker.Receiver, alive context.Context) {
+func (r *route) dispatch(d *broker.Delivery, receiver broker.Receiver, gone <-chan struct{}) {
 	r.in.counters.received.Add(1)
-	x := &item{delivery: *d, receiver: receiver, alive: alive}
+	x := &item{delivery: *d, receiver: receiver, gone: gone}
 	x.Arrival, x.problem = wire.Decode(&d.Message)
 	x.Message.Destination, x.Message.Topic = r.destination, r.o.Topic
 	if x.ReceiptTo != "" && !isReceiptQueue(x.ReceiptTo) {
@@ -153,6 +154,16 @@ func isReceiptQueue(name string) bool {
 func (x *item) mark() store.Mark {
 	m := &x.Message
 	return store.Mark{ID: m.ID, Producer: m.Producer, Destination: m.Destination, Key: m.Key, TimeStamp: m.TimeStamp}
+}
+
+// isGone says whether the message is not worth beginning any more.
+func (x *item) isGone() bool {
+	select {
+	case <-x.gone:
+		return true
+	default:
+		return false
+	}
 }
 
 // newer says whether x's state is newer than y's. Two producers' equal time stamps

@@ -24,7 +24,7 @@ func (in *Inbox) connect(receive, settle context.Context) error {
 		if errors.Is(err, broker.ErrRefused) && !in.joined.Load() {
 			return err
 		}
-		in.log.WarnContext(receive, "broker connection lost; connecting again", slog.Any("error", err))
+		in.log.Log(receive, wait.Level(), "broker connection lost or not had; connecting again", slog.Any("error", err))
 		in.counters.disconnects.Add(1)
 		if time.Since(began) > wait.Most {
 			wait.Reset()
@@ -52,8 +52,7 @@ func (in *Inbox) session(receive, settle context.Context) error {
 			in.log.DebugContext(closing, "broker connection not closed cleanly", slog.Any("error", err))
 		}
 	}()
-	// alive ends with the connection: what was received through it and not begun is
-	// not worth doing, since the broker delivers it again.
+	// alive ends with the connection.
 	alive, dead := context.WithCancel(settle)
 	defer dead()
 	receiving, stop := context.WithCancel(receive)

@@ -46,7 +46,7 @@ func (w *worker) take(n int) []*item {
 	batch := make([]*item, 0, min(n, len(w.queue)))
 	i := 0
 	for ; i < len(w.queue) && len(batch) < n; i++ {
-		if x := w.queue[i]; x.alive.Err() == nil {
+		if x := w.queue[i]; !x.isGone() {
 			batch = append(batch, x)
 		}
 	}
@@ -105,22 +105,27 @@ func (w *worker) handle(ctx, settle context.Context, batch []*item) {
 			sound = append(sound, x)
 		}
 	}
-	if len(sound) > 1 && w.attempt(ctx, settle, sound, done) != errAlone {
+	if len(sound) > 1 && !errors.Is(w.attempt(ctx, settle, sound, done), errAlone) {
 		return
 	}
 	for _, x := range sound {
 		if ctx.Err() != nil {
 			return
 		}
-		if x.alive.Err() == nil && !x.noted {
+		if !x.noted && !x.isGone() {
 			_ = w.attempt(ctx, settle, []*item{x}, done) // without an outcome it comes again
 			done.settle(settle)                          // the others may take long
 		}
 	}
 }
 
-// errAlone asks for the batch to be done one message at a time.
-var errAlone = errors.New("one at a time")
+var (
+	// errAlone asks for the batch to be done one message at a time.
+	errAlone = errors.New("one at a time")
+	// errNoOutcome says that the inbox stops, or the connection went, before there was
+	// one: the messages come again.
+	errNoOutcome = errors.New("no outcome")
+)
 
 // attempt runs a transaction, again for as long as the database is what fails, and
 // notes the outcomes. It returns errAlone where a batch of several has failed
@@ -156,8 +161,8 @@ func (w *worker) attempt(ctx, settle context.Context, batch []*item, done *outco
 			w.r.in.log.ErrorContext(settle, "database trouble; trying again", slog.String("destination", w.r.destination), slog.Any("error", err))
 		}
 		wait.Sleep(ctx)
-		if err := errors.Join(ctx.Err(), batch[0].alive.Err()); err != nil {
-			return err // what has no outcome comes again
+		if ctx.Err() != nil || batch[0].isGone() {
+			return errNoOutcome
 		}
 	}
 }

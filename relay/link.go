@@ -42,7 +42,7 @@ func (l *link) run(lead, settle context.Context) error {
 		if errors.Is(err, broker.ErrRefused) && !l.t.r.connected.Load() {
 			return err
 		}
-		l.t.log.WarnContext(settle, "broker connection lost; connecting again", slog.Any("error", err))
+		l.t.log.Log(settle, wait.Level(), "broker connection lost or not had; connecting again", slog.Any("error", err))
 		l.t.r.counters.disconnects.Add(1)
 		if time.Since(began) > wait.Most {
 			wait.Reset()

@@ -29,7 +29,7 @@ func (p *pump) sweep(ctx context.Context) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		p.offset = time.UnixMicro(clock).Sub(time.Now())
+		p.offset = time.Until(time.UnixMicro(clock))
 		p.gaps.missed = false
 		p.sweepFrom, p.sweepTo, p.sweepBegan, p.sweepTook = 0, t.cursor, began, 0
 		if p.sweepTo == 0 {

@@ -3,6 +3,7 @@ package backoff
 
 import (
 	"context"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 )
@@ -16,6 +17,15 @@ type Backoff struct {
 
 // Reset begins anew: the next delay is the least.
 func (b *Backoff) Reset() { b.tries = 0 }
+
+// Level is how loudly to tell of the failure before the next try: the first one and
+// every tenth after it are warnings.
+func (b *Backoff) Level() slog.Level {
+	if b.tries%10 == 0 {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
+}
 
 // Next is the delay before the next try: a random time between half of it and all
 // of it, where it doubles with each call.

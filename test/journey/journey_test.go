@@ -49,7 +49,7 @@ func (w *world) produce(n int) {
 					}
 					return nil
 				})
-				if err != nil && err != errRollback {
+				if err != nil && !errors.Is(err, errRollback) {
 					w.t.Errorf("send: %v", err)
 					return
 				}

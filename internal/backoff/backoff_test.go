@@ -1,0 +1,53 @@
+package backoff
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+)
+
+func TestDelaysDoubleUpToTheMostAndBeginAnew(t *testing.T) {
+	b := Backoff{Least: 100 * time.Millisecond, Most: time.Second}
+	for range 2 {
+		for _, most := range []time.Duration{100, 200, 400, 800, 1000, 1000} {
+			most *= time.Millisecond
+			if d := b.Next(); d < most/2 || d > most {
+				t.Errorf("%v is not between half of %v and all of it", d, most)
+			}
+		}
+		b.Reset()
+	}
+}
+
+func TestDoublingDoesNotOverflow(t *testing.T) {
+	for _, times := range []int{-1, 0, 62, 63, 64, 1000} {
+		if d := Doubled(time.Second, times, time.Hour); d < time.Second || d > time.Hour {
+			t.Errorf("doubled %d times: %v", times, d)
+		}
+	}
+	if d := Doubled(time.Minute, 3, time.Second); d != time.Second {
+		t.Errorf("%v is above the most", d)
+	}
+}
+
+func TestASleepEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	b := Backoff{Least: time.Hour, Most: time.Hour}
+	b.Sleep(ctx) // the test's own time-out is the judge
+}
+
+func TestOnlySomeFailuresAreWarnings(t *testing.T) {
+	b := Backoff{Least: 1, Most: 2}
+	warnings := 0
+	for range 100 {
+		if b.Level() == slog.LevelWarn {
+			warnings++
+		}
+		b.Next()
+	}
+	if warnings != 10 {
+		t.Errorf("%d warnings of 100 failures", warnings)
+	}
+}
