@@ -75,6 +75,10 @@ type Traits struct {
 	// MaxBatch is the greatest number of rows that the dialect takes in one
 	// statement; the engine splits what is larger.
 	MaxBatch int
+	// Delimiter is what Script ends statements with that have semicolons of their
+	// own, such as triggers, where the database's client needs a DELIMITER command
+	// for them; "" where it does not.
+	Delimiter string
 }
 
 // Dialect builds the statements of one database. Implementations are stateless
@@ -96,16 +100,20 @@ type Dialect interface {
 	Migrations(Names) []Migration
 	// Lock and Unlock hold off every other migration of the same database for as
 	// long as one connection keeps the lock; empty where BeginMigration suffices.
-	Lock(Names) []Statement
-	Unlock(Names) []Statement
+	// Lock reads one row and column: 1 once the lock is held, anything else where
+	// it could not be had.
+	Lock(Names) Statement
+	Unlock(Names) Statement
 	// BeginMigration opens the transaction that a migration runs in, such as
-	// "BEGIN" or "BEGIN IMMEDIATE"; empty where DDL cannot be part of one.
+	// "BEGIN IMMEDIATE", and holds off other migrations where Lock does not; empty
+	// where DDL cannot be part of a transaction.
 	BeginMigration() string
-	// CreateVersions makes the table that holds each side's version, where missing.
-	CreateVersions(Names) Statement
+	// CreateVersions makes the table that holds each side's version, and its
+	// schema, where missing. The statements have no arguments.
+	CreateVersions(Names) []Statement
 	// Version reads a side's version: one row and column, or no row.
 	Version(Names, Side) Statement
-	// SetVersion stores a side's version.
+	// SetVersion stores a side's version. The statement has no arguments.
 	SetVersion(Names, Side, int) Statement
 
 	ProducerDialect
@@ -125,8 +133,9 @@ type ProducerDialect interface {
 	// used unchanged, and the key keeps the greatest of those and its own. Rows of
 	// one key stand next to each other, and keys are sorted by (destination, key),
 	// so that two senders cannot deadlock. Rows without a key get sequence 0 and
-	// the clock, or their own TimeStamp. The statements run through Exec alone, in
-	// order, in the caller's transaction.
+	// the clock, or their own TimeStamp. Either all rows of a call have a TimeStamp
+	// of their own or none has: the engine splits what is mixed. The statements run
+	// through Exec alone, in order, in the caller's transaction.
 	Insert(Names, []NewRow) []Statement
 
 	// Scan reads rows with id > after in order of id, whatever their status.
@@ -137,24 +146,29 @@ type ProducerDialect interface {
 	// ScanDue reads pending rows that have (not_before, id) > (notBefore, id) and
 	// 0 < not_before <= clock, in that order. It uses an index.
 	ScanDue(n Names, notBefore, id int64, limit int) Statement
-	// Rows reads the pending rows with these ids, in order of id.
+	// Rows reads the pending rows with these ids, at most MaxBatch, in order of id.
 	Rows(n Names, ids []int64) Statement
 	// Sweep reads, briefly, pending rows with after < id <= upTo, in order of id.
 	Sweep(n Names, after, upTo int64, limit int) Statement
-	// Delete deletes the rows with these message ids, whatever their status.
+	// Delete deletes the rows with these message ids, whatever their status, at
+	// most MaxBatch of them.
 	Delete(n Names, ids []waybill.ID) Statement
-	// CountCopies adds one to retry of the rows with these ids.
+	// CountCopies adds one to retry of the rows with these ids, at most MaxBatch.
 	CountCopies(n Names, ids []int64) Statement
-	// Reject sets status 2 and last_error of a row.
+	// Reject sets status 2 and last_error of a pending row.
 	Reject(n Names, id waybill.ID, reason string) Statement
 	// Postpone sets a pending row's not_before to clock + delay (µs) and its
-	// last_error, and adds failures to failures.
+	// last_error, and adds 1 to retry and failures to failures.
 	Postpone(n Names, id waybill.ID, delay int64, failures int, reason string) Statement
 	// Floor reads the lowest message_id of the pending rows: one row, null if there
 	// are none.
 	Floor(Names) Statement
 	// Clock reads the clock: one row and column.
 	Clock() Statement
+
+	// Notify wakes the relays of other processes that listen; an empty statement
+	// where the database has no such means.
+	Notify(Names) Statement
 
 	// AcquireLease makes holder the lease's holder until clock + ttl (µs) where it
 	// has no other holder or that one's time is up; Lease tells what came of it.
@@ -172,7 +186,8 @@ type ProducerDialect interface {
 	// List reads rows of one status with id > after in order of id; destination ""
 	// stands for all.
 	List(n Names, destination string, status int, after int64, limit int) Statement
-	// Find reads the rows with these message ids, whatever their status.
+	// Find reads the rows with these message ids, at most MaxBatch, whatever their
+	// status, in order of id.
 	Find(n Names, ids []waybill.ID) Statement
 	// Resend makes a rejected row pending under a new message id, due now
 	// (not_before = clock), with retry, failures and last_error reset.
@@ -202,11 +217,21 @@ type ConsumerDialect interface {
 	SaveFloor(n Names, consumer, producer string, floor waybill.ID) Statement
 	// SaveHorizon stores a producer's horizon unless a higher one is stored.
 	SaveHorizon(n Names, consumer, producer string, horizon waybill.ID) Statement
-	// PruneOnce deletes at most limit records of one producer with a message_id
-	// below horizon from n1_record.
-	PruneOnce(n Names, consumer, producer string, horizon waybill.ID, limit int) Statement
-	// PruneLatest does the same for n2_record.
-	PruneLatest(n Names, consumer, producer string, horizon waybill.ID, limit int) Statement
+	// OnceWindow reads the message_id of the size-th record of n1_record after the
+	// id after (the zero ID: from the lowest), in order of message_id, of those
+	// below the id below; no row where there are fewer than size.
+	OnceWindow(n Names, consumer string, after, below waybill.ID, size int) Statement
+	// PruneOnce deletes the records of n1_record with after < message_id <= upTo
+	// that are below their producer's horizon in n_horizon.
+	PruneOnce(n Names, consumer string, after, upTo waybill.ID) Statement
+	// LatestWindow reads dest_name, business_mark of the size-th record of n2_record
+	// after a place (the zero LatestPlace: from the first), in order of the primary
+	// key; no row where there are fewer than size.
+	LatestWindow(n Names, consumer string, after LatestPlace, size int) Statement
+	// PruneLatest deletes the records of n2_record after one place and up to and
+	// with another (nil: up to the end) that are below their producer's horizon in
+	// n_horizon.
+	PruneLatest(n Names, consumer string, after LatestPlace, upTo *LatestPlace) Statement
 	// Consumers reads the distinct consumers that n_horizon knows.
 	Consumers(Names) Statement
 }
@@ -215,4 +240,14 @@ type ConsumerDialect interface {
 type Guard struct {
 	Exec  []Statement
 	Query Statement
+}
+
+// LatestPlace is a consumer's place in n2_record's primary key.
+type LatestPlace struct{ Destination, Key string }
+
+// Adviser is implemented by a Dialect that knows what a person can do about some
+// errors; Migrate adds the advice to its own error.
+type Adviser interface {
+	// Advice returns one sentence, or "" where there is nothing to add.
+	Advice(err error) string
 }

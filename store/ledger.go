@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"math/rand/v2"
-	"time"
 
 	waybill "github.com/waybill-go/waybill"
 )
@@ -183,59 +182,6 @@ func (l *Ledger) SaveFloor(ctx context.Context, producer string, floor waybill.I
 	s := l.dialect.SaveFloor(l.names, l.consumer, producer, floor)
 	_, err := l.db.ExecContext(ctx, s.SQL, s.Args...)
 	return wrap(l.dialect, Consumer, "store a floor", err)
-}
-
-// Prune forgets what may be forgotten: records with an ID minted before now -
-// retention and below their producer's floor; for a producer that has never told
-// one, such as a program that is no Waybill outbox, the retention alone counts.
-// Each batch of at most limit records is a transaction that stores the horizon it
-// used. It returns how many records are gone, also beside an error.
-func (l *Ledger) Prune(ctx context.Context, now time.Time, retention time.Duration, limit int) (int64, error) {
-	known, err := l.Horizons(ctx)
-	if err != nil {
-		return 0, err
-	}
-	var gone int64
-	for _, h := range known {
-		horizon := waybill.LowestID(now.Add(-retention))
-		if !h.Floor.IsZero() && h.Floor.Compare(horizon) < 0 {
-			horizon = h.Floor
-		}
-		for _, prune := range []func(Names, string, string, waybill.ID, int) Statement{l.dialect.PruneOnce, l.dialect.PruneLatest} {
-			for {
-				n, err := l.pruneBatch(ctx, h.Producer, horizon, prune(l.names, l.consumer, h.Producer, horizon, limit))
-				gone += n
-				if err != nil {
-					return gone, err
-				}
-				if n < int64(limit) {
-					break
-				}
-			}
-		}
-	}
-	return gone, nil
-}
-
-func (l *Ledger) pruneBatch(ctx context.Context, producer string, horizon waybill.ID, prune Statement) (int64, error) {
-	tx, err := l.Begin(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer tx.Rollback()
-	save := l.dialect.SaveHorizon(l.names, l.consumer, producer, horizon)
-	if _, err := tx.ExecContext(ctx, save.SQL, save.Args...); err != nil {
-		return 0, wrap(l.dialect, Consumer, "store a horizon", err)
-	}
-	result, err := tx.ExecContext(ctx, prune.SQL, prune.Args...)
-	if err != nil {
-		return 0, wrap(l.dialect, Consumer, "prune records", err)
-	}
-	n, err := result.RowsAffected()
-	if err != nil {
-		return 0, wrap(l.dialect, Consumer, "prune records", err)
-	}
-	return n, wrap(l.dialect, Consumer, "prune records", tx.Commit())
 }
 
 // Consumers returns the names of the consumers that have records in db.

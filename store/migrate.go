@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	waybill "github.com/waybill-go/waybill"
 )
@@ -23,12 +24,13 @@ func Migrate(ctx context.Context, db *sql.DB, dialect Dialect, prefix string, si
 		return fmt.Errorf("waybill: connect to the database: %w", err)
 	}
 	defer conn.Close()
-	if err := run(ctx, conn, dialect.Lock(names)...); err != nil {
+	if err := lock(ctx, conn, dialect.Lock(names)); err != nil {
 		return fmt.Errorf("waybill: wait for other migrations: %w", err)
 	}
 	defer func() {
 		// The connection goes back to its pool, so the lock must not stay on it.
-		if unlockErr := run(context.WithoutCancel(ctx), conn, dialect.Unlock(names)...); err == nil && unlockErr != nil {
+		unlockErr := run(context.WithoutCancel(ctx), conn, some(dialect.Unlock(names))...)
+		if err == nil && unlockErr != nil {
 			err = fmt.Errorf("waybill: let other migrations go on: %w", unlockErr)
 		}
 	}()
@@ -36,21 +38,59 @@ func Migrate(ctx context.Context, db *sql.DB, dialect Dialect, prefix string, si
 	if begin == "" {
 		return migrate(ctx, conn, dialect, names, side)
 	}
-	if err := run(ctx, conn, Statement{SQL: begin}); err != nil {
+	if err := beginMigration(ctx, conn, dialect, begin); err != nil {
 		return fmt.Errorf("waybill: begin a migration: %w", err)
 	}
-	if err := migrate(ctx, conn, dialect, names, side); err != nil {
-		return errors.Join(err, run(context.WithoutCancel(ctx), conn, Statement{SQL: "ROLLBACK"}))
+	err = migrate(ctx, conn, dialect, names, side)
+	if err == nil {
+		if err = run(ctx, conn, Statement{SQL: "COMMIT"}); err == nil {
+			return nil
+		}
+		err = fmt.Errorf("waybill: commit a migration: %w", err)
 	}
-	if err := run(ctx, conn, Statement{SQL: "COMMIT"}); err != nil {
-		return fmt.Errorf("waybill: commit a migration: %w", err)
+	// Nor must the transaction stay open there. Where the connection is gone, the
+	// transaction is gone with it and the first error says all.
+	if rollbackErr := run(context.WithoutCancel(ctx), conn, Statement{SQL: "ROLLBACK"}); rollbackErr != nil && condition(dialect, err) != Unavailable {
+		err = errors.Join(err, fmt.Errorf("waybill: roll a migration back: %w", rollbackErr))
+	}
+	return err
+}
+
+// lock takes the dialect's lock for migrations, where it has one.
+func lock(ctx context.Context, conn *sql.Conn, s Statement) error {
+	if s.SQL == "" {
+		return nil
+	}
+	var held sql.NullInt64
+	if err := conn.QueryRowContext(ctx, s.SQL, s.Args...).Scan(&held); err != nil {
+		return err
+	}
+	if held.Int64 != 1 {
+		return errors.New("another connection keeps the lock: see which migration hangs and end it")
 	}
 	return nil
 }
 
+// beginMigration waits for other migrations also where the database answers
+// "busy" at once instead of waiting itself.
+func beginMigration(ctx context.Context, conn *sql.Conn, dialect Dialect, begin string) error {
+	const tries, pause = 100, 50 * time.Millisecond
+	for try := 1; ; try++ {
+		err := run(ctx, conn, Statement{SQL: begin})
+		if err == nil || try == tries || condition(dialect, err) != Conflict {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 func migrate(ctx context.Context, conn *sql.Conn, dialect Dialect, names Names, side Side) error {
-	if err := run(ctx, conn, dialect.CreateVersions(names)); err != nil {
-		return fmt.Errorf("waybill: create table %s: %w", names.Versions, err)
+	if err := run(ctx, conn, dialect.CreateVersions(names)...); err != nil {
+		return advised(dialect, fmt.Errorf("waybill: create table %s: %w", names.Versions, err))
 	}
 	have, err := version(ctx, conn, dialect, names, side)
 	if err != nil {
@@ -65,7 +105,7 @@ func migrate(ctx context.Context, conn *sql.Conn, dialect Dialect, names Names, 
 		}
 		for _, sql := range m.Statements {
 			if err := run(ctx, conn, Statement{SQL: sql}); err != nil {
-				return fmt.Errorf("waybill: migrate the %s's tables to version %d: %w", side, m.Version, err)
+				return advised(dialect, fmt.Errorf("waybill: migrate the %s's tables to version %d: %w", side, m.Version, err))
 			}
 		}
 		if err := run(ctx, conn, dialect.SetVersion(names, side, m.Version)); err != nil {
@@ -83,8 +123,18 @@ func Script(dialect Dialect, prefix string, side Side) (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	write := func(sql string) { fmt.Fprintf(&b, "%s;\n\n", strings.TrimRight(strings.TrimSpace(sql), ";")) }
-	write(dialect.CreateVersions(names).SQL)
+	delimiter := dialect.Traits().Delimiter
+	write := func(sql string) {
+		sql = strings.TrimSpace(sql)
+		if delimiter != "" && strings.Contains(sql, ";") {
+			fmt.Fprintf(&b, "DELIMITER %s\n%s%s\nDELIMITER ;\n\n", delimiter, sql, delimiter)
+			return
+		}
+		fmt.Fprintf(&b, "%s;\n\n", sql)
+	}
+	for _, s := range dialect.CreateVersions(names) {
+		write(s.SQL)
+	}
 	for _, m := range dialect.Migrations(names) {
 		if m.Side != side {
 			continue
@@ -135,4 +185,25 @@ func run(ctx context.Context, db Execer, statements ...Statement) error {
 		}
 	}
 	return nil
+}
+
+// some is the statement, or none where it is empty.
+func some(s Statement) []Statement {
+	if s.SQL == "" {
+		return nil
+	}
+	return []Statement{s}
+}
+
+// advised adds what the dialect knows a person can do about err.
+func advised(dialect Dialect, err error) error {
+	adviser, ok := dialect.(Adviser)
+	if !ok {
+		return err
+	}
+	advice := adviser.Advice(err)
+	if advice == "" {
+		return err
+	}
+	return fmt.Errorf("%w (%s)", err, advice)
 }

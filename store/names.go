@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"regexp"
+	"strings"
 )
 
 // Names are the tables' names, with the user's prefix or schema, checked.
@@ -38,4 +39,39 @@ func NewNames(prefix string) (Names, error) {
 		Horizon:    prefix + "n_horizon",
 		Versions:   prefix + "waybill_version",
 	}, nil
+}
+
+// Schema is the part of the prefix before its dot; "" where there is none.
+func (n Names) Schema() string {
+	schema, _, found := strings.Cut(n.Prefix, ".")
+	if !found {
+		return ""
+	}
+	return schema
+}
+
+// SQL writes the tables' names into a statement: "{name}" becomes the name with
+// the whole prefix, "{.name}" the name with the prefix but without the schema,
+// as indexes, constraints and triggers are named. Statements keep values out of
+// their text, so no other brace stands in one.
+func (n Names) SQL(text string) string {
+	local := n.Prefix[strings.IndexByte(n.Prefix, '.')+1:]
+	var b strings.Builder
+	b.Grow(len(text) + 64)
+	for {
+		before, rest, found := strings.Cut(text, "{")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		name, after, _ := strings.Cut(rest, "}")
+		if bare, isLocal := strings.CutPrefix(name, "."); isLocal {
+			b.WriteString(local)
+			b.WriteString(bare)
+		} else {
+			b.WriteString(n.Prefix)
+			b.WriteString(name)
+		}
+		text = after
+	}
 }

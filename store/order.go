@@ -29,6 +29,44 @@ func sortByKey(rows []NewRow) []NewRow {
 	return rows
 }
 
+// maxStatement is the size in bytes at which Insert begins another statement, so
+// that many large bodies stay below the databases' limits of a packet.
+const maxStatement = 4 << 20
+
+// parts splits sorted rows into what one call of Dialect.Insert takes: at most
+// size rows, no more bodies than one statement should carry, and either all with a
+// TimeStamp of their own or none.
+func parts(rows []NewRow, size int) iter.Seq[[]NewRow] {
+	return func(yield func([]NewRow) bool) {
+		for len(rows) > 0 {
+			n, bytes := 1, len(rows[0].Body)
+			for n < len(rows) && n < size && (rows[n].TimeStamp > 0) == (rows[0].TimeStamp > 0) {
+				if bytes += len(rows[n].Body); bytes > maxStatement {
+					break
+				}
+				n++
+			}
+			if !yield(rows[:n:n]) {
+				return
+			}
+			rows = rows[n:]
+		}
+	}
+}
+
+// Later returns for each row how many of the rows after it have its key, for rows
+// sorted as Dialect.Insert gets them; 0 for rows without a key. A dialect that
+// bumps a key once for all its rows counts each row's sequence back from it.
+func Later(rows []NewRow) []int64 {
+	later := make([]int64, len(rows))
+	for i := len(rows) - 2; i >= 0; i-- {
+		if rows[i].Key != "" && rows[i].Key == rows[i+1].Key && rows[i].Destination == rows[i+1].Destination {
+			later[i] = later[i+1] + 1
+		}
+	}
+	return later
+}
+
 func boolCompare(a, b bool) int {
 	switch {
 	case a == b:

@@ -1,10 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -17,6 +20,7 @@ type Queue struct {
 	db      *sql.DB
 	dialect Dialect
 	names   Names
+	fit     atomic.Int64 // rows of a page that maxBytes held last time; 0: all
 }
 
 // NewQueue returns the producer's tables of db whose names have the prefix.
@@ -32,11 +36,10 @@ func NewQueue(db *sql.DB, dialect Dialect, prefix string) (*Queue, error) {
 }
 
 // Insert writes rows in the caller's transaction and nothing else. The rows are
-// ordered as the dialect asks here; rows of one key keep the order given.
+// ordered and split as the dialect asks here; rows of one key keep the order given.
 func Insert(ctx context.Context, tx Tx, dialect Dialect, names Names, rows []NewRow) error {
-	rows = sortByKey(rows)
-	for chunk := range chunks(rows, dialect.Traits().MaxBatch) {
-		for _, s := range dialect.Insert(names, chunk) {
+	for part := range parts(sortByKey(rows), dialect.Traits().MaxBatch) {
+		for _, s := range dialect.Insert(names, part) {
 			if _, err := tx.ExecContext(ctx, s.SQL, s.Args...); err != nil {
 				return wrap(dialect, Producer, "write messages", err)
 			}
@@ -48,34 +51,61 @@ func Insert(ctx context.Context, tx Tx, dialect Dialect, names Names, rows []New
 // Scan reads rows with id > after in order of id, whatever their status, until
 // limit rows or maxBytes of bodies are reached; at least one row if there is one.
 func (q *Queue) Scan(ctx context.Context, after int64, limit, maxBytes int) ([]Row, error) {
-	return q.rows(ctx, "scan messages", q.dialect.Scan(q.names, after, limit), maxBytes)
+	return q.pages(ctx, "scan messages", limit, maxBytes, func(last *Row, limit int) Statement {
+		if last != nil {
+			after = last.ID
+		}
+		return q.dialect.Scan(q.names, after, limit)
+	})
 }
 
 // ScanDestination reads pending, due rows of one destination with after < id <=
 // upTo in order of id, until limit rows or maxBytes of bodies are reached.
 func (q *Queue) ScanDestination(ctx context.Context, destination string, topic bool, after, upTo int64, limit, maxBytes int) ([]Row, error) {
-	return q.rows(ctx, "scan a destination", q.dialect.ScanDestination(q.names, destination, topic, after, upTo, limit), maxBytes)
+	return q.pages(ctx, "scan a destination", limit, maxBytes, func(last *Row, limit int) Statement {
+		if last != nil {
+			after = last.ID
+		}
+		return q.dialect.ScanDestination(q.names, destination, topic, after, upTo, limit)
+	})
 }
 
 // ScanDue reads pending rows whose time has come after (notBefore, id), in that
 // order, until limit rows or maxBytes of bodies are reached.
 func (q *Queue) ScanDue(ctx context.Context, notBefore, id int64, limit, maxBytes int) ([]Row, error) {
-	return q.rows(ctx, "scan due messages", q.dialect.ScanDue(q.names, notBefore, id, limit), maxBytes)
+	return q.pages(ctx, "scan due messages", limit, maxBytes, func(last *Row, limit int) Statement {
+		if last != nil {
+			notBefore, id = last.NotBefore, last.ID
+		}
+		return q.dialect.ScanDue(q.names, notBefore, id, limit)
+	})
 }
 
 // Rows reads those of the ids that are pending, in order of id, until maxBytes of
 // bodies are reached: a result may lack rows that are there, but never the first.
 func (q *Queue) Rows(ctx context.Context, ids []int64, maxBytes int) ([]Row, error) {
-	if len(ids) == 0 {
-		return nil, nil
+	ids = slices.Clone(ids)
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	var found []Row
+	for left := maxBytes; len(ids) > 0 && (left > 0 || maxBytes <= 0); {
+		page := q.page(len(ids), maxBytes)
+		rows, bytes, err := q.rows(ctx, "read messages", q.dialect.Rows(q.names, ids[:page]), left)
+		if err != nil {
+			return nil, err
+		}
+		found, ids = append(found, rows...), ids[page:]
+		left -= bytes
+		q.learn(page, len(rows), maxBytes > 0 && left <= 0)
 	}
-	return q.rows(ctx, "read messages", q.dialect.Rows(q.names, ids), maxBytes)
+	return found, nil
 }
 
 // Sweep reads pending rows with after < id <= upTo in order of id, without
 // headers and bodies.
 func (q *Queue) Sweep(ctx context.Context, after, upTo int64, limit int) ([]Row, error) {
-	return q.rows(ctx, "sweep messages", q.dialect.Sweep(q.names, after, upTo, limit), 0)
+	rows, _, err := q.rows(ctx, "sweep messages", q.dialect.Sweep(q.names, after, upTo, limit), 0)
+	return rows, err
 }
 
 // Delete deletes the rows with these message ids and returns how many there were.
@@ -101,14 +131,15 @@ func (q *Queue) CountCopies(ctx context.Context, ids []int64) error {
 	return nil
 }
 
-// Reject keeps a row for a person: it is not sent any more. It reports whether
-// there was such a row.
+// Reject keeps a pending row for a person: it is not sent any more. It reports
+// whether there was such a row; a second rejection changes nothing.
 func (q *Queue) Reject(ctx context.Context, id waybill.ID, reason string) (bool, error) {
 	n, err := q.exec(ctx, "reject a message", q.dialect.Reject(q.names, id, clip(reason)))
 	return n > 0, err
 }
 
-// Postpone schedules a row's next copy for the database's clock plus delay.
+// Postpone schedules a pending row's next copy for the database's clock plus
+// delay. It reports whether there was such a row.
 func (q *Queue) Postpone(ctx context.Context, id waybill.ID, delay time.Duration, failures int, reason string) (bool, error) {
 	n, err := q.exec(ctx, "postpone a message", q.dialect.Postpone(q.names, id, delay.Microseconds(), failures, clip(reason)))
 	return n > 0, err
@@ -181,15 +212,22 @@ func (q *Queue) Count(ctx context.Context) ([]Count, error) {
 // List reads rows of one status in order of id, with their bodies; destination ""
 // stands for all.
 func (q *Queue) List(ctx context.Context, destination string, status int, after int64, limit int) ([]Row, error) {
-	return q.rows(ctx, "list messages", q.dialect.List(q.names, destination, status, after, limit), 0)
+	rows, _, err := q.rows(ctx, "list messages", q.dialect.List(q.names, destination, status, after, limit), 0)
+	return rows, err
 }
 
 // Find reads the rows with these message ids, whatever their status.
 func (q *Queue) Find(ctx context.Context, ids []waybill.ID) ([]Row, error) {
-	if len(ids) == 0 {
-		return nil, nil
+	var found []Row
+	for chunk := range chunks(ids, q.dialect.Traits().MaxBatch) {
+		rows, _, err := q.rows(ctx, "find messages", q.dialect.Find(q.names, chunk), 0)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, rows...)
 	}
-	return q.rows(ctx, "find messages", q.dialect.Find(q.names, ids), 0)
+	slices.SortFunc(found, func(a, b Row) int { return cmp.Compare(a.ID, b.ID) })
+	return found, nil
 }
 
 // Resend puts a rejected row back to work under a new message id, which it
@@ -235,30 +273,6 @@ func (q *Queue) each(ctx context.Context, doing string, s Statement, scan func(*
 	return wrap(q.dialect, Producer, doing, each(ctx, q.db, s, scan))
 }
 
-// rows reads whole rows. It stops after maxBytes of bodies where that is above 0.
-func (q *Queue) rows(ctx context.Context, doing string, s Statement, maxBytes int) ([]Row, error) {
-	var found []Row
-	bytes := 0
-	err := q.each(ctx, doing, s, func(rows *sql.Rows) error {
-		var r Row
-		var headers, lastError sql.NullString
-		if err := rows.Scan(&r.ID, &r.MessageID, &r.Destination, &r.Topic, &r.Key, &r.Sequence, &r.TimeStamp,
-			&headers, &r.Body, &r.Status, &r.Retry, &r.Failures, &r.NotBefore, &lastError); err != nil {
-			return err
-		}
-		r.Headers, r.LastError = headers.String, lastError.String
-		found = append(found, r)
-		if bytes += len(r.Body) + len(r.Headers); maxBytes > 0 && bytes >= maxBytes {
-			return errEnough
-		}
-		return nil
-	})
-	return found, err
-}
-
-// errEnough ends each without an error.
-var errEnough = errors.New("enough")
-
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
@@ -271,7 +285,7 @@ func each(ctx context.Context, db querier, s Statement, scan func(*sql.Rows) err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		if err := scan(rows); err == errEnough {
+		if err := scan(rows); errors.Is(err, errEnough) {
 			return rows.Close()
 		} else if err != nil {
 			return err

@@ -1,0 +1,42 @@
+package mysql
+
+import "github.com/waybill-go/waybill/store"
+
+// acquireLease takes a lease that is free, over or the holder's own. The condition
+// is judged under the row's lock, so of two holders one wins. The second assignment
+// comes out the same whether it sees the first one's effect or not, since in
+// MariaDB's sql_mode SIMULTANEOUS_ASSIGNMENT it does not.
+const acquireLease = `
+INSERT INTO {qrelay} (name, holder, expires_at)
+VALUES (?, ?, ` + clock + ` + ?)
+ON DUPLICATE KEY UPDATE
+	holder = IF(holder = VALUES(holder) OR expires_at <= ` + clock + `, VALUES(holder), holder),
+	expires_at = IF(holder = VALUES(holder) OR expires_at <= ` + clock + `, VALUES(expires_at), expires_at)`
+
+const renewLease = `
+UPDATE {qrelay} SET expires_at = ` + clock + ` + ?, scan_cursor = ?
+WHERE name = ? AND holder = ?`
+
+const releaseLease = `
+UPDATE {qrelay} SET holder = '', expires_at = 0, scan_cursor = ?
+WHERE name = ? AND holder = ?`
+
+const lease = `SELECT holder, expires_at - ` + clock + `, scan_cursor FROM {qrelay} WHERE name = ?`
+
+// AcquireLease implements store.ProducerDialect.
+func (dialect) AcquireLease(n store.Names, name, holder string, ttl int64) []store.Statement {
+	return []store.Statement{statement(n, acquireLease, name, holder, ttl)}
+}
+
+// RenewLease implements store.ProducerDialect.
+func (dialect) RenewLease(n store.Names, name, holder string, ttl, cursor int64) store.Statement {
+	return statement(n, renewLease, ttl, cursor, name, holder)
+}
+
+// ReleaseLease implements store.ProducerDialect.
+func (dialect) ReleaseLease(n store.Names, name, holder string, cursor int64) store.Statement {
+	return statement(n, releaseLease, cursor, name, holder)
+}
+
+// Lease implements store.ProducerDialect.
+func (dialect) Lease(n store.Names, name string) store.Statement { return statement(n, lease, name) }

@@ -1,0 +1,192 @@
+package mysql
+
+import (
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/store"
+)
+
+// recordOnce leaves a record that is there as it is. INSERT IGNORE would too, and
+// would swallow every other error with it, such as a text that is too long.
+const recordOnce = `
+INSERT INTO {n1_record} (consumer, message_id, time_stamp, producer, guard)
+VALUES `
+
+const recordOnceEnd = `
+ON DUPLICATE KEY UPDATE guard = {n1_record}.guard`
+
+// recordedOnce reads back what this guard inserted. It ends with a list of ids and ")".
+const recordedOnce = `SELECT message_id FROM {n1_record} WHERE consumer = ? AND guard = ? AND message_id IN (`
+
+// newer holds where the new record is newer than the one that is there. Once an
+// assignment has been made, the later ones see its effect (except in MariaDB's sql_mode
+// SIMULTANEOUS_ASSIGNMENT): guard comes first and tells them what was decided.
+const newer = `(guard = VALUES(guard) OR VALUES(time_stamp) > time_stamp
+		OR VALUES(time_stamp) = time_stamp AND VALUES(message_id) > message_id)`
+
+const recordLatest = `
+INSERT INTO {n2_record} (consumer, dest_name, business_mark, time_stamp, message_id, producer, guard)
+VALUES `
+
+const recordLatestEnd = `
+ON DUPLICATE KEY UPDATE
+	guard = IF(` + newer + `, VALUES(guard), guard),
+	producer = IF(` + newer + `, VALUES(producer), producer),
+	time_stamp = IF(` + newer + `, VALUES(time_stamp), time_stamp),
+	message_id = IF(` + newer + `, VALUES(message_id), message_id)`
+
+// recordedLatest and latestIDs end with a list of pairs and ")".
+const recordedLatest = `
+SELECT message_id
+FROM {n2_record}
+WHERE consumer = ? AND guard = ? AND (dest_name, business_mark) IN (`
+
+const latestIDs = `
+SELECT dest_name, business_mark, message_id
+FROM {n2_record}
+WHERE consumer = ? AND (dest_name, business_mark) IN (`
+
+const horizons = `
+SELECT producer, message_id, floor
+FROM {n_horizon}
+WHERE consumer = ?`
+
+const saveFloor = `
+INSERT INTO {n_horizon} (consumer, producer, floor)
+VALUES (?, ?, ?)
+ON DUPLICATE KEY UPDATE
+	floor = IF(VALUES(floor) > COALESCE({n_horizon}.floor, ''), VALUES(floor), {n_horizon}.floor)`
+
+const saveHorizon = `
+INSERT INTO {n_horizon} (consumer, producer, message_id)
+VALUES (?, ?, ?)
+ON DUPLICATE KEY UPDATE
+	message_id = IF(VALUES(message_id) > COALESCE({n_horizon}.message_id, ''), VALUES(message_id), {n_horizon}.message_id)`
+
+const onceWindow = `
+SELECT message_id
+FROM {n1_record}
+WHERE consumer = ? AND message_id > ? AND message_id < ?
+ORDER BY message_id
+LIMIT 1 OFFSET ?`
+
+const pruneOnce = `
+DELETE FROM {n1_record}
+WHERE consumer = ? AND message_id > ? AND message_id <= ?
+	AND message_id < (
+		SELECT h.message_id FROM {n_horizon} h
+		WHERE h.consumer = {n1_record}.consumer AND h.producer = {n1_record}.producer)`
+
+// The comparisons of pairs are spelled out, because MySQL finds no range of an index
+// in (a, b) > (?, ?).
+
+const latestWindow = `
+SELECT dest_name, business_mark
+FROM {n2_record}
+WHERE consumer = ? AND (dest_name > ? OR dest_name = ? AND business_mark > ?)
+ORDER BY dest_name, business_mark
+LIMIT 1 OFFSET ?`
+
+const pruneLatest = `
+DELETE FROM {n2_record}
+WHERE consumer = ? AND (dest_name > ? OR dest_name = ? AND business_mark > ?)
+	AND message_id < (
+		SELECT h.message_id FROM {n_horizon} h
+		WHERE h.consumer = {n2_record}.consumer AND h.producer = {n2_record}.producer)`
+
+const upToPlace = ` AND (dest_name < ? OR dest_name = ? AND business_mark <= ?)`
+
+const consumers = `SELECT DISTINCT consumer FROM {n_horizon} ORDER BY consumer`
+
+// RecordOnce implements store.ConsumerDialect.
+func (dialect) RecordOnce(n store.Names, consumer string, nonce int64, marks []store.Mark) store.Guard {
+	args := make([]any, 0, 5*len(marks))
+	ids := append(make([]any, 0, 2+len(marks)), consumer, nonce)
+	for _, m := range marks {
+		args = append(args, consumer, m.ID.String(), m.TimeStamp, m.Producer, nonce)
+		ids = append(ids, m.ID.String())
+	}
+	return store.Guard{
+		Exec:  []store.Statement{statement(n, recordOnce+repeat("(?, ?, ?, ?, ?)", len(marks))+recordOnceEnd, args...)},
+		Query: statement(n, recordedOnce+repeat("?", len(marks))+`)`, ids...),
+	}
+}
+
+// RecordLatest implements store.ConsumerDialect.
+func (dialect) RecordLatest(n store.Names, consumer string, nonce int64, marks []store.Mark) store.Guard {
+	args := make([]any, 0, 7*len(marks))
+	keys := append(make([]any, 0, 2+2*len(marks)), consumer, nonce)
+	for _, m := range marks {
+		args = append(args, consumer, m.Destination, m.Key, m.TimeStamp, m.ID.String(), m.Producer, nonce)
+		keys = append(keys, m.Destination, m.Key)
+	}
+	return store.Guard{
+		Exec:  []store.Statement{statement(n, recordLatest+repeat("(?, ?, ?, ?, ?, ?, ?)", len(marks))+recordLatestEnd, args...)},
+		Query: statement(n, recordedLatest+repeat("(?, ?)", len(marks))+`)`, keys...),
+	}
+}
+
+// LatestIDs implements store.ConsumerDialect.
+func (dialect) LatestIDs(n store.Names, consumer string, marks []store.Mark) store.Statement {
+	args := append(make([]any, 0, 1+2*len(marks)), consumer)
+	for _, m := range marks {
+		args = append(args, m.Destination, m.Key)
+	}
+	return statement(n, latestIDs+repeat("(?, ?)", len(marks))+`)`, args...)
+}
+
+// Horizons implements store.ConsumerDialect.
+func (dialect) Horizons(n store.Names, consumer string, producers []string) store.Statement {
+	text, args := horizons, []any{consumer}
+	if producers != nil {
+		text += ` AND producer IN (` + repeat("?", len(producers)) + `)`
+		for _, p := range producers {
+			args = append(args, p)
+		}
+	}
+	return statement(n, text+` ORDER BY producer`, args...)
+}
+
+// SaveFloor implements store.ConsumerDialect.
+func (dialect) SaveFloor(n store.Names, consumer, producer string, floor waybill.ID) store.Statement {
+	return statement(n, saveFloor, consumer, producer, idOrNull(floor))
+}
+
+// SaveHorizon implements store.ConsumerDialect.
+func (dialect) SaveHorizon(n store.Names, consumer, producer string, horizon waybill.ID) store.Statement {
+	return statement(n, saveHorizon, consumer, producer, idOrNull(horizon))
+}
+
+func idOrNull(id waybill.ID) any {
+	if id.IsZero() {
+		return nil
+	}
+	return id.String()
+}
+
+// OnceWindow implements store.ConsumerDialect.
+func (dialect) OnceWindow(n store.Names, consumer string, after, below waybill.ID, size int) store.Statement {
+	return statement(n, onceWindow, consumer, after.String(), below.String(), size-1)
+}
+
+// PruneOnce implements store.ConsumerDialect.
+func (dialect) PruneOnce(n store.Names, consumer string, after, upTo waybill.ID) store.Statement {
+	return statement(n, pruneOnce, consumer, after.String(), upTo.String())
+}
+
+// LatestWindow implements store.ConsumerDialect.
+func (dialect) LatestWindow(n store.Names, consumer string, after store.LatestPlace, size int) store.Statement {
+	return statement(n, latestWindow, consumer, after.Destination, after.Destination, after.Key, size-1)
+}
+
+// PruneLatest implements store.ConsumerDialect.
+func (dialect) PruneLatest(n store.Names, consumer string, after store.LatestPlace, upTo *store.LatestPlace) store.Statement {
+	text, args := pruneLatest, []any{consumer, after.Destination, after.Destination, after.Key}
+	if upTo != nil {
+		text += upToPlace
+		args = append(args, upTo.Destination, upTo.Destination, upTo.Key)
+	}
+	return statement(n, text, args...)
+}
+
+// Consumers implements store.ConsumerDialect.
+func (dialect) Consumers(n store.Names) store.Statement { return statement(n, consumers) }

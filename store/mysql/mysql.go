@@ -1,0 +1,133 @@
+// Package mysql is Waybill's dialect of MySQL 8.0.17 and newer and of MariaDB 10.10
+// and newer. It imports no driver and depends on none of its settings
+// (clientFoundRows, multiStatements, parseTime, interpolateParams), nor on the
+// server's sql_mode or time zone.
+//
+// Two of its decisions come from the databases' own:
+//
+//   - Keys are compared by bytes, also in their case and in spaces at their end. That
+//     takes a collation that is called differently by the two (see schema.go).
+//   - A statement that inserts into a table with a trigger may not read a table that
+//     the trigger writes (error 1442), so an INSERT cannot take a key's sequence from
+//     qmessage_key while a trigger fills it for writers of plain SQL. Here the
+//     trigger fills sequence and time stamp for Send as well: one statement, however
+//     many rows and keys.
+package mysql
+
+import (
+	"database/sql"
+	"errors"
+	"reflect"
+	"strings"
+
+	"github.com/waybill-go/waybill/store"
+)
+
+// clock is the server's clock in µs when the statement began. UTC_TIMESTAMP has no
+// hour that comes twice, as UNIX_TIMESTAMP(NOW(6)) has where summer time ends.
+const clock = `TIMESTAMPDIFF(MICROSECOND, DATE '1970-01-01', UTC_TIMESTAMP(6))`
+
+type dialect struct{}
+
+// Dialect returns the dialect of MySQL and MariaDB.
+func Dialect() store.Dialect { return dialect{} }
+
+// Name returns "mysql".
+func (dialect) Name() string { return "mysql" }
+
+// Traits declares the behaviours of InnoDB. Under its default, REPEATABLE READ, a
+// guard would not see what other transactions committed since its own began.
+func (dialect) Traits() store.Traits {
+	return store.Traits{GuardIsolation: sql.LevelReadCommitted, MaxBatch: 1000, Delimiter: "$$"}
+}
+
+// Condition classifies errors by their number.
+func (dialect) Condition(err error) store.Condition {
+	number, ok := errorNumber(err)
+	if !ok {
+		if store.Unreachable(err) || lostConnection(err) {
+			return store.Unavailable
+		}
+		return store.Other
+	}
+	switch number {
+	case 1146, 1049, 1054, 1109: // no such table, database, column; unknown table
+		return store.NoTable
+	case 1213, 1205, 1020, 3572, 1614, 3101, 1412, 1615:
+		// Deadlock, lock wait time-out, record changed since it was read, NOWAIT, XA
+		// deadlock, group replication, table changed, statement to be prepared again.
+		return store.Conflict
+	case 1040, 1203, 1226, 1129, // too many connections, of this user, over its limits, host blocked
+		1053, 1077, 1079, 3032, 1047, 1927, 4031, // shutting down, offline, node not ready, killed, idle too long
+		1158, 1159, 1160, 1161, 2002, 2003, 2006, 2013, // the network
+		1290, 1792, 1836, // read-only, as a replica after a failover
+		1021, 1114, 1037, 1038, 1041: // disk full, table full, out of memory
+		return store.Unavailable
+	}
+	return store.Other
+}
+
+// errorNumber finds the server's error number in the chain of err: go-sql-driver's
+// error has it in a field.
+func errorNumber(err error) (number uint64, ok bool) {
+	for ; err != nil; err = errors.Unwrap(err) {
+		v := reflect.ValueOf(err)
+		if v.Kind() == reflect.Pointer {
+			v = v.Elem()
+		}
+		if v.Kind() != reflect.Struct {
+			continue
+		}
+		if f := v.FieldByName("Number"); f.IsValid() && f.CanUint() {
+			return f.Uint(), true
+		}
+	}
+	return 0, false
+}
+
+// lostConnection knows the errors of go-sql-driver that say so by their text alone.
+func lostConnection(err error) bool {
+	for ; err != nil; err = errors.Unwrap(err) {
+		switch err.Error() {
+		case "invalid connection", "bad connection", "busy buffer":
+			return true
+		}
+	}
+	return false
+}
+
+// Advice implements store.Adviser.
+func (dialect) Advice(err error) string {
+	switch number, _ := errorNumber(err); number {
+	case 1419:
+		return "the server writes a binary log and lets only administrators make triggers: have one run SET GLOBAL log_bin_trust_function_creators = 1, or run the statements that 'waybill init --print' shows"
+	case 1044, 1142, 1227, 1370:
+		return "the database's user needs CREATE and TRIGGER here, besides SELECT, INSERT, UPDATE and DELETE: have an administrator grant them, or run the statements that 'waybill init --print' shows"
+	}
+	return ""
+}
+
+func statement(n store.Names, text string, args ...any) store.Statement {
+	return store.Statement{SQL: n.SQL(text), Args: args}
+}
+
+// repeat is n times "?" or "(?, ?)", parted by commas.
+func repeat(placeholders string, n int) string {
+	return strings.TrimSuffix(strings.Repeat(placeholders+", ", n), ", ")
+}
+
+// flag is a truth value as the number that it is in dest_type.
+func flag(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// orNull is a text, or null for the empty one.
+func orNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}

@@ -1,0 +1,113 @@
+package mysql_test
+
+import (
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"testing"
+
+	mysqldriver "github.com/go-sql-driver/mysql"
+
+	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/store/mysql"
+	"github.com/waybill-go/waybill/store/storetest"
+)
+
+func TestConformance(t *testing.T) {
+	for _, setting := range []struct {
+		name string
+		set  func(*mysqldriver.Config)
+	}{
+		{"driver's defaults", func(*mysqldriver.Config) {}},
+		{"other settings", func(c *mysqldriver.Config) {
+			c.ClientFoundRows, c.InterpolateParams, c.ParseTime, c.MultiStatements = true, true, true, true
+			c.Collation = "utf8mb4_unicode_ci"
+			c.Params = map[string]string{
+				"sql_mode":  "'ANSI,PIPES_AS_CONCAT,NO_BACKSLASH_ESCAPES,HIGH_NOT_PRECEDENCE,ONLY_FULL_GROUP_BY,TRADITIONAL'",
+				"time_zone": "'-11:00'",
+			}
+		}},
+		{"a lax sql_mode", func(c *mysqldriver.Config) {
+			c.InterpolateParams = true
+			c.Params = map[string]string{"sql_mode": "''", "time_zone": "'+13:00'"}
+		}},
+	} {
+		t.Run(setting.name, func(t *testing.T) {
+			storetest.Test(t, storetest.Harness{
+				Dialect: mysql.Dialect(),
+				Open:    func(t *testing.T) *sql.DB { return open(t, setting.set) },
+				Sever:   sever,
+				Schema:  schema,
+			})
+		})
+	}
+}
+
+func server(t testing.TB) *mysqldriver.Config {
+	u, err := url.Parse(testserver.Address(t, "WAYBILL_TEST_MYSQL"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := mysqldriver.NewConfig()
+	config.Net, config.Addr, config.User = "tcp", u.Host, u.User.Username()
+	config.Passwd, _ = u.User.Password()
+	return config
+}
+
+func connect(t testing.TB, config *mysqldriver.Config) *sql.DB {
+	connector, err := mysqldriver.NewConnector(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(16)
+	db.SetMaxIdleConns(16)
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+// open makes a database of its own.
+func open(t testing.TB, set func(*mysqldriver.Config)) *sql.DB {
+	admin := connect(t, server(t))
+	config := server(t)
+	config.DBName = databaseName()
+	set(config)
+	if _, err := admin.Exec(`CREATE DATABASE ` + config.DBName); err != nil {
+		t.Fatal(err)
+	}
+	drop(t, admin, config.DBName)
+	return connect(t, config)
+}
+
+func databaseName() string { return fmt.Sprintf("waybill_test_%016x", rand.Uint64()) }
+
+func drop(t testing.TB, admin *sql.DB, name string) {
+	t.Cleanup(func() {
+		if _, err := admin.Exec(`DROP DATABASE IF EXISTS ` + name); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func schema(t *testing.T) string {
+	name := databaseName()
+	drop(t, connect(t, server(t)), name)
+	return name
+}
+
+func sever(t *testing.T, db *sql.DB, conn *sql.Conn) {
+	var id int64
+	if err := conn.QueryRowContext(t.Context(), `SELECT CONNECTION_ID()`).Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.ExecContext(t.Context(), fmt.Sprintf(`KILL %d`, id)); err != nil {
+		t.Fatal(err)
+	}
+	// The session is marked at once and ends a little later.
+	for n := 1; n > 0; {
+		if err := db.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM information_schema.processlist WHERE id = ?`, id).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,193 @@
+package mysql
+
+import (
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/store"
+)
+
+const columns = `id, message_id, destination, dest_type, business_mark, sequence, time_stamp,
+	headers, message_content, status, retry, failures, not_before, last_error`
+
+const brief = `id, message_id, destination, dest_type, business_mark, sequence, time_stamp,
+	NULL, '', status, retry, failures, not_before, NULL`
+
+// insert leaves sequence to the trigger, and time_stamp where it is 0.
+const insert = `
+INSERT INTO {qmessage} (message_id, destination, dest_type, business_mark, time_stamp, headers, message_content, not_before)
+VALUES `
+
+const scan = `SELECT ` + columns + ` FROM {qmessage} WHERE id > ? ORDER BY id LIMIT ?`
+
+const scanDestination = `
+SELECT ` + columns + `
+FROM {qmessage} FORCE INDEX (PRIMARY)
+WHERE id > ? AND id <= ? AND destination = ? AND dest_type = ? AND status = 0 AND not_before <= ` + clock + `
+ORDER BY id
+LIMIT ?`
+
+// scanDue spells the comparison of pairs out, because MySQL finds no range of an
+// index in (a, b) > (?, ?).
+const scanDue = `
+SELECT ` + columns + `
+FROM {qmessage} FORCE INDEX (qmessage_due)
+WHERE not_before > 0 AND status = 0
+	AND (not_before > ? OR not_before = ? AND id > ?) AND not_before <= ` + clock + `
+ORDER BY not_before, id
+LIMIT ?`
+
+// rows, deleteRows, countCopies and find end with a list of ids and ")".
+const rows = `SELECT ` + columns + ` FROM {qmessage} WHERE status = 0 AND id IN (`
+
+const sweep = `
+SELECT ` + brief + `
+FROM {qmessage} FORCE INDEX (PRIMARY)
+WHERE id > ? AND id <= ? AND status = 0
+ORDER BY id
+LIMIT ?`
+
+// deleteRows and countCopies name their index: a scan of the table, which looks
+// cheaper while it is small, would wait for every row of an open transaction.
+const deleteRows = `
+DELETE q FROM {qmessage} AS q FORCE INDEX (qmessage_message_id)
+WHERE q.message_id IN (`
+
+const countCopies = `UPDATE {qmessage} FORCE INDEX (PRIMARY) SET retry = retry + 1 WHERE id IN (`
+
+const reject = `UPDATE {qmessage} SET status = 2, last_error = ? WHERE message_id = ? AND status = 0`
+
+const postpone = `
+UPDATE {qmessage}
+SET not_before = ` + clock + ` + ?, retry = retry + 1, failures = failures + ?, last_error = ?
+WHERE message_id = ? AND status = 0`
+
+// floor walks the unique index from its low end.
+const floor = `
+SELECT (
+	SELECT message_id FROM {qmessage} FORCE INDEX (qmessage_message_id)
+	WHERE status = 0
+	ORDER BY message_id
+	LIMIT 1)`
+
+const count = `
+SELECT destination, dest_type, status, COUNT(*), MIN(message_id), MAX(retry)
+FROM {qmessage}
+GROUP BY destination, dest_type, status
+ORDER BY destination, dest_type, status`
+
+const list = `
+SELECT ` + columns + `
+FROM {qmessage} FORCE INDEX (PRIMARY)
+WHERE id > ? AND status = ? AND (? = '' OR destination = ?)
+ORDER BY id
+LIMIT ?`
+
+const find = `SELECT ` + columns + ` FROM {qmessage} WHERE message_id IN (`
+
+const resend = `
+UPDATE {qmessage}
+SET message_id = ?, status = 0, not_before = ` + clock + `, retry = 0, failures = 0, last_error = NULL
+WHERE message_id = ? AND status = 2`
+
+const discard = `DELETE FROM {qmessage} WHERE message_id = ? AND status = 2`
+
+// Insert implements store.ProducerDialect with one statement.
+func (dialect) Insert(n store.Names, rows []store.NewRow) []store.Statement {
+	args := make([]any, 0, 8*len(rows))
+	for _, r := range rows {
+		args = append(args, r.ID.String(), r.Destination, flag(r.Topic), r.Key, r.TimeStamp, orNull(r.Headers), r.Body, r.NotBefore)
+	}
+	return []store.Statement{statement(n, insert+repeat("(?, ?, ?, ?, ?, ?, ?, ?)", len(rows)), args...)}
+}
+
+// Scan implements store.ProducerDialect.
+func (dialect) Scan(n store.Names, after int64, limit int) store.Statement {
+	return statement(n, scan, after, limit)
+}
+
+// ScanDestination implements store.ProducerDialect.
+func (dialect) ScanDestination(n store.Names, destination string, topic bool, after, upTo int64, limit int) store.Statement {
+	return statement(n, scanDestination, after, upTo, destination, flag(topic), limit)
+}
+
+// ScanDue implements store.ProducerDialect.
+func (dialect) ScanDue(n store.Names, notBefore, id int64, limit int) store.Statement {
+	return statement(n, scanDue, notBefore, notBefore, id, limit)
+}
+
+// Rows implements store.ProducerDialect.
+func (dialect) Rows(n store.Names, ids []int64) store.Statement {
+	return statement(n, rows+repeat("?", len(ids))+`) ORDER BY id`, values(ids)...)
+}
+
+// Sweep implements store.ProducerDialect.
+func (dialect) Sweep(n store.Names, after, upTo int64, limit int) store.Statement {
+	return statement(n, sweep, after, upTo, limit)
+}
+
+// Delete implements store.ProducerDialect.
+func (dialect) Delete(n store.Names, ids []waybill.ID) store.Statement {
+	return statement(n, deleteRows+repeat("?", len(ids))+`)`, idValues(ids)...)
+}
+
+// CountCopies implements store.ProducerDialect.
+func (dialect) CountCopies(n store.Names, ids []int64) store.Statement {
+	return statement(n, countCopies+repeat("?", len(ids))+`)`, values(ids)...)
+}
+
+// Reject implements store.ProducerDialect.
+func (dialect) Reject(n store.Names, id waybill.ID, reason string) store.Statement {
+	return statement(n, reject, reason, id.String())
+}
+
+// Postpone implements store.ProducerDialect.
+func (dialect) Postpone(n store.Names, id waybill.ID, delay int64, failures int, reason string) store.Statement {
+	return statement(n, postpone, delay, failures, reason, id.String())
+}
+
+// Floor implements store.ProducerDialect.
+func (dialect) Floor(n store.Names) store.Statement { return statement(n, floor) }
+
+// Clock implements store.ProducerDialect.
+func (dialect) Clock() store.Statement { return store.Statement{SQL: `SELECT ` + clock} }
+
+// Notify is empty: MySQL cannot wake other processes.
+func (dialect) Notify(store.Names) store.Statement { return store.Statement{} }
+
+// Count implements store.ProducerDialect.
+func (dialect) Count(n store.Names) store.Statement { return statement(n, count) }
+
+// List implements store.ProducerDialect.
+func (dialect) List(n store.Names, destination string, status int, after int64, limit int) store.Statement {
+	return statement(n, list, after, status, destination, destination, limit)
+}
+
+// Find implements store.ProducerDialect.
+func (dialect) Find(n store.Names, ids []waybill.ID) store.Statement {
+	return statement(n, find+repeat("?", len(ids))+`) ORDER BY id`, idValues(ids)...)
+}
+
+// Resend implements store.ProducerDialect.
+func (dialect) Resend(n store.Names, id, newID waybill.ID) store.Statement {
+	return statement(n, resend, newID.String(), id.String())
+}
+
+// Discard implements store.ProducerDialect.
+func (dialect) Discard(n store.Names, id waybill.ID) store.Statement {
+	return statement(n, discard, id.String())
+}
+
+func values(ids []int64) []any {
+	args := make([]any, len(ids))
+	for i, id := range ids {
+		args[i] = id
+	}
+	return args
+}
+
+func idValues(ids []waybill.ID) []any {
+	args := make([]any, len(ids))
+	for i, id := range ids {
+		args[i] = id.String()
+	}
+	return args
+}

@@ -1,0 +1,209 @@
+package mysql
+
+import (
+	"fmt"
+
+	"github.com/waybill-go/waybill/store"
+)
+
+// lockWait is how long, in seconds, a migration waits for others.
+const lockWait = 3600
+
+// Lock implements store.Dialect. DDL commits by itself here, so no transaction can
+// hold migrations off; the lock belongs to the connection and ends with it.
+func (dialect) Lock(n store.Names) store.Statement {
+	if schema := n.Schema(); schema != "" {
+		return store.Statement{SQL: `SELECT GET_LOCK(?, ?)`, Args: []any{"waybill." + schema, lockWait}}
+	}
+	return store.Statement{SQL: `SELECT GET_LOCK(LEFT(CONCAT('waybill.', COALESCE(DATABASE(), '')), 64), ?)`, Args: []any{lockWait}}
+}
+
+// Unlock implements store.Dialect.
+func (dialect) Unlock(n store.Names) store.Statement {
+	if schema := n.Schema(); schema != "" {
+		return store.Statement{SQL: `DO RELEASE_LOCK(?)`, Args: []any{"waybill." + schema}}
+	}
+	return store.Statement{SQL: `DO RELEASE_LOCK(LEFT(CONCAT('waybill.', COALESCE(DATABASE(), '')), 64))`}
+}
+
+// BeginMigration is empty: DDL commits by itself.
+func (dialect) BeginMigration() string { return "" }
+
+// CreateVersions implements store.Dialect. A schema is a database. CREATE DATABASE
+// asks for its privilege even where the database exists, so it is asked for only
+// where missing.
+func (dialect) CreateVersions(n store.Names) []store.Statement {
+	var statements []store.Statement
+	if schema := n.Schema(); schema != "" {
+		for _, text := range []string{
+			fmt.Sprintf(`SET @waybill = IF((SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = '%s') > 0, 'DO 0', 'CREATE DATABASE %s')`, schema, schema),
+			`PREPARE waybill FROM @waybill`, `EXECUTE waybill`, `DEALLOCATE PREPARE waybill`,
+		} {
+			statements = append(statements, store.Statement{SQL: text})
+		}
+	}
+	return append(statements, statement(n, `
+CREATE TABLE IF NOT EXISTS {waybill_version} (
+	side VARCHAR(20) NOT NULL PRIMARY KEY,
+	version INT NOT NULL
+)`+options))
+}
+
+// Version implements store.Dialect.
+func (dialect) Version(n store.Names, side store.Side) store.Statement {
+	return statement(n, `SELECT version FROM {waybill_version} WHERE side = ?`, string(side))
+}
+
+// SetVersion implements store.Dialect.
+func (dialect) SetVersion(n store.Names, side store.Side, version int) store.Statement {
+	return statement(n, fmt.Sprintf(`
+INSERT INTO {waybill_version} (side, version) VALUES ('%s', %d)
+ON DUPLICATE KEY UPDATE version = %d`, side, version, version))
+}
+
+// Migrations implements store.Dialect.
+func (dialect) Migrations(n store.Names) []store.Migration {
+	migrations := []store.Migration{
+		{Side: store.Producer, Version: 1, Statements: []string{
+			createMessage, createMessageKey, createRelay,
+			dropFillTrigger, createFillTrigger,
+		}},
+		{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
+	}
+	for _, m := range migrations {
+		for i, text := range m.Statements {
+			m.Statements[i] = n.SQL(text)
+		}
+	}
+	return migrations
+}
+
+// options end each table. 'a', 'A' and 'a ' are three keys, so the collation has to
+// compare bytes and must not pad with spaces, as utf8mb4_bin does. The one that does
+// is utf8mb4_0900_bin in MySQL (since 8.0.17) and utf8mb4_nopad_bin in MariaDB: each
+// reads the comment that is its own and skips the other's.
+const options = ` ENGINE = InnoDB DEFAULT CHARACTER SET = utf8mb4 COLLATE = /*!80017 utf8mb4_0900_bin */ /*M!100203 utf8mb4_nopad_bin */`
+
+// id is the type of a message's id. Its collation takes both cases for the same, as
+// UUIDs are.
+const id = `CHAR(36) CHARACTER SET ascii COLLATE ascii_general_ci`
+
+const hex = `[0-9a-f]`
+const hex4 = hex + hex + hex + hex
+const uuidv7 = `^` + hex4 + hex4 + `-` + hex4 + `-7` + hex + hex + hex + `-[89ab]` + hex + hex + hex + `-` + hex4 + hex4 + hex4 + `$`
+
+// createMessage: there are no partial indexes here, so qmessage_due holds all rows;
+// most of them at 0, where they come and go in order of id. message_id has a default
+// because a column that an INSERT leaves out needs one before a trigger can fill it.
+const createMessage = `
+CREATE TABLE IF NOT EXISTS {qmessage} (
+	id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+	message_id ` + id + ` NOT NULL DEFAULT '',
+	destination VARCHAR(255) NOT NULL,
+	dest_type SMALLINT NOT NULL DEFAULT 0,
+	business_mark VARCHAR(255) NOT NULL DEFAULT '',
+	sequence BIGINT NOT NULL DEFAULT 0,
+	time_stamp BIGINT NOT NULL DEFAULT 0,
+	headers MEDIUMTEXT,
+	message_content LONGBLOB NOT NULL,
+	status SMALLINT NOT NULL DEFAULT 0,
+	retry INT NOT NULL DEFAULT 0,
+	failures INT NOT NULL DEFAULT 0,
+	not_before BIGINT NOT NULL DEFAULT 0,
+	last_error TEXT,
+	UNIQUE KEY qmessage_message_id (message_id),
+	KEY qmessage_due (not_before),
+	CONSTRAINT {.qmessage_message_id_is_uuidv7} CHECK (message_id REGEXP '` + uuidv7 + `'),
+	CONSTRAINT {.qmessage_destination_is_free} CHECK (destination <> '' AND LOWER(LEFT(destination, 4)) <> 'ack.'),
+	CONSTRAINT {.qmessage_dest_type_known} CHECK (dest_type IN (0, 1)),
+	CONSTRAINT {.qmessage_status_known} CHECK (status IN (0, 2)),
+	CONSTRAINT {.qmessage_is_stamped} CHECK (time_stamp > 0 AND (sequence > 0 OR business_mark = ''))
+)` + options
+
+const createMessageKey = `
+CREATE TABLE IF NOT EXISTS {qmessage_key} (
+	destination VARCHAR(255) NOT NULL,
+	business_mark VARCHAR(255) NOT NULL,
+	sequence BIGINT NOT NULL,
+	time_stamp BIGINT NOT NULL,
+	PRIMARY KEY (destination, business_mark)
+)` + options
+
+const createRelay = `
+CREATE TABLE IF NOT EXISTS {qrelay} (
+	name VARCHAR(255) NOT NULL PRIMARY KEY,
+	holder VARCHAR(255) NOT NULL,
+	expires_at BIGINT NOT NULL,
+	scan_cursor BIGINT NOT NULL DEFAULT 0
+)` + options
+
+const dropFillTrigger = `DROP TRIGGER IF EXISTS {qmessage_fill}`
+
+// createFillTrigger completes every row that comes without message_id, sequence or
+// time_stamp: Send's rows bring their id alone, those of other writers nothing. The
+// key's row stays locked to the end of the transaction, so sequence, time stamp and
+// commit have one order per key. The id of a delayed row is minted for its time, so
+// that it does not hold the producer's floor until then.
+const createFillTrigger = `
+CREATE TRIGGER {qmessage_fill} BEFORE INSERT ON {qmessage} FOR EACH ROW
+BEGIN
+	DECLARE clock_now, due, counted, stamped BIGINT DEFAULT ` + clock + `;
+	IF NEW.message_id = '' THEN
+		SET due = GREATEST(clock_now, NEW.not_before) DIV 1000;
+		SET NEW.message_id = LOWER(CONCAT(
+			LPAD(HEX(due >> 16), 8, '0'), '-', LPAD(HEX(due & 65535), 4, '0'),
+			'-7', RIGHT(HEX(RANDOM_BYTES(2)), 3),
+			'-', SUBSTR('89AB', 1 + FLOOR(RAND() * 4), 1), RIGHT(HEX(RANDOM_BYTES(2)), 3),
+			'-', HEX(RANDOM_BYTES(6))));
+	END IF;
+	IF NEW.business_mark <> '' AND NEW.sequence = 0 THEN
+		INSERT INTO {qmessage_key} (destination, business_mark, sequence, time_stamp)
+		VALUES (NEW.destination, NEW.business_mark, 1, IF(NEW.time_stamp > 0, NEW.time_stamp, clock_now))
+		ON DUPLICATE KEY UPDATE
+			sequence = {qmessage_key}.sequence + 1,
+			time_stamp = IF(NEW.time_stamp > 0, GREATEST({qmessage_key}.time_stamp, NEW.time_stamp),
+				GREATEST(clock_now, {qmessage_key}.time_stamp + 1));
+		SELECT k.sequence, k.time_stamp INTO counted, stamped
+		FROM {qmessage_key} k
+		WHERE k.destination = NEW.destination AND k.business_mark = NEW.business_mark;
+		SET NEW.sequence = counted;
+	END IF;
+	IF NEW.time_stamp = 0 THEN
+		SET NEW.time_stamp = stamped;
+	END IF;
+END`
+
+// The column guard holds the random number of the transaction that wrote a record
+// last: what was written is read back by it, so that no count of affected rows, which
+// depends on the client's flags, is ever trusted.
+
+const createOnce = `
+CREATE TABLE IF NOT EXISTS {n1_record} (
+	consumer VARCHAR(255) NOT NULL,
+	message_id ` + id + ` NOT NULL,
+	time_stamp BIGINT NOT NULL,
+	producer VARCHAR(255) NOT NULL,
+	guard BIGINT NOT NULL,
+	PRIMARY KEY (consumer, message_id)
+)` + options
+
+const createLatest = `
+CREATE TABLE IF NOT EXISTS {n2_record} (
+	consumer VARCHAR(255) NOT NULL,
+	dest_name VARCHAR(255) NOT NULL,
+	business_mark VARCHAR(255) NOT NULL,
+	time_stamp BIGINT NOT NULL,
+	message_id ` + id + ` NOT NULL,
+	producer VARCHAR(255) NOT NULL,
+	guard BIGINT NOT NULL,
+	PRIMARY KEY (consumer, dest_name, business_mark)
+)` + options
+
+const createHorizon = `
+CREATE TABLE IF NOT EXISTS {n_horizon} (
+	consumer VARCHAR(255) NOT NULL,
+	producer VARCHAR(255) NOT NULL,
+	message_id ` + id + `,
+	floor ` + id + `,
+	PRIMARY KEY (consumer, producer)
+)` + options

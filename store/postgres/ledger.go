@@ -1,0 +1,173 @@
+package postgres
+
+import (
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/store"
+)
+
+// recordOnce waits for a transaction that writes the same record and then knows:
+// what is returned was inserted here and nowhere else. The conflict's target is
+// named, because without it any other unique key would swallow a record.
+const recordOnce = `
+INSERT INTO {n1_record} (consumer, message_id, time_stamp, producer)
+SELECT $1::text, m.*
+FROM unnest($2::text::uuid[], $3::text::bigint[], $4::text::text[]) AS m
+ON CONFLICT (consumer, message_id) DO NOTHING
+RETURNING message_id`
+
+// recordLatest judges "newer" under the row's lock, so of two racing states the
+// newer one stays whatever their order.
+const recordLatest = `
+INSERT INTO {n2_record} AS r (consumer, dest_name, business_mark, time_stamp, message_id, producer)
+SELECT $1::text, m.*
+FROM unnest($2::text::text[], $3::text::text[], $4::text::bigint[], $5::text::uuid[], $6::text::text[]) AS m
+ON CONFLICT (consumer, dest_name, business_mark) DO UPDATE
+SET time_stamp = excluded.time_stamp, message_id = excluded.message_id, producer = excluded.producer
+WHERE (excluded.time_stamp, excluded.message_id) > (r.time_stamp, r.message_id)
+RETURNING message_id`
+
+const latestIDs = `
+SELECT r.dest_name, r.business_mark, r.message_id
+FROM unnest($2::text::text[], $3::text::text[]) AS m (dest_name, business_mark)
+JOIN {n2_record} r ON r.consumer = $1::text AND r.dest_name = m.dest_name AND r.business_mark = m.business_mark`
+
+const horizons = `
+SELECT producer, message_id, floor
+FROM {n_horizon}
+WHERE consumer = $1::text AND ($2::text IS NULL OR producer = ANY ($2::text::text[]))
+ORDER BY producer`
+
+const saveFloor = `
+INSERT INTO {n_horizon} AS h (consumer, producer, floor)
+VALUES ($1::text, $2::text, $3::uuid)
+ON CONFLICT (consumer, producer) DO UPDATE SET floor = excluded.floor
+WHERE h.floor IS NULL AND excluded.floor IS NOT NULL OR excluded.floor > h.floor`
+
+const saveHorizon = `
+INSERT INTO {n_horizon} AS h (consumer, producer, message_id)
+VALUES ($1::text, $2::text, $3::uuid)
+ON CONFLICT (consumer, producer) DO UPDATE SET message_id = excluded.message_id
+WHERE h.message_id IS NULL AND excluded.message_id IS NOT NULL OR excluded.message_id > h.message_id`
+
+const onceWindow = `
+SELECT message_id
+FROM {n1_record}
+WHERE consumer = $1::text AND message_id > $2::uuid AND message_id < $3::uuid
+ORDER BY message_id
+OFFSET $4::bigint LIMIT 1`
+
+const pruneOnce = `
+DELETE FROM {n1_record} r
+USING {n_horizon} h
+WHERE r.consumer = $1::text AND r.message_id > $2::uuid AND r.message_id <= $3::uuid
+	AND h.consumer = r.consumer AND h.producer = r.producer AND r.message_id < h.message_id`
+
+const latestWindow = `
+SELECT dest_name, business_mark
+FROM {n2_record}
+WHERE consumer = $1::text AND (dest_name, business_mark) > ($2::text, $3::text)
+ORDER BY dest_name, business_mark
+OFFSET $4::bigint LIMIT 1`
+
+const pruneLatest = `
+DELETE FROM {n2_record} r
+USING {n_horizon} h
+WHERE r.consumer = $1::text AND (r.dest_name, r.business_mark) > ($2::text, $3::text)
+	AND ($4::text IS NULL OR (r.dest_name, r.business_mark) <= ($4::text, $5::text))
+	AND h.consumer = r.consumer AND h.producer = r.producer AND r.message_id < h.message_id`
+
+const consumers = `SELECT DISTINCT consumer FROM {n_horizon} ORDER BY consumer`
+
+// RecordOnce implements store.ConsumerDialect.
+func (dialect) RecordOnce(n store.Names, consumer string, _ int64, marks []store.Mark) store.Guard {
+	ids, stamps, producers := newArray(37*len(marks)), newArray(17*len(marks)), newArray(16*len(marks))
+	for _, m := range marks {
+		ids.id(m.ID)
+		stamps.int(m.TimeStamp)
+		producers.text(m.Producer)
+	}
+	return store.Guard{Query: statement(n, recordOnce, consumer, ids.String(), stamps.String(), producers.String())}
+}
+
+// RecordLatest implements store.ConsumerDialect.
+func (dialect) RecordLatest(n store.Names, consumer string, _ int64, marks []store.Mark) store.Guard {
+	destinations, keys := keyArrays(marks)
+	ids, stamps, producers := newArray(37*len(marks)), newArray(17*len(marks)), newArray(16*len(marks))
+	for _, m := range marks {
+		ids.id(m.ID)
+		stamps.int(m.TimeStamp)
+		producers.text(m.Producer)
+	}
+	return store.Guard{Query: statement(n, recordLatest, consumer, destinations, keys,
+		stamps.String(), ids.String(), producers.String())}
+}
+
+// LatestIDs implements store.ConsumerDialect.
+func (dialect) LatestIDs(n store.Names, consumer string, marks []store.Mark) store.Statement {
+	destinations, keys := keyArrays(marks)
+	return statement(n, latestIDs, consumer, destinations, keys)
+}
+
+func keyArrays(marks []store.Mark) (destinations, keys string) {
+	d, k := newArray(16*len(marks)), newArray(16*len(marks))
+	for _, m := range marks {
+		d.text(m.Destination)
+		k.text(m.Key)
+	}
+	return d.String(), k.String()
+}
+
+// Horizons implements store.ConsumerDialect.
+func (dialect) Horizons(n store.Names, consumer string, producers []string) store.Statement {
+	if producers == nil {
+		return statement(n, horizons, consumer, nil)
+	}
+	names := newArray(16 * len(producers))
+	for _, p := range producers {
+		names.text(p)
+	}
+	return statement(n, horizons, consumer, names.String())
+}
+
+// SaveFloor implements store.ConsumerDialect.
+func (dialect) SaveFloor(n store.Names, consumer, producer string, floor waybill.ID) store.Statement {
+	return statement(n, saveFloor, consumer, producer, orNull(floor))
+}
+
+// SaveHorizon implements store.ConsumerDialect.
+func (dialect) SaveHorizon(n store.Names, consumer, producer string, horizon waybill.ID) store.Statement {
+	return statement(n, saveHorizon, consumer, producer, orNull(horizon))
+}
+
+func orNull(id waybill.ID) any {
+	if id.IsZero() {
+		return nil
+	}
+	return id.String()
+}
+
+// OnceWindow implements store.ConsumerDialect.
+func (dialect) OnceWindow(n store.Names, consumer string, after, below waybill.ID, size int) store.Statement {
+	return statement(n, onceWindow, consumer, after.String(), below.String(), int64(size)-1)
+}
+
+// PruneOnce implements store.ConsumerDialect.
+func (dialect) PruneOnce(n store.Names, consumer string, after, upTo waybill.ID) store.Statement {
+	return statement(n, pruneOnce, consumer, after.String(), upTo.String())
+}
+
+// LatestWindow implements store.ConsumerDialect.
+func (dialect) LatestWindow(n store.Names, consumer string, after store.LatestPlace, size int) store.Statement {
+	return statement(n, latestWindow, consumer, after.Destination, after.Key, int64(size)-1)
+}
+
+// PruneLatest implements store.ConsumerDialect.
+func (dialect) PruneLatest(n store.Names, consumer string, after store.LatestPlace, upTo *store.LatestPlace) store.Statement {
+	if upTo == nil {
+		return statement(n, pruneLatest, consumer, after.Destination, after.Key, nil, nil)
+	}
+	return statement(n, pruneLatest, consumer, after.Destination, after.Key, upTo.Destination, upTo.Key)
+}
+
+// Consumers implements store.ConsumerDialect.
+func (dialect) Consumers(n store.Names) store.Statement { return statement(n, consumers) }

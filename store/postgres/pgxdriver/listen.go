@@ -1,0 +1,60 @@
+package pgxdriver
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// closing bounds the time that a listener's connection takes to say goodbye.
+const closing = 5 * time.Second
+
+// Listen opens a connection of its own, listens on channel (postgres.Channel names
+// the one of a table prefix) and calls notify once as soon as it listens, since a
+// notification may have been missed before, and then for each one. It blocks until
+// ctx ends, when it returns nil, or until the connection breaks, when it returns why;
+// to connect again, and to wait in between, is the caller's business. notify is
+// called on this goroutine and must not block.
+//
+// The connection has to reach the server itself: a pooler that lends connections
+// for one transaction at a time loses notifications.
+func Listen(ctx context.Context, connString, channel string, notify func()) error {
+	err := listen(ctx, connString, channel, notify)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func listen(ctx context.Context, connString, channel string, notify func()) error {
+	// What pgx says of an address that it cannot parse or reach names host and user
+	// and hides the password.
+	conn, err := pgx.Connect(ctx, connString)
+	if err != nil {
+		return fmt.Errorf("waybill: listen on %q: %w", channel, err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
+		defer cancel()
+		_ = conn.Close(ctx)
+	}()
+	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
+		return fmt.Errorf("waybill: listen on %q: %w", channel, err)
+	}
+	for {
+		notify()
+		if _, err := conn.WaitForNotification(ctx); err != nil {
+			return fmt.Errorf("waybill: listen on %q: %w", channel, err)
+		}
+	}
+}
+
+// Listener returns Listen for one server and channel, in the form that
+// relay.Options.Listen takes.
+func Listener(connString, channel string) func(ctx context.Context, notify func()) error {
+	return func(ctx context.Context, notify func()) error {
+		return Listen(ctx, connString, channel, notify)
+	}
+}

@@ -1,0 +1,77 @@
+// Package postgres is Waybill's dialect of PostgreSQL, 13 and newer. It imports no
+// driver: it works through database/sql with pgx and with lib/pq, and package
+// pgxdriver has what pgx alone can do.
+//
+// Arrays travel as text and are cast in the statement, so that the text of a
+// statement does not depend on the number of its rows (one prepared statement
+// serves all) and no driver's own array type is needed. Every argument has an
+// explicit cast, so that all of pgx's query modes infer the same types.
+package postgres
+
+import (
+	"database/sql"
+	"errors"
+
+	"github.com/waybill-go/waybill/store"
+)
+
+// clock is the server's clock when the expression is evaluated, in µs.
+const clock = `(date_part('epoch', clock_timestamp()) * 1000000)::bigint`
+
+type dialect struct{}
+
+// Dialect returns the dialect of PostgreSQL. Its user needs to read and write
+// Waybill's tables; store.Migrate needs CREATE on their schema too.
+func Dialect() store.Dialect { return dialect{} }
+
+// Name returns "postgres".
+func (dialect) Name() string { return "postgres" }
+
+// Traits declares PostgreSQL's behaviours.
+func (dialect) Traits() store.Traits {
+	return store.Traits{GuardIsolation: sql.LevelReadCommitted, MaxBatch: 1000}
+}
+
+// Condition classifies errors by their SQLSTATE, which pgx and lib/pq both tell
+// through a method SQLState.
+func (dialect) Condition(err error) store.Condition {
+	var coded interface{ SQLState() string }
+	if !errors.As(err, &coded) {
+		if store.Unreachable(err) {
+			return store.Unavailable
+		}
+		return store.Other
+	}
+	code := coded.SQLState()
+	switch code {
+	case "42P01", "42703", "3F000": // undefined table, undefined column, invalid schema
+		return store.NoTable
+	case "55P03": // lock not available
+		return store.Conflict
+	case "57P01", "57P02", "57P03", "57P05", // shutdown, crash, starting up, idle session ended
+		"25P03",          // session ended while idle in a transaction
+		"25006", "58030": // read-only, as a standby after a failover; I/O error
+		return store.Unavailable
+	}
+	if len(code) == 5 {
+		switch code[:2] {
+		case "40": // serialization failure, deadlock
+			return store.Conflict
+		case "08", "53": // connection exception; out of disk, memory or connections
+			return store.Unavailable
+		}
+	}
+	return store.Other
+}
+
+func statement(n store.Names, text string, args ...any) store.Statement {
+	return store.Statement{SQL: n.SQL(text), Args: args}
+}
+
+// flag is a truth value as the smallint that it is in dest_type.
+func flag(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}

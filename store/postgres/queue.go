@@ -1,0 +1,178 @@
+package postgres
+
+import (
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/store"
+)
+
+const columns = `id, message_id, destination, dest_type, business_mark, sequence, time_stamp,
+	headers, message_content, status, retry, failures, not_before, last_error`
+
+const brief = `id, message_id, destination, dest_type, business_mark, sequence, time_stamp,
+	NULL::text, ''::bytea, status, retry, failures, not_before, NULL::text`
+
+const scan = `SELECT ` + columns + ` FROM {qmessage} WHERE id > $1::bigint ORDER BY id LIMIT $2::bigint`
+
+const scanDestination = `
+SELECT ` + columns + `
+FROM {qmessage}
+WHERE id > $1::bigint AND id <= $2::bigint
+	AND destination = $3::text AND dest_type = $4::smallint AND status = 0 AND not_before <= ` + clock + `
+ORDER BY id
+LIMIT $5::bigint`
+
+// scanDue repeats the condition of the partial index qmessage_due.
+const scanDue = `
+SELECT ` + columns + `
+FROM {qmessage}
+WHERE not_before > 0 AND status = 0
+	AND (not_before, id) > ($1::bigint, $2::bigint) AND not_before <= ` + clock + `
+ORDER BY not_before, id
+LIMIT $3::bigint`
+
+const rows = `
+SELECT ` + columns + `
+FROM {qmessage}
+WHERE id = ANY ($1::text::bigint[]) AND status = 0
+ORDER BY id`
+
+const sweep = `
+SELECT ` + brief + `
+FROM {qmessage}
+WHERE id > $1::bigint AND id <= $2::bigint AND status = 0
+ORDER BY id
+LIMIT $3::bigint`
+
+const deleteRows = `DELETE FROM {qmessage} WHERE message_id = ANY ($1::text::uuid[])`
+
+const countCopies = `UPDATE {qmessage} SET retry = retry + 1 WHERE id = ANY ($1::text::bigint[])`
+
+const reject = `UPDATE {qmessage} SET status = 2, last_error = $2::text WHERE message_id = $1::uuid AND status = 0`
+
+const postpone = `
+UPDATE {qmessage}
+SET not_before = ` + clock + ` + $2::bigint, retry = retry + 1, failures = failures + $3::integer, last_error = $4::text
+WHERE message_id = $1::uuid AND status = 0`
+
+// floor walks the unique index from its low end; PostgreSQL before 18 has no
+// min(uuid).
+const floor = `SELECT (SELECT message_id FROM {qmessage} WHERE status = 0 ORDER BY message_id LIMIT 1)`
+
+// count compares ids as text, in which their order is the same.
+const count = `
+SELECT destination, dest_type, status, count(*), min(message_id::text COLLATE "C"), max(retry)
+FROM {qmessage}
+GROUP BY destination, dest_type, status
+ORDER BY destination, dest_type, status`
+
+const listPending = `
+SELECT ` + columns + `
+FROM {qmessage}
+WHERE id > $1::bigint AND status = 0 AND ($2::text = '' OR destination = $2::text)
+ORDER BY id
+LIMIT $3::bigint`
+
+// listRejected has its status in the text, so that it can use a partial index.
+const listRejected = `
+SELECT ` + columns + `
+FROM {qmessage}
+WHERE id > $1::bigint AND status = 2 AND ($2::text = '' OR destination = $2::text)
+ORDER BY id
+LIMIT $3::bigint`
+
+const find = `SELECT ` + columns + ` FROM {qmessage} WHERE message_id = ANY ($1::text::uuid[]) ORDER BY id`
+
+const resend = `
+UPDATE {qmessage}
+SET message_id = $2::uuid, status = 0, not_before = ` + clock + `, retry = 0, failures = 0, last_error = NULL
+WHERE message_id = $1::uuid AND status = 2`
+
+const discard = `DELETE FROM {qmessage} WHERE message_id = $1::uuid AND status = 2`
+
+// Scan implements store.ProducerDialect.
+func (dialect) Scan(n store.Names, after int64, limit int) store.Statement {
+	return statement(n, scan, after, int64(limit))
+}
+
+// ScanDestination implements store.ProducerDialect.
+func (dialect) ScanDestination(n store.Names, destination string, topic bool, after, upTo int64, limit int) store.Statement {
+	return statement(n, scanDestination, after, upTo, destination, flag(topic), int64(limit))
+}
+
+// ScanDue implements store.ProducerDialect.
+func (dialect) ScanDue(n store.Names, notBefore, id int64, limit int) store.Statement {
+	return statement(n, scanDue, notBefore, id, int64(limit))
+}
+
+// Rows implements store.ProducerDialect.
+func (dialect) Rows(n store.Names, ids []int64) store.Statement {
+	return statement(n, rows, intArray(ids))
+}
+
+// Sweep implements store.ProducerDialect.
+func (dialect) Sweep(n store.Names, after, upTo int64, limit int) store.Statement {
+	return statement(n, sweep, after, upTo, int64(limit))
+}
+
+// Delete implements store.ProducerDialect.
+func (dialect) Delete(n store.Names, ids []waybill.ID) store.Statement {
+	return statement(n, deleteRows, idArray(ids))
+}
+
+// CountCopies implements store.ProducerDialect.
+func (dialect) CountCopies(n store.Names, ids []int64) store.Statement {
+	return statement(n, countCopies, intArray(ids))
+}
+
+// Reject implements store.ProducerDialect.
+func (dialect) Reject(n store.Names, id waybill.ID, reason string) store.Statement {
+	return statement(n, reject, id.String(), reason)
+}
+
+// Postpone implements store.ProducerDialect.
+func (dialect) Postpone(n store.Names, id waybill.ID, delay int64, failures int, reason string) store.Statement {
+	return statement(n, postpone, id.String(), delay, int64(failures), reason)
+}
+
+// Floor implements store.ProducerDialect.
+func (dialect) Floor(n store.Names) store.Statement { return statement(n, floor) }
+
+// Clock implements store.ProducerDialect.
+func (dialect) Clock() store.Statement { return store.Statement{SQL: `SELECT ` + clock} }
+
+// Channel is the channel on which Notify speaks and a relay listens, for tables
+// with this prefix.
+func Channel(prefix string) string { return prefix + "qmessage" }
+
+// Notify implements store.ProducerDialect. A notification locks the whole
+// database's queue of notifications until its commit, so it belongs into no
+// business transaction: it is sent after the commit, and not for every one.
+func (dialect) Notify(n store.Names) store.Statement {
+	return store.Statement{SQL: `SELECT pg_notify($1::text, '')`, Args: []any{Channel(n.Prefix)}}
+}
+
+// Count implements store.ProducerDialect.
+func (dialect) Count(n store.Names) store.Statement { return statement(n, count) }
+
+// List implements store.ProducerDialect.
+func (dialect) List(n store.Names, destination string, status int, after int64, limit int) store.Statement {
+	if status == store.Rejected {
+		return statement(n, listRejected, after, destination, int64(limit))
+	}
+	return statement(n, listPending, after, destination, int64(limit))
+}
+
+// Find implements store.ProducerDialect.
+func (dialect) Find(n store.Names, ids []waybill.ID) store.Statement {
+	return statement(n, find, idArray(ids))
+}
+
+// Resend implements store.ProducerDialect.
+func (dialect) Resend(n store.Names, id, newID waybill.ID) store.Statement {
+	return statement(n, resend, id.String(), newID.String())
+}
+
+// Discard implements store.ProducerDialect.
+func (dialect) Discard(n store.Names, id waybill.ID) store.Statement {
+	return statement(n, discard, id.String())
+}

@@ -1,0 +1,120 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+)
+
+// Prune forgets what may be forgotten: records with an ID minted before now -
+// retention and below their producer's floor; for a producer that has never told
+// one, such as a program that is no Waybill outbox, the retention alone counts.
+// It returns how many records are gone, also beside an error.
+//
+// Each producer's horizon is committed before the first record below it goes, so
+// a guard that misses a record because it was pruned always finds the horizon.
+// The tables are then passed once, in windows of limit records (above 0) of the
+// primary key, each window a transaction of its own. So there is no index that
+// pruning alone would need and every message would pay for; one pass reads all
+// keys of n2_record and the old end of n1_record.
+func (l *Ledger) Prune(ctx context.Context, now time.Time, retention time.Duration, limit int) (int64, error) {
+	if limit <= 0 {
+		return 0, errors.New("waybill: prune records: the limit of a batch must be above 0")
+	}
+	known, err := l.Horizons(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var highest waybill.ID
+	for _, h := range known {
+		horizon := waybill.LowestID(now.Add(-retention))
+		if !h.Floor.IsZero() && h.Floor.Compare(horizon) < 0 {
+			horizon = h.Floor
+		}
+		save := l.dialect.SaveHorizon(l.names, l.consumer, h.Producer, horizon)
+		if _, err := l.db.ExecContext(ctx, save.SQL, save.Args...); err != nil {
+			return 0, wrap(l.dialect, Consumer, "store a horizon", err)
+		}
+		for _, id := range []waybill.ID{horizon, h.ID} {
+			if id.Compare(highest) > 0 {
+				highest = id
+			}
+		}
+	}
+	if highest.IsZero() {
+		return 0, nil
+	}
+	once, err := l.pruneOnce(ctx, highest, limit)
+	if err != nil {
+		return once, err
+	}
+	latest, err := l.pruneLatest(ctx, limit)
+	return once + latest, err
+}
+
+// pruneOnce passes n1_record up to the highest horizon.
+func (l *Ledger) pruneOnce(ctx context.Context, highest waybill.ID, limit int) (gone int64, err error) {
+	var after waybill.ID
+	for {
+		upTo, last := highest, true
+		err := each(ctx, l.db, l.dialect.OnceWindow(l.names, l.consumer, after, highest, limit), func(rows *sql.Rows) error {
+			last = false
+			return rows.Scan(&upTo)
+		})
+		if err != nil {
+			return gone, wrap(l.dialect, Consumer, "prune records", err)
+		}
+		n, err := l.pruneWindow(ctx, l.dialect.PruneOnce(l.names, l.consumer, after, upTo))
+		gone += n
+		if err != nil || last {
+			return gone, err
+		}
+		after = upTo
+	}
+}
+
+// pruneLatest passes the whole of n2_record.
+func (l *Ledger) pruneLatest(ctx context.Context, limit int) (gone int64, err error) {
+	var after LatestPlace
+	for {
+		var upTo *LatestPlace
+		err := each(ctx, l.db, l.dialect.LatestWindow(l.names, l.consumer, after, limit), func(rows *sql.Rows) error {
+			upTo = new(LatestPlace)
+			return rows.Scan(&upTo.Destination, &upTo.Key)
+		})
+		if err != nil {
+			return gone, wrap(l.dialect, Consumer, "prune records", err)
+		}
+		n, err := l.pruneWindow(ctx, l.dialect.PruneLatest(l.names, l.consumer, after, upTo))
+		gone += n
+		if err != nil || upTo == nil {
+			return gone, err
+		}
+		after = *upTo
+	}
+}
+
+// pruneWindow deletes one window. It runs under the guards' isolation level: a
+// stricter one would fail where a guard renews a record at the same time.
+func (l *Ledger) pruneWindow(ctx context.Context, s Statement) (int64, error) {
+	tx, err := l.Begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer tx.Rollback()
+	result, err := tx.ExecContext(ctx, s.SQL, s.Args...)
+	if err != nil {
+		return 0, wrap(l.dialect, Consumer, "prune records", err)
+	}
+	n, err := result.RowsAffected()
+	if err != nil {
+		return 0, wrap(l.dialect, Consumer, "prune records", err)
+	}
+	if err := tx.Commit(); err != nil {
+		return 0, wrap(l.dialect, Consumer, "prune records", err)
+	}
+	return n, nil
+}

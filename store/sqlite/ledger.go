@@ -1,0 +1,160 @@
+package sqlite
+
+import (
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/store"
+)
+
+// One transaction writes at a time, so a guard's one statement is alone with the
+// records; it writes before it reads, so a deferred transaction will do.
+
+const recordOnce = `
+INSERT INTO {n1_record} (consumer, message_id, time_stamp, producer)
+VALUES `
+
+const recordOnceEnd = `
+ON CONFLICT (consumer, message_id) DO NOTHING
+RETURNING message_id`
+
+const recordLatest = `
+INSERT INTO {n2_record} AS r (consumer, dest_name, business_mark, time_stamp, message_id, producer)
+VALUES `
+
+const recordLatestEnd = `
+ON CONFLICT (consumer, dest_name, business_mark) DO UPDATE
+SET time_stamp = excluded.time_stamp, message_id = excluded.message_id, producer = excluded.producer
+WHERE (excluded.time_stamp, excluded.message_id) > (r.time_stamp, r.message_id)
+RETURNING message_id`
+
+// latestIDs ends with a list of pairs and ")".
+const latestIDs = `
+SELECT dest_name, business_mark, message_id
+FROM {n2_record}
+WHERE consumer = ? AND (dest_name, business_mark) IN (VALUES `
+
+const horizons = `
+SELECT producer, message_id, floor
+FROM {n_horizon}
+WHERE consumer = ?`
+
+const saveFloor = `
+INSERT INTO {n_horizon} AS h (consumer, producer, floor)
+VALUES (?, ?, ?)
+ON CONFLICT (consumer, producer) DO UPDATE SET floor = excluded.floor
+WHERE h.floor IS NULL AND excluded.floor IS NOT NULL OR excluded.floor > h.floor`
+
+const saveHorizon = `
+INSERT INTO {n_horizon} AS h (consumer, producer, message_id)
+VALUES (?, ?, ?)
+ON CONFLICT (consumer, producer) DO UPDATE SET message_id = excluded.message_id
+WHERE h.message_id IS NULL AND excluded.message_id IS NOT NULL OR excluded.message_id > h.message_id`
+
+const onceWindow = `
+SELECT message_id
+FROM {n1_record}
+WHERE consumer = ? AND message_id > ? AND message_id < ?
+ORDER BY message_id
+LIMIT 1 OFFSET ?`
+
+const pruneOnce = `
+DELETE FROM {n1_record} AS r
+WHERE consumer = ? AND message_id > ? AND message_id <= ?
+	AND message_id < (SELECT h.message_id FROM {n_horizon} h WHERE h.consumer = r.consumer AND h.producer = r.producer)`
+
+const latestWindow = `
+SELECT dest_name, business_mark
+FROM {n2_record}
+WHERE consumer = ? AND (dest_name, business_mark) > (?, ?)
+ORDER BY dest_name, business_mark
+LIMIT 1 OFFSET ?`
+
+const pruneLatest = `
+DELETE FROM {n2_record} AS r
+WHERE consumer = ? AND (dest_name, business_mark) > (?, ?)
+	AND message_id < (SELECT h.message_id FROM {n_horizon} h WHERE h.consumer = r.consumer AND h.producer = r.producer)`
+
+const upToPlace = ` AND (dest_name, business_mark) <= (?, ?)`
+
+const consumers = `SELECT DISTINCT consumer FROM {n_horizon} ORDER BY consumer`
+
+// RecordOnce implements store.ConsumerDialect.
+func (dialect) RecordOnce(n store.Names, consumer string, _ int64, marks []store.Mark) store.Guard {
+	args := make([]any, 0, 4*len(marks))
+	for _, m := range marks {
+		args = append(args, consumer, m.ID.String(), m.TimeStamp, m.Producer)
+	}
+	return store.Guard{Query: statement(n, recordOnce+repeat("(?, ?, ?, ?)", len(marks))+recordOnceEnd, args...)}
+}
+
+// RecordLatest implements store.ConsumerDialect.
+func (dialect) RecordLatest(n store.Names, consumer string, _ int64, marks []store.Mark) store.Guard {
+	args := make([]any, 0, 6*len(marks))
+	for _, m := range marks {
+		args = append(args, consumer, m.Destination, m.Key, m.TimeStamp, m.ID.String(), m.Producer)
+	}
+	return store.Guard{Query: statement(n, recordLatest+repeat("(?, ?, ?, ?, ?, ?)", len(marks))+recordLatestEnd, args...)}
+}
+
+// LatestIDs implements store.ConsumerDialect.
+func (dialect) LatestIDs(n store.Names, consumer string, marks []store.Mark) store.Statement {
+	args := append(make([]any, 0, 1+2*len(marks)), consumer)
+	for _, m := range marks {
+		args = append(args, m.Destination, m.Key)
+	}
+	return statement(n, latestIDs+repeat("(?, ?)", len(marks))+`)`, args...)
+}
+
+// Horizons implements store.ConsumerDialect.
+func (dialect) Horizons(n store.Names, consumer string, producers []string) store.Statement {
+	text, args := horizons, []any{consumer}
+	if producers != nil {
+		text += ` AND producer IN (` + repeat("?", len(producers)) + `)`
+		for _, p := range producers {
+			args = append(args, p)
+		}
+	}
+	return statement(n, text+` ORDER BY producer`, args...)
+}
+
+// SaveFloor implements store.ConsumerDialect.
+func (dialect) SaveFloor(n store.Names, consumer, producer string, floor waybill.ID) store.Statement {
+	return statement(n, saveFloor, consumer, producer, idOrNull(floor))
+}
+
+// SaveHorizon implements store.ConsumerDialect.
+func (dialect) SaveHorizon(n store.Names, consumer, producer string, horizon waybill.ID) store.Statement {
+	return statement(n, saveHorizon, consumer, producer, idOrNull(horizon))
+}
+
+func idOrNull(id waybill.ID) any {
+	if id.IsZero() {
+		return nil
+	}
+	return id.String()
+}
+
+// OnceWindow implements store.ConsumerDialect.
+func (dialect) OnceWindow(n store.Names, consumer string, after, below waybill.ID, size int) store.Statement {
+	return statement(n, onceWindow, consumer, after.String(), below.String(), size-1)
+}
+
+// PruneOnce implements store.ConsumerDialect.
+func (dialect) PruneOnce(n store.Names, consumer string, after, upTo waybill.ID) store.Statement {
+	return statement(n, pruneOnce, consumer, after.String(), upTo.String())
+}
+
+// LatestWindow implements store.ConsumerDialect.
+func (dialect) LatestWindow(n store.Names, consumer string, after store.LatestPlace, size int) store.Statement {
+	return statement(n, latestWindow, consumer, after.Destination, after.Key, size-1)
+}
+
+// PruneLatest implements store.ConsumerDialect.
+func (dialect) PruneLatest(n store.Names, consumer string, after store.LatestPlace, upTo *store.LatestPlace) store.Statement {
+	if upTo == nil {
+		return statement(n, pruneLatest, consumer, after.Destination, after.Key)
+	}
+	return statement(n, pruneLatest+upToPlace, consumer, after.Destination, after.Key, upTo.Destination, upTo.Key)
+}
+
+// Consumers implements store.ConsumerDialect.
+func (dialect) Consumers(n store.Names) store.Statement { return statement(n, consumers) }

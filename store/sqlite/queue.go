@@ -1,0 +1,174 @@
+package sqlite
+
+import (
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/store"
+)
+
+const columns = `id, message_id, destination, dest_type, business_mark, sequence, time_stamp,
+	headers, message_content, status, retry, failures, not_before, last_error`
+
+const brief = `id, message_id, destination, dest_type, business_mark, sequence, time_stamp,
+	NULL, x'', status, retry, failures, not_before, NULL`
+
+const scan = `SELECT ` + columns + ` FROM {qmessage} WHERE id > ? ORDER BY id LIMIT ?`
+
+const scanDestination = `
+SELECT ` + columns + `
+FROM {qmessage}
+WHERE id > ? AND id <= ? AND destination = ? AND dest_type = ? AND status = 0 AND not_before <= ` + clock + `
+ORDER BY id
+LIMIT ?`
+
+// scanDue repeats the condition of the partial index qmessage_due.
+const scanDue = `
+SELECT ` + columns + `
+FROM {qmessage}
+WHERE not_before > 0 AND status = 0 AND (not_before, id) > (?, ?) AND not_before <= ` + clock + `
+ORDER BY not_before, id
+LIMIT ?`
+
+// rows, deleteRows, countCopies and find end with a list of ids and ")".
+const rows = `SELECT ` + columns + ` FROM {qmessage} WHERE status = 0 AND id IN (`
+
+const sweep = `SELECT ` + brief + ` FROM {qmessage} WHERE id > ? AND id <= ? AND status = 0 ORDER BY id LIMIT ?`
+
+const deleteRows = `DELETE FROM {qmessage} WHERE message_id IN (`
+
+const countCopies = `UPDATE {qmessage} SET retry = retry + 1 WHERE id IN (`
+
+const reject = `UPDATE {qmessage} SET status = 2, last_error = ? WHERE message_id = ? AND status = 0`
+
+const postpone = `
+UPDATE {qmessage}
+SET not_before = ` + clock + ` + ?, retry = retry + 1, failures = failures + ?, last_error = ?
+WHERE message_id = ? AND status = 0`
+
+// floor walks the unique index from its low end.
+const floor = `SELECT (SELECT message_id FROM {qmessage} WHERE status = 0 ORDER BY message_id LIMIT 1)`
+
+const count = `
+SELECT destination, dest_type, status, count(*), min(message_id), max(retry)
+FROM {qmessage}
+GROUP BY destination, dest_type, status
+ORDER BY destination, dest_type, status`
+
+const listPending = `
+SELECT ` + columns + `
+FROM {qmessage}
+WHERE id > ? AND status = 0 AND (? = '' OR destination = ?)
+ORDER BY id
+LIMIT ?`
+
+// listRejected has its status in the text, so that it can use a partial index.
+const listRejected = `
+SELECT ` + columns + `
+FROM {qmessage}
+WHERE id > ? AND status = 2 AND (? = '' OR destination = ?)
+ORDER BY id
+LIMIT ?`
+
+const find = `SELECT ` + columns + ` FROM {qmessage} WHERE message_id IN (`
+
+const resend = `
+UPDATE {qmessage}
+SET message_id = ?, status = 0, not_before = ` + clock + `, retry = 0, failures = 0, last_error = NULL
+WHERE message_id = ? AND status = 2`
+
+const discard = `DELETE FROM {qmessage} WHERE message_id = ? AND status = 2`
+
+// Scan implements store.ProducerDialect.
+func (dialect) Scan(n store.Names, after int64, limit int) store.Statement {
+	return statement(n, scan, after, limit)
+}
+
+// ScanDestination implements store.ProducerDialect.
+func (dialect) ScanDestination(n store.Names, destination string, topic bool, after, upTo int64, limit int) store.Statement {
+	return statement(n, scanDestination, after, upTo, destination, flag(topic), limit)
+}
+
+// ScanDue implements store.ProducerDialect.
+func (dialect) ScanDue(n store.Names, notBefore, id int64, limit int) store.Statement {
+	return statement(n, scanDue, notBefore, id, limit)
+}
+
+// Rows implements store.ProducerDialect.
+func (dialect) Rows(n store.Names, ids []int64) store.Statement {
+	return statement(n, rows+repeat("?", len(ids))+`) ORDER BY id`, values(ids)...)
+}
+
+// Sweep implements store.ProducerDialect.
+func (dialect) Sweep(n store.Names, after, upTo int64, limit int) store.Statement {
+	return statement(n, sweep, after, upTo, limit)
+}
+
+// Delete implements store.ProducerDialect.
+func (dialect) Delete(n store.Names, ids []waybill.ID) store.Statement {
+	return statement(n, deleteRows+repeat("?", len(ids))+`)`, idValues(ids)...)
+}
+
+// CountCopies implements store.ProducerDialect.
+func (dialect) CountCopies(n store.Names, ids []int64) store.Statement {
+	return statement(n, countCopies+repeat("?", len(ids))+`)`, values(ids)...)
+}
+
+// Reject implements store.ProducerDialect.
+func (dialect) Reject(n store.Names, id waybill.ID, reason string) store.Statement {
+	return statement(n, reject, reason, id.String())
+}
+
+// Postpone implements store.ProducerDialect.
+func (dialect) Postpone(n store.Names, id waybill.ID, delay int64, failures int, reason string) store.Statement {
+	return statement(n, postpone, delay, failures, reason, id.String())
+}
+
+// Floor implements store.ProducerDialect.
+func (dialect) Floor(n store.Names) store.Statement { return statement(n, floor) }
+
+// Clock implements store.ProducerDialect.
+func (dialect) Clock() store.Statement { return store.Statement{SQL: `SELECT ` + clock} }
+
+// Notify is empty: SQLite cannot wake other processes.
+func (dialect) Notify(store.Names) store.Statement { return store.Statement{} }
+
+// Count implements store.ProducerDialect.
+func (dialect) Count(n store.Names) store.Statement { return statement(n, count) }
+
+// List implements store.ProducerDialect.
+func (dialect) List(n store.Names, destination string, status int, after int64, limit int) store.Statement {
+	if status == store.Rejected {
+		return statement(n, listRejected, after, destination, destination, limit)
+	}
+	return statement(n, listPending, after, destination, destination, limit)
+}
+
+// Find implements store.ProducerDialect.
+func (dialect) Find(n store.Names, ids []waybill.ID) store.Statement {
+	return statement(n, find+repeat("?", len(ids))+`) ORDER BY id`, idValues(ids)...)
+}
+
+// Resend implements store.ProducerDialect.
+func (dialect) Resend(n store.Names, id, newID waybill.ID) store.Statement {
+	return statement(n, resend, newID.String(), id.String())
+}
+
+// Discard implements store.ProducerDialect.
+func (dialect) Discard(n store.Names, id waybill.ID) store.Statement {
+	return statement(n, discard, id.String())
+}
+
+func values(ids []int64) []any {
+	args := make([]any, len(ids))
+	for i, id := range ids {
+		args[i] = id
+	}
+	return args
+}
+
+func idValues(ids []waybill.ID) []any {
+	args := make([]any, len(ids))
+	for i, id := range ids {
+		args[i] = id.String()
+	}
+	return args
+}

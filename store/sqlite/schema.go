@@ -1,0 +1,175 @@
+package sqlite
+
+import (
+	"fmt"
+
+	"github.com/waybill-go/waybill/store"
+)
+
+// Lock is empty: BeginMigration holds the lock.
+func (dialect) Lock(store.Names) store.Statement { return store.Statement{} }
+
+// Unlock is empty: the lock ends with the transaction.
+func (dialect) Unlock(store.Names) store.Statement { return store.Statement{} }
+
+// BeginMigration opens a transaction that holds the database's write lock.
+func (dialect) BeginMigration() string { return `BEGIN IMMEDIATE` }
+
+// CreateVersions implements store.Dialect. A schema is an attached database, which
+// the caller has to attach on each connection.
+func (dialect) CreateVersions(n store.Names) []store.Statement {
+	return []store.Statement{statement(n, `
+CREATE TABLE IF NOT EXISTS {waybill_version} (
+	side TEXT PRIMARY KEY NOT NULL,
+	version INTEGER NOT NULL
+) STRICT`)}
+}
+
+// Version implements store.Dialect.
+func (dialect) Version(n store.Names, side store.Side) store.Statement {
+	return statement(n, `SELECT version FROM {waybill_version} WHERE side = ?`, string(side))
+}
+
+// SetVersion implements store.Dialect.
+func (dialect) SetVersion(n store.Names, side store.Side, version int) store.Statement {
+	return statement(n, fmt.Sprintf(`
+INSERT INTO {waybill_version} (side, version) VALUES ('%s', %d)
+ON CONFLICT (side) DO UPDATE SET version = excluded.version`, side, version))
+}
+
+// Migrations implements store.Dialect.
+func (dialect) Migrations(n store.Names) []store.Migration {
+	schema := n.Schema()
+	if schema != "" {
+		schema += "."
+	}
+	migrations := []store.Migration{
+		{Side: store.Producer, Version: 1, Statements: []string{
+			createMessage,
+			`CREATE INDEX IF NOT EXISTS ` + schema + createDueIndex,
+			`CREATE INDEX IF NOT EXISTS ` + schema + createRejectedIndex,
+			createMessageKey, createRelay,
+			`CREATE TRIGGER IF NOT EXISTS ` + schema + createFillTrigger,
+		}},
+		{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
+	}
+	for _, m := range migrations {
+		for i, text := range m.Statements {
+			m.Statements[i] = n.SQL(text)
+		}
+	}
+	return migrations
+}
+
+const hex = `[0-9a-fA-F]`
+const hex4 = hex + hex + hex + hex
+const uuidv7 = hex4 + hex4 + `-` + hex4 + `-7` + hex + hex + hex + `-[89abAB]` + hex + hex + hex + `-` + hex4 + hex4 + hex4
+
+// createMessage: AUTOINCREMENT never gives an id twice, also not when the newest
+// rows have gone: the relay's cursor would pass the second one. The table is STRICT,
+// so that text is text and compares as such; message_content alone takes text too,
+// which is what a writer of plain SQL gives. message_id and time_stamp are filled by
+// a trigger after the insertion, so no constraint can ask for them.
+const createMessage = `
+CREATE TABLE IF NOT EXISTS {qmessage} (
+	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	message_id TEXT COLLATE NOCASE UNIQUE
+		CONSTRAINT message_id_is_uuidv7 CHECK (message_id GLOB '` + uuidv7 + `'),
+	destination TEXT NOT NULL
+		CONSTRAINT destination_is_free CHECK (length(destination) BETWEEN 1 AND 255 AND lower(substr(destination, 1, 4)) <> 'ack.'),
+	dest_type INTEGER NOT NULL DEFAULT 0 CHECK (dest_type IN (0, 1)),
+	business_mark TEXT NOT NULL DEFAULT '' CHECK (length(business_mark) <= 255),
+	sequence INTEGER NOT NULL DEFAULT 0 CHECK (sequence >= 0),
+	time_stamp INTEGER NOT NULL DEFAULT 0 CHECK (time_stamp >= 0),
+	headers TEXT,
+	message_content ANY NOT NULL
+		CONSTRAINT message_content_is_blob_or_text CHECK (typeof(message_content) IN ('blob', 'text')),
+	status INTEGER NOT NULL DEFAULT 0 CHECK (status IN (0, 2)),
+	retry INTEGER NOT NULL DEFAULT 0,
+	failures INTEGER NOT NULL DEFAULT 0,
+	not_before INTEGER NOT NULL DEFAULT 0,
+	last_error TEXT
+) STRICT`
+
+// createDueIndex holds delayed and postponed rows alone.
+const createDueIndex = `{.qmessage_due} ON {.qmessage} (not_before, id) WHERE not_before > 0 AND status = 0`
+
+// createRejectedIndex finds the few rejected rows among any number of pending ones.
+const createRejectedIndex = `{.qmessage_rejected} ON {.qmessage} (id) WHERE status = 2`
+
+const createMessageKey = `
+CREATE TABLE IF NOT EXISTS {qmessage_key} (
+	destination TEXT NOT NULL,
+	business_mark TEXT NOT NULL,
+	sequence INTEGER NOT NULL,
+	time_stamp INTEGER NOT NULL,
+	PRIMARY KEY (destination, business_mark)
+) STRICT, WITHOUT ROWID`
+
+const createRelay = `
+CREATE TABLE IF NOT EXISTS {qrelay} (
+	name TEXT PRIMARY KEY NOT NULL,
+	holder TEXT NOT NULL,
+	expires_at INTEGER NOT NULL,
+	scan_cursor INTEGER NOT NULL DEFAULT 0
+) STRICT`
+
+// due is the time in ms that the id of a new row is minted for: a delayed row gets
+// that of its time, so that it does not hold the producer's floor until then.
+const due = `(max(` + clock + `, NEW.not_before) / 1000)`
+
+// createFillTrigger completes the rows of writers that leave message_id, sequence
+// or time_stamp out. Within a trigger, tables are those of its own schema.
+const createFillTrigger = `{.qmessage_fill} AFTER INSERT ON {.qmessage} FOR EACH ROW
+WHEN NEW.message_id IS NULL OR NEW.time_stamp = 0 OR NEW.sequence = 0 AND NEW.business_mark <> ''
+BEGIN
+	INSERT INTO {.qmessage_key} (destination, business_mark, sequence, time_stamp)
+	SELECT NEW.destination, NEW.business_mark, 1, CASE WHEN NEW.time_stamp > 0 THEN NEW.time_stamp ELSE ` + clock + ` END
+	WHERE NEW.business_mark <> '' AND NEW.sequence = 0
+	ON CONFLICT (destination, business_mark) DO UPDATE
+	SET sequence = sequence + 1,
+		time_stamp = CASE WHEN NEW.time_stamp > 0 THEN max(time_stamp, NEW.time_stamp)
+			ELSE max(` + clock + `, time_stamp + 1) END;
+	UPDATE {.qmessage}
+	SET message_id = coalesce(NEW.message_id, printf('%08x-%04x-7%03x-%04x-%012x', ` + due + ` >> 16, ` + due + ` & 65535,
+			random() & 4095, 32768 | (random() & 16383), random() & 281474976710655)),
+		time_stamp = CASE WHEN NEW.time_stamp > 0 THEN NEW.time_stamp
+			WHEN NEW.business_mark <> '' AND NEW.sequence = 0 THEN (
+				SELECT k.time_stamp FROM {.qmessage_key} k
+				WHERE k.destination = NEW.destination AND k.business_mark = NEW.business_mark)
+			ELSE ` + clock + ` END,
+		sequence = CASE WHEN NEW.business_mark <> '' AND NEW.sequence = 0 THEN (
+				SELECT k.sequence FROM {.qmessage_key} k
+				WHERE k.destination = NEW.destination AND k.business_mark = NEW.business_mark)
+			ELSE NEW.sequence END
+	WHERE id = NEW.id;
+END`
+
+const createOnce = `
+CREATE TABLE IF NOT EXISTS {n1_record} (
+	consumer TEXT NOT NULL,
+	message_id TEXT NOT NULL,
+	time_stamp INTEGER NOT NULL,
+	producer TEXT NOT NULL,
+	PRIMARY KEY (consumer, message_id)
+) STRICT, WITHOUT ROWID`
+
+const createLatest = `
+CREATE TABLE IF NOT EXISTS {n2_record} (
+	consumer TEXT NOT NULL,
+	dest_name TEXT NOT NULL,
+	business_mark TEXT NOT NULL,
+	time_stamp INTEGER NOT NULL,
+	message_id TEXT NOT NULL,
+	producer TEXT NOT NULL,
+	PRIMARY KEY (consumer, dest_name, business_mark)
+) STRICT, WITHOUT ROWID`
+
+const createHorizon = `
+CREATE TABLE IF NOT EXISTS {n_horizon} (
+	consumer TEXT NOT NULL,
+	producer TEXT NOT NULL,
+	message_id TEXT,
+	floor TEXT,
+	PRIMARY KEY (consumer, producer)
+) STRICT, WITHOUT ROWID`

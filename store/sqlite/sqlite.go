@@ -1,0 +1,125 @@
+// Package sqlite is Waybill's dialect of SQLite, 3.37 and newer. It imports no
+// driver: it works through database/sql with modernc.org/sqlite, mattn/go-sqlite3
+// and ncruces/go-sqlite3.
+//
+// The caller's connections want three settings: journal_mode WAL, a busy_timeout
+// of some seconds, and transactions that begin IMMEDIATE (modernc and mattn:
+// _txlock=immediate), since a transaction that reads first and writes later is
+// refused at once when another one wrote in between.
+//
+// No driver keeps prepared statements, so placeholders are repeated for each row:
+// that is up to half faster than one JSON argument for all.
+package sqlite
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+
+	"github.com/waybill-go/waybill/store"
+)
+
+// clock is the host's clock in µs. It has the resolution of a millisecond.
+const clock = `(CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)`
+
+type dialect struct{}
+
+// Dialect returns the dialect of SQLite.
+func Dialect() store.Dialect { return dialect{} }
+
+// Name returns "sqlite".
+func (dialect) Name() string { return "sqlite" }
+
+// Traits declares SQLite's behaviours. Its transactions are serializable, so any
+// isolation level will do.
+func (dialect) Traits() store.Traits { return store.Traits{SingleWriter: true, MaxBatch: 1000} }
+
+// Result codes, https://www.sqlite.org/rescode.html.
+const (
+	codeError    = 1
+	codeBusy     = 5
+	codeLocked   = 6
+	codeReadOnly = 8
+	codeIOErr    = 10
+	codeFull     = 13
+	codeCantOpen = 14
+)
+
+// Condition classifies errors by their result code. A missing table has no code
+// of its own: SQLite says it in its message alone.
+func (dialect) Condition(err error) store.Condition {
+	code, ok := resultCode(err)
+	if !ok {
+		return store.Other
+	}
+	switch code & 0xff {
+	case codeBusy, codeLocked:
+		return store.Conflict
+	case codeReadOnly, codeIOErr, codeFull, codeCantOpen:
+		return store.Unavailable
+	case codeError:
+		for _, missing := range []string{"no such table", "no such column", "has no column named", "unknown database"} {
+			if strings.Contains(err.Error(), missing) {
+				return store.NoTable
+			}
+		}
+	}
+	return store.Other
+}
+
+// resultCode finds SQLite's result code in the chain of err: modernc and ncruces
+// have a method Code, mattn a field of this name, each of a type of its own.
+func resultCode(err error) (code int64, ok bool) {
+	for ; err != nil; err = errors.Unwrap(err) {
+		v := reflect.ValueOf(err)
+		if m := v.MethodByName("Code"); m.IsValid() && m.Type().NumIn() == 0 && m.Type().NumOut() == 1 {
+			if code, ok := integer(m.Call(nil)[0]); ok {
+				return code, true
+			}
+		}
+		if v.Kind() == reflect.Pointer {
+			v = v.Elem()
+		}
+		if v.Kind() == reflect.Struct {
+			if code, ok := integer(v.FieldByName("Code")); ok {
+				return code, true
+			}
+		}
+	}
+	return 0, false
+}
+
+func integer(v reflect.Value) (int64, bool) {
+	switch {
+	case v.IsValid() && v.CanInt():
+		return v.Int(), true
+	case v.IsValid() && v.CanUint():
+		return int64(v.Uint()), true
+	}
+	return 0, false
+}
+
+func statement(n store.Names, text string, args ...any) store.Statement {
+	return store.Statement{SQL: n.SQL(text), Args: args}
+}
+
+// repeat is n times "?" or "(?, ?)", parted by commas.
+func repeat(placeholders string, n int) string {
+	return strings.TrimSuffix(strings.Repeat(placeholders+", ", n), ", ")
+}
+
+// flag is a truth value as the integer that it is in dest_type.
+func flag(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// orNull is a text, or null for the empty one.
+func orNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}

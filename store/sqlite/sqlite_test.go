@@ -1,0 +1,31 @@
+package sqlite_test
+
+import (
+	"database/sql"
+	"path/filepath"
+	"testing"
+
+	_ "modernc.org/sqlite"
+
+	"github.com/waybill-go/waybill/store/sqlite"
+	"github.com/waybill-go/waybill/store/storetest"
+)
+
+func TestConformance(t *testing.T) {
+	storetest.Test(t, storetest.Harness{
+		Dialect: sqlite.Dialect(),
+		Open: func(t *testing.T) *sql.DB {
+			return open(t, "_txlock=immediate&_pragma=busy_timeout(30000)&_pragma=journal_mode(wal)&_pragma=synchronous(normal)")
+		},
+	})
+}
+
+func open(t testing.TB, settings string) *sql.DB {
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "test.db")+"?"+settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(4)
+	t.Cleanup(func() { db.Close() })
+	return db
+}

@@ -1,0 +1,194 @@
+package storetest
+
+import (
+	"database/sql"
+	"fmt"
+	"slices"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/store"
+)
+
+var pruneCases = []testCase{
+	{name: "records go once they are older than the retention and below their producer's floor", run: func(s *suite) {
+		now := time.Now()
+		// p has told a recent floor, q one that is long past, r none.
+		s.must(s.ledger.SaveFloor(s.Context(), "p", waybill.LowestID(now)))
+		s.must(s.ledger.SaveFloor(s.Context(), "q", waybill.LowestID(now.Add(-36*time.Hour))))
+		s.must(s.ledger.SaveFloor(s.Context(), "r", waybill.ID{}))
+		s.record(now, "p", 10)
+		s.record(now, "q", 10)
+		s.record(now, "r", 10)
+		s.record(now, "stranger", 10)
+		gone, err := s.ledger.Prune(s.Context(), now, 24*time.Hour, 3)
+		s.must(err)
+		// Records are 0.5, 1.5 ... 9.5 hours times 5 old: 2.5 h, 7.5 h ... 47.5 h.
+		want := map[string]int{"p": 5, "q": 7, "r": 5, "stranger": 10}
+		for _, producer := range []string{"p", "q", "r", "stranger"} {
+			for _, table := range []string{s.names.Once, s.names.Latest} {
+				if left := s.left(table, producer); left != want[producer] {
+					s.Errorf("%d records of %s are left in %s, want %d", left, producer, table, want[producer])
+				}
+			}
+		}
+		if gone != 2*(5+3+5) {
+			s.Errorf("%d records are said to be gone, want 26", gone)
+		}
+		gone, err = s.ledger.Prune(s.Context(), now, 24*time.Hour, 3)
+		s.must(err)
+		if gone != 0 {
+			s.Errorf("%d records are gone the second time, want none", gone)
+		}
+	}},
+	{name: "the horizon that was used is stored for each producer and never goes back", run: func(s *suite) {
+		now := time.Now()
+		floor := waybill.LowestID(now.Add(-36 * time.Hour))
+		s.must(s.ledger.SaveFloor(s.Context(), "p", floor))
+		s.must(s.ledger.SaveFloor(s.Context(), "q", waybill.ID{}))
+		s.wantHorizons(store.Horizon{Producer: "p", Floor: floor}, store.Horizon{Producer: "q"})
+		_, err := s.ledger.Prune(s.Context(), now, 24*time.Hour, 100)
+		s.must(err)
+		day := waybill.LowestID(now.Add(-24 * time.Hour))
+		s.wantHorizons(store.Horizon{Producer: "p", ID: floor, Floor: floor}, store.Horizon{Producer: "q", ID: day})
+		_, err = s.ledger.Prune(s.Context(), now, 48*time.Hour, 100)
+		s.must(err)
+		s.wantHorizons(store.Horizon{Producer: "p", ID: floor, Floor: floor}, store.Horizon{Producer: "q", ID: day})
+	}},
+	{name: "a floor never goes back and zero says nothing", run: func(s *suite) {
+		low, high := waybill.LowestID(time.UnixMilli(1000)), waybill.LowestID(time.UnixMilli(2000))
+		for _, told := range []waybill.ID{{}, low, high, low, {}} {
+			s.must(s.ledger.SaveFloor(s.Context(), "p", told))
+		}
+		s.wantHorizons(store.Horizon{Producer: "p", Floor: high})
+	}},
+	{name: "hostile producers' names are producers of their own", run: func(s *suite) {
+		var want []store.Horizon
+		now := time.Now()
+		for i, name := range hostileKeys {
+			floor := waybill.NewIDAt(now.Add(time.Duration(i) * time.Second))
+			s.must(s.ledger.SaveFloor(s.Context(), name, floor))
+			want = append(want, store.Horizon{Producer: name, Floor: floor})
+			m := mark(name, fmt.Sprint(i), 1)
+			m.ID = waybill.NewIDAt(now.Add(-time.Hour))
+			s.wantVerdicts(s.once(m), store.Fresh)
+		}
+		got, err := s.ledger.Horizons(s.Context())
+		s.must(err)
+		for _, h := range want {
+			if !slices.Contains(got, h) {
+				s.Errorf("the horizon of producer %q is missing or wrong", h.Producer)
+			}
+		}
+		gone, err := s.ledger.Prune(s.Context(), now, 0, 7)
+		s.must(err)
+		if gone != int64(len(hostileKeys)) {
+			s.Errorf("%d records are gone, want %d", gone, len(hostileKeys))
+		}
+	}},
+	{name: "a newer state keeps its key's record when the older one would go", run: func(s *suite) {
+		now := time.Now()
+		s.must(s.ledger.SaveFloor(s.Context(), "p", waybill.ID{}))
+		old, young := mark("p", "k", 1), mark("p", "k", 2)
+		old.ID = waybill.NewIDAt(now.Add(-48 * time.Hour))
+		s.latest(old)
+		s.latest(young)
+		gone, err := s.ledger.Prune(s.Context(), now, 24*time.Hour, 100)
+		s.must(err)
+		if gone != 0 {
+			s.Errorf("%d records are gone, want none", gone)
+		}
+		s.wantVerdicts(s.latest(young), store.Duplicate)
+	}},
+	{name: "consumers forget each for itself", run: func(s *suite) {
+		now := time.Now()
+		other := *s
+		var err error
+		other.ledger, err = store.NewLedger(s.db, s.dialect, "", "billing")
+		s.must(err)
+		for _, c := range []*suite{s, &other} {
+			s.must(c.ledger.SaveFloor(s.Context(), "p", waybill.ID{}))
+			c.record(now, "p", 10)
+		}
+		_, err = s.ledger.Prune(s.Context(), now, 0, 4)
+		s.must(err)
+		if left := s.left(s.names.Once, "p"); left != 10 {
+			s.Errorf("%d records of both are left, want the other's 10", left)
+		}
+		if got, want := s.horizonOf(other.ledger, "p"), (store.Horizon{Producer: "p"}); got != want {
+			s.Errorf("the other consumer's horizon is %+v, want none", got)
+		}
+		names, err := store.Consumers(s.Context(), s.db, s.dialect, "")
+		s.must(err)
+		if !slices.Equal(names, []string{"billing", consumer}) {
+			s.Errorf("consumers %q", names)
+		}
+	}},
+	{name: "batches of any size prune the same", run: func(s *suite) {
+		now := time.Now()
+		for i, limit := range []int{1, 9, 10, 11, 1000} {
+			producer := fmt.Sprint("p", i)
+			s.must(s.ledger.SaveFloor(s.Context(), producer, waybill.ID{}))
+			s.record(now, producer, 10)
+			gone, err := s.ledger.Prune(s.Context(), now, 0, limit)
+			s.must(err)
+			if gone != 20 {
+				s.Errorf("%d records are gone in batches of %d, want 20", gone, limit)
+			}
+		}
+		if _, err := s.ledger.Prune(s.Context(), now, 0, 0); err == nil {
+			s.Error("a batch of no records was taken")
+		}
+	}},
+	{name: "nothing is pruned while no producer is known", run: func(s *suite) {
+		s.record(time.Now(), "p", 3)
+		gone, err := s.ledger.Prune(s.Context(), time.Now(), 0, 100)
+		s.must(err)
+		if gone != 0 || s.left(s.names.Once, "p") != 3 {
+			s.Errorf("%d records are gone, want none", gone)
+		}
+	}},
+}
+
+// record writes n records of each level, from 2.5 hours before now every five hours back.
+func (s *suite) record(now time.Time, producer string, n int) {
+	s.Helper()
+	var marks []store.Mark
+	for i := range n {
+		m := mark(producer, fmt.Sprint(producer, " key ", i), 1)
+		m.ID = waybill.NewIDAt(now.Add(-150*time.Minute - time.Duration(i)*5*time.Hour))
+		marks = append(marks, m)
+	}
+	s.once(marks...)
+	s.latest(marks...)
+}
+
+// left counts a producer's records in a table.
+func (s *suite) left(table, producer string) int {
+	s.Helper()
+	var n sql.NullInt64
+	s.must(s.db.QueryRowContext(s.Context(), s.bind(`SELECT count(*) FROM `+table+` WHERE producer = ?`), producer).Scan(&n))
+	return int(n.Int64)
+}
+
+func (s *suite) wantHorizons(want ...store.Horizon) {
+	s.Helper()
+	got, err := s.ledger.Horizons(s.Context())
+	s.must(err)
+	if !slices.Equal(got, want) {
+		s.Errorf("horizons\n%+v, want\n%+v", got, want)
+	}
+}
+
+func (s *suite) horizonOf(ledger *store.Ledger, producer string) store.Horizon {
+	s.Helper()
+	all, err := ledger.Horizons(s.Context())
+	s.must(err)
+	for _, h := range all {
+		if h.Producer == producer {
+			return h
+		}
+	}
+	s.Fatalf("producer %s is not known", producer)
+	return store.Horizon{}
+}

@@ -1,0 +1,286 @@
+package storetest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/store"
+)
+
+var readCases = []testCase{
+	{name: "Scan goes on after a row, in order of id, whatever the status", run: func(s *suite) {
+		rows := s.sendBodies("a", "b", "c", "d", "e")
+		s.reject(rows[1].ID)
+		got, err := s.queue.Scan(s.Context(), 0, 2, 0)
+		s.must(err)
+		s.wantBodies(got, "a", "b")
+		got, err = s.queue.Scan(s.Context(), got[1].ID, 10, 0)
+		s.must(err)
+		s.wantBodies(got, "c", "d", "e")
+		if !rising(field(got, rowID)) {
+			s.Errorf("ids %d are not in order", field(got, rowID))
+		}
+		got, err = s.queue.Scan(s.Context(), got[2].ID, 10, 0)
+		s.must(err)
+		s.wantBodies(got)
+	}},
+	{name: "a scan ends at its bytes, with one row at least, and goes on where it ended", run: readBytes},
+	{name: "ScanDestination reads the pending, due rows of one destination within bounds", run: func(s *suite) {
+		later := row("o", "", "later")
+		later.NotBefore = s.clock() + time.Hour.Microseconds()
+		topic := row("o", "", "topic")
+		topic.Topic = true
+		past := row("o", "", "past")
+		past.NotBefore = 1
+		rows := []store.NewRow{row("o", "", "1"), row("O", "", "other"), row("o", "", "rejected"), later, topic, past, row("o ", "", "other"), row("o", "", "2"), row("o", "", "3")}
+		s.send(rows...)
+		s.reject(rows[2].ID)
+		all := s.all()
+		end := all[len(all)-1].ID
+		read := func(topic bool, after, upTo int64, limit int) []store.Row {
+			got, err := s.queue.ScanDestination(s.Context(), "o", topic, after, upTo, limit, 0)
+			s.must(err)
+			return got
+		}
+		s.wantBodies(read(false, 0, end, 10), "1", "past", "2", "3")
+		s.wantBodies(read(false, 0, end, 2), "1", "past")
+		s.wantBodies(read(false, all[0].ID, end-1, 10), "past", "2")
+		s.wantBodies(read(true, 0, end, 10), "topic")
+	}},
+	{name: "ScanDue reads rows whose time has come, in order of time", run: readDue},
+	{name: "Rows reads those of the ids that are pending, however many are asked for", run: func(s *suite) {
+		rows := s.sendBodies("a", "b", "c", "d")
+		s.reject(rows[2].ID)
+		all := s.all()
+		ids := []int64{all[3].ID, all[0].ID, all[2].ID, all[0].ID}
+		for i := range int64(s.dialect.Traits().MaxBatch + 10) {
+			ids = append(ids, 1_000_000+i)
+		}
+		got, err := s.queue.Rows(s.Context(), ids, 0)
+		s.must(err)
+		s.wantBodies(got, "a", "d")
+		got, err = s.queue.Rows(s.Context(), ids, 1)
+		s.must(err)
+		s.wantBodies(got, "a")
+		got, err = s.queue.Rows(s.Context(), nil, 0)
+		s.must(err)
+		s.wantBodies(got)
+	}},
+	{name: "Sweep reads pending rows within bounds without their bodies", run: func(s *suite) {
+		rows := s.sendBodies("a", "b", "c", "d", "e")
+		s.reject(rows[2].ID)
+		all := s.all()
+		got, err := s.queue.Sweep(s.Context(), all[0].ID, all[3].ID, 10)
+		s.must(err)
+		if ids := field(got, messageID); !slices.Equal(ids, []waybill.ID{rows[1].ID, rows[3].ID}) {
+			s.Errorf("swept %s, want %s and %s", ids, rows[1].ID, rows[3].ID)
+		}
+		for _, r := range got {
+			if len(r.Body) != 0 || r.Headers != "" || r.Destination != "o" || r.TimeStamp == 0 {
+				s.Errorf("row %+v, want it without headers and body alone", r)
+			}
+		}
+		got, err = s.queue.Sweep(s.Context(), 0, all[4].ID, 1)
+		s.must(err)
+		if len(got) != 1 || got[0].ID != all[0].ID {
+			s.Errorf("swept %v, want the first row alone", got)
+		}
+	}},
+	{name: "Floor is the lowest pending message id", run: func(s *suite) {
+		floor := func() waybill.ID {
+			id, err := s.queue.Floor(s.Context())
+			s.must(err)
+			return id
+		}
+		if id := floor(); !id.IsZero() {
+			s.Errorf("floor %s of an empty queue, want none", id)
+		}
+		old := row("o", "", "")
+		old.ID = waybill.NewIDAt(time.Now().Add(-time.Hour))
+		rows := s.sendBodies("a", "b")
+		s.send(old)
+		if id := floor(); id != old.ID {
+			s.Errorf("floor %s, want the oldest message's %s", id, old.ID)
+		}
+		s.reject(old.ID)
+		if id := floor(); id != rows[0].ID {
+			s.Errorf("floor %s, want %s: a rejected row does not hold it", id, rows[0].ID)
+		}
+		_, err := s.queue.Delete(s.Context(), []waybill.ID{rows[0].ID, rows[1].ID})
+		s.must(err)
+		if id := floor(); !id.IsZero() {
+			s.Errorf("floor %s though no row is pending, want none", id)
+		}
+	}},
+	{name: "Count groups by destination, kind and status", run: func(s *suite) {
+		topic := row("a", "", "")
+		topic.Topic = true
+		rows := []store.NewRow{row("b", "", ""), row("a", "", ""), topic, row("a", "", ""), row("a", "", "")}
+		s.send(rows...)
+		s.reject(rows[4].ID)
+		s.must(s.queue.CountCopies(s.Context(), field(s.all()[:2], rowID)))
+		got, err := s.queue.Count(s.Context())
+		s.must(err)
+		want := []store.Count{
+			{Destination: "a", Rows: 2, Oldest: rows[1].ID, MaxRetry: 1},
+			{Destination: "a", Status: store.Rejected, Rows: 1, Oldest: rows[4].ID},
+			{Destination: "a", Topic: true, Rows: 1, Oldest: rows[2].ID},
+			{Destination: "b", Rows: 1, Oldest: rows[0].ID, MaxRetry: 1},
+		}
+		if !slices.Equal(got, want) {
+			s.Errorf("counts\n%+v, want\n%+v", got, want)
+		}
+	}},
+	{name: "List reads rows of one status, of one destination or of all", run: func(s *suite) {
+		rows := []store.NewRow{row("a", "", "1"), row("b", "", "2"), row("a", "", "3"), row("a", "", "4")}
+		s.send(rows...)
+		s.reject(rows[2].ID)
+		list := func(destination string, status int, after int64, limit int) []store.Row {
+			got, err := s.queue.List(s.Context(), destination, status, after, limit)
+			s.must(err)
+			return got
+		}
+		s.wantBodies(list("", store.Pending, 0, 10), "1", "2", "4")
+		s.wantBodies(list("a", store.Pending, 0, 10), "1", "4")
+		s.wantBodies(list("a", store.Pending, s.all()[0].ID, 10), "4")
+		s.wantBodies(list("", store.Pending, 0, 1), "1")
+		s.wantBodies(list("", store.Rejected, 0, 10), "3")
+		s.wantBodies(list("b", store.Rejected, 0, 10))
+	}},
+	{name: "Find reads rows by message id, whatever their status and number", run: func(s *suite) {
+		rows := s.sendBodies("a", "b", "c")
+		s.reject(rows[2].ID)
+		ids := []waybill.ID{rows[2].ID, rows[0].ID}
+		for range s.dialect.Traits().MaxBatch + 10 {
+			ids = append(ids, waybill.NewID())
+		}
+		got, err := s.queue.Find(s.Context(), ids)
+		s.must(err)
+		s.wantBodies(got, "a", "c")
+		got, err = s.queue.Find(s.Context(), nil)
+		s.must(err)
+		s.wantBodies(got)
+	}},
+	{name: "the clock is microseconds since the Unix epoch and does not step back", run: func(s *suite) {
+		first, second := s.clock(), s.clock()
+		if away := time.Since(time.UnixMicro(first)); away.Abs() > 24*time.Hour {
+			s.Errorf("the clock %d is %v away from this host's", first, away)
+		}
+		if second < first {
+			s.Errorf("clock %d after %d", second, first)
+		}
+	}},
+}
+
+// sendBodies sends messages with these bodies to destination o.
+func (s *suite) sendBodies(bodies ...string) []store.NewRow {
+	s.Helper()
+	var rows []store.NewRow
+	for _, b := range bodies {
+		rows = append(rows, row("o", "", b))
+	}
+	s.send(rows...)
+	return rows
+}
+
+func (s *suite) reject(id waybill.ID) {
+	s.Helper()
+	if found, err := s.queue.Reject(s.Context(), id, "no"); err != nil || !found {
+		s.Fatalf("reject %s: found %v, error %v", id, found, err)
+	}
+}
+
+func (s *suite) wantBodies(got []store.Row, want ...string) {
+	s.Helper()
+	if bodies := field(got, body); !slices.Equal(bodies, want) {
+		s.Errorf("rows %q, want %q", bodies, want)
+	}
+}
+
+func readBytes(s *suite) {
+	const kB = 1000
+	var want []string
+	for i := range 30 {
+		want = append(want, strings.Repeat(fmt.Sprint(i%10), kB))
+	}
+	rows := s.sendBodies(want...)
+	scan := func(after int64, limit, maxBytes int) []store.Row {
+		s.Helper()
+		got, err := s.queue.Scan(s.Context(), after, limit, maxBytes)
+		s.must(err)
+		return got
+	}
+	s.wantBodies(scan(0, 10, 1), want[0])
+	s.wantBodies(scan(0, 10, 3*kB), want[:3]...)
+	s.wantBodies(scan(0, 10, 3*kB-1), want[:3]...)
+	// A scan that its bytes ended shortens the pages of later ones, never their result.
+	s.wantBodies(scan(0, 10, 1000*kB), want[:10]...)
+	s.wantBodies(scan(0, 100, 1000*kB), want...)
+	s.wantBodies(scan(0, 100, 29*kB), want[:29]...)
+	s.wantBodies(scan(0, 100, 0), want...)
+	var got []store.Row
+	for after := int64(0); ; after = got[len(got)-1].ID {
+		page := scan(after, 7, 5*kB)
+		if len(page) == 0 {
+			break
+		}
+		got = append(got, page...)
+	}
+	s.wantBodies(got, want...)
+	ids := field(got, rowID)
+	byID, err := s.queue.Rows(s.Context(), ids, 4*kB)
+	s.must(err)
+	s.wantBodies(byID, want[:4]...)
+	byDestination, err := s.queue.ScanDestination(s.Context(), "o", false, 0, ids[29], 100, 4*kB)
+	s.must(err)
+	s.wantBodies(byDestination, want[:4]...)
+	for _, r := range rows {
+		if _, err := s.queue.Postpone(s.Context(), r.ID, -time.Hour, 0, ""); err != nil {
+			s.Fatal(err)
+		}
+	}
+	due, err := s.queue.ScanDue(s.Context(), 0, 0, 100, 4*kB)
+	s.must(err)
+	s.wantBodies(due, want[:4]...)
+	due, err = s.queue.ScanDue(s.Context(), due[3].NotBefore, due[3].ID, 100, 1000*kB)
+	s.must(err)
+	s.wantBodies(due, want[4:]...)
+}
+
+func readDue(s *suite) {
+	var rows []store.NewRow
+	delayed := func(body string, notBefore int64) {
+		r := row("o", "", body)
+		r.NotBefore = notBefore
+		rows = append(rows, r)
+	}
+	delayed("at 30", 30)
+	delayed("at once", 0)
+	delayed("at 10", 10)
+	delayed("at 20, rejected", 20)
+	delayed("at 20, first", 20)
+	delayed("at 20, second", 20)
+	delayed("at 20, third", 20)
+	delayed("in an hour", s.clock()+time.Hour.Microseconds())
+	s.send(rows...)
+	s.reject(rows[3].ID)
+	due := func(notBefore, id int64, limit int) []store.Row {
+		s.Helper()
+		got, err := s.queue.ScanDue(s.Context(), notBefore, id, limit, 0)
+		s.must(err)
+		return got
+	}
+	all := due(0, 0, 100)
+	s.wantBodies(all, "at 10", "at 20, first", "at 20, second", "at 20, third", "at 30")
+	s.wantBodies(due(0, 0, 2), "at 10", "at 20, first")
+	s.wantBodies(due(20, all[1].ID, 2), "at 20, second", "at 20, third")
+	s.wantBodies(due(20, all[3].ID, 2), "at 30")
+	s.wantBodies(due(30, all[4].ID, 2))
+	if found, err := s.queue.Postpone(s.Context(), rows[2].ID, 0, 1, "again"); err != nil || !found {
+		s.Fatal(found, err)
+	}
+	s.wantBodies(due(30, all[4].ID, 2), "at 10")
+}

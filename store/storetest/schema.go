@@ -1,0 +1,227 @@
+package storetest
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/store"
+)
+
+var schemaCases = []testCase{
+	{name: "migrations can be run again", empty: true, run: func(s *suite) {
+		for range 3 {
+			s.migrate("")
+		}
+		s.wantSchema(nil, nil)
+		s.send(row("o", "k", ""))
+		s.migrate("")
+		s.send(row("o", "k", ""))
+		s.checkKeys(map[string]int{"o/k": 2})
+	}},
+	{name: "many processes can migrate at once", empty: true, run: func(s *suite) {
+		s.must(together(8, func(i int) error {
+			for _, side := range []store.Side{store.Producer, store.Consumer} {
+				if err := store.Migrate(s.Context(), s.db, s.dialect, "", side); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+		s.wantSchema(nil, nil)
+		s.must(s.exec(s.db, `INSERT INTO {qmessage} (destination, business_mark, message_content) VALUES ('o', 'k', 'x')`))
+		s.checkKeys(map[string]int{"o/k": 1})
+	}},
+	{name: "a migration that was broken off anywhere can be run again", empty: true, run: func(s *suite) {
+		for _, st := range s.dialect.CreateVersions(s.names) {
+			for range 2 {
+				s.must(s.exec(s.db, st.SQL))
+			}
+		}
+		for _, m := range s.dialect.Migrations(s.names) {
+			for broken := range len(m.Statements) {
+				for _, text := range m.Statements[:broken+1] {
+					_, err := s.db.ExecContext(s.Context(), text)
+					s.must(err)
+				}
+			}
+		}
+		s.migrate("")
+		s.checkWorks()
+	}},
+	{name: "missing tables are a SchemaError that says what to run", empty: true, run: func(s *suite) {
+		tx, err := s.ledger.Begin(s.Context())
+		s.must(err)
+		defer tx.Rollback()
+		_, recordErr := s.ledger.RecordOnce(s.Context(), tx, []store.Mark{mark("p", "", 1)})
+		s.must(tx.Rollback())
+		sender, err := s.db.BeginTx(s.Context(), nil)
+		s.must(err)
+		insertErr := s.insert(sender, row("o", "", ""))
+		s.must(sender.Rollback())
+		_, scanErr := s.queue.Scan(s.Context(), 0, 1, 0)
+		_, floorErr := s.queue.Floor(s.Context())
+		for _, c := range []struct {
+			name, side string
+			err        error
+		}{
+			{"check the producer's tables", "producer", s.queue.CheckSchema(s.Context())}, {"check the consumer's tables", "consumer", s.ledger.CheckSchema(s.Context())},
+			{"record", "consumer", recordErr}, {"insert", "producer", insertErr}, {"scan", "producer", scanErr}, {"floor", "producer", floorErr},
+		} {
+			var schemaErr *waybill.SchemaError
+			if !errors.As(c.err, &schemaErr) || !errors.Is(c.err, waybill.ErrSchema) || schemaErr.Side != c.side || schemaErr.Have != 0 {
+				s.Errorf("%s: %v, want a SchemaError of the %s", c.name, c.err, c.side)
+			} else if !strings.Contains(c.err.Error(), "waybill init --side "+c.side) {
+				s.Errorf("%s: %q does not say what to run", c.name, c.err)
+			}
+		}
+	}},
+	{name: "one side's tables are made without the other's", empty: true, run: func(s *suite) {
+		s.must(store.Migrate(s.Context(), s.db, s.dialect, "", store.Producer))
+		s.wantSchema(nil, waybill.ErrSchema)
+		s.send(row("o", "k", ""))
+		s.must(store.Migrate(s.Context(), s.db, s.dialect, "", store.Consumer))
+		s.wantSchema(nil, nil)
+		if n := len(s.all()); n != 1 {
+			s.Errorf("%d rows, want 1", n)
+		}
+	}},
+	{name: "tables of a newer version are left alone", run: func(s *suite) {
+		for _, side := range []store.Side{store.Producer, store.Consumer} {
+			_, err := s.db.ExecContext(s.Context(), s.dialect.SetVersion(s.names, side, 1000).SQL)
+			s.must(err)
+			err = store.Migrate(s.Context(), s.db, s.dialect, "", side)
+			var schemaErr *waybill.SchemaError
+			if !errors.As(err, &schemaErr) || schemaErr.Have != 1000 || schemaErr.Side != string(side) {
+				s.Errorf("migrating the %s's newer tables: %v, want a SchemaError with version 1000", side, err)
+			}
+		}
+		s.wantSchema(waybill.ErrSchema, waybill.ErrSchema)
+		// The connection that migrated is fit for use, without a transaction or a lock on it.
+		s.must(together(s.workers(), func(int) error {
+			err := store.Migrate(s.Context(), s.db, s.dialect, "", store.Producer)
+			if !errors.Is(err, waybill.ErrSchema) {
+				return err
+			}
+			return nil
+		}))
+	}},
+	{name: "tables with a prefix are tables of their own", empty: true, run: func(s *suite) {
+		for _, prefix := range []string{"", "app_", "app2_", "a_prefix_of_20_chars"} {
+			one := s.with(prefix)
+			one.wantSchema(waybill.ErrSchema, waybill.ErrSchema)
+			one.migrate(prefix)
+			one.wantSchema(nil, nil)
+			one.checkWorks()
+		}
+	}},
+	{name: "a schema is made where it is missing, and used where it is there", empty: true, run: func(s *suite) {
+		if s.h.Schema == nil {
+			s.Skip("the harness names no Schema that migrations can make")
+		}
+		schema := s.h.Schema(s.T)
+		for _, prefix := range []string{schema + ".", schema + ".mail_"} {
+			one := s.with(prefix)
+			one.migrate(prefix)
+			one.migrate(prefix)
+			one.wantSchema(nil, nil)
+			one.checkWorks()
+		}
+	}},
+	{name: "the printed script makes the same tables", empty: true, run: func(s *suite) {
+		for _, side := range []store.Side{store.Producer, store.Consumer} {
+			script, err := store.Script(s.dialect, "app_", side)
+			s.must(err)
+			for _, text := range statements(script) {
+				_, err := s.db.ExecContext(s.Context(), text)
+				s.must(err)
+			}
+		}
+		one := s.with("app_")
+		one.wantSchema(nil, nil)
+		one.migrate("app_")
+		one.checkWorks()
+	}},
+	{name: "a canceled migration leaves its connection fit for use", empty: true, run: func(s *suite) {
+		for range 5 {
+			ctx, cancel := context.WithCancel(s.Context())
+			done := make(chan error, 1)
+			go func() { done <- store.Migrate(ctx, s.db, s.dialect, "", store.Producer) }()
+			cancel()
+			if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+				s.Errorf("a canceled migration: %v", err)
+			}
+		}
+		s.migrate("")
+		s.wantSchema(nil, nil)
+		s.must(together(s.workers(), func(int) error {
+			return s.inTx(func(tx *sql.Tx) error { return s.insert(tx, row("o", "k", "")) })
+		}))
+	}},
+}
+
+// wantSchema compares what CheckSchema says of both sides; nil or ErrSchema.
+func (s *suite) wantSchema(producer, consumer error) {
+	s.Helper()
+	if err := s.queue.CheckSchema(s.Context()); !errors.Is(err, producer) {
+		s.Errorf("the producer's tables: %v, want %v", err, producer)
+	}
+	if err := s.ledger.CheckSchema(s.Context()); !errors.Is(err, consumer) {
+		s.Errorf("the consumer's tables: %v, want %v", err, consumer)
+	}
+}
+
+// checkWorks uses every table of a prefix, its trigger too.
+func (s *suite) checkWorks() {
+	s.Helper()
+	s.send(row("o", "k", "a"))
+	s.must(s.exec(s.db, `INSERT INTO {qmessage} (destination, business_mark, message_content) VALUES ('o', 'k', 'b')`))
+	s.send(row("o", "k", "c"), row("o", "", "d"))
+	s.checkKeys(map[string]int{"o/k": 3})
+	if n := len(s.all()); n != 4 {
+		s.Errorf("%d rows, want 4", n)
+	}
+	if _, err := s.queue.AcquireLease(s.Context(), "relay", "me", 0); err != nil {
+		s.Error(err)
+	}
+	m := mark("p", "k", 10)
+	s.wantVerdicts(s.once(m), store.Fresh)
+	s.wantVerdicts(s.latest(m), store.Fresh)
+	s.wantVerdicts(s.latest(m), store.Duplicate)
+	s.must(s.ledger.SaveFloor(s.Context(), "p", waybill.ID{}))
+	if _, err := s.ledger.Prune(s.Context(), m.ID.Time(), 0, 1); err != nil {
+		s.Error(err)
+	}
+	if _, err := s.queue.Count(s.Context()); err != nil {
+		s.Error(err)
+	}
+}
+
+// statements splits a script as the databases' clients do: at a semicolon at the end
+// of a paragraph, or at what a line with DELIMITER names.
+func statements(script string) []string {
+	var found []string
+	var text strings.Builder
+	delimiter := ";"
+	for line := range strings.Lines(script) {
+		if name, ok := strings.CutPrefix(line, "DELIMITER "); ok {
+			delimiter = strings.TrimSpace(name)
+			continue
+		}
+		text.WriteString(line)
+		whole := strings.TrimSpace(text.String())
+		if last := strings.TrimSpace(line); strings.HasSuffix(last, delimiter) && !(delimiter == ";" && inside(whole)) {
+			found = append(found, strings.TrimSuffix(whole, delimiter))
+			text.Reset()
+		}
+	}
+	return found
+}
+
+// inside reports whether text ends within the body of a trigger or a quoted function.
+func inside(text string) bool {
+	trigger := strings.Contains(text, "CREATE TRIGGER") && strings.Contains(text, "BEGIN") && !strings.HasSuffix(text, "END;")
+	return trigger || strings.Count(text, "$fill$")%2 == 1 || strings.Count(text, "$$")%2 == 1
+}
