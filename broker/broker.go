@@ -206,6 +206,9 @@ type Capabilities struct {
 	// Requeue and DeadLetter: Settle can do them.
 	Requeue    bool
 	DeadLetter bool
+	// Cumulative: the broker remembers a position and not messages, so that a settled
+	// message comes again where one before it was not settled.
+	Cumulative bool
 	// MaxMessage is the greatest body in bytes that the broker takes as it is set up
 	// by default; 0 where it is unknown or practically without limit. A larger one
 	// is Unacceptable.

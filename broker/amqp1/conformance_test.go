@@ -1,0 +1,43 @@
+package amqp1_test
+
+import (
+	"net/url"
+	"testing"
+
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/amqp1"
+	"github.com/waybill-go/waybill/broker/brokertest"
+	"github.com/waybill-go/waybill/internal/testserver"
+)
+
+// servers are the variables of the servers that this adapter is tested on.
+var servers = []string{"WAYBILL_TEST_ACTIVEMQ_AMQP1", "WAYBILL_TEST_ARTEMIS_AMQP1"}
+
+func TestConformance(t *testing.T) {
+	for _, variable := range servers {
+		t.Run(variable, func(t *testing.T) {
+			address := testserver.Address(t, variable)
+			brokertest.Test(t, brokertest.Harness{
+				Open: func(t testing.TB) broker.Broker { return open(t, address, nil) },
+				OpenLink: func(t testing.TB) (broker.Broker, brokertest.Link) {
+					u, err := url.Parse(address)
+					if err != nil {
+						t.Fatal(err)
+					}
+					var link brokertest.Link
+					u.Host, link = brokertest.Proxy(t, u.Host)
+					return open(t, u.String(), nil), link
+				},
+			})
+		})
+	}
+}
+
+func open(t testing.TB, address string, options *amqp1.Options) *amqp1.Broker {
+	t.Helper()
+	b, err := amqp1.New(address, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}

@@ -1,0 +1,192 @@
+// Package brokertest is the suite that every broker adapter passes.
+//
+// An adapter's test adds a Harness and nothing else:
+//
+//	func TestConformance(t *testing.T) {
+//		address := testserver.Address(t, "WAYBILL_TEST_NATS")
+//		brokertest.Test(t, brokertest.Harness{
+//			Open: func(t testing.TB) broker.Broker { return open(t, address) },
+//		})
+//	}
+//
+// The adapter's Capabilities decide what is asked of it. A case that does not
+// apply is skipped by its name, with the reason.
+//
+// Every test uses destinations of its own, so that the suite can run again, and
+// beside others, on one server. What it leaves there is small and empty.
+package brokertest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/waybill-go/waybill/broker"
+)
+
+// Harness is what the suite needs to know of an adapter and its server. Every
+// field but Open may be left out; a case that needs a missing one is skipped.
+type Harness struct {
+	// Open returns a Broker for the server under test. The suite opens connections
+	// with it and closes them; what else it holds, Open cleans up with t.Cleanup.
+	Open func(t testing.TB) broker.Broker
+
+	// OpenLink returns a Broker for the same server whose connections go through a
+	// Link. For a broker that listens on TCP:
+	//
+	//	address, link := brokertest.Proxy(t, "127.0.0.1:4222")
+	//	return open(t, "nats://"+address), link
+	OpenLink func(t testing.TB) (broker.Broker, Link)
+	// OpenNoCreate returns a Broker for the same server that is set up not to make
+	// destinations on demand, for Capabilities with Unroutable.
+	OpenNoCreate func(t testing.TB) broker.Broker
+	// Restart ends the server without notice (kill -9) and starts it again with its
+	// data. It returns when the server answers.
+	Restart func(t testing.TB)
+	// Stop ends the server, and Start starts it again with its data. Both return
+	// when it is so.
+	Stop, Start func(t testing.TB)
+
+	// Patience is how long the suite waits for what has to happen. It covers the
+	// broker's own time to notice that a connection is dead. Default 15 s.
+	Patience time.Duration
+	// Quiet is how long the suite waits for what must not happen. Default 200 ms.
+	Quiet time.Duration
+	// Goroutines are pieces of stack traces, such as a package's path, by which the
+	// suite knows goroutines that are no connection's: those of a server within the
+	// process, or of a client library that keeps some for ever.
+	Goroutines []string
+}
+
+// Link is what connections pass through on their way to a server. A nil function
+// means that the link cannot do it.
+type Link struct {
+	// Cut breaks every connection at once. New ones get through.
+	Cut func()
+	// Hold lets nothing pass, in either direction, until Release; connections stay
+	// open.
+	Hold, Release func()
+}
+
+// testCase is one sentence about brokers.
+type testCase struct {
+	name string
+	// skip returns why the case does not apply, or "".
+	skip func(h *Harness, c broker.Capabilities) string
+	run  func(r *rig)
+}
+
+// Test runs the suite.
+func Test(t *testing.T, h Harness) {
+	if h.Open == nil {
+		t.Fatal("brokertest: the harness has no Open")
+	}
+	if h.Patience == 0 {
+		h.Patience = 15 * time.Second
+	}
+	if h.Quiet == 0 {
+		h.Quiet = 200 * time.Millisecond
+	}
+	groups := []struct {
+		name  string
+		cases []testCase
+	}{
+		{"carry", carryCases},
+		{"publish", publishCases},
+		{"receive", receiveCases},
+		{"settle", settleCases},
+		{"connection", connCases},
+		{"topic", topicCases},
+		{"link", linkCases},
+		{"server", serverCases},
+	}
+	for _, group := range groups {
+		t.Run(group.name, func(t *testing.T) {
+			for _, c := range group.cases {
+				t.Run(c.name, func(t *testing.T) { h.run(t, c) })
+			}
+		})
+	}
+}
+
+// run runs one case with a Broker of its own, and sees to it that the case leaves
+// no goroutines.
+func (h *Harness) run(t *testing.T, c testCase) {
+	before := goroutines()
+	t.Cleanup(func() {
+		if !t.Failed() && !t.Skipped() {
+			h.checkGoroutines(t, before)
+		}
+	})
+	r := newRig(t, h)
+	if c.skip != nil {
+		if reason := c.skip(h, r.caps); reason != "" {
+			t.Skip(reason)
+		}
+	}
+	c.run(r)
+}
+
+// Reasons to skip a case.
+
+func needsLink(h *Harness, _ broker.Capabilities) string {
+	if h.OpenLink == nil {
+		return "the harness has no OpenLink: connections of this broker cannot be cut"
+	}
+	return ""
+}
+
+func needsRestart(h *Harness, c broker.Capabilities) string {
+	if h.Restart == nil {
+		return "the harness has no Restart: this server cannot be killed and started again"
+	}
+	return ""
+}
+
+func needsPersistentRestart(h *Harness, c broker.Capabilities) string {
+	if !c.Persistent {
+		return c.Name + " does not declare Persistent"
+	}
+	return needsRestart(h, c)
+}
+
+func needsStop(h *Harness, _ broker.Capabilities) string {
+	if h.Stop == nil || h.Start == nil {
+		return "the harness has no Stop and Start: this server cannot be taken away"
+	}
+	return ""
+}
+
+func needsTopics(_ *Harness, c broker.Capabilities) string {
+	if !c.Topics {
+		return c.Name + " does not declare Topics"
+	}
+	return ""
+}
+
+func needsSharedTopics(h *Harness, c broker.Capabilities) string {
+	if !c.SharedTopics {
+		return c.Name + " does not declare SharedTopics"
+	}
+	return needsTopics(h, c)
+}
+
+func needsOrdered(_ *Harness, c broker.Capabilities) string {
+	if !c.Ordered {
+		return c.Name + " does not declare Ordered"
+	}
+	return ""
+}
+
+func needsMaxMessage(_ *Harness, c broker.Capabilities) string {
+	if c.MaxMessage == 0 {
+		return c.Name + " declares no MaxMessage"
+	}
+	return ""
+}
+
+func needsUnroutable(h *Harness, c broker.Capabilities) string {
+	if h.OpenNoCreate == nil {
+		return "the harness has no OpenNoCreate: destinations of this broker are made on demand"
+	}
+	return ""
+}

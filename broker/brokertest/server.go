@@ -1,0 +1,164 @@
+package brokertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker"
+)
+
+var serverCases = []testCase{
+	{name: "a restart ends connections, and new ones work", skip: needsRestart, run: restartEnds},
+	{name: "durable messages survive a restart", skip: needsPersistentRestart, run: restartKeeps},
+	{name: "publishing that a restart interrupts confirms nothing falsely", skip: needsPersistentRestart, run: restartPublish},
+	{name: "a group's subscription survives a restart", skip: needsPersistentRestart, run: restartTopic},
+	{name: "Connect fails in time while the server is away, and works when it is back", skip: needsStop, run: serverAway},
+}
+
+func restartEnds(r *rig) {
+	c, queue := r.connect(), r.name()
+	receiver := r.subscribe(c, queue, 10)
+	errs := make(chan error, 1)
+	go func() {
+		_, err := receiver.Receive(r.ctx, 10)
+		errs <- err
+	}()
+	r.h.Restart(r)
+	select {
+	case err := <-errs:
+		if err == nil || errors.Is(err, broker.ErrClosed) {
+			r.Errorf("Receive when the server ended: %v; want the reason", err)
+		}
+	case <-time.After(r.h.Patience):
+		r.Fatal("Receive goes on after the server ended")
+	}
+	r.broken(c)
+	again := r.connect()
+	receiver = r.subscribe(again, queue, 10)
+	r.publish(again, message(queue, "after"))
+	r.same(r.drain(receiver, 1, 1), []string{"after"})
+}
+
+func restartKeeps(r *rig) {
+	queue := r.name()
+	c := r.connect()
+	ms := messages(queue, "m", 500)
+	r.publish(c, ms...)
+	receiver := r.subscribe(c, queue, 100)
+	gone := r.drain(receiver, 50, 50)
+	// The broker's answer to a publish behind the acknowledgements says that it has
+	// read those too.
+	r.publish(c, message(r.name(), "barrier"))
+	r.h.Restart(r)
+	r.broken(c)
+	maybe := map[string]bool{}
+	for _, body := range gone {
+		maybe[body] = true // the broker may lose that it was settled
+	}
+	var kept []string
+	for _, body := range bodiesOf(ms) {
+		if !maybe[body] {
+			kept = append(kept, body)
+		}
+	}
+	r.holdsAll(queue, kept, maybe)
+}
+
+func restartPublish(r *rig) {
+	queue := r.name()
+	c := r.connect()
+	var confirmed []string
+	maybe := map[string]bool{}
+	progress := make(chan struct{}, 100_000)
+	finished := make(chan struct{})
+	var wrong error
+	go func() {
+		defer close(finished)
+		for i := 0; ; i++ {
+			ms := messages(queue, fmt.Sprint(i), 20)
+			results, err := c.Publish(r.ctx, ms, waybill.Durable)
+			for k, result := range results {
+				if result.Fate == broker.Confirmed {
+					confirmed = append(confirmed, string(ms[k].Body))
+				} else {
+					maybe[string(ms[k].Body)] = true
+				}
+			}
+			if len(results) != len(ms) {
+				wrong = fmt.Errorf("%d results for %d messages", len(results), len(ms))
+				return
+			}
+			if err != nil {
+				return
+			}
+			progress <- struct{}{}
+		}
+	}()
+	for range 5 {
+		select {
+		case <-progress:
+		case <-time.After(r.h.Patience):
+			r.Fatal("a batch of 20 is not published")
+		}
+	}
+	r.h.Restart(r)
+	r.ended(finished, "a Publish under way when the server ended returns an error")
+	if wrong != nil {
+		r.Fatal(wrong)
+	}
+	r.broken(c)
+	r.holdsAll(queue, confirmed, maybe)
+}
+
+func restartTopic(r *rig) {
+	if reason := needsTopics(r.h, r.caps); reason != "" {
+		r.Skip(reason)
+	}
+	topic := r.name()
+	c := r.connect()
+	r.join(c, topic, "group")
+	ms := onTopic(messages(topic, "m", 100)...)
+	r.publish(c, ms[:50]...)
+	r.h.Restart(r)
+	r.broken(c)
+	again := r.connect()
+	r.publish(again, ms[50:]...)
+	receiver := r.join(again, topic, "group")
+	r.same(r.drain(receiver, 100, 100), bodiesOf(ms))
+	r.nothing(receiver)
+}
+
+func serverAway(r *rig) {
+	c := r.connect()
+	stopped := true
+	r.h.Stop(r)
+	defer func() {
+		if stopped {
+			r.h.Start(r)
+		}
+	}()
+	r.broken(c)
+	for range 3 {
+		ctx, cancel := context.WithTimeout(r.ctx, time.Second)
+		began := time.Now()
+		if c, err := r.b.Connect(ctx); err == nil {
+			r.Error("Connect succeeded while the server is away")
+			r.close(c)
+		} else if errors.Is(err, broker.ErrRefused) {
+			r.Errorf("Connect: %v; a server that is away may come back, so this is not ErrRefused", err)
+		}
+		if took := time.Since(began); took > 3*time.Second {
+			r.Errorf("Connect took %v with a context of 1s", took)
+		}
+		cancel()
+	}
+	r.h.Start(r)
+	stopped = false
+	queue := r.name()
+	again := r.connect()
+	r.publish(again, message(queue, "back"))
+	r.same(r.drain(r.subscribe(again, queue, 1), 1, 1), []string{"back"})
+}

@@ -1,0 +1,70 @@
+// Package activemq is what the adapters that meet ActiveMQ share, so that what one
+// publishes the other can consume.
+package activemq
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Kind is a kind of broker.
+type Kind int
+
+const (
+	Any     Kind = iota // not known
+	Classic             // ActiveMQ Classic
+	Artemis             // ActiveMQ Artemis
+)
+
+// ParseKind reads the parameter kind of an address.
+func ParseKind(text string) (Kind, error) {
+	switch text {
+	case "":
+		return Any, nil
+	case "classic":
+		return Classic, nil
+	case "artemis":
+		return Artemis, nil
+	}
+	return Any, fmt.Errorf("the parameter kind is %.40q, not classic or artemis", text)
+}
+
+// Product tells the kind by how a broker calls itself: "ActiveMQ/5.18.3" and
+// "ActiveMQ-Artemis/2.40.0 ..." in STOMP, "ActiveMQ" and "apache-activemq-artemis"
+// in AMQP.
+func Product(name string) Kind {
+	name = strings.ToLower(name)
+	switch {
+	case strings.Contains(name, "artemis"):
+		return Artemis
+	case strings.HasPrefix(name, "activemq"):
+		return Classic
+	}
+	return Any
+}
+
+// Name is what the brokers call a destination. They take nearly every name that
+// waybill.CheckDestination takes: but Artemis reads "address::queue" as one queue
+// of an address, and where its acceptors are set up with prefixes such as "/queue/"
+// it cuts them off. '%' occurs in no name, so that the mapping is one to one.
+func Name(destination string) string {
+	name := strings.ReplaceAll(destination, "::", "%3A%3A")
+	if rest, ok := strings.CutPrefix(name, "/"); ok {
+		name = "%2F" + rest
+	}
+	return name
+}
+
+// Taken reports whether a header is one that STOMP or a broker uses itself: it is
+// no part of a message that was received, and none that is sent may have it.
+// Brokers show these to consumers of another protocol as if they were the sender's.
+func Taken(name string) bool { return taken[name] || strings.HasPrefix(name, "JMS_AMQP_") }
+
+var taken = map[string]bool{
+	"destination": true, "receipt": true, "receipt-id": true, "transaction": true, "subscription": true,
+	"message-id": true, "content-length": true, "content-type": true, "ack": true, "id": true, "session": true,
+	"type": true, "timestamp": true, "expires": true, "priority": true, "persistent": true,
+	"reply-to": true, "correlation-id": true, "redelivered": true, "transformation": true,
+	"browser": true, "destination-type": true, "selector": true,
+	"amq-msg-type": true, "original-destination": true,
+}

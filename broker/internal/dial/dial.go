@@ -1,0 +1,126 @@
+// Package dial is what the adapters share: it takes a broker's address apart,
+// opens the connection, with TLS where the address asks for it, and tells errors
+// that no further try can help from those that it can. No error of it shows the
+// address's user name or password.
+package dial
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"sort"
+	"strings"
+)
+
+// Scheme is one scheme that an adapter's addresses may have.
+type Scheme struct {
+	Port string // the port where the address gives none
+	TLS  bool
+}
+
+// Target is an address taken apart.
+type Target struct {
+	Host     string // name or IP address, without the port
+	Address  string // host:port
+	User     string
+	Password string
+	HasUser  bool // the address names a user, if only an empty one
+	Query    url.Values
+	// TLS makes the configuration of a new connection; nil where there is no TLS.
+	TLS func() (*tls.Config, error)
+}
+
+// Parse takes address apart. Query parameters other than those of TLS (ca, cert,
+// key, server_name) and those named in known are errors. config is the caller's
+// own TLS configuration, or nil; it is not changed.
+func Parse(address string, schemes map[string]Scheme, config *tls.Config, known ...string) (*Target, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		// The parser's own error quotes the address, or the part that it stumbled on,
+		// which may be the password.
+		return nil, errors.New("the address is not a valid URL: write it as scheme://user:password@host:port, with special characters of the user and password percent-encoded")
+	}
+	scheme, ok := schemes[u.Scheme]
+	if !ok {
+		return nil, fmt.Errorf("the address begins with none of %s", strings.Join(names(schemes), ", "))
+	}
+	if u.Hostname() == "" || u.Opaque != "" {
+		return nil, errors.New("the address names no host")
+	}
+	if u.Path != "" && u.Path != "/" || u.Fragment != "" {
+		return nil, errors.New("the address has a path or a fragment after its host: percent-encode special characters of the user and password")
+	}
+	t := &Target{Host: u.Hostname(), Query: u.Query()}
+	port := u.Port()
+	if port == "" {
+		port = scheme.Port
+	}
+	t.Address = net.JoinHostPort(t.Host, port)
+	if u.User != nil {
+		t.HasUser = true
+		t.User = u.User.Username()
+		t.Password, _ = u.User.Password()
+	}
+	for name := range t.Query {
+		if !tlsParameters[name] && !contains(known, name) {
+			return nil, fmt.Errorf("the address has the unknown parameter %.40q", name)
+		}
+	}
+	if !scheme.TLS {
+		for name := range t.Query {
+			if tlsParameters[name] {
+				return nil, fmt.Errorf("the parameter %q needs a scheme with TLS", name)
+			}
+		}
+		return t, nil
+	}
+	t.TLS, err = TLS(t.Query, t.Host, config)
+	return t, err
+}
+
+func names(schemes map[string]Scheme) []string {
+	var all []string
+	for name := range schemes {
+		all = append(all, name+"://")
+	}
+	sort.Strings(all)
+	return all
+}
+
+func contains(all []string, name string) bool {
+	for _, s := range all {
+		if s == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Dial opens a connection, and finishes the TLS handshake where there is TLS. An
+// error that no further try can help matches broker.ErrRefused.
+func (t *Target) Dial(ctx context.Context) (net.Conn, error) {
+	var dialer net.Dialer
+	if t.TLS == nil {
+		return dialer.DialContext(ctx, "tcp", t.Address)
+	}
+	config, err := t.TLS()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := (&tls.Dialer{NetDialer: &dialer, Config: config}).DialContext(ctx, "tcp", t.Address)
+	if err != nil {
+		return nil, Refused(err)
+	}
+	return conn, nil
+}
+
+// Redact returns text, which came from a broker, without the password.
+func (t *Target) Redact(text string) string {
+	if len(t.Password) < 4 {
+		return text // too short to be told from other words
+	}
+	return strings.ReplaceAll(text, t.Password, "***")
+}

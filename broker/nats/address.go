@@ -1,0 +1,98 @@
+package nats
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+)
+
+// address is where the servers are and who we are there.
+type address struct {
+	urls                  []string // nats://host:port, without a user
+	secure                bool
+	user, password, token string
+}
+
+// errForm is the answer to an address that cannot be read. It repeats nothing of
+// the address, since a password that is not encoded may turn up in any part.
+var errForm = errors.New("the address is not of the form nats://[user:password@]host[:port][,host...][?parameters]; " +
+	"in a user or password the characters / : @ , ? # % have to be percent-encoded")
+
+// parse reads an address, sets the options that its parameters name and returns
+// those of TLS.
+func (a *address) parse(text string, o *Options) (url.Values, error) {
+	scheme, rest, ok := strings.Cut(text, "://")
+	switch {
+	case !ok:
+		return nil, errForm
+	case scheme == "nats":
+	case scheme == "tls+nats":
+		a.secure = true
+	default:
+		return nil, fmt.Errorf("the address begins with %.20q, want nats:// or tls+nats://", scheme)
+	}
+	rest, query, _ := strings.Cut(rest, "?")
+	parameters, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, errForm
+	}
+	for name := range parameters {
+		switch {
+		case name == "creds":
+			o.Credentials = parameters.Get(name)
+		case name != "ca" && name != "cert" && name != "key" && name != "server_name":
+			return nil, fmt.Errorf("the address has the unknown parameter %.40q", name)
+		case !a.secure:
+			return nil, fmt.Errorf("the parameter %q needs tls+nats://", name)
+		}
+	}
+	login := ""
+	for host := range strings.SplitSeq(strings.TrimSuffix(rest, "/"), ",") {
+		// NATS' own tools repeat the user with each host of a list.
+		if at := strings.LastIndexByte(host, '@'); at >= 0 {
+			if login != "" && login != host[:at] {
+				return nil, errors.New("the address has hosts with different users; all hosts are of one cluster and take the same one")
+			}
+			login, host = host[:at], host[at+1:]
+		}
+		u, err := url.Parse("nats://" + host)
+		if err != nil || u.Hostname() == "" || u.Path != "" || u.Fragment != "" {
+			return nil, errForm
+		}
+		port := u.Port()
+		if port == "" {
+			port = "4222"
+		}
+		a.urls = append(a.urls, "nats://"+net.JoinHostPort(u.Hostname(), port))
+	}
+	return parameters, a.login(login, o)
+}
+
+// login sets who we are, from the address or else the options.
+func (a *address) login(text string, o *Options) error {
+	if text == "" {
+		a.user, a.password, a.token = o.User, o.Password, o.Token
+		return nil
+	}
+	user, password, both := strings.Cut(text, ":")
+	user, err := url.PathUnescape(user)
+	if err != nil {
+		return errForm
+	}
+	if password, err = url.PathUnescape(password); err != nil {
+		return errForm
+	}
+	if both {
+		a.user, a.password = user, password
+	} else {
+		a.token = user
+	}
+	return nil
+}
+
+// hosts names the servers in errors.
+func (a *address) hosts() string {
+	return strings.ReplaceAll(strings.Join(a.urls, ","), "nats://", "")
+}

@@ -1,0 +1,271 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/internal/dial"
+)
+
+// conn is a connection.
+type conn struct {
+	b       *Broker
+	nc      *natsgo.Conn
+	js      jetstream.JetStream
+	api     string // what the subjects of the management begin with
+	line    *line
+	replies replies
+	window  window
+	done    chan struct{}
+	exited  chan struct{} // closed when the client has run its last callback
+
+	mu        sync.Mutex
+	err       error
+	places    map[target]*place
+	receivers map[*receiver]struct{}
+}
+
+// dialTimeout bounds the opening of one connection, so that a list of servers is
+// tried to its end.
+const dialTimeout = 10 * time.Second
+
+// writeTimeout is how long a server may take no bytes before its connection ends.
+const writeTimeout = 20 * time.Second
+
+// Connect opens a connection to the first server that lets it in.
+func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", b.hosts(), err)
+	}
+	c := &conn{
+		b:         b,
+		line:      &line{ctx: ctx, dial: b.options.Dial},
+		done:      make(chan struct{}),
+		exited:    make(chan struct{}),
+		places:    map[target]*place{},
+		receivers: map[*receiver]struct{}{},
+	}
+	c.window.limit(b.options.Window)
+	o, err := b.natsOptions()
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", b.hosts(), err)
+	}
+	o.CustomDialer = c.line
+	o.AsyncErrorCB = func(_ *natsgo.Conn, _ *natsgo.Subscription, err error) { c.replies.deny(err) }
+	o.ClosedCB = func(nc *natsgo.Conn) {
+		c.end(fmt.Errorf("the connection to %s ended: %w", b.hosts(), lastError(nc)))
+		close(c.exited)
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		o.Timeout = max(min(o.Timeout, time.Until(deadline)), time.Millisecond)
+	}
+	stop := context.AfterFunc(ctx, c.line.cut)
+	nc, err := o.Connect()
+	c.line.opened()
+	if !stop() && err == nil {
+		nc.Close()
+		err = ctx.Err()
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, fmt.Errorf("connect to %s: %w", b.hosts(), connectError(err, c.line.last))
+	}
+	c.nc = nc
+	if err := c.open(); err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("connect to %s: %w", b.hosts(), err)
+	}
+	return c, nil
+}
+
+// natsOptions are the client's.
+func (b *Broker) natsOptions() (o natsgo.Options, err error) {
+	o = natsgo.GetDefaultOptions()
+	o.Servers = b.urls
+	o.Name = b.options.Name
+	o.User, o.Password, o.Token = b.user, b.password, b.token
+	o.AllowReconnect = false
+	o.IgnoreDiscoveredServers = true
+	o.SkipHostLookup = true // the dialer does it, within the context
+	o.FlusherTimeout = writeTimeout
+	o.PingInterval = b.options.PingInterval
+	o.MaxPingsOut = 2
+	o.InboxPrefix = b.options.InboxPrefix
+	o.Timeout = dialTimeout
+	if b.tls != nil {
+		o.Secure = true
+		if o.TLSConfig, err = b.tls(); err != nil {
+			return o, err
+		}
+	}
+	if b.options.Credentials != "" {
+		if err := natsgo.UserCredentials(b.options.Credentials)(&o); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}
+
+// open prepares what a new connection needs.
+func (c *conn) open() (err error) {
+	c.api = "$JS.API."
+	if domain := c.b.options.Domain; domain != "" {
+		c.api = "$JS." + domain + ".API."
+		c.js, err = jetstream.NewWithDomain(c.nc, domain)
+	} else {
+		c.js, err = jetstream.New(c.nc)
+	}
+	if err != nil {
+		return err
+	}
+	return c.replies.listen(c)
+}
+
+// connectError makes errors that trying again cannot mend match ErrRefused. dialed
+// is the last error of the dialer, which the client does not pass on.
+func connectError(err, dialed error) error {
+	switch {
+	case errors.Is(err, natsgo.ErrNoServers) && dialed != nil:
+		return dialed
+	case errors.Is(err, natsgo.ErrAuthorization), errors.Is(err, natsgo.ErrAuthExpired), errors.Is(err, natsgo.ErrAuthRevoked),
+		errors.Is(err, natsgo.ErrAccountAuthExpired), errors.Is(err, natsgo.ErrNkeysNotSupported):
+		return fmt.Errorf("%w: check the user, password, token or credentials: %w", broker.ErrRefused, err)
+	case errors.Is(err, natsgo.ErrSecureConnWanted):
+		return fmt.Errorf("%w: the server offers no TLS; use nats://, or set it up there: %w", broker.ErrRefused, err)
+	}
+	// A server that does not take the client's certificate ends the connection, with
+	// an alert that the client may come to read or not.
+	if refused := dial.Refused(err); refused != err {
+		return refused
+	}
+	if text := err.Error(); strings.Contains(text, "remote error: tls:") || errors.Is(err, natsgo.ErrTLS) {
+		return fmt.Errorf("%w: %w", broker.ErrRefused, err)
+	}
+	return err
+}
+
+func lastError(nc *natsgo.Conn) error {
+	if err := nc.LastError(); err != nil {
+		return err
+	}
+	return natsgo.ErrConnectionClosed
+}
+
+// Done is closed when the connection has ended.
+func (c *conn) Done() <-chan struct{} { return c.done }
+
+// Err is why the connection ended.
+func (c *conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// end ends the connection's use, once, for this reason, and returns the receivers
+// that were open.
+func (c *conn) end(reason error) []*receiver {
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return nil
+	}
+	c.err = reason
+	receivers := make([]*receiver, 0, len(c.receivers))
+	for r := range c.receivers {
+		receivers = append(receivers, r)
+	}
+	c.mu.Unlock()
+	close(c.done)
+	return receivers
+}
+
+// closeTimeout bounds a Close whose context has no deadline.
+const closeTimeout = 10 * time.Second
+
+// Close gives back what is not settled, sends what is written and ends the
+// connection. Where the server takes nothing more, it ends it without.
+func (c *conn) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
+	receivers := c.end(broker.ErrClosed)
+	stop := context.AfterFunc(ctx, c.line.cut)
+	defer stop()
+	if receivers != nil {
+		for _, r := range receivers {
+			r.stop(broker.ErrClosed)
+		}
+		var closing sync.WaitGroup
+		for _, r := range receivers {
+			closing.Go(func() { r.giveBack(ctx) })
+		}
+		closing.Wait()
+		_ = c.nc.FlushWithContext(ctx)
+		c.nc.Close()
+	}
+	select {
+	case <-c.exited:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// line dials for the client and keeps the connection, so that one that hangs can
+// be cut: the client's own calls take no context and hold its lock while they write.
+type line struct {
+	ctx  context.Context // until the connection is open
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	mu   sync.Mutex
+	conn net.Conn
+	gone bool
+	last error
+}
+
+// Dial implements nats.CustomDialer.
+func (l *line) Dial(network, address string) (net.Conn, error) {
+	l.mu.Lock()
+	ctx, cancel := context.WithTimeout(l.ctx, dialTimeout)
+	l.mu.Unlock()
+	defer cancel()
+	conn, err := l.dial(ctx, network, address)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.last = err
+		return nil, err
+	}
+	if l.gone {
+		conn.Close()
+		return nil, net.ErrClosed
+	}
+	l.conn = conn
+	return conn, nil
+}
+
+// opened lets go of the context of Connect.
+func (l *line) opened() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ctx = context.Background()
+}
+
+// cut ends the connection at once, whatever hangs on it.
+func (l *line) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gone = true
+	if l.conn != nil {
+		l.conn.Close()
+	}
+}

@@ -1,0 +1,92 @@
+package embedded_test
+
+import (
+	"errors"
+	"maps"
+	"net"
+	"testing"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/nats"
+	"github.com/waybill-go/waybill/broker/nats/embedded"
+)
+
+// port finds a loopback address that is free.
+func port(t *testing.T) string {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+func TestDepthsCountWhatIsNotSettled(t *testing.T) {
+	b := start(t, embedded.Options{})
+	c, err := b.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(t.Context())
+	batch := []broker.Message{{Destination: "orders"}, {Destination: "orders"}, {Destination: "ack.shop"}}
+	if _, err := c.Publish(t.Context(), batch, waybill.Durable); err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.Subscribe(t.Context(), broker.Subscription{Destination: "orders", Prefetch: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deliveries, err := r.Receive(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect := func(want map[string]int) {
+		t.Helper()
+		var got map[string]int
+		for range 200 { // JetStream does not answer an acknowledgement
+			if got, err = b.Depths(); err != nil {
+				t.Fatal(err)
+			}
+			if maps.Equal(got, want) {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Errorf("depths %v, want %v", got, want)
+	}
+	expect(map[string]int{"orders": 2, "ack.shop": 1})
+	if err := r.Settle(t.Context(), deliveries, broker.Ack); err != nil {
+		t.Fatal(err)
+	}
+	expect(map[string]int{"orders": 1, "ack.shop": 1})
+	b.Kill()
+	if _, err := b.Depths(); !errors.Is(err, embedded.ErrStopped) {
+		t.Errorf("Depths of a stopped broker: %v, want ErrStopped", err)
+	}
+}
+
+func TestWhoListensInNeedsThePassword(t *testing.T) {
+	address := port(t)
+	b := start(t, embedded.Options{Listen: address, User: "demo", Password: "open-sesame"})
+	within, err := b.Connect(t.Context())
+	if err != nil {
+		t.Fatalf("Connect within the process: %v", err)
+	}
+	defer within.Close(t.Context())
+	for login, refused := range map[string]bool{"": true, "demo:wrong@": true, "demo:open-sesame@": false} {
+		outside, err := nats.New("nats://"+login+address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := outside.Connect(t.Context())
+		if refused != errors.Is(err, broker.ErrRefused) || !refused && err != nil {
+			t.Errorf("Connect as %q: %v", login, err)
+		}
+		if err == nil {
+			_ = c.Close(t.Context())
+		}
+	}
+}

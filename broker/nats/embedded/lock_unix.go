@@ -1,0 +1,32 @@
+//go:build unix
+
+package embedded
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// lockFile opens a file that one Broker at a time has; closing it, or the end of
+// the process, lets go of it. It holds the process id of who has it.
+func lockFile(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		defer file.Close()
+		if err != syscall.EWOULDBLOCK {
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		owner := make([]byte, 20)
+		n, _ := file.ReadAt(owner, 0)
+		return nil, fmt.Errorf("%w (process %s): stop it or choose another directory", ErrLocked, strings.TrimSpace(string(owner[:n])))
+	}
+	if err := file.Truncate(0); err == nil {
+		_, _ = fmt.Fprintln(file, os.Getpid())
+	}
+	return file, nil
+}

@@ -1,0 +1,322 @@
+package nats
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+
+	"github.com/waybill-go/waybill/broker"
+)
+
+// receiver is a subscription: a pull consumer that asks for no more messages than
+// Prefetch leaves room for. Its keeper (keep.go) reads what arrives.
+type receiver struct {
+	c        *conn
+	p        *place
+	prefetch int
+	consumer string
+	next     string // the subject that pulls are asked on
+	inbox    string // the subject that their messages come to
+	beat     time.Duration
+	sub      *natsgo.Subscription
+	arriving chan *natsgo.Msg
+	arrived  chan struct{} // holds one signal for Receive
+	kick     chan struct{} // holds one signal for the keeper: there is room
+	done     chan struct{} // closed when the subscription has ended
+	exited   chan struct{} // closed when the keeper has
+
+	mu       sync.Mutex
+	err      error
+	buffer   []*held   // arrived and not returned by Receive
+	list     held      // the ends of the list of what is not settled, by the time of its last heartbeat
+	unsett   int       // how many these are
+	asked    int       // messages that were asked for and have not arrived
+	askedAt  time.Time // when the last pull was sent
+	lastSign time.Time // when the server last sent anything
+}
+
+// held is a message that is not settled.
+type held struct {
+	r          *receiver
+	msg        *natsgo.Msg
+	touched    time.Time // when it arrived or had its last heartbeat
+	prev, next *held     // nil where it is settled
+}
+
+// The words of JetStream's acknowledgements.
+var (
+	ackWord  = []byte("+ACK")
+	nakWord  = []byte("-NAK")
+	termWord = []byte("+TERM")
+	beatWord = []byte("+WPI")
+)
+
+// Subscribe finds or makes the stream and the consumer, and asks for messages.
+func (c *conn) Subscribe(ctx context.Context, s broker.Subscription) (broker.Receiver, error) {
+	if err := c.Err(); err != nil {
+		return nil, err
+	}
+	if s.Prefetch <= 0 {
+		return nil, fmt.Errorf("subscribe to %q: Prefetch is %d and has to be above 0", s.Destination, s.Prefetch)
+	}
+	p := c.place(s.Destination, s.Topic)
+	if err := c.find(ctx, p); err != nil {
+		return nil, fmt.Errorf("subscribe to %q: %w", s.Destination, err)
+	}
+	name, ackWait, err := c.consumer(ctx, p, &s)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to %q: %w", s.Destination, err)
+	}
+	r := &receiver{
+		c: c, p: p, prefetch: s.Prefetch,
+		consumer: name,
+		next:     c.api + "CONSUMER.MSG.NEXT." + p.stream + "." + name,
+		inbox:    c.nc.NewInbox(),
+		beat:     max(ackWait/3, 50*time.Millisecond),
+		arriving: make(chan *natsgo.Msg, s.Prefetch+arrivingSpare),
+		arrived:  make(chan struct{}, 1),
+		kick:     make(chan struct{}, 1),
+		done:     make(chan struct{}),
+		exited:   make(chan struct{}),
+	}
+	r.list.prev, r.list.next = &r.list, &r.list
+	if r.sub, err = c.nc.ChanSubscribe(r.inbox, r.arriving); err != nil {
+		return nil, fmt.Errorf("subscribe to %q: %w", s.Destination, c.reason(err))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return nil, c.err
+	}
+	c.receivers[r] = struct{}{}
+	go r.keep()
+	return r, nil
+}
+
+// Receive returns what the keeper has read.
+func (r *receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		r.mu.Lock()
+		if r.err != nil {
+			r.mu.Unlock()
+			return nil, r.err
+		}
+		n := min(limit, len(r.buffer))
+		taken := r.buffer[:n]
+		r.buffer = r.buffer[n:]
+		r.mu.Unlock()
+		if n > 0 {
+			deliveries := make([]broker.Delivery, n)
+			for i, h := range taken {
+				r.deliver(&deliveries[i], h)
+			}
+			return deliveries, nil
+		}
+		select {
+		case <-r.arrived:
+		case <-r.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// deliver makes a Delivery. The client made the body and the headers' strings for
+// this message alone.
+func (r *receiver) deliver(d *broker.Delivery, h *held) {
+	d.Destination, d.Topic = r.p.name, r.p.topic
+	d.Body = h.msg.Data[:len(h.msg.Data):len(h.msg.Data)]
+	readHeader(&d.Message, h.msg.Header)
+	d.Redelivered, _ = ackSubject(h.msg.Reply)
+	d.Token = h
+}
+
+// ackSubject reads the subject that a message is acknowledged on:
+// $JS.ACK.stream.consumer.delivered.streamSeq.consumerSeq.time.pending, or with
+// domain and account, and perhaps a token more at the end, after $JS.ACK.
+func ackSubject(reply string) (redelivered bool, sequence uint64) {
+	var dots [12]int
+	n := 0
+	for i := 0; i < len(reply) && n < len(dots); i++ {
+		if reply[i] == '.' {
+			dots[n] = i
+			n++
+		}
+	}
+	first := 3 // the dot before the number of deliveries
+	switch {
+	case n < 8:
+		return false, 0
+	case n > 8:
+		first = 5
+	}
+	sequence, _ = strconv.ParseUint(reply[dots[first+1]+1:dots[first+2]], 10, 64)
+	return reply[dots[first]+1:dots[first+1]] != "1", sequence
+}
+
+// Settle writes an acknowledgement for each message. JetStream answers none of
+// them: one that is lost makes its message come again.
+func (r *receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d broker.Disposition) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	var word []byte
+	switch d {
+	case broker.Ack:
+		word = ackWord
+	case broker.Requeue:
+		word = nakWord
+	case broker.DeadLetter:
+		word = termWord
+	default:
+		return fmt.Errorf("settle messages of %q: disposition %d: %w", r.p.name, int(d), errors.ErrUnsupported)
+	}
+	strangers := 0
+	toSettle := make([]*held, 0, len(deliveries))
+	r.mu.Lock()
+	if r.err != nil {
+		r.mu.Unlock()
+		return r.err
+	}
+	for i := range deliveries {
+		h, ok := deliveries[i].Token.(*held)
+		if !ok || h.r != r || h.next == nil {
+			strangers++
+			continue
+		}
+		r.unlink(h)
+		toSettle = append(toSettle, h)
+	}
+	room := r.room()
+	r.mu.Unlock()
+	if err := r.write(ctx, toSettle, word); err != nil {
+		return fmt.Errorf("settle messages of %q: %w", r.p.name, err)
+	}
+	if room > 0 {
+		signal(r.kick)
+	}
+	if strangers > 0 {
+		return fmt.Errorf("settle messages of %q: %d of %d were not received here or are settled already", r.p.name, strangers, len(deliveries))
+	}
+	return nil
+}
+
+// write sends one word for each message.
+func (r *receiver) write(ctx context.Context, messages []*held, word []byte) error {
+	defer r.c.unstick(ctx)()
+	for _, h := range messages {
+		if err := r.c.nc.Publish(h.msg.Reply, word); err != nil {
+			return r.c.reason(err)
+		}
+	}
+	return nil
+}
+
+// unlink takes a message from the list. It needs the lock.
+func (r *receiver) unlink(h *held) {
+	h.prev.next, h.next.prev = h.next, h.prev
+	h.prev, h.next = nil, nil
+	r.unsett--
+}
+
+// link puts a message at the end of the list. It needs the lock.
+func (r *receiver) link(h *held) {
+	h.prev, h.next = r.list.prev, &r.list
+	h.prev.next, h.next.prev = h, h
+	r.unsett++
+}
+
+// room is the number of messages that may be asked for. It needs the lock.
+func (r *receiver) room() int { return r.prefetch - r.unsett - r.asked }
+
+// Close gives back what is not settled.
+func (r *receiver) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
+	if r.stop(broker.ErrClosed) {
+		r.c.mu.Lock()
+		delete(r.c.receivers, r)
+		r.c.mu.Unlock()
+		r.giveBack(ctx)
+	}
+	select {
+	case <-r.exited:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// stop ends the subscription, once, and reports whether it was open.
+func (r *receiver) stop(reason error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err != nil {
+		return false
+	}
+	r.err = reason
+	close(r.done)
+	return true
+}
+
+// giveBack ends the subscription at the server and returns what is not settled, in
+// the order of the stream, so that it comes again at once. It needs stop before.
+//
+// Asking for the consumer's state around it is for servers of 2.9. With a pull
+// waiting whose subscription has ended, they lose the first of the messages that
+// are given back until its AckWait is over, and deliver another one twice. The
+// first request is answered when the pulls that were sent have been read, the
+// second makes the server drop them.
+func (r *receiver) giveBack(ctx context.Context) {
+	select {
+	case <-r.exited:
+	case <-ctx.Done():
+		return
+	}
+	_, _ = r.c.js.Consumer(ctx, r.p.stream, r.consumer)
+	// The server sends no more, and when it answers, what it sent has arrived.
+	_ = r.sub.Drain()
+	if r.c.nc.FlushWithContext(ctx) != nil {
+		_ = r.sub.Unsubscribe()
+		return
+	}
+	r.mu.Lock()
+	for r.accept() != nil {
+		continue // a word of the server's between the messages
+	}
+	back := make([]*held, 0, r.unsett)
+	for r.list.next != &r.list {
+		h := r.list.next
+		r.unlink(h)
+		back = append(back, h)
+	}
+	r.buffer = nil
+	r.mu.Unlock()
+	if len(back) == 0 {
+		return
+	}
+	slices.SortFunc(back, func(a, b *held) int {
+		_, first := ackSubject(a.msg.Reply)
+		_, second := ackSubject(b.msg.Reply)
+		return cmp.Compare(first, second)
+	})
+	_, _ = r.c.js.Consumer(ctx, r.p.stream, r.consumer)
+	_ = r.write(ctx, back, nakWord)
+}
+
+// signal leaves a signal in a channel that holds one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

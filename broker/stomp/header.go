@@ -1,0 +1,117 @@
+package stomp
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/go-stomp/stomp/v3/frame"
+
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/internal/activemq"
+)
+
+const (
+	// headerLine is the greatest length in bytes of an encoded header that ActiveMQ
+	// Classic reads; at a longer one it breaks the connection. Artemis has no limit
+	// of the kind.
+	headerLine = 10 << 10
+	// headerCount is the greatest number of headers that ActiveMQ Classic reads.
+	headerCount = 1000
+)
+
+// address is a destination's name as the broker knows it in STOMP. Artemis takes
+// bare names and tells queues from topics by another header, in any configuration
+// of its acceptors' prefixes.
+func address(kind Kind, destination string, topic bool) string {
+	name := activemq.Name(destination)
+	switch {
+	case kind == activemq.Artemis:
+		return name
+	case topic:
+		return "/topic/" + name
+	}
+	return "/queue/" + name
+}
+
+// routing is Artemis' word for a queue or a topic.
+func routing(topic bool) string {
+	if topic {
+		return "MULTICAST"
+	}
+	return "ANYCAST"
+}
+
+// contentTypeProperty is what both brokers call the content type of AMQP. As a
+// header it makes them show a message's to consumers of AMQP.
+const contentTypeProperty = "JMS_AMQP_ContentType"
+
+// check says why a message cannot be sent, or returns nil.
+func (c *Conn) check(m *broker.Message) error {
+	if most := c.broker.maxMessage; most > 0 && len(m.Body) > most {
+		return fmt.Errorf("stomp: a body of %d bytes is over MaxMessage, %d", len(m.Body), most)
+	}
+	for _, h := range m.Headers {
+		if activemq.Taken(h.Name) {
+			return fmt.Errorf("stomp: the header %q belongs to the protocol", h.Name)
+		}
+	}
+	if c.publisher.kind == activemq.Artemis {
+		return nil
+	}
+	if len(m.Headers) > headerCount-10 {
+		return fmt.Errorf("stomp: %d headers; the broker reads at most %d", len(m.Headers), headerCount-10)
+	}
+	for _, h := range m.Headers {
+		if err := line(h.Name, h.Value); err != nil {
+			return err
+		}
+	}
+	if err := line(frame.ContentType, m.ContentType); err != nil {
+		return err
+	}
+	return line(frame.Destination, address(c.publisher.kind, m.Destination, m.Topic))
+}
+
+// line says why a header is too long for the broker to read, or returns nil.
+func line(name, value string) error {
+	length := len(name) + 1 + len(value)
+	if length > headerLine/2 {
+		length += strings.Count(value, ":") + strings.Count(value, `\`) // escaped
+	}
+	if length > headerLine {
+		return fmt.Errorf("stomp: the header %q takes %d bytes; the broker reads at most %d", name, length, headerLine)
+	}
+	return nil
+}
+
+// delivery makes of a MESSAGE what Receive returns.
+func (r *Receiver) delivery(f *frame.Frame) broker.Delivery {
+	d := broker.Delivery{Message: broker.Message{
+		Destination: r.subscription.Destination, Topic: r.subscription.Topic,
+		ContentType: f.Header.Get(frame.ContentType), Body: f.Body,
+	}}
+	d.Headers = make([]broker.Header, 0, f.Header.Len())
+	for i := range f.Header.Len() {
+		name, value := f.Header.GetAt(i)
+		switch {
+		case name == "businessMark":
+			d.Key = value
+		case name == "redelivered":
+			d.Redelivered = value == "true"
+		case name == contentTypeProperty && d.ContentType == "":
+			d.ContentType = value // it came by AMQP
+		case name == "JMS_AMQP_NATIVE" && value == "true":
+			if body, err := activemq.NativeBody(f.Body); err == nil {
+				d.Body = body
+			}
+		}
+		if !activemq.Taken(name) {
+			d.Headers = append(d.Headers, broker.Header{Name: name, Value: value})
+		}
+	}
+	if _, counted := f.Header.Contains(frame.ContentLength); !counted {
+		d.Body = activemq.JavaText(d.Body)
+	}
+	d.Token = &token{receiver: r, ack: f.Header.Get(frame.Ack)}
+	return d
+}

@@ -1,0 +1,216 @@
+package stomp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+
+	"github.com/go-stomp/stomp/v3/frame"
+
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/internal/activemq"
+)
+
+// windowBytes is what Artemis, which bounds the messages under way by their bytes
+// and not by their number, is told for each message of Prefetch. Small messages may
+// come in greater numbers; they wait here, and Receive returns no more than Prefetch
+// that are not settled.
+const windowBytes = 1 << 10
+
+// subscriptionID is the one subscription of a network connection.
+const subscriptionID = "1"
+
+// Receiver receives from one destination. See broker.Receiver.
+type Receiver struct {
+	conn         *Conn
+	socket       *socket
+	subscription broker.Subscription
+	wake         chan struct{} // has room for one: something arrived or was settled
+
+	mu        sync.Mutex
+	arrivals  []*frame.Frame
+	unsettled int
+	received  uint64 // all that Receive ever returned
+	nudged    uint64 // received, when nudge was last of use
+}
+
+var _ broker.Receiver = (*Receiver)(nil)
+
+// token is what Settle needs to know of a delivery.
+type token struct {
+	receiver *Receiver
+	ack      string
+	settled  bool // guarded by receiver.mu
+}
+
+// subscribe sends SUBSCRIBE and waits for its receipt.
+func (r *Receiver) subscribe(ctx context.Context) error {
+	sub := r.subscription
+	f := frame.New(frame.SUBSCRIBE,
+		frame.Id, subscriptionID,
+		frame.Destination, address(r.socket.kind, sub.Destination, sub.Topic),
+		frame.Ack, "client-individual")
+	if r.socket.kind == activemq.Artemis {
+		// A window of one byte lets one message through at a time.
+		window := 1
+		if sub.Prefetch > 1 {
+			window = sub.Prefetch * windowBytes
+		}
+		f.Header.Add("subscription-type", routing(sub.Topic))
+		f.Header.Add("consumer-window-size", strconv.Itoa(window))
+		if sub.Topic {
+			f.Header.Add("durable-subscription-name", activemq.Name(sub.Destination))
+		}
+	} else {
+		f.Header.Add("activemq.prefetchSize", strconv.Itoa(sub.Prefetch))
+		if sub.Topic {
+			f.Header.Add("activemq.subscriptionName", activemq.Name(sub.Destination))
+		}
+	}
+	return r.socket.ask(ctx, f)
+}
+
+// arrived takes a message from the socket's reader. It never blocks: the broker
+// sends no more than it was told to.
+func (r *Receiver) arrived(f *frame.Frame) {
+	if r.subscription.Topic && f.Header.Get("destination-type") == routing(false) {
+		// Artemis takes a subscription for the queue's where both bear one name.
+		if r.conn.forget(r.socket) {
+			r.socket.fail(fmt.Errorf("stomp: the broker has a queue and a topic of the name %q, and over STOMP it mistakes the one for the other: rename one of them or use AMQP", r.subscription.Destination))
+		}
+		return
+	}
+	r.mu.Lock()
+	r.arrivals = append(r.arrivals, f)
+	r.mu.Unlock()
+	r.signal()
+}
+
+func (r *Receiver) signal() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Receive waits for messages and returns what has arrived; see broker.Receiver.
+func (r *Receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, error) {
+	for {
+		select {
+		case <-r.socket.done:
+			return nil, r.socket.failure()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		default:
+		}
+		if arrivals := r.take(max(limit, 1)); len(arrivals) > 0 {
+			deliveries := make([]broker.Delivery, len(arrivals))
+			for i, f := range arrivals {
+				deliveries[i] = r.delivery(f)
+			}
+			return deliveries, nil
+		}
+		if err := r.nudge(ctx); err != nil {
+			continue // the context or the socket has ended
+		}
+		select {
+		case <-r.wake:
+		case <-ctx.Done():
+		case <-r.socket.done:
+		}
+	}
+}
+
+// pageSize is how many messages ActiveMQ Classic reads of a queue at a time.
+const pageSize = 200
+
+// nudge makes ActiveMQ Classic go on. Whatever Prefetch says it stops after a page
+// of messages until something wakes the queue, such as an acknowledgement. Where
+// none is settled for long nothing would come; a subscriber that arrives, even one
+// that wants no message, wakes it too.
+func (r *Receiver) nudge(ctx context.Context) error {
+	r.mu.Lock()
+	stuck := r.socket.kind != activemq.Artemis && !r.subscription.Topic && len(r.arrivals) == 0 &&
+		r.unsettled >= pageSize && r.unsettled < r.subscription.Prefetch && r.nudged != r.received
+	r.nudged = r.received
+	r.mu.Unlock()
+	if !stuck {
+		return nil
+	}
+	b := newBatch()
+	b.add(frame.New(frame.SUBSCRIBE, frame.Id, "nudge", frame.Ack, "client-individual", "activemq.prefetchSize", "0",
+		frame.Destination, address(r.socket.kind, r.subscription.Destination, false)))
+	b.add(frame.New(frame.UNSUBSCRIBE, frame.Id, "nudge"))
+	return r.socket.send(ctx, b)
+}
+
+// take takes up to limit messages, as many as may be unsettled.
+func (r *Receiver) take(limit int) []*frame.Frame {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := min(limit, len(r.arrivals), r.subscription.Prefetch-r.unsettled)
+	if n <= 0 {
+		return nil
+	}
+	taken := make([]*frame.Frame, n)
+	copy(taken, r.arrivals)
+	rest := copy(r.arrivals, r.arrivals[n:])
+	clear(r.arrivals[rest:])
+	r.arrivals = r.arrivals[:rest]
+	r.unsettled += n
+	r.received += uint64(n)
+	return taken
+}
+
+// Settle acknowledges the deliveries, without waiting for the broker. DeadLetter is
+// a NACK, for brokers of the kind Classic; Requeue matches errors.ErrUnsupported.
+func (r *Receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d broker.Disposition) error {
+	command := frame.ACK
+	switch d {
+	case broker.Ack:
+	case broker.DeadLetter:
+		if !r.conn.broker.Capabilities().DeadLetter {
+			return fmt.Errorf("stomp: dead-letter without the kind classic: %w", errors.ErrUnsupported)
+		}
+		command = frame.NACK
+	default:
+		return fmt.Errorf("stomp: requeue: %w", errors.ErrUnsupported)
+	}
+	b := newBatch()
+	r.mu.Lock()
+	n := 0
+	for i := range deliveries {
+		t, ok := deliveries[i].Token.(*token)
+		if !ok || t.receiver != r {
+			r.mu.Unlock()
+			return fmt.Errorf("stomp: settle: delivery %d is not of this subscription of %q", i, r.subscription.Destination)
+		}
+		if t.settled {
+			continue // a second word on a message is an error to the broker
+		}
+		t.settled = true
+		n++
+		b.add(frame.New(command, frame.Id, t.ack))
+	}
+	r.unsettled -= n
+	r.mu.Unlock()
+	r.signal()
+	if n == 0 {
+		return nil
+	}
+	if err := r.socket.send(ctx, b); err != nil {
+		return fmt.Errorf("stomp: settle: %w", err)
+	}
+	return nil
+}
+
+// Close ends the subscription; see broker.Receiver.
+func (r *Receiver) Close(ctx context.Context) error {
+	if r.conn.forget(r.socket) {
+		r.socket.close(ctx)
+	}
+	r.socket.running.Wait()
+	return nil
+}
