@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/letter"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/line"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/terminal"
+	"github.com/waybill-go/waybill/store"
+)
+
+const discardHelp = `Give rejected messages up: they are deleted from the outbox for good. It shows them
+and asks first; --yes answers for a script.`
+
+const discardExample = `  waybill discard 01890a5d-ac96-774b-bcce-b302099a8057
+  waybill discard --yes 01890a5d-ac96-774b-bcce-b302099a8057`
+
+type discardFlags struct{ yes, json bool }
+
+func newDiscardCommand(o *options) *cobra.Command {
+	var f discardFlags
+	cmd := &cobra.Command{
+		Use:     "discard ID...",
+		Short:   "Give rejected messages up",
+		Long:    discardHelp,
+		Example: discardExample,
+		Args:    takes("ID..."),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ids, err := parseIDs(args)
+			if err != nil {
+				return err
+			}
+			if !f.yes && !terminal.Is(cmd.InOrStdin()) {
+				return usagef("discard asks first, and standard input is no terminal: use --yes")
+			}
+			d, q, err := o.queueOf(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			if !f.yes {
+				if err := confirmDiscard(cmd, q, ids); err != nil {
+					return err
+				}
+			}
+			return f.discard(cmd.Context(), q, ids, cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "do not ask")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print a JSON line for each message that is discarded")
+	return cmd
+}
+
+// confirmDiscard shows what would be lost and asks.
+func confirmDiscard(cmd *cobra.Command, q *store.Queue, ids []waybill.ID) error {
+	rows, err := q.Find(cmd.Context(), ids)
+	if err != nil {
+		return err
+	}
+	rejected := rows[:0]
+	for _, r := range rows {
+		if r.Status == store.Rejected {
+			rejected = append(rejected, r)
+		}
+	}
+	if len(rejected) == 0 {
+		return notRejected(ids[0])
+	}
+	clock, err := q.Clock(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if err := letter.List(cmd.ErrOrStderr(), rejected, time.UnixMicro(clock)); err != nil {
+		return err
+	}
+	question := "Discard this message for good?"
+	if len(rejected) > 1 {
+		question = fmt.Sprintf("Discard these %d messages for good?", len(rejected))
+	}
+	yes, err := terminal.Confirm(cmd.InOrStdin(), cmd.ErrOrStderr(), question)
+	if err != nil {
+		return err
+	}
+	if !yes {
+		return errors.New("nothing was discarded")
+	}
+	return nil
+}
+
+type discardedLine struct {
+	MessageID waybill.ID `json:"message_id"`
+}
+
+func (f *discardFlags) discard(ctx context.Context, q *store.Queue, ids []waybill.ID, w io.Writer) error {
+	var problems []error
+	for _, id := range ids {
+		found, err := q.Discard(ctx, id)
+		if err != nil {
+			return errors.Join(append(problems, err)...)
+		}
+		if !found {
+			problems = append(problems, notRejected(id))
+			continue
+		}
+		text := []byte(id.String() + "\n")
+		if f.json {
+			if text, err = line.Marshal(discardedLine{id}); err != nil {
+				return err
+			}
+		}
+		if _, err := w.Write(text); err != nil {
+			return err
+		}
+	}
+	return errors.Join(problems...)
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/waybill-go/waybill/store"
+)
+
+const initHelp = `Make Waybill's tables, or bring them to this program's version.
+
+The producer's tables (qmessage, qmessage_key, qrelay) belong into the database of
+the service that sends, the consumer's (n1_record, n2_record, n_horizon) into that
+of the service that receives, since each commits together with the service's own
+changes. It is safe to run this again, and from several processes at once.
+
+--print shows the SQL instead, for people who run their own migrations. It needs the
+address only to know the kind of database and connects to nothing.`
+
+const initExample = `  waybill init --db postgres://app:secret@localhost/app
+  waybill init --side consumer --db sqlite:shipping.db
+  waybill init --side producer --print --db mysql://localhost/app > waybill.sql
+  waybill init --prefix waybill.                 # in a schema of its own`
+
+func newInitCommand(o *options) *cobra.Command {
+	var side string
+	var printSQL bool
+	cmd := &cobra.Command{
+		Use:     "init",
+		Short:   "Make or upgrade the tables",
+		Long:    initHelp,
+		Example: initExample,
+		Args:    takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			sides, err := sidesOf(side)
+			if err != nil {
+				return err
+			}
+			d, err := o.openDatabase()
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			if printSQL {
+				return printScripts(cmd, d, sides)
+			}
+			if path, isFile := sqliteFile(o.db); isFile {
+				if _, err := os.Stat(filepath.Dir(path)); errors.Is(err, os.ErrNotExist) {
+					return fmt.Errorf("the directory %s does not exist", filepath.Dir(path))
+				}
+			}
+			if err := d.ping(cmd.Context()); err != nil {
+				return err
+			}
+			for _, side := range sides {
+				if err := store.Migrate(cmd.Context(), d.DB, d.dialect, d.prefix, side); err != nil {
+					return err
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "The %s's tables are ready in %s.\n", side, d.address)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&side, "side", "both", "`side` of the tables: producer, consumer or both")
+	cmd.Flags().BoolVar(&printSQL, "print", false, "print the SQL and change nothing")
+	complete(cmd, "side", "producer", "consumer", "both")
+	return cmd
+}
+
+func sidesOf(text string) ([]store.Side, error) {
+	switch text {
+	case "producer":
+		return []store.Side{store.Producer}, nil
+	case "consumer":
+		return []store.Side{store.Consumer}, nil
+	case "both":
+		return []store.Side{store.Producer, store.Consumer}, nil
+	}
+	return nil, usagef("--side is %.40q; use producer, consumer or both", text)
+}
+
+func printScripts(cmd *cobra.Command, d *database, sides []store.Side) error {
+	for _, side := range sides {
+		script, err := store.Script(d.dialect, d.prefix, side)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprint(cmd.OutOrStdout(), script); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// complete offers the words for a flag's value in shells.
+func complete(cmd *cobra.Command, flag string, words ...string) {
+	// It fails only for a flag that does not exist, which a test would show.
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+}

@@ -1,0 +1,115 @@
+// Package handler has the handlers of "waybill receive": one prints messages, one
+// gives each to a command, and a quota ends the run after so many.
+package handler
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/line"
+	"github.com/waybill-go/waybill/inbox"
+)
+
+// again is when a message comes again that nobody could be given.
+const again = time.Second
+
+// Printer prints each message as a line of JSON before its record is committed, so
+// that none is recorded and not printed. It is safe for concurrent use.
+type Printer struct {
+	mu      sync.Mutex
+	w       io.Writer
+	broken  func(error)
+	printed recent
+}
+
+// NewPrinter prints to w. broken is called when w takes nothing more; it should end
+// the run: the message is not to blame and comes again.
+func NewPrinter(w io.Writer, broken func(error)) *Printer {
+	return &Printer{w: w, broken: broken}
+}
+
+// Handle is the inbox.Handler. A message whose transaction was rolled back and run
+// again is not printed again.
+func (p *Printer) Handle(_ context.Context, _ *sql.Tx, m *waybill.Message) error {
+	text, err := line.Encode(m)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.printed.has(m.ID) {
+		return nil
+	}
+	if _, err := p.w.Write(text); err != nil {
+		p.broken(err)
+		return waybill.RetryAfter(again, fmt.Errorf("print: %w", err))
+	}
+	p.printed.add(m.ID)
+	return nil
+}
+
+// Quota lets so many messages be handled and then ends the run. It has to be used
+// with one worker and batches of at most its slack, so that no handler runs for a
+// message beyond it.
+type Quota struct {
+	mu      sync.Mutex
+	left    int
+	slack   int
+	stop    func()
+	handled recent
+}
+
+// NewQuota ends the run, by calling stop while the last handler runs, once fewer
+// than slack of left messages remain: with slack 1, once all are handled. The
+// transaction under way is still committed.
+func NewQuota(left, slack int, stop func()) *Quota {
+	return &Quota{left: left, slack: slack, stop: stop}
+}
+
+// Limit returns h with the quota. A message whose transaction was rolled back and
+// run again counts once.
+func (q *Quota) Limit(h inbox.Handler) inbox.Handler {
+	return func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+		if err := h(ctx, tx, m); err != nil {
+			return err
+		}
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.handled.has(m.ID) {
+			return nil
+		}
+		q.handled.add(m.ID)
+		if q.left--; q.left < q.slack {
+			q.stop()
+		}
+		return nil
+	}
+}
+
+// remembered is how many ids a recent keeps at least. A message is handled again
+// within its batch's next try, so this is far more than enough.
+const remembered = 10_000
+
+// recent remembers the latest ids, in two generations.
+type recent struct{ young, old map[waybill.ID]struct{} }
+
+func (r *recent) has(id waybill.ID) bool {
+	_, young := r.young[id]
+	_, old := r.old[id]
+	return young || old
+}
+
+func (r *recent) add(id waybill.ID) {
+	if len(r.young) >= remembered {
+		r.old, r.young = r.young, nil
+	}
+	if r.young == nil {
+		r.young = make(map[waybill.ID]struct{})
+	}
+	r.young[id] = struct{}{}
+}

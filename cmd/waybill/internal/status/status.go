@@ -1,0 +1,186 @@
+// Package status reads what "waybill status" tells from the tables of both sides.
+package status
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/store"
+)
+
+// leaseName is the row that relays elect their leader by.
+const leaseName = "relay"
+
+// Report is the state of one database. Its JSON form is what "status --json" prints.
+type Report struct {
+	Database string    `json:"database"` // its address without the password
+	At       time.Time `json:"at"`       // by the database's clock
+	Producer Producer  `json:"producer"`
+	Consumer Consumer  `json:"consumer"`
+	Rates    *Rates    `json:"rates,omitempty"`
+}
+
+// Producer is the outbox.
+type Producer struct {
+	// Problem is why there is nothing to tell, such as missing tables; "" if there is.
+	Problem      string        `json:"problem,omitempty"`
+	Pending      int64         `json:"pending"`
+	Rejected     int64         `json:"rejected"`
+	Destinations []Destination `json:"destinations"`
+	Relay        *Lease        `json:"relay"` // nil where no relay has ever led
+
+	last int64 // the last row id; see Reader.lastID
+}
+
+// Destination counts the rows of one destination and status.
+type Destination struct {
+	Destination string     `json:"destination"`
+	Topic       bool       `json:"topic"`
+	Status      string     `json:"status"` // pending or rejected
+	Messages    int64      `json:"messages"`
+	OldestID    waybill.ID `json:"oldest_id"`
+	// OldestAge is in seconds; below 0 where the first message is due later.
+	OldestAge float64 `json:"oldest_age_seconds"`
+	MostSent  int     `json:"most_copies"` // of one message, the first included
+}
+
+// Lease is the relay's.
+type Lease struct {
+	Holder  string  `json:"holder"` // the relay that leads, or led last; "" if that gave the lease back
+	Leading bool    `json:"leading"`
+	Left    float64 `json:"lease_left_seconds"` // below 0 once it has ended; 0 if it was given back
+	Cursor  int64   `json:"cursor"`             // rows up to here have been read
+}
+
+// Consumer is what the inboxes of this database remember.
+type Consumer struct {
+	Problem   string          `json:"problem,omitempty"`
+	Consumers []ConsumerGroup `json:"consumers"`
+}
+
+// ConsumerGroup is one consumer's memory.
+type ConsumerGroup struct {
+	Consumer string `json:"consumer"`
+	// Once and Latest count records by level; nil where counting took too long.
+	Once      *int64    `json:"once_records"`
+	Latest    *int64    `json:"latest_records"`
+	Producers []Horizon `json:"producers"`
+}
+
+// Horizon is what a consumer knows about forgetting one producer's messages.
+type Horizon struct {
+	Producer string `json:"producer"`
+	// Forgotten: everything of this producer below it is forgotten. Empty: nothing is.
+	Forgotten string `json:"forgotten_below,omitempty"`
+	// Floor is the oldest message that the producer may still send, as far as it has
+	// told. Empty: it has told nothing.
+	Floor string `json:"floor,omitempty"`
+}
+
+// ErrNoTables says that neither side's tables are there.
+var ErrNoTables = errors.New("there are no tables of Waybill's in this database: run 'waybill init'")
+
+// Reader reads reports.
+type Reader struct {
+	db      *sql.DB
+	dialect store.Dialect
+	prefix  string
+	names   store.Names
+	queue   *store.Queue
+	address string
+}
+
+// NewReader reads the tables of db with the prefix. address names the database in
+// reports.
+func NewReader(db *sql.DB, dialect store.Dialect, prefix, address string) (*Reader, error) {
+	queue, err := store.NewQueue(db, dialect, prefix)
+	if err != nil {
+		return nil, err
+	}
+	names, err := store.NewNames(prefix)
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{db: db, dialect: dialect, prefix: prefix, names: names, queue: queue, address: address}, nil
+}
+
+// Read reads both sides. A side whose tables are missing or of another version is a
+// Problem of the report; both missing is ErrNoTables.
+func (r *Reader) Read(ctx context.Context) (*Report, error) {
+	clock, err := r.queue.Clock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	report := &Report{Database: r.address, At: time.UnixMicro(clock).UTC()}
+	producer := r.readProducer(ctx, report)
+	consumer := r.readConsumer(ctx, report)
+	for _, err := range []error{producer, consumer} {
+		if err != nil && !errors.Is(err, waybill.ErrSchema) {
+			return nil, err
+		}
+	}
+	if missing(producer) && missing(consumer) {
+		return nil, ErrNoTables
+	}
+	if producer != nil {
+		report.Producer.Problem = producer.Error()
+	}
+	if consumer != nil {
+		report.Consumer.Problem = consumer.Error()
+	}
+	return report, nil
+}
+
+func missing(err error) bool {
+	var schema *waybill.SchemaError
+	return errors.As(err, &schema) && schema.Have == 0
+}
+
+func (r *Reader) readProducer(ctx context.Context, report *Report) error {
+	p := &report.Producer
+	p.Destinations = []Destination{}
+	if err := r.queue.CheckSchema(ctx); err != nil {
+		return err
+	}
+	counts, err := r.queue.Count(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range counts {
+		d := Destination{Destination: c.Destination, Topic: c.Topic, Messages: c.Rows, OldestID: c.Oldest,
+			OldestAge: seconds(report.At.Sub(c.Oldest.Time())), MostSent: c.MaxRetry + 1}
+		switch c.Status {
+		case store.Pending:
+			d.Status = "pending"
+			p.Pending += c.Rows
+		case store.Rejected:
+			d.Status = "rejected"
+			p.Rejected += c.Rows
+		default:
+			d.Status = fmt.Sprintf("status %d", c.Status)
+		}
+		p.Destinations = append(p.Destinations, d)
+	}
+	lease, err := r.queue.Lease(ctx, leaseName)
+	if err != nil {
+		return err
+	}
+	if lease.Present {
+		p.Relay = &Lease{Holder: lease.Holder, Cursor: lease.Cursor}
+		if lease.Holder != "" {
+			p.Relay.Left = seconds(time.Duration(lease.Left) * time.Microsecond)
+			p.Relay.Leading = lease.Left > 0
+		}
+	}
+	p.last, err = r.lastID(ctx, lease.Cursor)
+	return err
+}
+
+// seconds is d in seconds, to the millisecond.
+func seconds(d time.Duration) float64 {
+	return float64(d.Round(time.Millisecond)) / float64(time.Second)
+}

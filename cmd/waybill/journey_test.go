@@ -1,0 +1,272 @@
+package main
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/waybill-go/waybill/internal/address"
+	"github.com/waybill-go/waybill/internal/testserver"
+)
+
+// figures are what a relay's /stats tells.
+type figures struct {
+	Relay struct {
+		Leading, Connected           bool
+		Published, Copies, Confirmed int64
+	}
+}
+
+// pending is the number of messages that wait for their confirmation.
+func pending(s *setting) int64 {
+	s.t.Helper()
+	return statusOf(s).Producer.Pending
+}
+
+// statusReport is what "waybill status --json" prints, the part of it that tests look at.
+type statusReport struct {
+	Database string
+	Producer struct {
+		Problem           string
+		Pending, Rejected int64
+		Relay             *struct {
+			Holder  string
+			Leading bool
+		}
+	}
+	Consumer struct {
+		Problem   string
+		Consumers []struct {
+			Consumer      string
+			OnceRecords   int64 `json:"once_records"`
+			LatestRecords int64 `json:"latest_records"`
+		}
+	}
+	Rates *struct {
+		Over float64 `json:"over_seconds"`
+	}
+}
+
+func statusOf(s *setting) (r statusReport) {
+	s.t.Helper()
+	if err := json.Unmarshal([]byte(s.ok("", "status", "--json", "--over", "0")), &r); err != nil {
+		s.t.Fatal(err)
+	}
+	return r
+}
+
+var servingAt = regexp.MustCompile(`msg="serving health and figures" address=(\S+)`)
+
+// relayStats asks a relay that runs with --http 127.0.0.1:0; nothing is known until it
+// serves.
+func relayStats(p *process) *figures {
+	p.t.Helper()
+	f := &figures{}
+	at := servingAt.FindStringSubmatch(p.stderr.String())
+	if at == nil {
+		return f
+	}
+	response, err := http.Get("http://" + at[1] + "/stats")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(f); err != nil {
+		p.t.Fatal(err)
+	}
+	return f
+}
+
+// place is a pair of databases and a broker that a journey goes over.
+type place struct {
+	producer, consumer *setting
+	relayed            bool // a relay runs beside, since the broker serves many processes
+}
+
+// printedLine is a line of "waybill receive".
+type printedLine struct {
+	MessageID   string            `json:"message_id"`
+	Destination string            `json:"destination"`
+	Key         string            `json:"key"`
+	TimeStamp   int64             `json:"time_stamp"`
+	Sequence    int64             `json:"sequence"`
+	Attempt     int               `json:"attempt"`
+	Headers     map[string]string `json:"headers"`
+	Body        *string           `json:"body"`
+	BodyBase64  []byte            `json:"body_base64"`
+}
+
+func printedLines(t *testing.T, out string) []printedLine {
+	t.Helper()
+	var all []printedLine
+	for scanner := bufio.NewScanner(strings.NewReader(out)); scanner.Scan(); {
+		var l printedLine
+		if err := json.Unmarshal(scanner.Bytes(), &l); err != nil {
+			t.Fatalf("%s: %v", scanner.Text(), err)
+		}
+		all = append(all, l)
+	}
+	return all
+}
+
+// onServers are the servers that the journey is made over, by the variables of the
+// database and the broker; without a name: SQLite, or the embedded broker.
+var onServers = []struct{ name, database, broker string }{
+	{"SQLite and the embedded broker", "", ""},
+	{"SQLite and NATS", "", "WAYBILL_TEST_NATS"},
+	{"PostgreSQL and ActiveMQ over AMQP 1.0", "WAYBILL_TEST_POSTGRES", "WAYBILL_TEST_ACTIVEMQ_AMQP1"},
+	{"PostgreSQL and ActiveMQ over STOMP", "WAYBILL_TEST_POSTGRES", "WAYBILL_TEST_ACTIVEMQ_STOMP"},
+	{"MySQL and Artemis over AMQP 1.0", "WAYBILL_TEST_MYSQL", "WAYBILL_TEST_ARTEMIS_AMQP1"},
+}
+
+// prefixed gives a setting tables of its own in a shared database.
+func prefixed(t *testing.T, variable string) string {
+	t.Helper()
+	prefix := "cli_" + strings.ToLower(rand.Text()[:8]) + "_"
+	db, dialect, err := address.OpenDatabase(testserver.Address(t, variable))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		defer db.Close()
+		for _, table := range []string{"qmessage", "qmessage_key", "qrelay", "n1_record", "n2_record", "n_horizon", "waybill_version"} {
+			if _, err := db.Exec("DROP TABLE IF EXISTS " + prefix + table); err != nil {
+				t.Errorf("drop a table: %v", err)
+			}
+		}
+		if dialect.Name() != "postgres" {
+			return
+		}
+		var names []string
+		rows, err := db.Query(`SELECT oid::regprocedure::text FROM pg_proc WHERE proname LIKE $1`, prefix+"%")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rows.Next() {
+			var name string
+			if err := rows.Scan(&name); err != nil {
+				t.Fatal(err)
+			}
+			names = append(names, name)
+		}
+		for _, name := range names {
+			if _, err := db.Exec("DROP FUNCTION " + name); err != nil {
+				t.Errorf("drop a function: %v", err)
+			}
+		}
+	})
+	return prefix
+}
+
+func TestAMessageTravelsFromSendToReceiveAndItsRowGoes(t *testing.T) {
+	for _, on := range onServers {
+		t.Run(on.name, func(t *testing.T) {
+			t.Parallel()
+			broker := "embedded:broker"
+			if on.broker != "" {
+				broker = testserver.Address(t, on.broker)
+			}
+			p := place{relayed: on.broker != ""}
+			base := newSetting(t, "WAYBILL_BROKER="+broker)
+			if on.database == "" {
+				p.producer, p.consumer = base.with("WAYBILL_DB=sqlite:producer.db"), base.with("WAYBILL_DB=sqlite:consumer.db")
+			} else {
+				addr := "WAYBILL_DB=" + testserver.Address(t, on.database)
+				p.producer = base.with(addr, "WAYBILL_PREFIX="+prefixed(t, on.database))
+				p.consumer = base.with(addr, "WAYBILL_PREFIX="+prefixed(t, on.database))
+			}
+			p.travel(t)
+		})
+	}
+}
+
+func (p place) travel(t *testing.T) {
+	p.producer.ok("", "init", "--side", "producer")
+	p.consumer.ok("", "init", "--side", "consumer")
+	p.producer.ok("", "init", "--side", "producer") // twice is harmless
+	name := strings.ToLower(rand.Text()[:8])
+	queue, producer := "journey."+name, "cli-"+name
+
+	const streamed = 700
+	var lines strings.Builder
+	for i := range streamed {
+		fmt.Fprintf(&lines, `{"key":"k%d","headers":{"n":"%d"},"body":"message %d"}`+"\n", i%7, i, i)
+	}
+	sent := strings.Fields(p.producer.ok(lines.String(), "send", queue, "--header", "content-type=text/plain"))
+	sent = append(sent, strings.Fields(p.producer.ok(`{"body_base64":"/wD+"}`, "send", queue))...)
+	sent = append(sent, strings.Fields(p.producer.ok("", "send", queue, "--key", "single", "--body", "ünï"))...)
+	if len(sent) != streamed+2 {
+		t.Fatalf("send printed %d ids, want %d", len(sent), streamed+2)
+	}
+
+	var moving *process
+	if p.relayed {
+		moving = p.producer.start("relay", "--producer", producer, "--http", "127.0.0.1:0")
+	} else {
+		deliver(t, p.producer)
+	}
+	// Exactly so many, then the rest.
+	const first = 301
+	got := printedLines(t, p.consumer.ok("", "receive", queue, "--consumer", "c", "--count", fmt.Sprint(first), "--log-level", "debug"))
+	if len(got) != first {
+		t.Fatalf("receive --count %d printed %d lines", first, len(got))
+	}
+	got = append(got, printedLines(t, p.consumer.ok("", "receive", queue, "--consumer", "c", "--count", fmt.Sprint(len(sent)-first)))...)
+
+	byID := map[string]printedLine{}
+	for _, l := range got {
+		if _, again := byID[l.MessageID]; again {
+			t.Errorf("%s was printed twice", l.MessageID)
+		}
+		byID[l.MessageID] = l
+	}
+	for i, id := range sent {
+		l, ok := byID[id]
+		switch {
+		case !ok:
+			t.Errorf("message %d, %s, was not printed", i, id)
+		case l.Destination != queue:
+			t.Errorf("%s has the destination %q", id, l.Destination)
+		case i < streamed && (l.Key != fmt.Sprint("k", i%7) || l.Sequence != int64(i/7+1) || l.TimeStamp == 0 || l.Body == nil || *l.Body != fmt.Sprint("message ", i) ||
+			l.Headers["n"] != fmt.Sprint(i) || l.Headers["content-type"] != "text/plain"):
+			t.Errorf("message %d: %+v", i, l)
+		case i == streamed && (l.Key != "" || l.Sequence != 0 || l.Body != nil || string(l.BodyBase64) != "\xff\x00\xfe"):
+			t.Errorf("the message of bytes: %+v", l)
+		case i == streamed+1 && (l.Key != "single" || l.Sequence != 1 || *l.Body != "ünï"):
+			t.Errorf("the single message: %+v", l)
+		}
+	}
+
+	if p.relayed {
+		eventually(t, "the outbox to be empty", func() bool { return pending(p.producer) == 0 })
+		moving.stops()
+	} else {
+		settle(t, p.producer)
+	}
+	status := statusOf(p.producer)
+	if status.Producer.Pending != 0 || status.Producer.Rejected != 0 || status.Producer.Relay.Holder != "" || strings.Contains(status.Database, "open-sesame") {
+		t.Errorf("the producer's status: %+v", status)
+	}
+	status = statusOf(p.consumer)
+	if c := status.Consumer.Consumers; len(c) != 1 || c[0].Consumer != "c" || c[0].OnceRecords != int64(len(sent)) {
+		t.Errorf("the consumer's status: %+v", status)
+	}
+}
+
+// jsonLines parses lines of JSON objects.
+func jsonLines(t *testing.T, out string) (all []map[string]any) {
+	t.Helper()
+	for text := range strings.Lines(out) {
+		var l map[string]any
+		if err := json.Unmarshal([]byte(text), &l); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		all = append(all, l)
+	}
+	return all
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// asCommand is the variable that makes this test program the command itself.
+const asCommand = "WAYBILL_TEST_AS_COMMAND"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) == "1" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// limit is the longest that anything may take on a busy machine.
+const limit = time.Minute
+
+// setting is where a command runs: its databases, broker and directory.
+type setting struct {
+	t    *testing.T
+	dir  string
+	vars []string
+}
+
+func newSetting(t *testing.T, vars ...string) *setting {
+	return &setting{t: t, dir: t.TempDir(), vars: vars}
+}
+
+// with is the setting with other variables, such as another database.
+func (s *setting) with(vars ...string) *setting {
+	return &setting{t: s.t, dir: s.dir, vars: append(s.vars[:len(s.vars):len(s.vars)], vars...)}
+}
+
+// command is the real command in a process of its own, without the variables of
+// whoever runs the tests.
+func (s *setting) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Dir = s.dir
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "WAYBILL_") {
+			cmd.Env = append(cmd.Env, v)
+		}
+	}
+	cmd.Env = append(cmd.Env, asCommand+"=1")
+	cmd.Env = append(cmd.Env, s.vars...)
+	return cmd
+}
+
+// result is what became of a command.
+type result struct {
+	status         int
+	stdout, stderr string
+}
+
+// run runs a command to its end, with stdin as its standard input.
+func (s *setting) run(stdin string, args ...string) result {
+	s.t.Helper()
+	cmd := s.command(args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	timer := time.AfterFunc(limit, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	err := cmd.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		s.t.Fatal(err)
+	}
+	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// ok runs a command that has to succeed and returns its standard output.
+func (s *setting) ok(stdin string, args ...string) string {
+	s.t.Helper()
+	r := s.run(stdin, args...)
+	if r.status != 0 {
+		s.t.Fatalf("waybill %q: exit status %d\n%s", args, r.status, r.stderr)
+	}
+	return r.stdout
+}
+
+// fails runs a command that has to fail with this exit status and all these texts on
+// standard error.
+func (s *setting) fails(status int, stdin string, args []string, texts ...string) result {
+	s.t.Helper()
+	r := s.run(stdin, args...)
+	if r.status != status {
+		s.t.Errorf("waybill %q: exit status %d, want %d\n%s%s", args, r.status, status, r.stdout, r.stderr)
+	}
+	for _, text := range texts {
+		if !strings.Contains(r.stderr, text) {
+			s.t.Errorf("waybill %q: standard error lacks %q:\n%s", args, text, r.stderr)
+		}
+	}
+	return r
+}
+
+// process is a command that runs.
+type process struct {
+	t              *testing.T
+	cmd            *exec.Cmd
+	stdin          io.WriteCloser
+	stdout, stderr output
+	ended          chan struct{}
+}
+
+// output collects what a process writes.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// start starts a command that goes on by itself. The test's end kills it.
+func (s *setting) start(args ...string) *process {
+	s.t.Helper()
+	p := &process{t: s.t, cmd: s.command(args...), ended: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	stdin, err := p.cmd.StdinPipe()
+	if err == nil {
+		err = p.cmd.Start()
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	p.stdin = stdin
+	go func() {
+		defer close(p.ended)
+		_ = p.cmd.Wait() // cmd.ProcessState tells
+	}()
+	s.t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		<-p.ended
+		if s.t.Failed() {
+			s.t.Logf("waybill %q wrote:\n%s%s", args, p.stdout.String(), p.stderr.String())
+		}
+	})
+	return p
+}
+
+// says waits until the process has written a text to standard error.
+func (p *process) says(text string) {
+	p.t.Helper()
+	eventually(p.t, "standard error to hold "+text, func() bool { return strings.Contains(p.stderr.String(), text) })
+}
+
+// signal sends a signal.
+func (p *process) signal(sig os.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// ends waits for the process's end and returns its exit status, -1 for a signal.
+func (p *process) ends() int {
+	p.t.Helper()
+	select {
+	case <-p.ended:
+	case <-time.After(limit):
+		p.t.Fatal("the process does not end")
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// stops asks the process to end, which it has to do with exit status 0.
+func (p *process) stops() {
+	p.t.Helper()
+	p.signal(syscall.SIGTERM)
+	if status := p.ends(); status != 0 {
+		p.t.Errorf("exit status %d after SIGTERM\n%s", status, p.stderr.String())
+	}
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %v in vain for %s", limit, what)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}

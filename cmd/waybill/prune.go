@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/waybill-go/waybill/cmd/waybill/internal/line"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/terminal"
+	"github.com/waybill-go/waybill/store"
+)
+
+const pruneHelp = `Forget the consumers' records that are older than the retention and that their
+producer can no longer send. Running inboxes do this by themselves; this is for
+databases whose consumers are gone or seldom run.
+
+Whatever the retention, no record goes that its producer may still ask for, as far as
+it has told. A message that was forgotten and comes all the same is rejected and not
+handled twice.`
+
+const pruneExample = `  waybill prune --db postgres://app:secret@localhost/app
+  waybill prune --retention 720h --consumer shipping --json`
+
+type pruneFlags struct {
+	retention time.Duration
+	consumer  string
+	json      bool
+}
+
+func newPruneCommand(o *options) *cobra.Command {
+	var f pruneFlags
+	cmd := &cobra.Command{
+		Use:     "prune",
+		Short:   "Forget consumers' old records",
+		Long:    pruneHelp,
+		Example: pruneExample,
+		Args:    takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.retention <= 0 {
+				return usagef("--retention is %v; it has to be above 0", f.retention)
+			}
+			d, err := o.answering(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			return f.prune(cmd.Context(), d, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.DurationVar(&f.retention, "retention", 7*24*time.Hour, "least age of records that may go")
+	flags.StringVar(&f.consumer, "consumer", "", "records of this `consumer` only (default: of all)")
+	flags.BoolVar(&f.json, "json", false, "print a JSON line for each consumer")
+	return cmd
+}
+
+// pruneBatch is how many records one transaction removes.
+const pruneBatch = 1000
+
+type prunedLine struct {
+	Consumer string `json:"consumer"`
+	Pruned   int64  `json:"pruned"`
+}
+
+func (f *pruneFlags) prune(ctx context.Context, d *database, stdout, stderr io.Writer) error {
+	consumers, err := store.Consumers(ctx, d.DB, d.dialect, d.prefix)
+	if err != nil {
+		return err
+	}
+	if f.consumer != "" {
+		consumers = []string{f.consumer}
+	}
+	progress := terminal.NewProgress(stderr)
+	defer progress.Clear()
+	for _, consumer := range consumers {
+		progress.Update("pruning the records of %s", consumer)
+		ledger, err := store.NewLedger(d.DB, d.dialect, d.prefix, consumer)
+		if err != nil {
+			return err
+		}
+		if err := ledger.CheckSchema(ctx); err != nil {
+			return err
+		}
+		gone, err := ledger.Prune(ctx, time.Now(), f.retention, pruneBatch)
+		if err != nil {
+			return fmt.Errorf("consumer %s: %w; %d of its records are forgotten", consumer, err, gone)
+		}
+		progress.Clear()
+		text := fmt.Appendf(nil, "%s: %d records forgotten\n", consumer, gone)
+		if f.json {
+			if text, err = line.Marshal(prunedLine{consumer, gone}); err != nil {
+				return err
+			}
+		}
+		if _, err := stdout.Write(text); err != nil {
+			return err
+		}
+	}
+	if len(consumers) == 0 {
+		fmt.Fprintln(stderr, "No consumer has recorded anything.")
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// depotOf is a setting with both sides' tables and an embedded broker that holds the
+// messages of these bodies for the destination orders.
+func depotOf(t *testing.T, bodies ...string) *setting {
+	t.Helper()
+	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
+	s.ok("", "init")
+	var lines strings.Builder
+	for i, body := range bodies {
+		fmt.Fprintf(&lines, `{"key":"k%d","headers":{"x-n":"%d"},"body":%q}`+"\n", i, i, body)
+	}
+	s.ok(lines.String(), "send", "orders")
+	deliver(t, s)
+	return s
+}
+
+// listed is a line of "waybill list --json".
+type listed struct {
+	MessageID, Key, Status string
+	LastError              string
+	Failures, Copies       int
+}
+
+func list(s *setting, args ...string) []listed {
+	s.t.Helper()
+	var all []listed
+	for _, l := range jsonLines(s.t, s.ok("", append([]string{"list", "--json"}, args...)...)) {
+		text := func(name string) string { v, _ := l[name].(string); return v }
+		number := func(name string) int { v, _ := l[name].(float64); return int(v) }
+		all = append(all, listed{text("message_id"), text("key"), text("status"), text("last_error"), number("failures"), number("copies")})
+	}
+	return all
+}
+
+func TestExecGivesTheMessageToTheCommand(t *testing.T) {
+	t.Parallel()
+	s := depotOf(t, "hello")
+	out := s.ok("", "receive", "orders", "--consumer", "c", "--count", "1", "--exec", `cat; echo " $WAYBILL_KEY $WAYBILL_DESTINATION $WAYBILL_SEQUENCE $WAYBILL_PRODUCER $WAYBILL_ATTEMPT $WAYBILL_FAILURES $WAYBILL_HEADERS"; test -n "$WAYBILL_TIME_STAMP" && echo "$WAYBILL_MESSAGE_ID"`)
+	id := list(s)[0].MessageID
+	if want := `hello k0 orders 1 waybill 0 0 {"x-n":"0"}` + "\n" + id + "\n"; out != want {
+		t.Errorf("got  %q\nwant %q", out, want)
+	}
+	settle(t, s)
+}
+
+func TestExitStatusesAreTheHandlersResult(t *testing.T) {
+	t.Parallel()
+	s := depotOf(t, "0", "65", "75", "1", "signal", "0")
+	p := s.start("receive", "orders", "--consumer", "c", "--exec", `
+		read -r n
+		echo "$n" >>ran
+		case $n in signal) kill -9 $$;; esac
+		echo "no good: $n" >&2
+		exit $n`)
+	ran := func() []string {
+		text, _ := os.ReadFile(filepath.Join(s.dir, "ran"))
+		return strings.Fields(string(text))
+	}
+	eventually(t, "every command to run", func() bool { return len(ran()) >= 6 })
+	p.stops()
+	// Each ran once: a failure does not make its neighbours' commands run again.
+	if got := ran(); !slices.Equal(got, []string{"0", "65", "75", "1", "signal", "0"}) {
+		t.Errorf("the commands ran in the order %q", got)
+	}
+	r := s.start("relay")
+	eventually(t, "the receipts to be handled", func() bool {
+		return len(list(s, "--rejected")) == 1 && len(list(s, "--pending")) == 3 && !slices.ContainsFunc(list(s, "--pending"), func(l listed) bool { return l.Failures == 0 })
+	})
+	r.stops()
+	if l := list(s, "--rejected")[0]; l.Key != "k1" || l.Status != "rejected" || l.LastError != "c: exit status 65: no good: 65" {
+		t.Errorf("%+v", l)
+	}
+	for i, want := range []string{"c: exit status 75: no good: 75", "c: exit status 1: no good: 1", "c: signal: killed"} {
+		if l := list(s, "--pending")[i]; l.LastError != want || l.Status != "pending" {
+			t.Errorf("%+v, want %q", l, want)
+		}
+	}
+}
+
+func TestCountStopsAfterExactlySoMany(t *testing.T) {
+	t.Parallel()
+	var bodies []string
+	for i := range 30 {
+		bodies = append(bodies, fmt.Sprint(i))
+	}
+	s := depotOf(t, bodies...)
+	var got []string
+	for _, n := range []int{1, 7, 22} {
+		lines := printedLines(t, s.ok("", "receive", "orders", "--consumer", "c", "--count", fmt.Sprint(n)))
+		if len(lines) != n {
+			t.Fatalf("--count %d printed %d lines", n, len(lines))
+		}
+		for _, l := range lines {
+			got = append(got, *l.Body)
+		}
+		if records := statusOf(s).Consumer.Consumers[0].OnceRecords; records != int64(len(got)) {
+			t.Errorf("%d records after %d messages", records, len(got))
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(bodies)
+	if !slices.Equal(got, bodies) {
+		t.Errorf("received %q", got)
+	}
+	settle(t, s)
+}
+
+func TestAnInterruptedCountIsAFailure(t *testing.T) {
+	t.Parallel()
+	s := depotOf(t, "a", "b")
+	p := s.start("receive", "orders", "--consumer", "c", "--count", "3")
+	eventually(t, "two lines", func() bool { return strings.Count(p.stdout.String(), "\n") == 2 })
+	p.signal(os.Interrupt)
+	if status := p.ends(); status != 1 || !strings.Contains(p.stderr.String(), "stopped after 2 of 3 messages: interrupted") {
+		t.Errorf("exit status %d: %s", status, p.stderr.String())
+	}
+}
+
+func TestLatestSkipsStaleStates(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
+	s.ok("", "init")
+	s.ok("", "send", "orders", "--key", "A", "--body", "old")
+	s.ok("", "send", "orders", "--key", "A", "--body", "new")
+	deliver(t, s)
+	// One by one, so that both are seen and neither is stale.
+	if out := printedLines(t, s.ok("", "receive", "orders", "--consumer", "one", "--level", "latest", "--count", "2")); *out[0].Body != "old" || *out[1].Body != "new" {
+		t.Errorf("%+v", out)
+	}
+	settle(t, s)
+	if c := statusOf(s).Consumer.Consumers; len(c) != 1 || c[0].LatestRecords != 1 || c[0].OnceRecords != 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestAFullStandardOutputLosesNothing(t *testing.T) {
+	t.Parallel()
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip("there is no /dev/full")
+	}
+	s := depotOf(t, "a")
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	cmd := s.command("receive", "orders", "--consumer", "c")
+	var stderr output
+	cmd.Stdout, cmd.Stderr = full, &stderr
+	if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(stderr.String(), "standard output takes no more") {
+		t.Errorf("%v: %s", err, stderr.String())
+	}
+	if c := statusOf(s).Consumer.Consumers; len(c) != 0 {
+		t.Errorf("it was recorded: %+v", c)
+	}
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+)
+
+// outboxOf is a setting with the producer's tables in SQLite.
+func outboxOf(t *testing.T) *setting {
+	t.Helper()
+	s := newSetting(t, "WAYBILL_DB=sqlite:app.db")
+	s.ok("", "init", "--side", "producer")
+	return s
+}
+
+// shown is what "waybill show --json" prints.
+type shown struct {
+	Destination, Key, Status string
+	Topic                    bool
+	Headers                  map[string]string
+	Body                     *string
+	BodyBase64               []byte     `json:"body_base64"`
+	NotBefore                *time.Time `json:"not_before"`
+}
+
+func show(s *setting, id string) (m shown) {
+	s.t.Helper()
+	if err := json.Unmarshal([]byte(s.ok("", "show", "--json", id)), &m); err != nil {
+		s.t.Fatal(err)
+	}
+	return m
+}
+
+func TestSendKeepsWhatItIsGiven(t *testing.T) {
+	t.Parallel()
+	s := outboxOf(t)
+	id := strings.TrimSpace(s.ok("", "send", "prices", "--topic", "--key", "k", "--body", "", "--header", "a=1", "--header", "b=x=y", "--not-before", "2h"))
+	m := show(s, id)
+	if m.Destination != "prices" || !m.Topic || m.Key != "k" || *m.Body != "" || m.Headers["a"] != "1" || m.Headers["b"] != "x=y" || m.NotBefore == nil || time.Until(*m.NotBefore) < time.Hour {
+		t.Errorf("%+v", m)
+	}
+	if parsed, err := waybill.ParseID(id); err != nil || time.Until(parsed.Time()) < time.Hour {
+		t.Errorf("the id of a delayed message: %s, %v", id, err)
+	}
+	var l struct {
+		MessageID        string `json:"message_id"`
+		Destination, Key string
+	}
+	if err := json.Unmarshal([]byte(s.ok("", "send", "orders", "--key", "k", "--body", "x", "--json", "--not-before", "2000-01-01T00:00:00Z")), &l); err != nil || l.Destination != "orders" || l.Key != "k" {
+		t.Errorf("--json: %+v, %v", l, err)
+	}
+	if m := show(s, l.MessageID); m.NotBefore != nil {
+		t.Errorf("a time that has passed delays: %+v", m)
+	}
+	if out := s.ok("", "send", "orders", "--body", "x", "--quiet"); out != "" {
+		t.Errorf("--quiet printed %q", out)
+	}
+	if out := s.ok("\n  \n", "send", "orders"); out != "" {
+		t.Errorf("empty lines: %q", out)
+	}
+}
+
+func TestSendTakesWhatALineLeavesOutFromTheFlags(t *testing.T) {
+	t.Parallel()
+	s := outboxOf(t)
+	ids := strings.Fields(s.ok(`{"body":"1"}
+{"destination":"others","key":"own","headers":{"b":"2"},"body_base64":"/w=="}
+`, "send", "orders", "--key", "flag", "--header", "a=1", "--header", "b=1"))
+	if len(ids) != 2 {
+		t.Fatalf("%q", ids)
+	}
+	if m := show(s, ids[0]); m.Destination != "orders" || m.Key != "flag" || m.Headers["b"] != "1" || *m.Body != "1" {
+		t.Errorf("%+v", m)
+	}
+	if m := show(s, ids[1]); m.Destination != "others" || m.Key != "own" || m.Headers["a"] != "1" || m.Headers["b"] != "2" || string(m.BodyBase64) != "\xff" {
+		t.Errorf("%+v", m)
+	}
+}
+
+func TestABadLineIsNamedAndItsTransactionNotWritten(t *testing.T) {
+	t.Parallel()
+	good := func(n int) string { return strings.Repeat(`{"body":"x"}`+"\n", n) }
+	for _, c := range []struct {
+		name, stdin string
+		want        []string
+		most        int64 // messages that may be sent before
+	}{
+		{"the first", "nonsense\n" + good(3), []string{"line 1 is no JSON"}, 0},
+		{"in the first group", good(3) + `{"body":5}` + "\n" + good(3), []string{"line 4 body is a JSON number"}, 3},
+		{"in the second group", good(700) + "{\n", []string{"line 701 is no JSON"}, 700},
+		{"a destination", good(2) + `{"destination":"ack.me","body":"x"}`, []string{`line 3: the message to "ack.me": Destination`, "reserved"}, 2},
+		{"a header", `{"headers":{"attempt":"1"},"body":"x"}`, []string{"line 1: ", "Headers", "reserved"}, 0},
+		{"a large body", good(1) + `{"body":"` + strings.Repeat("x", 1<<20+1) + `"}`, []string{"line 2: ", "1048577 bytes, the limit is 1048576"}, 1},
+		{"no UTF-8", "{\"body\":\"\xff\"}", []string{"line 1 is not valid UTF-8", "body_base64"}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := outboxOf(t)
+			r := s.fails(1, c.stdin, []string{"send", "orders"}, c.want...)
+			// How much was sent before depends on when the input paused: it has to be
+			// what the error and the ids say.
+			n := pending(s)
+			told := "nothing was sent"
+			if n > 0 {
+				told = fmt.Sprintf("the %d messages up to line %d were sent and nothing after it", n, n)
+			}
+			if !strings.Contains(r.stderr, told) || int64(strings.Count(r.stdout, "\n")) != n || n > c.most {
+				t.Errorf("%d rows and %d ids, at most %d: %s", n, strings.Count(r.stdout, "\n"), c.most, r.stderr)
+			}
+		})
+	}
+	s := outboxOf(t)
+	s.fails(1, "", []string{"send", "orders", "--body", strings.Repeat("x", 100), "--key", "k", "--prefix", "none_"}, "tables are missing", "waybill init")
+}
+
+func TestSendWritesWhatASlowProgramHasGivenSoFar(t *testing.T) {
+	t.Parallel()
+	s := outboxOf(t)
+	p := s.start("send", "orders")
+	for i := range int64(3) {
+		if _, err := fmt.Fprintf(p.stdin, "{\"body\":\"%d\"}\n", i); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the line to be committed", func() bool { return pending(s) == i+1 })
+	}
+	if _, err := io.WriteString(p.stdin, `{"body":"no end"}`); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.stdin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if status := p.ends(); status != 0 || pending(s) != 4 || strings.Count(p.stdout.String(), "\n") != 4 {
+		t.Errorf("exit status %d, %d rows\n%s", status, pending(s), p.stdout.String())
+	}
+}
+
+func TestAnInterruptedSendSaysHowFarItCame(t *testing.T) {
+	t.Parallel()
+	s := outboxOf(t)
+	p := s.start("send", "orders")
+	if _, err := io.WriteString(p.stdin, "{\"body\":\"1\"}\n"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the line to be committed", func() bool { return pending(s) == 1 })
+	p.signal(os.Interrupt)
+	if status := p.ends(); status != 1 || !strings.Contains(p.stderr.String(), "interrupted; the 1 messages up to line 1 were sent") {
+		t.Errorf("exit status %d: %s", status, p.stderr.String())
+	}
+}

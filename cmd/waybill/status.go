@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/waybill-go/waybill/cmd/waybill/internal/line"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/status"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/terminal"
+)
+
+const statusHelp = `Show the state of a database: how many messages wait and since when, how fast they
+come and go, which relay leads and for how long its lease lasts, what was rejected,
+and what consumers remember.
+
+It works where only one side's tables are there, and says which are missing. Rates are
+measured for a second before anything is shown; --over 0 leaves them out.`
+
+const statusExample = `  waybill status --db postgres://app:secret@localhost/app
+  waybill status --watch
+  waybill status --json --over 0 | jq .producer.pending`
+
+type statusFlags struct {
+	json, watch bool
+	over, every time.Duration
+}
+
+func newStatusCommand(o *options) *cobra.Command {
+	var f statusFlags
+	cmd := &cobra.Command{
+		Use:     "status",
+		Short:   "Show counts, ages, rates and the leading relay",
+		Long:    statusHelp,
+		Example: statusExample,
+		Args:    takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.over < 0 {
+				return usagef("--over is %v, below 0", f.over)
+			}
+			if f.every < 100*time.Millisecond {
+				return usagef("--every is %v; the least is 100ms", f.every)
+			}
+			d, err := o.answering(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			reader, err := status.NewReader(d.DB, d.dialect, d.prefix, d.address)
+			if err != nil {
+				return err
+			}
+			return f.show(cmd.Context(), reader, cmd.OutOrStdout())
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.BoolVar(&f.json, "json", false, "print a JSON object on one line")
+	flags.BoolVar(&f.watch, "watch", false, "show again and again until interrupted")
+	flags.DurationVar(&f.every, "every", 2*time.Second, "time between two reports of --watch")
+	flags.DurationVar(&f.over, "over", time.Second, "time over which rates are measured before the first report")
+	return cmd
+}
+
+func (f *statusFlags) show(ctx context.Context, reader *status.Reader, w io.Writer) error {
+	var meter status.Meter
+	report, err := reader.Read(ctx)
+	if err != nil {
+		return err
+	}
+	meter.Observe(report)
+	if f.over > 0 && report.Producer.Problem == "" {
+		if err := sleep(ctx, f.over); err != nil {
+			return err
+		}
+		if report, err = reader.Read(ctx); err != nil {
+			return err
+		}
+		meter.Observe(report)
+	}
+	if !f.watch {
+		return f.print(w, report)
+	}
+	for {
+		if terminal.Is(w) && !f.json {
+			fmt.Fprint(w, "\x1b[H\x1b[2J") // begin at the top of an empty screen
+		}
+		if err := f.print(w, report); err != nil {
+			return err
+		}
+		if !terminal.Is(w) && !f.json {
+			fmt.Fprintln(w)
+		}
+		if sleep(ctx, f.every) != nil {
+			return nil
+		}
+		if report, err = reader.Read(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		meter.Observe(report)
+	}
+}
+
+func (f *statusFlags) print(w io.Writer, report *status.Report) error {
+	if !f.json {
+		return report.Write(w)
+	}
+	text, err := line.Marshal(report)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(text)
+	return err
+}
+
+// sleep waits, and returns ctx's error where that ends first.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

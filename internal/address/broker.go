@@ -1,0 +1,75 @@
+package address
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/amqp1"
+	"github.com/waybill-go/waybill/broker/nats"
+	"github.com/waybill-go/waybill/broker/nats/embedded"
+	"github.com/waybill-go/waybill/broker/stomp"
+)
+
+// brokerForms is what an error about an address offers.
+const brokerForms = `use amqp1:// or stomp:// (ActiveMQ), activemq:// (whichever of the two it offers), rabbitmq://, nats://, kafka:// or embedded:path/to/dir`
+
+// OpenBroker returns the broker at addr. It checks the address and connects to
+// nothing: the broker's own Connect does. The embedded one starts here; its errors
+// are not all of the address, and match what that package declares. The forms are
+//
+//	amqp1://user:password@host:5672        AMQP 1.0, with TLS amqp1s://
+//	stomp://user:password@host:61613       STOMP, with TLS stomp+tls://
+//	activemq://user:password@host          the best connector that ActiveMQ offers
+//	rabbitmq://user:password@host:5672     AMQP 0-9-1, with TLS rabbitmqs://
+//	nats://user:password@host:4222         NATS JetStream, with TLS tls+nats://
+//	kafka://user:password@host1,host2      Kafka, with TLS kafka+tls://
+//	embedded:path/to/dir                   a broker inside this process
+//
+// The embedded broker has a method Shutdown() error, for when its connections are
+// closed.
+func OpenBroker(addr string) (broker.Broker, error) {
+	scheme, _, found := strings.Cut(addr, ":")
+	if !found || strings.ContainsAny(scheme, " =/@") {
+		return nil, errors.New("waybill: a broker's address begins with its kind: " + brokerForms)
+	}
+	b, err := openBroker(scheme, addr)
+	if errors.Is(err, embedded.ErrLocked) {
+		return nil, fmt.Errorf("waybill: %w: it serves one process at a time; for several use a broker that is a server", err)
+	}
+	if err != nil && scheme == "embedded" {
+		return nil, fmt.Errorf("waybill: %w", err)
+	}
+	if errors.Is(err, errUnknownBroker) {
+		return nil, fmt.Errorf("waybill: no broker is called %.20q: %s", scheme, brokerForms)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("waybill: the broker's address %s: %s", Redact(addr), scrub(addr, err))
+	}
+	return b, nil
+}
+
+var errUnknownBroker = errors.New("no broker is called so")
+
+func openBroker(scheme, addr string) (broker.Broker, error) {
+	switch scheme {
+	case "amqp1", "amqp1s":
+		return made(amqp1.New(addr, nil))
+	case "stomp", "stomp+tls":
+		return made(stomp.New(addr, nil))
+	case "nats", "tls+nats":
+		return made(nats.New(addr, nil))
+	case "embedded":
+		return made(embedded.New(strings.TrimPrefix(addr, "embedded:"), nil))
+	}
+	return nil, errUnknownBroker
+}
+
+// made keeps an adapter's nil pointer from becoming a Broker that is not nil.
+func made[B broker.Broker](b B, err error) (broker.Broker, error) {
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}

@@ -1,0 +1,156 @@
+// Package address opens databases and brokers by their addresses, as commands,
+// examples and tests name them. No address shows its password in an error.
+package address
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	mysqldriver "github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/mysql"
+	"github.com/waybill-go/waybill/store/postgres"
+	"github.com/waybill-go/waybill/store/sqlite"
+)
+
+// databaseForms is what an error about an address offers.
+const databaseForms = `use postgres://user:password@host/database, mysql://user:password@host:3306/database or sqlite:path/to/file.db`
+
+// OpenDatabase returns the database at addr and its dialect. It checks the address
+// and does no I/O: the first use connects. The forms are
+//
+//	postgres://user:password@host:5432/database?sslmode=require   (pgx's parameters)
+//	mysql://user:password@host:3306/database?tls=true             (go-sql-driver's parameters)
+//	sqlite:path/to/file.db
+func OpenDatabase(addr string) (*sql.DB, store.Dialect, error) {
+	scheme, rest, found := strings.Cut(addr, ":")
+	if !found || strings.ContainsAny(scheme, " =/@") {
+		return nil, nil, errors.New("waybill: a database's address begins with its kind: " + databaseForms)
+	}
+	var db *sql.DB
+	var dialect store.Dialect
+	var err error
+	switch scheme {
+	case "postgres", "postgresql":
+		dialect = postgres.Dialect()
+		db, err = openPostgres(addr)
+	case "mysql", "mariadb":
+		dialect = mysql.Dialect()
+		db, err = openMySQL(addr)
+	case "sqlite":
+		dialect = sqlite.Dialect()
+		db, err = openSQLite(rest)
+	default:
+		return nil, nil, fmt.Errorf("waybill: no database is called %.20q: %s", scheme, databaseForms)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("waybill: the database's address %s: %s", Redact(addr), scrub(addr, err))
+	}
+	return db, dialect, nil
+}
+
+func openPostgres(addr string) (*sql.DB, error) {
+	if _, err := server(addr); err != nil {
+		return nil, err
+	}
+	config, err := pgx.ParseConfig(addr)
+	if err != nil {
+		// The outer error repeats the address.
+		var parse *pgconn.ParseConfigError
+		if inner := errors.Unwrap(err); errors.As(err, &parse) && inner != nil {
+			err = inner
+		}
+		return nil, err
+	}
+	return stdlib.OpenDB(*config), nil
+}
+
+// openMySQL: statements are sent with their arguments in one round trip where the
+// driver can (interpolateParams); it prepares, runs and closes them otherwise.
+func openMySQL(addr string) (*sql.DB, error) {
+	u, err := server(addr)
+	if err != nil {
+		return nil, err
+	}
+	name := strings.TrimPrefix(u.Path, "/")
+	if name == "" {
+		return nil, errors.New("the name of the database is missing: mysql://user:password@host:3306/database")
+	}
+	host, port := u.Hostname(), u.Port()
+	if port == "" {
+		port = "3306"
+	}
+	config, err := mysqldriver.ParseDSN("tcp(" + net.JoinHostPort(host, port) + ")/?" + u.RawQuery)
+	if err != nil {
+		return nil, err
+	}
+	config.DBName, config.User = name, u.User.Username()
+	config.Passwd, _ = u.User.Password()
+	if !u.Query().Has("interpolateParams") {
+		config.InterpolateParams = true
+	}
+	connector, err := mysqldriver.NewConnector(config)
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(connector), nil
+}
+
+// server parses the address of a database behind a network.
+func server(addr string) (*url.URL, error) {
+	u, err := url.Parse(addr)
+	if err != nil {
+		// The parser's error quotes the address.
+		return nil, errors.New("is no valid URL: percent-encode what is special in the user's name and password, such as %40 for '@' and %2F for '/'")
+	}
+	if u.Host == "" && u.Query().Get("host") == "" {
+		return nil, errors.New("the host is missing: " + databaseForms)
+	}
+	return u, nil
+}
+
+// sqliteSettings: WAL lets readers go on beside the one writer; synchronous FULL
+// syncs at each commit, since a committed message must survive a power cut; write
+// transactions begin IMMEDIATE, because one that reads first and then finds that
+// another has written is refused at once, whatever its busy_timeout.
+const sqliteSettings = `?_txlock=immediate&_pragma=busy_timeout(30000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=foreign_keys(on)`
+
+// sqliteConnections: one transaction writes at a time and the rest of the pool
+// reads, or waits its turn.
+const sqliteConnections = 4
+
+func openSQLite(path string) (*sql.DB, error) {
+	switch {
+	case path == "" || strings.HasSuffix(path, "/"):
+		return nil, errors.New("the file's name is missing: sqlite:path/to/file.db")
+	case strings.Contains(path, ":memory:"):
+		return nil, errors.New("a database in memory forgets its messages: name a file, sqlite:path/to/file.db")
+	case strings.Contains(path, "?"):
+		return nil, errors.New("takes no parameters: the settings that matter are made for you")
+	}
+	if absolute, found := strings.CutPrefix(path, "//"); found {
+		// sqlite:///absolute and sqlite://relative are common elsewhere.
+		path = absolute
+	}
+	segments := strings.Split(filepath.ToSlash(filepath.Clean(path)), "/")
+	for i, s := range segments {
+		segments[i] = url.PathEscape(s)
+	}
+	db, err := sql.Open("sqlite", "file:"+strings.Join(segments, "/")+sqliteSettings)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(sqliteConnections)
+	db.SetMaxIdleConns(sqliteConnections)
+	return db, nil
+}

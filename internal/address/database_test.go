@@ -1,0 +1,180 @@
+package address_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/waybill-go/waybill/internal/address"
+	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/store"
+)
+
+func TestAddressesOpenTheirDatabase(t *testing.T) {
+	for _, c := range []struct{ addr, dialect string }{
+		{"postgres://user:secret@db.example.com/app", "postgres"},
+		{"postgresql://user:secret@db.example.com:6432/app?sslmode=require&default_query_exec_mode=exec", "postgres"},
+		{"postgres:///app?host=/var/run/postgresql", "postgres"},
+		{"mysql://user:s%40cret%2F@db.example.com/app", "mysql"},
+		{"mysql://user@[::1]:3307/app?tls=skip-verify&timeout=5s", "mysql"},
+		{"mariadb://user:secret@db.example.com/app", "mysql"},
+		{"sqlite:file.db", "sqlite"},
+		{"sqlite:path/to/file.db", "sqlite"},
+		{"sqlite:/absolute/file.db", "sqlite"},
+		{"sqlite:///absolute/file.db", "sqlite"},
+	} {
+		db, dialect, err := address.OpenDatabase(c.addr)
+		if err != nil {
+			t.Errorf("%s: %v", c.addr, err)
+			continue
+		}
+		if dialect.Name() != c.dialect {
+			t.Errorf("%s: dialect %s, want %s", c.addr, dialect.Name(), c.dialect)
+		}
+		if err := db.Close(); err != nil {
+			t.Errorf("%s: %v", c.addr, err)
+		}
+	}
+}
+
+func TestAnAddressThatIsNoneSaysWhatWouldBe(t *testing.T) {
+	for _, c := range []struct{ addr, says string }{
+		{"", "postgres://"},
+		{"orders.db", "sqlite:path/to/file.db"},
+		{"oracle://user:hunter2@host/app", `"oracle"`},
+		{"host=localhost password=hunter2 dbname=app", "mysql://"},
+		{"root:hunter2@tcp(localhost:3306)/app", "mysql://"},
+		{"postgres://user:hunter2@host:port/app", "percent-encode"},
+		{"postgres://user:hun%ter2@host/app", "percent-encode"},
+		{"postgres://user:hunter2/with/slashes@host/app", "percent-encode"},
+		{"postgres://", "the host is missing"},
+		{"postgres://user:hunter2@host/app?sslmode=perhaps", "sslmode"},
+		{"postgres://user@host/app?sslmode=perhaps&password=hunter2", "sslmode"},
+		{"mysql://user:hunter2@host", "the name of the database is missing"},
+		{"mysql://user:hunter2@host/", "the name of the database is missing"},
+		{"mysql://user:hunter2@/app", "the host is missing"},
+		{"mysql://user:hunter2@host/app?tls=perhaps", "perhaps"},
+		{"mysql://user:hunter2@host/app?timeout=soon", "soon"},
+		{"sqlite:", "file's name is missing"},
+		{"sqlite:dir/", "file's name is missing"},
+		{"sqlite::memory:", "name a file"},
+		{"sqlite:file.db?mode=ro", "takes no parameters"},
+	} {
+		_, _, err := address.OpenDatabase(c.addr)
+		if err == nil {
+			t.Errorf("%q was taken", c.addr)
+			continue
+		}
+		if !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%q: %q does not say %q", c.addr, err, c.says)
+		}
+		if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "slashes") {
+			t.Errorf("%q: the error shows the password: %v", c.addr, err)
+		}
+	}
+}
+
+func TestRedactHidesPasswordsAndNothingElse(t *testing.T) {
+	for addr, want := range map[string]string{
+		"postgres://user:hunter2@host:5432/app":           "postgres://user:xxxxx@host:5432/app",
+		"postgres://user@host/app":                        "postgres://user@host/app",
+		"postgres://user:hunt@er2@host/app":               "postgres://user:xxxxx@host/app",
+		"postgres://user:hun/ter2@host/app":               "postgres://user:xxxxx@host/app",
+		"postgres://host/app?user=u&password=hunter2&a=b": "postgres://host/app?user=u&password=xxxxx&a=b",
+		"postgres://host/app?PassWord=hunter2":            "postgres://host/app?PassWord=xxxxx",
+		"postgres://host/app?pass%77ord=hunter2":          "postgres://host/app?pass%77ord=xxxxx",
+		"postgres://host/app?sslpassword=hunter2":         "postgres://host/app?sslpassword=xxxxx",
+		"amqp1s://user:hunter2@host:5671":                 "amqp1s://user:xxxxx@host:5671",
+		"kafka://host1,host2:9092":                        "kafka://host1,host2:9092",
+		"nats://:hunter2@host":                            "nats://:xxxxx@host",
+		"embedded:path/to/dir":                            "embedded:path/to/dir",
+		"sqlite:file.db":                                  "sqlite:file.db",
+		"":                                                "",
+	} {
+		if got := address.Redact(addr); got != want {
+			t.Errorf("Redact(%q) = %q, want %q", addr, got, want)
+		}
+	}
+}
+
+func FuzzNoErrorOrRedactionShowsThePassword(f *testing.F) {
+	for _, seed := range []string{"p", "p@ss", "a/b", "a:b", "a?b", "%41", "%zz", "a b", "#x", "日本語"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, word string) {
+		// A word of its own, so that it cannot be found in the rest by chance.
+		secret := "Zq7" + word + "7qZ"
+		for _, addr := range []string{
+			"postgres://user:" + secret + "@host:x/app", "mysql://user:" + secret + "@host/app?timeout=x", "postgres://user:" + secret + "@host/app?sslmode=x",
+			"oracle://user:" + secret + "@host/app", "host=h password=" + secret,
+		} {
+			db, _, err := address.OpenDatabase(addr)
+			if err == nil {
+				_ = db.Close()
+				continue
+			}
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("%q: %v", addr, err)
+			}
+		}
+		if got := address.Redact("amqp1://user:" + secret + "@host"); strings.Contains(got, secret) {
+			t.Errorf("redacted: %q", got)
+		}
+	})
+}
+
+func TestAnOpenedDatabaseWorks(t *testing.T) {
+	for _, c := range []struct{ name, variable string }{
+		{"postgres", "WAYBILL_TEST_POSTGRES"}, {"mysql", "WAYBILL_TEST_MYSQL"}, {"sqlite", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			addr := "sqlite:" + filepath.Join(t.TempDir(), "50% #1 äöü.db")
+			if c.variable != "" {
+				addr = testserver.Address(t, c.variable)
+			}
+			db, dialect, err := address.OpenDatabase(addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			var now int64
+			if err := db.QueryRowContext(t.Context(), dialect.Clock().SQL).Scan(&now); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestASQLiteFileSyncsEachCommitAndCanBeOpenedManyTimesAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	done := make(chan error)
+	for range 8 {
+		go func() {
+			done <- func() error {
+				db, dialect, err := address.OpenDatabase("sqlite:" + path)
+				if err != nil {
+					return err
+				}
+				defer db.Close()
+				if err := store.Migrate(t.Context(), db, dialect, "", store.Producer); err != nil {
+					return err
+				}
+				for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1"} {
+					var got string
+					if err := db.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil {
+						return err
+					}
+					if got != want {
+						t.Errorf("%s is %s, want %s", pragma, got, want)
+					}
+				}
+				return nil
+			}()
+		}()
+	}
+	for range 8 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
