@@ -11,6 +11,18 @@ import (
 // "make test" and CI set it to 1.
 const Required = "WAYBILL_TEST_REQUIRE"
 
+// Version returns what the server of such a variable says it is, such as
+// "ActiveMQ 5.18.3"; "" where that is not known.
+func Version(variable string) string {
+	return os.Getenv("WAYBILL_TEST_" + strings.ToUpper(service(variable)) + "_VERSION")
+}
+
+// service is the name by which scripts/services knows the variable's server.
+func service(variable string) string {
+	name, _, _ := strings.Cut(strings.ToLower(strings.TrimPrefix(variable, "WAYBILL_TEST_")), "_")
+	return name
+}
+
 // Address returns the address in the environment variable, such as
 // WAYBILL_TEST_POSTGRES or WAYBILL_TEST_ACTIVEMQ_STOMP. Where it is not set the
 // test is skipped with the command that starts the server, or fails where servers
@@ -20,11 +32,11 @@ func Address(t testing.TB, variable string) string {
 	if address := os.Getenv(variable); address != "" {
 		return address
 	}
-	service, _, _ := strings.Cut(strings.ToLower(strings.TrimPrefix(variable, "WAYBILL_TEST_")), "_")
+	name := service(variable)
 	const how = "%s is not set: no %s server. To run this test: scripts/services start %s && eval \"$(scripts/services env)\""
 	if os.Getenv(Required) == "1" {
-		t.Fatalf(how, variable, service, service)
+		t.Fatalf(how, variable, name, name)
 	}
-	t.Skipf(how, variable, service, service)
+	t.Skipf(how, variable, name, name)
 	return ""
 }

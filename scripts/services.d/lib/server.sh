@@ -30,7 +30,7 @@ start_server() {
 	: >"$server/env"
 	launch
 	wait_until_ready
-	server_addresses >"$server/env"
+	{ server_addresses && echo "${name^^}_VERSION=$(server_version)"; } >"$server/env"
 	say "ready on $(show_ports) after $(seconds_since "$begun") s ($(server_version))"
 }
 
