@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -110,12 +111,10 @@ var labelText = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 // value is one value of the metric begun last; labels are names and values in turn.
 func (p *page) value(value float64, labels ...string) {
 	p.b.WriteString(p.name)
-	for i := 0; i < len(labels); i += 2 {
-		start := ","
-		if i == 0 {
-			start = "{"
-		}
-		fmt.Fprintf(&p.b, `%s%s="%s"`, start, labels[i], labelText.Replace(labels[i+1]))
+	start := "{"
+	for pair := range slices.Chunk(labels, 2) {
+		fmt.Fprintf(&p.b, `%s%s="%s"`, start, pair[0], labelText.Replace(pair[len(pair)-1]))
+		start = ","
 	}
 	if len(labels) > 0 {
 		p.b.WriteString("}")

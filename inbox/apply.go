@@ -133,7 +133,7 @@ func (r *route) call(ctx context.Context, tx *sql.Tx, x *item) (failure error) {
 		}
 	}()
 	m := x.Message // the handler's own: what it changes does not show in a next try
-	m.Headers = maps.Clone(m.Headers)
+	m.Headers, m.Body = maps.Clone(m.Headers), slices.Clone(m.Body)
 	if err := r.handler(limited, tx, &m); err != nil {
 		timedOut := errors.Is(limited.Err(), context.DeadlineExceeded) && ctx.Err() == nil
 		if timedOut {

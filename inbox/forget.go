@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -66,26 +67,32 @@ func (in *Inbox) forget(ctx context.Context) {
 	if in.o.PruneEvery < 0 {
 		return
 	}
+	pause := in.o.PruneEvery
 	for {
 		// With jitter, so that the processes of one consumer do not prune in step.
-		backoff.Sleep(ctx, backoff.Jittered(in.o.PruneEvery))
+		backoff.Sleep(ctx, backoff.Jittered(pause))
 		if ctx.Err() != nil {
 			return
 		}
+		began := time.Now()
 		if err := in.prune(ctx); err != nil && ctx.Err() == nil {
 			in.log.WarnContext(ctx, "pruning interrupted; trying again later", slog.Any("error", err))
 		}
+		// A pass reads through the tables: where they are large it comes less often.
+		pause = max(in.o.PruneEvery, 50*time.Since(began))
 	}
 }
 
 func (in *Inbox) prune(ctx context.Context) error {
+	var problems []error // one producer's are not the others'
 	for producer, floor := range in.floors.news() {
 		if err := in.ledger.SaveFloor(ctx, producer, floor); err != nil {
-			return err
+			problems = append(problems, err)
+			continue
 		}
 		in.floors.keep(producer, floor)
 	}
 	gone, err := in.ledger.Prune(ctx, time.Now(), in.o.Retention, pruneBatch)
 	in.counters.pruned.Add(gone)
-	return err
+	return errors.Join(append(problems, err)...)
 }

@@ -67,8 +67,8 @@ type Options struct {
 
 	// Retention is the least age of a record that may be forgotten. Default 7 days.
 	Retention time.Duration
-	// PruneEvery is the time between two looks for such records; below 0 for never.
-	// Default 1 min.
+	// PruneEvery is the time between two looks for such records, longer where a look
+	// takes more than a fiftieth of it; below 0 for never. Default 1 min.
 	PruneEvery time.Duration
 
 	// Receipts says how receipts travel. Durable is the default. A receipt that is

@@ -128,7 +128,9 @@ func (r *route) dispatch(d *broker.Delivery, receiver broker.Receiver, gone <-ch
 			x.problem = errors.New("the level Latest needs a time stamp above 0 (header timeStamp), and the message has none")
 		}
 	}
-	r.in.floors.note(x.Message.Producer, x.Floor)
+	if x.problem == nil { // or else the producer's name may be none
+		r.in.floors.note(x.Message.Producer, x.Floor)
+	}
 	r.workerOf(&x.Message).put(x)
 }
 

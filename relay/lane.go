@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"slices"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -26,6 +27,7 @@ type lane struct {
 	queue   []outgoing             // to publish, in order
 	bytes   int                    // of bodies in queue
 	publish chan struct{}          // signals that queue has grown; capacity 1
+	retired chan struct{}          // closed when the lane is given up
 
 	// lagFrom: rows above this id, up to the cursor, wait in the table because the
 	// window or queue was full when they were read. noLag where there are none.
@@ -111,6 +113,8 @@ func (l *lane) run(ctx, settle context.Context) {
 			select {
 			case <-l.publish:
 				continue
+			case <-l.retired:
+				return
 			case <-ctx.Done():
 				if batch = l.take(); len(batch) == 0 {
 					return
@@ -122,7 +126,11 @@ func (l *lane) run(ctx, settle context.Context) {
 			l.giveUp(batch)
 			return
 		}
-		if refused := l.send(settle, conn, batch); refused {
+		refused, taken := l.send(settle, conn, batch)
+		if 2*taken >= len(batch) {
+			wait.Reset() // a few that are refused do not slow down the others
+		}
+		if refused {
 			// The broker does not take them now: a full queue, a missing one. The
 			// others of this relay go on.
 			select {
@@ -131,8 +139,6 @@ func (l *lane) run(ctx, settle context.Context) {
 			default:
 				wait.Sleep(ctx)
 			}
-		} else {
-			wait.Reset()
 		}
 	}
 }
@@ -159,10 +165,13 @@ func (l *lane) take() []outgoing {
 	clear(l.queue[:n])
 	l.queue = l.queue[n:]
 	l.bytes -= bytes
+	if n == 0 {
+		return nil
+	}
 	l.nextCheck = min(l.nextCheck, now+l.timeout())
 	l.progressed = time.Now()
 	l.t.poke()
-	if n > 0 && len(batch) == 0 {
+	if len(batch) == 0 {
 		// All of it was confirmed meanwhile: come again for the rest.
 		select {
 		case l.publish <- struct{}{}:
@@ -185,30 +194,34 @@ func (l *lane) giveUp(batch []outgoing) {
 }
 
 // publishTimeout bounds one batch's publishing. A broker that takes longer blocks
-// its producers on purpose, or the connection is half open.
+// its producers on purpose, or the connection is half open: then nobody is answered.
 const publishTimeout = 30 * time.Second
 
 // send publishes one batch and sorts its messages by their fates. It reports
-// whether the broker refused any for now.
-func (l *lane) send(ctx context.Context, conn broker.Conn, batch []outgoing) (refused bool) {
+// whether the broker refused any for now, and how many it did not.
+func (l *lane) send(ctx context.Context, conn broker.Conn, batch []outgoing) (refused bool, taken int) {
 	messages := make([]broker.Message, len(batch))
 	for i := range batch {
 		messages[i] = batch[i].message
 	}
+	began := time.Now()
 	limited, cancel := context.WithTimeout(ctx, publishTimeout)
 	results, err := conn.Publish(limited, messages, l.o.Transport)
 	timedOut := limited.Err() != nil && ctx.Err() == nil
 	cancel()
-	if err != nil || timedOut {
+	if slices.ContainsFunc(results, func(r broker.Result) bool { return r.Fate != broker.Unknown }) {
+		l.t.link.answered()
+	}
+	if err != nil || timedOut && !l.t.link.answers(began) {
 		l.t.link.broken(conn)
 	}
+	refused = timedOut // by a destination that blocks its producers, or it makes no difference
 
 	var confirmed []waybill.ID
 	var unacceptable []*flight
 	var reasons []string
 	var problem error
 	l.t.mu.Lock()
-	taken := 0
 	for i, x := range batch {
 		result := broker.Result{Err: err}
 		if i < len(results) {
@@ -265,7 +278,7 @@ func (l *lane) send(ctx context.Context, conn broker.Conn, batch []outgoing) (re
 	if len(confirmed) > 0 {
 		l.t.remove(ctx, confirmed)
 	}
-	return refused
+	return refused, taken
 }
 
 func reasonOf(err error) string {

@@ -64,7 +64,10 @@ func (r *Relay) keepLease(ctx context.Context, t *term, end context.CancelCauseF
 		if ctx.Err() != nil {
 			return
 		}
-		held, err := r.queue.RenewLease(ctx, leaseName, r.holder, r.o.Lease, t.safeCursor())
+		// A database that hangs must not keep us from noticing that our time is up.
+		limited, cancel := context.WithTimeout(ctx, r.o.Lease)
+		held, err := r.queue.RenewLease(limited, leaseName, r.holder, r.o.Lease, t.safeCursor())
+		cancel()
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -21,6 +21,7 @@ type link struct {
 	conn  broker.Conn
 	up    chan struct{}      // closed while conn is usable
 	drop  context.CancelFunc // ends the connection's use
+	heard time.Time          // when the broker last answered anything
 	trial bool               // it has been connected in this term
 }
 
@@ -106,7 +107,7 @@ func (l *link) open(conn broker.Conn, drop context.CancelFunc) {
 	l.t.clock.run(true)
 	if l.trial {
 		for _, lane := range l.t.lanes {
-			lane.reconnected(lane.o.Transport == waybill.Transient)
+			lane.reconnected(lane.o.Transport == waybill.Transient, l.t.clock.now())
 		}
 	}
 	l.t.mu.Unlock()
@@ -157,6 +158,20 @@ func (l *link) broken(conn broker.Conn) {
 		l.up = make(chan struct{})
 		l.drop()
 	}
+}
+
+// answered notes that the broker has answered.
+func (l *link) answered() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.heard = time.Now()
+}
+
+// answers says whether the broker has answered anybody since.
+func (l *link) answers(since time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.heard.After(since)
 }
 
 // isUp reports whether there is a connection.

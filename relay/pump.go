@@ -1,8 +1,10 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -13,37 +15,41 @@ import (
 // pump reads rows and hands them to their lanes. One goroutine runs it. Each of its
 // steps reads at most one batch, so that none of them holds up the others.
 type pump struct {
-	t      *term
-	offset time.Duration // database clock minus ours
+	t     *term
+	clock int64     // the database's, in µs,
+	asked time.Time // as it was then
 
 	gaps gaps
+	held time.Duration // time spent in hold since the cursor was last at the end
 
 	dueTime, dueID int64 // ScanDue's place
 	nextDue        time.Time
+	nextLate       time.Time // when ScanDue's place goes back for what committed late
 
 	sweepFrom  int64 // the sweep's place
 	sweepTo    int64 // where it ends; 0 between sweeps
 	sweepBegan time.Time
 	sweepTook  time.Duration // busy time of the sweep under way
 	nextSweep  time.Time
-	adopting   bool // the first sweep takes what it finds as sent by the last holder
+	adoptTo    int64 // the first sweep takes what it finds up to here as sent by the last holder
 
 	nextFloor time.Time
 }
 
 func newPump(t *term, clock int64) pump {
-	now := time.Now()
 	return pump{
-		t:      t,
-		offset: time.UnixMicro(clock).Sub(now),
+		t:     t,
+		clock: clock,
+		asked: time.Now(),
 		// What became due while nobody led was not sent by anybody.
-		dueTime:  clock - 2*t.r.o.Lease.Microseconds(),
-		adopting: t.cursor > 0,
+		dueTime: clock - 2*t.r.o.Lease.Microseconds(),
+		adoptTo: t.cursor,
 	}
 }
 
-// databaseNow estimates the database's clock, in µs.
-func (p *pump) databaseNow() int64 { return time.Now().Add(p.offset).UnixMicro() }
+// databaseNow estimates the database's clock, in µs. Steps of our own wall clock do
+// not show in it.
+func (p *pump) databaseNow() int64 { return p.clock + time.Since(p.asked).Microseconds() }
 
 // lateness is how far back ScanDue looks: a row may be committed somewhat later
 // than the time at which it was due.
@@ -71,11 +77,7 @@ func (p *pump) run(ctx context.Context) {
 			idle = 0
 			continue
 		}
-		if p.wait(ctx, idle) {
-			idle = 0
-		} else {
-			idle++
-		}
+		idle = p.wait(ctx, idle)
 	}
 }
 
@@ -95,10 +97,9 @@ func (p *pump) step(ctx context.Context) (busy bool, err error) {
 	return busy, nil
 }
 
-// wait waits until something is to be done, and reports whether it was woken by
-// news of a commit. The longer nothing came, the longer it waits: 5 ms doubled up
-// to Options.Poll.
-func (p *pump) wait(ctx context.Context, idle int) (woken bool) {
+// wait waits until something is to be done. The longer nothing came, the longer it
+// waits: 5 ms doubled up to Options.Poll. It returns how often it has waited in vain.
+func (p *pump) wait(ctx context.Context, idle int) int {
 	longest := backoff.Doubled(5*time.Millisecond, idle, p.t.r.o.Poll)
 	now := time.Now()
 	until := func(at time.Time) {
@@ -111,7 +112,10 @@ func (p *pump) wait(ctx context.Context, idle int) (woken bool) {
 	steadyNow := p.t.clock.now()
 	for _, l := range p.t.lanes {
 		if len(l.window) > 0 {
-			longest = min(longest, max(l.nextCheck-steadyNow, 5*time.Millisecond))
+			longest = min(longest, longestStep/2) // the steady clock wants to be looked at
+			if !l.queueFull() {                   // or else it pokes us as soon as it is not
+				longest = min(longest, max(l.nextCheck-steadyNow, 5*time.Millisecond))
+			}
 		}
 	}
 	p.t.mu.Unlock()
@@ -120,11 +124,12 @@ func (p *pump) wait(ctx context.Context, idle int) (woken bool) {
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
+		return idle + 1
 	case <-p.t.work:
 	case <-p.t.r.wake:
-		return true
+		return 0
 	}
-	return false
+	return idle
 }
 
 // scanAhead reads the rows after the cursor.
@@ -134,11 +139,12 @@ func (p *pump) scanAhead(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if len(rows) == 0 {
+		p.held = 0
+	}
 	now := time.Now()
 	for i := range rows {
-		if t.cursor > 0 {
-			p.gaps.add(t.cursor, rows[i].ID, now)
-		}
+		p.gaps.add(t.cursor, rows[i].ID, now)
 		if err := p.hold(ctx, &rows[i]); err != nil {
 			return false, nil
 		}
@@ -152,16 +158,20 @@ func (p *pump) scanAhead(ctx context.Context) (bool, error) {
 
 // hold waits while the row's lane is publishing at its own pace and merely has
 // enough queued: reading on would leave the row behind only to read it twice. A
-// lane that is stuck, or whose window is full, holds nobody.
+// lane that is stuck, or whose window is full, holds nobody, and where there are
+// others all the holding before the cursor reaches the end is bounded: what waits
+// behind a long backlog does not wait for a slow broker to take it.
 func (p *pump) hold(ctx context.Context, r *store.Row) error {
 	for {
 		p.t.mu.Lock()
 		l := p.t.lanes[laneKey{r.Destination, r.Topic}]
 		healthy := l != nil && !l.lagging() && l.room() > 0 && l.queueFull() && time.Since(l.progressed) < 100*time.Millisecond
+		alone := len(p.t.lanes) == 1
 		p.t.mu.Unlock()
-		if !healthy {
+		if !healthy || !alone && p.held >= longestHold {
 			return nil
 		}
+		began := time.Now()
 		timer := time.NewTimer(100 * time.Millisecond)
 		select {
 		case <-ctx.Done():
@@ -171,8 +181,14 @@ func (p *pump) hold(ctx context.Context, r *store.Row) error {
 		case <-timer.C:
 		}
 		timer.Stop()
+		if !alone {
+			p.held += time.Since(began)
+		}
 	}
 }
+
+// longestHold bounds how long one lane's pace holds up the others; see hold.
+const longestHold = 250 * time.Millisecond
 
 // lookInGaps looks for rows that had not committed when the cursor passed them.
 func (p *pump) lookInGaps(ctx context.Context) (bool, error) {
@@ -180,17 +196,46 @@ func (p *pump) lookInGaps(ctx context.Context) (bool, error) {
 	if len(ids) == 0 {
 		return false, nil
 	}
-	rows, err := p.t.r.queue.Rows(ctx, ids, 0)
-	if err != nil {
-		return false, err
-	}
-	found := make(map[int64]bool, len(rows))
-	for i := range rows {
-		found[rows[i].ID] = true
-		p.t.admit(ctx, &rows[i], ahead)
-	}
+	found := make(map[int64]bool)
+	err := p.eachRow(ctx, ids, func(r *store.Row) {
+		found[r.ID] = true
+		p.t.admit(ctx, r, ahead)
+	})
 	p.gaps.found(found)
-	return len(found) > 0, nil
+	return len(found) > 0, err
+}
+
+// eachRow reads the rows with these ids and calls use for each, without having more
+// of their bodies in memory than Options.BatchBytes.
+func (p *pump) eachRow(ctx context.Context, ids []int64, use func(*store.Row)) error {
+	ids = slices.Sorted(slices.Values(ids))
+	for len(ids) > 0 {
+		n := min(len(ids), p.t.r.o.Batch)
+		rows, read, err := p.readRows(ctx, ids[:n])
+		if err != nil {
+			return err
+		}
+		for i := range rows {
+			use(&rows[i])
+		}
+		ids = ids[read:]
+	}
+	return nil
+}
+
+// readRows reads those of the rows with these ids, in ascending order, that
+// Options.BatchBytes holds, and returns how many of the ids that answers.
+func (p *pump) readRows(ctx context.Context, ids []int64) (rows []store.Row, read int, err error) {
+	rows, err = p.t.r.queue.Rows(ctx, ids, p.t.r.o.BatchBytes)
+	bytes := 0
+	for i := range rows {
+		bytes += len(rows[i].Body) + len(rows[i].Headers)
+	}
+	if bytes < p.t.r.o.BatchBytes {
+		return rows, len(ids), err // all that there are
+	}
+	read, _ = slices.BinarySearch(ids, rows[len(rows)-1].ID+1)
+	return rows, read, err
 }
 
 // scanDue reads the delayed rows whose time has come.
@@ -210,9 +255,16 @@ func (p *pump) scanDue(ctx context.Context) (bool, error) {
 	if len(rows) > 0 {
 		return true, nil
 	}
-	// All are read: the next look begins a little earlier, for late commits, and
-	// comes no sooner than a tenth of a second from now.
-	p.dueTime, p.dueID = max(p.dueTime, p.databaseNow()-lateness.Microseconds()), 0
+	// All are read. The next look comes no sooner than a tenth of a second from now,
+	// and now and then it begins a little earlier: for what was committed late, and
+	// for what was still in its window when it became due.
+	late := p.databaseNow() - lateness.Microseconds()
+	if now.Before(p.nextLate) {
+		late = max(late, p.dueTime)
+	} else {
+		p.nextLate = now.Add(lateness / 2)
+	}
+	p.dueTime, p.dueID = late, 0
 	p.nextDue = now.Add(min(p.t.r.o.Poll, 100*time.Millisecond))
 	return false, nil
 }
@@ -223,7 +275,7 @@ func (p *pump) scanLagging(ctx context.Context) (bool, error) {
 	t := p.t
 	t.mu.Lock()
 	var ready []*lane
-	for _, l := range t.sortedLanes() {
+	for _, l := range t.order {
 		if l.lagging() && !l.queueFull() && l.room() >= min(t.r.o.Batch, max(l.windowSize()/4, 1)) {
 			ready = append(ready, l)
 		}
@@ -261,70 +313,84 @@ func (p *pump) resendOverdue(ctx context.Context) (bool, error) {
 	t.mu.Lock()
 	now := t.clock.now()
 	var flights []*flight
-	for _, l := range t.sortedLanes() {
+	for _, l := range t.order {
 		flights = append(flights, l.overdue(now, t.r.o.Batch)...)
 	}
 	t.mu.Unlock()
+	slices.SortFunc(flights, func(a, b *flight) int { return cmp.Compare(a.row, b.row) })
 	for len(flights) > 0 {
-		n := min(len(flights), t.r.o.Batch)
-		if err := p.sendAgain(ctx, flights[:n]); err != nil {
-			p.postponeAgain(flights)
+		read, err := p.sendAgain(ctx, flights[:min(len(flights), t.r.o.Batch)])
+		if err != nil {
+			p.putOff(flights, func(*flight) bool { return true })
 			return false, err
 		}
-		flights = flights[n:]
+		// Large bodies: what is queued already is enough for some.
+		flights = p.putOff(flights[read:], func(f *flight) bool { return f.lane.queueFull() })
 	}
 	return false, nil
 }
 
-// postponeAgain gives flights back that could not be read.
-func (p *pump) postponeAgain(flights []*flight) {
+// putOff gives those flights back that are not to be read now, and returns the others.
+func (p *pump) putOff(flights []*flight, which func(*flight) bool) []*flight {
 	p.t.mu.Lock()
 	defer p.t.mu.Unlock()
-	for _, f := range flights {
+	return slices.DeleteFunc(flights, func(f *flight) bool {
+		if !which(f) {
+			return false
+		}
 		if f.state == queued {
 			f.state = sent
 			f.lane.again = append(f.lane.again, f)
+			f.lane.nextCheck = 0
 		}
-	}
+		return true
+	})
 }
 
-// sendAgain reads the flights' rows and queues them. Rows that are gone were
-// confirmed without our knowing.
-func (p *pump) sendAgain(ctx context.Context, flights []*flight) error {
+// sendAgain reads the rows of the first of these flights, which are in order of
+// them, and queues them; it returns how many it has done with. Rows that are gone
+// were confirmed without our knowing.
+func (p *pump) sendAgain(ctx context.Context, flights []*flight) (int, error) {
 	t := p.t
 	ids := make([]int64, len(flights))
-	byRow := make(map[int64]*flight, len(flights))
 	for i, f := range flights {
 		ids[i] = f.row
-		byRow[f.row] = f
 	}
-	rows, err := t.r.queue.Rows(ctx, ids, 0)
+	rows, read, err := p.readRows(ctx, ids)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	var copies []int64
-	for i := range rows {
-		if f := byRow[rows[i].ID]; f != nil && f.copies > 0 && f.id == rows[i].MessageID {
-			copies = append(copies, rows[i].ID)
-			rows[i].Retry++
-		}
-	}
-	if err := t.r.queue.CountCopies(ctx, copies); err != nil {
-		return err
+	// By message, since a row may have been made a new one, as 'waybill resend' does.
+	flown := make(map[waybill.ID]*flight, read)
+	for _, f := range flights[:read] {
+		flown[f.id] = f
 	}
 	now := p.databaseNow()
-	t.mu.Lock()
+	due := rows[:0]
+	var copies []int64
+	for _, r := range rows {
+		f := flown[r.MessageID]
+		if f == nil || r.NotBefore > now {
+			continue // its flight is over: scanDue finds it when its time has come
+		}
+		delete(flown, r.MessageID)
+		if f.copies > 0 {
+			copies = append(copies, r.ID)
+			r.Retry++
+		}
+		due = append(due, r)
+	}
+	if err := t.r.queue.CountCopies(ctx, copies); err != nil {
+		return 0, err
+	}
 	var rejects []waybill.ID
 	var reasons []string
-	for i := range rows {
-		r := &rows[i]
-		f := byRow[r.ID]
-		if f == nil || f.id != r.MessageID {
-			continue // made a new message meanwhile, as 'waybill resend' does
-		}
-		delete(byRow, r.ID)
-		if f.lane.window[f.id] != f || f.state != queued || r.NotBefore > now {
-			continue
+	t.mu.Lock()
+	for i := range due {
+		r := &due[i]
+		f := t.flights[r.MessageID]
+		if f == nil || f.state != queued {
+			continue // confirmed meanwhile
 		}
 		m, err := t.encode(r, f.lane)
 		if err != nil {
@@ -333,14 +399,14 @@ func (p *pump) sendAgain(ctx context.Context, flights []*flight) error {
 		}
 		f.lane.enqueue(f, m)
 	}
-	for _, f := range byRow {
+	for _, f := range flown {
 		f.lane.drop(f)
 	}
 	t.mu.Unlock()
 	for i, id := range rejects {
 		t.reject(ctx, id, "cannot be sent: "+reasons[i])
 	}
-	return nil
+	return read, nil
 }
 
 // readFloor learns the id of the oldest pending row, which travels with every

@@ -19,12 +19,13 @@ func (t *term) receive(ctx, settle context.Context, receiver broker.Receiver) er
 		if err != nil {
 			return err
 		}
+		t.link.answered()
 		t.handle(settle, deliveries)
 		if settle.Err() != nil {
 			return settle.Err()
 		}
-		// Only now, when the table has them: receipts that are lost come again with
-		// the next copy, but that takes its time.
+		// Only now, when the table has the confirmations: receipts that are lost come
+		// again with the next copy, but that takes its time.
 		if err := receiver.Settle(settle, deliveries, broker.Ack); err != nil {
 			return err
 		}
@@ -56,17 +57,50 @@ func (t *term) handle(ctx context.Context, deliveries []broker.Delivery) {
 		t.remove(ctx, done)
 	}
 	for _, w := range rest {
-		if w.Outcome == waybill.Rejected {
-			t.reject(ctx, w.ID, w.consumer+": "+orElse(w.Error, "rejected"))
-			continue
+		select {
+		case t.later <- w:
+		case <-ctx.Done():
+			return
 		}
-		failures, delay := 0, w.After
-		if w.After == 0 {
-			failures, delay = 1, backoff.Jittered(backoff.Doubled(t.r.o.MinRetry, t.failuresOf(w.ID), t.r.o.MaxRetry))
-		}
-		t.r.counters.retries.Add(1)
-		t.postpone(ctx, w.ID, delay, failures, w.consumer+": "+orElse(w.Error, "asked for a retry"))
 	}
+}
+
+const (
+	maxLater     = 10_000 // receipts that wait for settleLater
+	laterWorkers = 4
+)
+
+// settleLater does what receipts ask for that cost a statement each, beside the
+// receiving of others: a consumer that fails with everything must not hold up the
+// confirmations of all the others. When lead ends, what waits is still written.
+func (t *term) settleLater(lead, settle context.Context) {
+	for settle.Err() == nil {
+		select {
+		case w := <-t.later:
+			t.settleOne(settle, w)
+			continue
+		default:
+		}
+		select {
+		case w := <-t.later:
+			t.settleOne(settle, w)
+		case <-lead.Done():
+			return
+		}
+	}
+}
+
+func (t *term) settleOne(ctx context.Context, w word) {
+	if w.Outcome == waybill.Rejected {
+		t.reject(ctx, w.ID, w.consumer+": "+orElse(w.Error, "rejected"))
+		return
+	}
+	failures, delay := 0, w.After
+	if w.After == 0 {
+		failures, delay = 1, backoff.Jittered(backoff.Doubled(t.r.o.MinRetry, t.failuresOf(w.ID), t.r.o.MaxRetry))
+	}
+	t.r.counters.retries.Add(1)
+	t.postpone(ctx, w.ID, delay, failures, w.consumer+": "+orElse(w.Error, "asked for a retry"))
 }
 
 func orElse(s, other string) string {
@@ -85,7 +119,7 @@ func (t *term) sort(ctx context.Context, words []word) (done []waybill.ID, rest 
 	defer t.mu.Unlock()
 	now := t.clock.now()
 	heard := map[*lane][]*flight{}
-	seen := make(map[waybill.ID]bool, len(words))
+	seen, again := make(map[waybill.ID]bool, len(words)), map[waybill.ID]bool{}
 	for _, w := range words {
 		f := t.flights[w.ID]
 		if f == nil {
@@ -107,9 +141,16 @@ func (t *term) sort(ctx context.Context, words []word) (done []waybill.ID, rest 
 				}
 			}
 		}
-		if w.Outcome != waybill.Done {
+		switch {
+		case w.Outcome == waybill.Rejected:
 			rest = append(rest, w)
-		} else if !seen[w.ID] {
+		case w.Outcome == waybill.Retry:
+			// Copies that failed together are one failure.
+			if !again[w.ID] && (f == nil || f.state != settling) {
+				again[w.ID] = true
+				rest = append(rest, w)
+			}
+		case !seen[w.ID]:
 			seen[w.ID] = true
 			done = append(done, w.ID)
 		}

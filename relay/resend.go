@@ -19,6 +19,12 @@ import (
 //     another one, and so on. A confirmation of a copy raises the number of copies
 //     that may be under way by one, as in slow start, so that a broker that lost
 //     everything is refilled at the pace at which its consumer confirms.
+//   - As long as messages are confirmed that were sent once, the consumer is working
+//     through its queue, however slowly, and nobody is silent. That is why a probe is
+//     a copy of the newest message, as TCP's tail loss probe is: an old one would
+//     often be confirmed by itself, and look like the proof of a loss.
+//   - No message is probed twice before the others were, since it may be one that
+//     nobody will ever answer.
 //
 // It is guarded by term.mu.
 type resending struct {
@@ -27,7 +33,9 @@ type resending struct {
 
 	budget    int           // how many copies silence alone allows on their way
 	stall     int           // probes in a row that nothing answered
+	probing   bool          // there was a probe, and no confirmation since
 	heard     time.Duration // when the last confirmation came
+	progress  time.Duration // when the last one of a message sent once came
 	newest    time.Duration // send time of the newest message confirmed after one copy
 	again     []*flight     // to be sent again at once
 	nextCheck time.Duration
@@ -52,13 +60,20 @@ func (r *resending) refuse(f *flight) {
 func (r *resending) heardOf(flights []*flight, now time.Duration) {
 	var longest time.Duration
 	for _, f := range flights {
-		switch {
+		switch took := now - f.sent; {
 		case f.copies > 1:
 			r.budget = min(r.budget+1, r.limit)
 			r.nextCheck = min(r.nextCheck, now)
-		case f.copies == 1 && !f.adopted:
+			// Nobody knows which copy was confirmed, but all took this long at least.
+			if took > r.timeout() {
+				longest = max(longest, took)
+			}
+		case f.copies == 1 && f.adopted:
+			r.progress = now
+		case f.copies == 1:
+			r.progress = now
 			r.newest = max(r.newest, f.sent)
-			longest = max(longest, now-f.sent)
+			longest = max(longest, took)
 		}
 	}
 	// One sample for what came together, as TCP takes one in a round trip: the rest
@@ -66,16 +81,21 @@ func (r *resending) heardOf(flights []*flight, now time.Duration) {
 	if longest > 0 {
 		r.sample(longest)
 	}
-	r.heard, r.stall = now, 0
+	r.heard, r.stall, r.probing = now, 0, false
 }
 
 // reconnected marks what may have been lost with a connection: everything of which
 // the broker's word did not arrive, and all that travelled transient. A destination
 // that was silent is probed afresh.
-func (l *lane) reconnected(transient bool) {
-	l.stall, l.budget, l.nextCheck = 0, 1, 0
+//
+// A connection that comes and goes must not bring another window of copies each
+// time: what was sent again for its sake keeps to its time-out.
+func (l *lane) reconnected(transient bool, now time.Duration) {
+	l.stall, l.probing, l.budget, l.nextCheck = 0, false, 1, 0
+	timeout := l.timeout()
 	for _, f := range l.window {
-		if f.state == unsure || transient && f.state == sent {
+		fresh := f.copies <= 1 || now-f.sent >= backoff.Doubled(timeout, f.copies-1, l.most)
+		if f.state == unsure || transient && f.state == sent && fresh {
 			f.state = sent
 			l.again = append(l.again, f)
 		}
@@ -119,14 +139,14 @@ func (l *lane) overdue(now time.Duration, limit int) []*flight {
 			}
 			continue
 		}
-		age, patience := now-f.sent, backoff.Doubled(timeout, f.copies-1, l.most)
+		since, patience := f.sent, backoff.Doubled(timeout, f.copies-1, l.most)
 		evidence := f.state == unsure || l.newest > f.sent+l.disorder()
 		if !evidence {
-			patience = silentAfter
+			since, patience = max(f.sent, l.progress), silentAfter
 		}
 		switch {
-		case age < patience:
-			next = min(next, f.sent+patience)
+		case now-since < patience:
+			next = min(next, since+patience)
 			if f.copies > 1 {
 				waiting++
 			}
@@ -143,11 +163,13 @@ func (l *lane) overdue(now time.Duration, limit int) []*flight {
 	if len(lost) > limit {
 		next = now
 	}
-	probes := oldest(silent, min(limit-len(chosen), l.budget-waiting))
-	if slices.ContainsFunc(probes, func(f *flight) bool { return f.copies > 1 }) {
-		l.stall++
+	if probes := l.probes(silent, min(limit-len(chosen), l.budget-waiting)); len(probes) > 0 {
+		if l.probing {
+			l.stall++
+		}
+		l.probing = true
+		chosen = append(chosen, probes...)
 	}
-	chosen = append(chosen, probes...)
 	for _, f := range chosen {
 		f.state = queued
 	}
@@ -155,6 +177,23 @@ func (l *lane) overdue(now time.Duration, limit int) []*flight {
 	// time.
 	l.nextCheck = max(next, now+checkEvery)
 	return chosen
+}
+
+// probes returns n flights out of those that silence makes suspect: such that were
+// copied least; of these the newest as long as nothing was heard, and the oldest once
+// a copy was confirmed, which tells that those before it are lost.
+func (l *lane) probes(silent []*flight, n int) []*flight {
+	if n <= 0 {
+		return nil
+	}
+	slices.SortFunc(silent, func(a, b *flight) int {
+		byRow := cmp.Compare(a.row, b.row)
+		if l.budget == 1 {
+			byRow = -byRow
+		}
+		return cmp.Or(cmp.Compare(a.copies, b.copies), byRow)
+	})
+	return silent[:min(n, len(silent))]
 }
 
 // oldest returns the n flights that were read first, in order.

@@ -170,7 +170,7 @@ func TestAfterAReconnectOnlyWhatMayBeLostIsSentAgain(t *testing.T) {
 			for _, f := range b.sends(5) {
 				f.state = unsure
 			}
-			b.reconnected(c.transient)
+			b.reconnected(c.transient, b.clock)
 			if copies := b.passes(40 * time.Millisecond); copies != c.want {
 				t.Errorf("%d sent again, want %d", copies, c.want)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -16,8 +17,8 @@ const sweepPage = 2000
 // takes at most about a fiftieth of the time, however slow dead rows behind a long
 // transaction make it.
 //
-// The first sweep of a term takes what it finds as sent by the lease's last holder:
-// that fills the windows without sending anything.
+// The first sweep of a term takes what it finds up to the last holder's cursor as
+// sent by that one: it fills the windows without sending anything.
 func (p *pump) sweep(ctx context.Context) (bool, error) {
 	t := p.t
 	began := time.Now()
@@ -29,9 +30,12 @@ func (p *pump) sweep(ctx context.Context) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		p.offset = time.Until(time.UnixMicro(clock))
+		p.clock, p.asked = clock, time.Now()
 		p.gaps.missed = false
 		p.sweepFrom, p.sweepTo, p.sweepBegan, p.sweepTook = 0, t.cursor, began, 0
+		if p.adoptTo > 0 {
+			p.sweepTo = p.adoptTo
+		}
 		if p.sweepTo == 0 {
 			p.endSweep()
 			return false, nil
@@ -41,7 +45,7 @@ func (p *pump) sweep(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if p.adopting {
+	if p.adoptTo > 0 {
 		p.adopt(rows)
 	} else if err := p.fetchMissed(ctx, rows); err != nil {
 		return false, err
@@ -56,7 +60,8 @@ func (p *pump) sweep(ctx context.Context) (bool, error) {
 }
 
 func (p *pump) endSweep() {
-	p.sweepTo, p.adopting = 0, false
+	p.sweepTo, p.adoptTo = 0, 0
+	p.t.retire(time.Now())
 	p.nextSweep = time.Now().Add(max(p.t.r.o.Sweep, 50*p.sweepTook))
 }
 
@@ -75,7 +80,9 @@ func (p *pump) adopt(rows []store.Row) {
 		if l.lagging() && r.ID > l.lagFrom {
 			continue
 		}
-		if l.room() <= 0 {
+		if l.room() <= 0 || l.o.Confirm == waybill.Accepted {
+			// Nobody will ever confirm what was Accepted before our time: it is sent
+			// again, in its turn.
 			l.lag(r.ID)
 			continue
 		}
@@ -101,17 +108,8 @@ func (p *pump) fetchMissed(ctx context.Context, rows []store.Row) error {
 		missed = append(missed, r.ID)
 	}
 	t.mu.Unlock()
-	for len(missed) > 0 {
-		n := min(len(missed), t.r.o.Batch)
-		found, err := t.r.queue.Rows(ctx, missed[:n], 0)
-		if err != nil {
-			return err
-		}
-		for i := range found {
-			t.r.counters.swept.Add(1)
-			t.admit(ctx, &found[i], forgotten)
-		}
-		missed = missed[n:]
-	}
-	return nil
+	return p.eachRow(ctx, missed, func(r *store.Row) {
+		t.r.counters.swept.Add(1)
+		t.admit(ctx, r, forgotten)
+	})
 }

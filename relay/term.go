@@ -26,6 +26,7 @@ type term struct {
 	link  *link
 	start func(*lane) // starts a lane's goroutine
 	work  chan struct{}
+	later chan word // receipts that cost a statement each; see settleLater
 	floor atomic.Pointer[string]
 
 	// The pump's own, touched by its goroutine alone.
@@ -34,6 +35,7 @@ type term struct {
 	mu      sync.Mutex
 	clock   steady
 	lanes   map[laneKey]*lane
+	order   []*lane // the lanes in the order in which they were made
 	flights map[waybill.ID]*flight
 	cursor  int64 // rows up to here have been read
 }
@@ -49,6 +51,7 @@ func newTerm(r *Relay, cursor, clock int64) *term {
 		r:       r,
 		log:     r.log,
 		work:    make(chan struct{}, 1),
+		later:   make(chan word, maxLater),
 		lanes:   map[laneKey]*lane{},
 		flights: map[waybill.ID]*flight{},
 		cursor:  cursor,
@@ -67,6 +70,9 @@ func (t *term) run(ctx, settle context.Context) error {
 	lead, stop := context.WithCancel(ctx)
 	defer stop()
 	t.start = func(l *lane) { lanes.Go(func() { l.run(lead, settle) }) }
+	for range laterWorkers {
+		lanes.Go(func() { t.settleLater(lead, settle) })
+	}
 	var refused error
 	links.Go(func() {
 		defer stop()
@@ -108,6 +114,7 @@ func (t *term) laneOf(destination string, topic bool) *lane {
 			t: t, destination: destination, topic: topic, o: o,
 			window:  map[waybill.ID]*flight{},
 			publish: make(chan struct{}, 1),
+			retired: make(chan struct{}),
 			lagFrom: noLag,
 		}
 		if o.Confirm == waybill.Consumed {
@@ -115,9 +122,28 @@ func (t *term) laneOf(destination string, topic bool) *lane {
 		}
 		l.resending = newResending(&t.r.o, l.windowSize())
 		t.lanes[key] = l
+		t.order = append(t.order, l)
 		t.start(l)
 	}
 	return l
+}
+
+// idleLane is how long a lane stays that has nothing to do.
+const idleLane = 10 * time.Minute
+
+// retire ends the lanes that have been idle for long: names of destinations may be
+// made up for single messages, as those of reply queues are.
+func (t *term) retire(now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.order = slices.DeleteFunc(t.order, func(l *lane) bool {
+		if len(l.window) > 0 || len(l.queue) > 0 || l.lagging() || now.Sub(l.progressed) < idleLane {
+			return false
+		}
+		delete(t.lanes, laneKey{l.destination, l.topic})
+		close(l.retired)
+		return true
+	})
 }
 
 // safeCursor is the cursor for a successor: rows up to it were sent, or wait
@@ -150,7 +176,10 @@ const (
 // queue, unless it is there already, is not to be sent now, or finds no room: then
 // it stays in the table for scanLagging.
 func (t *term) admit(ctx context.Context, r *store.Row, from source) {
-	if r.Status != store.Pending || r.NotBefore > 0 && (from == ahead || r.NotBefore > t.pump.databaseNow()) {
+	switch {
+	case r.Status != store.Pending,
+		from == ahead && r.NotBefore > t.pump.dueTime, // scanDue's
+		from == forgotten && r.NotBefore > t.pump.databaseNow():
 		return
 	}
 	t.mu.Lock()

@@ -160,9 +160,9 @@ type ProducerDialect interface {
 	// Postpone sets a pending row's not_before to clock + delay (µs) and its
 	// last_error, and adds 1 to retry and failures to failures.
 	Postpone(n Names, id waybill.ID, delay int64, failures int, reason string) Statement
-	// Floor reads the lowest message_id of the pending rows: one row, null if there
-	// are none.
-	Floor(Names) Statement
+	// Floor reads the lowest message_id of the pending rows that is below an id: one
+	// row, null if there is none. It walks an index and looks at nothing above.
+	Floor(n Names, below waybill.ID) Statement
 	// Clock reads the clock: one row and column.
 	Clock() Statement
 
@@ -217,21 +217,22 @@ type ConsumerDialect interface {
 	SaveFloor(n Names, consumer, producer string, floor waybill.ID) Statement
 	// SaveHorizon stores a producer's horizon unless a higher one is stored.
 	SaveHorizon(n Names, consumer, producer string, horizon waybill.ID) Statement
-	// OnceWindow reads the message_id of the size-th record of n1_record after the
-	// id after (the zero ID: from the lowest), in order of message_id, of those
-	// below the id below; no row where there are fewer than size.
+	// OnceWindow reads size records of n1_record after the id after (the zero ID:
+	// from the lowest) and below the id below, in order of message_id: message_id and
+	// whether it is below its producer's horizon in n_horizon (false without one).
+	// It takes no locks and waits for none.
 	OnceWindow(n Names, consumer string, after, below waybill.ID, size int) Statement
-	// PruneOnce deletes the records of n1_record with after < message_id <= upTo
-	// that are below their producer's horizon in n_horizon.
-	PruneOnce(n Names, consumer string, after, upTo waybill.ID) Statement
-	// LatestWindow reads dest_name, business_mark of the size-th record of n2_record
-	// after a place (the zero LatestPlace: from the first), in order of the primary
-	// key; no row where there are fewer than size.
+	// PruneOnce deletes those of the records with these message ids, at most
+	// MaxBatch, that are below their producer's horizon.
+	PruneOnce(n Names, consumer string, ids []waybill.ID) Statement
+	// LatestWindow reads size records of n2_record after a place (the zero
+	// LatestPlace: from the first), in order of the primary key: dest_name,
+	// business_mark and whether message_id is below its producer's horizon. It takes
+	// no locks and waits for none.
 	LatestWindow(n Names, consumer string, after LatestPlace, size int) Statement
-	// PruneLatest deletes the records of n2_record after one place and up to and
-	// with another (nil: up to the end) that are below their producer's horizon in
-	// n_horizon.
-	PruneLatest(n Names, consumer string, after LatestPlace, upTo *LatestPlace) Statement
+	// PruneLatest deletes those of the records at these places, at most MaxBatch,
+	// that are below their producer's horizon when they are deleted.
+	PruneLatest(n Names, consumer string, places []LatestPlace) Statement
 	// Consumers reads the distinct consumers that n_horizon knows.
 	Consumers(Names) Statement
 }

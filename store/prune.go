@@ -17,9 +17,9 @@ import (
 // Each producer's horizon is committed before the first record below it goes, so
 // a guard that misses a record because it was pruned always finds the horizon.
 // The tables are then passed once, in windows of limit records (above 0) of the
-// primary key, each window a transaction of its own. So there is no index that
-// pruning alone would need and every message would pay for; one pass reads all
-// keys of n2_record and the old end of n1_record.
+// primary key, each a read without locks and a transaction that deletes what it
+// found. So there is no index that pruning alone would need and every message would
+// pay for; one pass reads all keys of n2_record and the old end of n1_record.
 func (l *Ledger) Prune(ctx context.Context, now time.Time, retention time.Duration, limit int) (int64, error) {
 	if limit <= 0 {
 		return 0, errors.New("waybill: prune records: the limit of a batch must be above 0")
@@ -56,50 +56,58 @@ func (l *Ledger) Prune(ctx context.Context, now time.Time, retention time.Durati
 }
 
 // pruneOnce passes n1_record up to the highest horizon.
-func (l *Ledger) pruneOnce(ctx context.Context, highest waybill.ID, limit int) (gone int64, err error) {
-	var after waybill.ID
-	for {
-		upTo, last := highest, true
-		err := each(ctx, l.db, l.dialect.OnceWindow(l.names, l.consumer, after, highest, limit), func(rows *sql.Rows) error {
-			last = false
-			return rows.Scan(&upTo)
-		})
-		if err != nil {
-			return gone, wrap(l.dialect, Consumer, "prune records", err)
-		}
-		n, err := l.pruneWindow(ctx, l.dialect.PruneOnce(l.names, l.consumer, after, upTo))
-		gone += n
-		if err != nil || last {
-			return gone, err
-		}
-		after = upTo
-	}
+func (l *Ledger) pruneOnce(ctx context.Context, highest waybill.ID, limit int) (int64, error) {
+	return prune(ctx, l, limit,
+		func(after waybill.ID) Statement {
+			return l.dialect.OnceWindow(l.names, l.consumer, after, highest, limit)
+		},
+		func(rows *sql.Rows, id *waybill.ID, old *bool) error { return rows.Scan(id, old) },
+		func(ids []waybill.ID) Statement { return l.dialect.PruneOnce(l.names, l.consumer, ids) })
 }
 
 // pruneLatest passes the whole of n2_record.
-func (l *Ledger) pruneLatest(ctx context.Context, limit int) (gone int64, err error) {
-	var after LatestPlace
+func (l *Ledger) pruneLatest(ctx context.Context, limit int) (int64, error) {
+	return prune(ctx, l, limit,
+		func(after LatestPlace) Statement { return l.dialect.LatestWindow(l.names, l.consumer, after, limit) },
+		func(rows *sql.Rows, p *LatestPlace, old *bool) error { return rows.Scan(&p.Destination, &p.Key, old) },
+		func(places []LatestPlace) Statement { return l.dialect.PruneLatest(l.names, l.consumer, places) })
+}
+
+// prune passes a table by windows of its primary key K.
+func prune[K any](ctx context.Context, l *Ledger, limit int, window func(after K) Statement, scan func(*sql.Rows, *K, *bool) error, remove func([]K) Statement) (gone int64, err error) {
+	var place K
 	for {
-		var upTo *LatestPlace
-		err := each(ctx, l.db, l.dialect.LatestWindow(l.names, l.consumer, after, limit), func(rows *sql.Rows) error {
-			upTo = new(LatestPlace)
-			return rows.Scan(&upTo.Destination, &upTo.Key)
+		var old []K
+		read := 0
+		err := each(ctx, l.db, window(place), func(rows *sql.Rows) error {
+			var below bool
+			if err := scan(rows, &place, &below); err != nil {
+				return err
+			}
+			if read++; below {
+				old = append(old, place)
+			}
+			return nil
 		})
 		if err != nil {
 			return gone, wrap(l.dialect, Consumer, "prune records", err)
 		}
-		n, err := l.pruneWindow(ctx, l.dialect.PruneLatest(l.names, l.consumer, after, upTo))
-		gone += n
-		if err != nil || upTo == nil {
-			return gone, err
+		for chunk := range chunks(old, l.dialect.Traits().MaxBatch) {
+			n, err := l.remove(ctx, remove(chunk))
+			gone += n
+			if err != nil {
+				return gone, err
+			}
 		}
-		after = *upTo
+		if read < limit {
+			return gone, nil
+		}
 	}
 }
 
-// pruneWindow deletes one window. It runs under the guards' isolation level: a
-// stricter one would fail where a guard renews a record at the same time.
-func (l *Ledger) pruneWindow(ctx context.Context, s Statement) (int64, error) {
+// remove runs a deletion in a transaction. Its isolation level is the guards', since
+// a stricter one would fail where a guard renews a record at the same time.
+func (l *Ledger) remove(ctx context.Context, s Statement) (int64, error) {
 	tx, err := l.Begin(ctx)
 	if err != nil {
 		return 0, err

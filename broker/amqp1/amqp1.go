@@ -116,6 +116,6 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 		return nil, err
 	}
 	c.publisher = w
-	c.links.session = w.session
+	c.links.session, c.links.most = w.session, maxLinks
 	return c, nil
 }

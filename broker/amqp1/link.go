@@ -22,6 +22,7 @@ type target struct {
 // links keeps the links for publishing of one connection.
 type links struct {
 	session *amqp.Session
+	most    int // links to keep
 
 	mu   sync.Mutex
 	open map[target]*link
@@ -59,7 +60,7 @@ func (l *links) take(ctx context.Context, t target, kind Kind) (*link, error) {
 	}
 	if !ok {
 		k.sender, k.err = l.session.NewSender(ctx, address(kind, t.destination, t.topic), &amqp.SenderOptions{
-			SettlementMode:     amqp.SenderSettleModeUnsettled.Ptr(),
+			SettlementMode:     amqp.SenderSettleModeMixed.Ptr(),
 			TargetCapabilities: []string{capability(t.topic)},
 		})
 		close(k.ready)
@@ -80,7 +81,7 @@ func (l *links) take(ctx context.Context, t target, kind Kind) (*link, error) {
 
 // surplus removes a link and returns it, where there are too many. l.mu is held.
 func (l *links) surplus() *link {
-	if len(l.open) <= maxLinks {
+	if len(l.open) <= l.most {
 		return nil
 	}
 	var oldest *link

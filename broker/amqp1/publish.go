@@ -11,10 +11,13 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
-// Publish sends all messages before it waits for the first answer. The broker
-// answers each, and its credit bounds how many are under way.
+// Publish sends all messages before it waits for the first answer; the broker's
+// credit bounds how many are under way. It answers each durable message. Transient
+// ones are settled as they are sent, but for the last to each destination: the
+// answer to that one says that the broker has read those before it. A broker that
+// refuses the last, since it is full, may have dropped others: they are Unknown.
 func (c *Conn) Publish(ctx context.Context, messages []broker.Message, transport waybill.Transport) ([]broker.Result, error) {
-	p := &publication{conn: c, messages: messages, results: make([]broker.Result, len(messages)), taken: map[target]*link{}}
+	p := &publication{conn: c, messages: messages, results: make([]broker.Result, len(messages)), taken: map[target]*link{}, loose: map[target][]int{}}
 	defer p.give()
 	stop := context.AfterFunc(ctx, func() {
 		if c.publisher.net.stuck() {
@@ -24,15 +27,25 @@ func (c *Conn) Publish(ctx context.Context, messages []broker.Message, transport
 		}
 	})
 	defer stop()
+	last := map[target]int{}
+	var sound []int
 	for i := range messages {
 		if most := c.broker.maxMessage; most > 0 && len(messages[i].Body) > most {
 			p.results[i] = broker.Result{Fate: broker.Unacceptable, Err: fmt.Errorf("amqp1: a body of %d bytes is over MaxMessage, %d", len(messages[i].Body), most)}
 			continue
 		}
-		p.send(ctx, i, transport)
+		sound = append(sound, i)
+		last[target{messages[i].Destination, messages[i].Topic}] = i
+	}
+	for _, i := range sound {
+		t := target{messages[i].Destination, messages[i].Topic}
+		p.send(ctx, i, t, transport, transport == waybill.Transient && i != last[t])
 	}
 	for _, s := range p.sent {
 		p.settle(ctx, s)
+	}
+	for t := range p.loose {
+		p.lose(t, nil)
 	}
 	p.blame()
 	select {
@@ -53,8 +66,10 @@ type publication struct {
 	messages []broker.Message
 	results  []broker.Result
 	taken    map[target]*link
+	tried    []int // messages that were sent, or begun to be
 	sent     []sent
-	dead     bool // the connection has ended
+	loose    map[target][]int // settled as they were sent, with no later answer yet
+	dead     bool             // the connection has ended
 }
 
 // sent is a message without an answer yet.
@@ -65,15 +80,13 @@ type sent struct {
 	receipt amqp.SendReceipt
 }
 
-// send sends one message, or sets its result where it cannot.
-func (p *publication) send(ctx context.Context, i int, transport waybill.Transport) {
+// send sends one message, settled or not, or sets its result where it cannot.
+func (p *publication) send(ctx context.Context, i int, t target, transport waybill.Transport, settled bool) {
 	if p.dead || ctx.Err() != nil {
 		p.unknown(i, errors.Join(ctx.Err(), p.conn.Err()))
 		return
 	}
-	m := &p.messages[i]
-	t := target{m.Destination, m.Topic}
-	encoded := encode(m, transport, p.conn.publisher.kind)
+	encoded := encode(&p.messages[i], transport, p.conn.publisher.kind)
 	for try := 0; ; try++ {
 		k, cached := p.taken[t]
 		if !cached {
@@ -84,14 +97,28 @@ func (p *publication) send(ctx context.Context, i int, transport waybill.Transpo
 			}
 			p.taken[t] = k
 		}
-		receipt, err := k.sender.SendWithReceipt(ctx, encoded, nil)
-		if err == nil {
+		if try == 0 {
+			p.tried = append(p.tried, i)
+		}
+		var receipt amqp.SendReceipt
+		var err error
+		if settled {
+			err = k.sender.Send(ctx, encoded, &amqp.SendOptions{Settled: true})
+		} else {
+			receipt, err = k.sender.SendWithReceipt(ctx, encoded, nil)
+		}
+		switch {
+		case err == nil && settled:
+			p.loose[t] = append(p.loose[t], i)
+			return
+		case err == nil:
 			p.sent = append(p.sent, sent{i, t, k, receipt})
 			return
 		}
 		var ended *amqp.LinkError
 		if errors.As(err, &ended) {
 			p.drop(t, k)
+			p.lose(t, err)
 			if try == 0 {
 				continue // the link had ended before, perhaps since its queue was deleted
 			}
@@ -108,6 +135,7 @@ func (p *publication) settle(ctx context.Context, s sent) {
 		var ended *amqp.LinkError
 		if errors.As(err, &ended) {
 			p.drop(s.target, s.link)
+			p.lose(s.target, err)
 			p.unknown(s.index, err)
 			return
 		}
@@ -117,6 +145,10 @@ func (p *publication) settle(ctx context.Context, s sent) {
 	switch state := state.(type) {
 	case *amqp.StateAccepted:
 		p.results[s.index] = broker.Result{Fate: broker.Confirmed}
+		for _, i := range p.loose[s.target] {
+			p.results[i] = broker.Result{Fate: broker.Confirmed}
+		}
+		delete(p.loose, s.target)
 	case *amqp.StateRejected:
 		if state.Error == nil {
 			p.results[s.index] = broker.Result{Fate: broker.Refused, Err: errors.New("amqp1: the broker rejects the message and does not say why")}
@@ -157,6 +189,17 @@ func (p *publication) failed(ctx context.Context, i int, err error) {
 	p.unknown(i, err)
 }
 
+// lose gives up learning what became of the messages to t that were sent settled.
+func (p *publication) lose(t target, err error) {
+	if err == nil {
+		err = errors.New("the broker did not take the last message that was sent there")
+	}
+	for _, i := range p.loose[t] {
+		p.unknown(i, err)
+	}
+	delete(p.loose, t)
+}
+
 func (p *publication) unknown(i int, err error) {
 	if err == nil {
 		err = errors.New("the message's fate is unknown")
@@ -171,18 +214,18 @@ func (p *publication) unknown(i int, err error) {
 // for one.
 func (p *publication) blame() {
 	largest := -1
-	for _, s := range p.sent {
-		result := p.results[s.index]
+	for _, i := range p.tried {
+		result := p.results[i]
 		var said *amqp.Error
 		if result.Fate != broker.Unknown || !errors.As(result.Err, &said) {
 			continue
 		}
-		size := len(p.messages[s.index].Body)
+		size := len(p.messages[i].Body)
 		if said.Condition != amqp.ErrCondMessageSizeExceeded && (said.Condition != amqp.ErrCondDecodeError || size < blameBytes) {
 			continue
 		}
 		if largest < 0 || size > len(p.messages[largest].Body) {
-			largest = s.index
+			largest = i
 		}
 	}
 	if largest >= 0 {

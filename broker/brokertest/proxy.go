@@ -1,6 +1,7 @@
 package brokertest
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -100,7 +101,7 @@ func (p *proxy) pass(to, from net.Conn) {
 			}
 		}
 		if err != nil {
-			if err != io.EOF {
+			if !errors.Is(err, io.EOF) {
 				reset(to)
 			}
 			return

@@ -324,7 +324,11 @@ func unroutable(r *rig) {
 	made := r.name()
 	maker := r.connect()
 	r.publish(maker, message(made, "makes the queue"))
-	c := r.connectTo(r.h.OpenNoCreate(r))
+	b := r.h.OpenNoCreate(r)
+	if !b.Capabilities().Unroutable {
+		r.Error("a broker that makes no destinations does not declare Unroutable")
+	}
+	c := r.connectTo(b)
 	ms := []broker.Message{message(made, "a"), message(r.name(), "b"), message(made, "c"), message(r.name(), "d")}
 	ctx, cancel := r.patient()
 	defer cancel()

@@ -2,6 +2,7 @@ package memory_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/brokertest"
@@ -16,7 +17,8 @@ func TestConformance(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := memory.New(options)
 			brokertest.Test(t, brokertest.Harness{
-				Open: func(testing.TB) broker.Broker { return b },
+				Quiet: 50 * time.Millisecond,
+				Open:  func(testing.TB) broker.Broker { return b },
 				OpenLink: func(testing.TB) (broker.Broker, brokertest.Link) {
 					return b, brokertest.Link{Cut: b.Break, Hold: b.Hold, Release: b.Release}
 				},

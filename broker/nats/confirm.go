@@ -25,6 +25,7 @@ type replies struct {
 	mu      sync.Mutex // taken before the window's
 	last    uint64
 	batches map[uint64]*batch
+	denied  error // the last thing that the server did not allow
 }
 
 // batch is what one Publish waits for. The lock of replies guards it.
@@ -150,6 +151,7 @@ func (r *replies) deny(err error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.denied = err
 	for _, b := range r.batches {
 		for at := range b.sent {
 			if s := &b.sent[at]; s.under && strings.Contains(err.Error(), strconv.Quote(s.place.subject)) {
@@ -196,11 +198,12 @@ func (r *replies) abandon(b *batch) {
 	r.c.window.put(n, size)
 }
 
-// idle is how long ago the last confirmation of a batch came.
-func (r *replies) idle(b *batch) time.Duration {
+// idle is how long ago the last confirmation of a batch came, and what the server
+// did not allow, if anything.
+func (r *replies) idle(b *batch) (idle time.Duration, denied error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return time.Since(b.progress)
+	return time.Since(b.progress), r.denied
 }
 
 // errNoStream is the server's answer where no stream takes a subject.

@@ -22,7 +22,7 @@ type conn struct {
 	nc      *natsgo.Conn
 	js      jetstream.JetStream
 	api     string // what the subjects of the management begin with
-	line    *line
+	line    line
 	replies replies
 	window  window
 	done    chan struct{}
@@ -48,7 +48,6 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 	}
 	c := &conn{
 		b:         b,
-		line:      &line{ctx: ctx, dial: b.options.Dial},
 		done:      make(chan struct{}),
 		exited:    make(chan struct{}),
 		places:    map[target]*place{},
@@ -59,7 +58,7 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", b.hosts(), err)
 	}
-	o.CustomDialer = c.line
+	o.CustomDialer = c.line.dialer(ctx, b.options.Dial)
 	o.AsyncErrorCB = func(_ *natsgo.Conn, _ *natsgo.Subscription, err error) { c.replies.deny(err) }
 	o.ClosedCB = func(nc *natsgo.Conn) {
 		c.end(fmt.Errorf("the connection to %s ended: %w", b.hosts(), lastError(nc)))
@@ -70,7 +69,6 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 	}
 	stop := context.AfterFunc(ctx, c.line.cut)
 	nc, err := o.Connect()
-	c.line.opened()
 	if !stop() && err == nil {
 		nc.Close()
 		err = ctx.Err()
@@ -144,15 +142,13 @@ func connectError(err, dialed error) error {
 	case errors.Is(err, natsgo.ErrSecureConnWanted):
 		return fmt.Errorf("%w: the server offers no TLS; use nats://, or set it up there: %w", broker.ErrRefused, err)
 	}
-	// A server that does not take the client's certificate ends the connection, with
-	// an alert that the client may come to read or not.
-	if refused := dial.Refused(err); refused != err {
-		return refused
+	// A server that does not take the client's certificate says so with an alert. It
+	// also ends the connection, and where the client learns of that first, it may as
+	// well have been lost.
+	if strings.Contains(err.Error(), "remote error: tls:") {
+		return fmt.Errorf("%w: check the certificates: %w", broker.ErrRefused, err)
 	}
-	if text := err.Error(); strings.Contains(text, "remote error: tls:") || errors.Is(err, natsgo.ErrTLS) {
-		return fmt.Errorf("%w: %w", broker.ErrRefused, err)
-	}
-	return err
+	return dial.Refused(err)
 }
 
 func lastError(nc *natsgo.Conn) error {
@@ -220,44 +216,40 @@ func (c *conn) Close(ctx context.Context) error {
 	return nil
 }
 
-// line dials for the client and keeps the connection, so that one that hangs can
-// be cut: the client's own calls take no context and hold its lock while they write.
+// line is the network connection below the client's, so that one that hangs can be
+// cut: the client's own calls take no context and hold its lock while they write.
 type line struct {
-	ctx  context.Context // until the connection is open
-	dial func(ctx context.Context, network, address string) (net.Conn, error)
-
 	mu   sync.Mutex
 	conn net.Conn
 	gone bool
-	last error
+	last error // of the last dial that failed
 }
 
-// Dial implements nats.CustomDialer.
-func (l *line) Dial(network, address string) (net.Conn, error) {
-	l.mu.Lock()
-	ctx, cancel := context.WithTimeout(l.ctx, dialTimeout)
-	l.mu.Unlock()
-	defer cancel()
-	conn, err := l.dial(ctx, network, address)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err != nil {
-		l.last = err
-		return nil, err
-	}
-	if l.gone {
-		conn.Close()
-		return nil, net.ErrClosed
-	}
-	l.conn = conn
-	return conn, nil
-}
+// dialFunc implements nats.CustomDialer.
+type dialFunc func(network, address string) (net.Conn, error)
 
-// opened lets go of the context of Connect.
-func (l *line) opened() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.ctx = context.Background()
+// Dial calls the function.
+func (f dialFunc) Dial(network, address string) (net.Conn, error) { return f(network, address) }
+
+// dialer returns what the client dials with while Connect waits for it.
+func (l *line) dialer(ctx context.Context, dial func(ctx context.Context, network, address string) (net.Conn, error)) dialFunc {
+	return func(network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		conn, err := dial(ctx, network, address)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if err != nil {
+			l.last = err
+			return nil, err
+		}
+		if l.gone {
+			_ = conn.Close()
+			return nil, net.ErrClosed
+		}
+		l.conn = conn
+		return conn, nil
+	}
 }
 
 // cut ends the connection at once, whatever hangs on it.
@@ -266,6 +258,6 @@ func (l *line) cut() {
 	defer l.mu.Unlock()
 	l.gone = true
 	if l.conn != nil {
-		l.conn.Close()
+		_ = l.conn.Close()
 	}
 }

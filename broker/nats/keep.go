@@ -22,7 +22,7 @@ const (
 )
 
 // errSilent ends a subscription whose server has forgotten it.
-var errSilent = errors.New("the server sends no heartbeats for the consumer, which may be deleted; subscribe again")
+var errSilent = errors.New("the server sends no heartbeats for the consumer: it may be deleted, or the user may not publish to $JS.API.CONSUMER.MSG.NEXT.>; subscribe again")
 
 // keep reads what arrives, asks for more while there is room, and sends the
 // heartbeats that keep what is not settled from coming again. It is the receiver's

@@ -29,7 +29,9 @@
 // way; its consumer is "waybill" and shared by all subscribers. A topic's is named
 // "waybill-topic-" and the name, with interest retention and an age limit of
 // MaxAge; its consumers are named after their groups and begin with what is
-// published after they were made. A consumer that exists is used as it is.
+// published after they were made. A consumer that exists is used as it is. In the
+// names of streams and consumers, what is no lower-case letter, digit, '-' or '_'
+// is =XX, and some names end in a hash (name.go has the rules).
 //
 // Messages that are received and not settled are kept from coming again with a
 // heartbeat for each, every third of AckWait, so handlers may take any time; when

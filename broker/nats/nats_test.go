@@ -1,7 +1,8 @@
 package nats_test
 
 import (
-	"strings"
+	"net/url"
+	"os"
 	"testing"
 	"time"
 
@@ -25,13 +26,18 @@ func open(t testing.TB, address string, options options) broker.Broker {
 	return b
 }
 
-// harness is the suite's for a server at an address without a user.
+// harness is the suite's for the server at an address.
 func harness(address string) brokertest.Harness {
 	return brokertest.Harness{
 		Open: func(t testing.TB) broker.Broker { return open(t, address, options{}) },
 		OpenLink: func(t testing.TB) (broker.Broker, brokertest.Link) {
-			proxied, link := brokertest.Proxy(t, strings.TrimPrefix(address, "nats://"))
-			return open(t, "nats://"+proxied, options{}), link
+			u, err := url.Parse(address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var link brokertest.Link
+			u.Host, link = brokertest.Proxy(t, u.Host)
+			return open(t, u.String(), options{}), link
 		},
 		OpenNoCreate: func(t testing.TB) broker.Broker { return open(t, address, options{NoCreate: true}) },
 	}
@@ -39,4 +45,12 @@ func harness(address string) brokertest.Harness {
 
 func TestConformance(t *testing.T) {
 	brokertest.Test(t, harness(testserver.Address(t, "WAYBILL_TEST_NATS")))
+}
+
+func TestConformanceOverTLS(t *testing.T) {
+	address := testserver.Address(t, "WAYBILL_TEST_NATS_TLS")
+	if ca := os.Getenv("WAYBILL_TEST_CA"); ca != "" {
+		address += "?ca=" + ca
+	}
+	brokertest.Test(t, harness(address))
 }

@@ -177,8 +177,12 @@ func (c *conn) await(ctx context.Context, batch *batch, event <-chan struct{}) e
 		case <-c.done:
 			return c.Err()
 		case <-timer.C:
-			idle := c.replies.idle(batch)
-			if idle >= limit {
+			idle, denied := c.replies.idle(batch)
+			switch {
+			case idle < limit:
+			case denied != nil:
+				return fmt.Errorf("no confirmation came from %s within %v; it did not allow something: %w", c.b.hosts(), limit, denied)
+			default:
 				return fmt.Errorf("no confirmation came from %s within %v", c.b.hosts(), limit)
 			}
 			timer.Reset(limit - idle)

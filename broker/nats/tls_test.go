@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,7 +113,9 @@ func TestTLS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.Connect(t.Context()); !errors.Is(err, broker.ErrRefused) {
+		_, err = b.Connect(t.Context())
+		// The server's word on a client's certificate may get lost with the connection.
+		if clients := strings.Contains(what, "certificate"); err == nil || !clients && !errors.Is(err, broker.ErrRefused) {
 			t.Errorf("with %s: %v; want ErrRefused", what, err)
 		}
 	}

@@ -3,6 +3,8 @@ package rabbitmq_test
 import (
 	"context"
 	"net/url"
+	"os"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -12,7 +14,12 @@ import (
 	"github.com/waybill-go/waybill/internal/testserver"
 )
 
-const server = "WAYBILL_TEST_RABBITMQ"
+const (
+	server = "WAYBILL_TEST_RABBITMQ"
+	// killable names the scripts/services that the server was started with, where it
+	// may be killed because nobody else uses it.
+	killable = "WAYBILL_TEST_SERVICES"
+)
 
 func TestConformance(t *testing.T) {
 	for name, options := range map[string]rabbitmq.Options{
@@ -21,7 +28,8 @@ func TestConformance(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			address := testserver.Address(t, server)
-			brokertest.Test(t, brokertest.Harness{
+			harness := brokertest.Harness{
+				Patience: 30 * time.Second,
 				Open: func(t testing.TB) broker.Broker { return open(t, address, options) },
 				OpenLink: func(t testing.TB) (broker.Broker, brokertest.Link) {
 					u, err := url.Parse(address)
@@ -37,8 +45,22 @@ func TestConformance(t *testing.T) {
 					options.NoDeclare = true
 					return open(t, address, options)
 				},
-			})
+			}
+			if services := os.Getenv(killable); services != "" {
+				harness.Stop = func(t testing.TB) { run(t, services, "kill") }
+				harness.Start = func(t testing.TB) { run(t, services, "start") }
+				harness.Restart = func(t testing.TB) { harness.Stop(t); harness.Start(t) }
+			}
+			brokertest.Test(t, harness)
 		})
+	}
+}
+
+// run has a command done to the server.
+func run(t testing.TB, services, command string) {
+	t.Helper()
+	if out, err := exec.Command(services, command, "rabbitmq").CombinedOutput(); err != nil {
+		t.Fatalf("%s %s rabbitmq: %v\n%s", services, command, err, out)
 	}
 }
 

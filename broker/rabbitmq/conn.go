@@ -169,7 +169,7 @@ func within[T any](ctx context.Context, c *Conn, f func() (T, error), late func(
 		}
 		return a.value, a.err
 	case <-ctx.Done():
-		return none, ctx.Err()
+		return none, context.Cause(ctx)
 	}
 }
 

@@ -49,11 +49,13 @@ func (c *Conn) ensure(ctx context.Context, to route) error {
 		return d.err
 	default:
 	}
+	ctx, cancel := c.publisher.unblocked(ctx)
+	defer cancel()
 	select {
 	case <-d.done:
 		return d.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	case <-c.done:
 		return c.Err()
 	}

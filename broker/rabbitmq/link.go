@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -16,10 +16,17 @@ import (
 
 // link is one network connection after its handshake.
 type link struct {
-	wire    *wire
-	amqp    *amqp.Connection
-	blocked atomic.Pointer[string] // why the broker blocks publishers now; nil where it does not
+	wire *wire
+	amqp *amqp.Connection
+
+	mu      sync.Mutex
+	blocked error         // why the broker blocks publishers now; nil where it does not
+	stalled chan struct{} // closed while it has done so for longer than patience
 }
+
+// patience is how long a broker may block publishers before they stop waiting for
+// confirmations.
+const patience = time.Second
 
 // open opens a network connection and logs in.
 func (b *Broker) open(ctx context.Context) (*link, error) {
@@ -29,7 +36,7 @@ func (b *Broker) open(ctx context.Context) (*link, error) {
 	}
 	w := newWire(conn)
 	stop := context.AfterFunc(ctx, w.kill)
-	l := &link{wire: w}
+	l := &link{wire: w, stalled: make(chan struct{})}
 	l.amqp, err = b.login(w)
 	if !stop() && err == nil {
 		err = ctx.Err()
@@ -109,6 +116,9 @@ func (l *login) Response() string {
 func (l *link) watch(ended func(error)) {
 	closes := l.amqp.NotifyClose(make(chan *amqp.Error, 1))
 	blocks := l.amqp.NotifyBlocked(make(chan amqp.Blocking, 1))
+	stall := time.NewTimer(0)
+	stall.Stop()
+	defer stall.Stop()
 	var last *amqp.Error
 	for {
 		select {
@@ -117,10 +127,14 @@ func (l *link) watch(ended func(error)) {
 			case !ok:
 				blocks = nil
 			case b.Active:
-				l.blocked.Store(&b.Reason)
+				l.block(&blockedError{b.Reason})
+				stall.Reset(patience)
 			default:
-				l.blocked.Store(nil)
+				l.block(nil)
+				stall.Stop()
 			}
+		case <-stall.C:
+			l.stall()
 		case err, ok := <-closes:
 			if ok {
 				last = err
@@ -132,6 +146,61 @@ func (l *link) watch(ended func(error)) {
 			return
 		}
 	}
+}
+
+// blockedError is the reason for what is not done while the broker blocks publishers.
+type blockedError struct{ reason string }
+
+func (e *blockedError) Error() string {
+	return "rabbitmq: the broker blocks publishers: " + e.reason
+}
+
+// unblocked returns a context that also ends, with the reason as its cause, while the
+// broker blocks publishers for long.
+func (l *link) unblocked(ctx context.Context) (context.Context, context.CancelFunc) {
+	stalled, _ := l.blockade()
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-stalled:
+			_, err := l.blockade()
+			cancel(err)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// block notes that the broker blocks publishers, or, with nil, that it does not any
+// more.
+func (l *link) block(why error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.blocked = why
+	select {
+	case <-l.stalled:
+		l.stalled = make(chan struct{})
+	default:
+	}
+}
+
+// stall tells the publishers that it has gone on for long.
+func (l *link) stall() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.stalled:
+	default:
+		close(l.stalled)
+	}
+}
+
+// blockade is an error while the broker blocks publishers, and a channel that is
+// closed when that goes on for long.
+func (l *link) blockade() (<-chan struct{}, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stalled, l.blocked
 }
 
 // reason makes the error of a link that has ended.

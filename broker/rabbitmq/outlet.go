@@ -50,33 +50,31 @@ func newOutlet(l *link) (*outlet, error) {
 
 // outlet returns a channel that nobody else uses.
 func (c *Conn) outlet(ctx context.Context) (*outlet, error) {
-	for {
-		select {
-		case o := <-c.idle:
-			if o.ch.IsClosed() {
-				c.fresh <- struct{}{}
-				continue
-			}
+	select {
+	case o := <-c.idle:
+		if !o.ch.IsClosed() {
 			return o, nil
-		default:
 		}
-		select {
-		case o := <-c.idle:
-			c.release(o)
-		case <-c.fresh:
-			o, err := within(ctx, c, func() (*outlet, error) {
-				o, err := newOutlet(c.publisher)
-				if err != nil {
-					c.fresh <- struct{}{}
-				}
-				return o, err
-			}, c.release)
+		c.fresh <- struct{}{}
+	default:
+	}
+	ctx, cancel := c.publisher.unblocked(ctx)
+	defer cancel()
+	select {
+	case o := <-c.idle:
+		return o, nil
+	case <-c.fresh:
+		return within(ctx, c, func() (*outlet, error) {
+			o, err := newOutlet(c.publisher)
+			if err != nil {
+				c.fresh <- struct{}{}
+			}
 			return o, err
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-c.done:
-			return nil, c.Err()
-		}
+		}, c.release)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-c.done:
+		return nil, c.Err()
 	}
 }
 

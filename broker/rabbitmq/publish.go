@@ -16,8 +16,10 @@ import (
 // allows. See broker.Conn.
 //
 // RabbitMQ ends the channel over a message that it does not take, and forgets about
-// the others on it: those are sent again, on a new one. Up to sixteen batches are
-// published at a time; more wait for their turn.
+// the others on it: those are sent again, on a new one. Where it begins to block
+// publishers in the middle, and goes on for longer than a second, it has stopped
+// reading, and there is nothing to wait for: what is under way is Unknown then. Up
+// to sixteen batches are published at a time; more wait for their turn.
 func (c *Conn) Publish(ctx context.Context, messages []broker.Message, transport waybill.Transport) ([]broker.Result, error) {
 	p := &publication{
 		conn: c, messages: messages, transport: transport,
@@ -63,8 +65,10 @@ func (p *publication) fate(which []int, fate broker.Fate, err error) {
 // the positions of the messages that can be sent.
 func (p *publication) prepare(ctx context.Context) []int {
 	work := make([]int, 0, len(p.messages))
-	frame := p.conn.publisher.amqp.Config.FrameSize
-	var problem error // of the route before
+	l := p.conn.publisher
+	frame := l.amqp.Config.FrameSize
+	_, blocked := l.blockade() // it holds up declarations too
+	var problem error          // of the route before
 	for i := range p.messages {
 		m := &p.messages[i]
 		if err := p.conn.broker.check(m, frame); err != nil {
@@ -72,6 +76,10 @@ func (p *publication) prepare(ctx context.Context) []int {
 			continue
 		}
 		p.routes[i] = routeTo(m.Destination, m.Topic)
+		if blocked != nil && ctx.Err() == nil {
+			p.results[i] = broker.Result{Fate: broker.Refused, Err: blocked}
+			continue
+		}
 		if len(work) == 0 || p.routes[work[len(work)-1]] != p.routes[i] {
 			problem = ctx.Err()
 			if problem == nil {
@@ -82,12 +90,18 @@ func (p *publication) prepare(ctx context.Context) []int {
 			work = append(work, i)
 			continue
 		}
-		p.results[i].Err = problem
-		if saidByBroker(problem) {
-			p.results[i].Fate = broker.Refused
-		}
+		p.fate([]int{i}, fateBefore(problem), problem)
 	}
 	return work
+}
+
+// fateBefore is the fate of a message that could not be sent because of err.
+func fateBefore(err error) broker.Fate {
+	var blocked *blockedError
+	if saidByBroker(err) || errors.As(err, &blocked) {
+		return broker.Refused
+	}
+	return broker.Unknown
 }
 
 // send publishes the messages at these positions on one channel. It returns those
@@ -97,10 +111,11 @@ func (p *publication) send(ctx context.Context, work []int) (again []int) {
 	p.fate(work, broker.Unknown, nil)
 	o, err := c.outlet(ctx)
 	if err != nil {
-		p.fate(work, broker.Unknown, err)
+		p.fate(work, fateBefore(err), err)
 		return nil
 	}
 	f := flight{publication: p, outlet: o, work: work, confirms: make([]*amqp.DeferredConfirmation, 0, len(work))}
+	f.stalled, _ = c.publisher.blockade()
 	for f.settled < len(f.confirms) || f.open() {
 		f.fill(ctx)
 		if f.settled == len(f.confirms) {
@@ -117,6 +132,10 @@ func (p *publication) send(ctx context.Context, work []int) (again []int) {
 				return nil
 			case <-c.done:
 				f.giveUp(c.Err())
+				return nil
+			case <-f.stalled:
+				_, err := c.publisher.blockade()
+				f.giveUp(err)
 				return nil
 			}
 		}
@@ -140,7 +159,8 @@ type flight struct {
 	work     []int
 	confirms []*amqp.DeferredConfirmation
 	settled  int
-	bytes    int // of bodies under way
+	bytes    int             // of bodies under way
+	stalled  <-chan struct{} // closed when the broker blocks publishers for long
 }
 
 // open says whether there are messages to send yet.
@@ -171,18 +191,17 @@ func (f *flight) fill(ctx context.Context) {
 		if !f.fits(len(m.Body)) {
 			return
 		}
-		if why := l.blocked.Load(); why != nil {
-			f.cut(broker.Refused, fmt.Errorf("rabbitmq: the broker blocks publishers: %s", *why))
-			return
-		}
-		if err := l.wire.room(ctx, f.conn.done); err != nil {
-			f.cut(broker.Unknown, err)
-			return
-		}
+		l.wire.room(ctx, f.conn.done, f.stalled)
 		if ctx.Err() != nil {
 			f.cut(broker.Unknown, ctx.Err())
 			return
 		}
+		stalled, err := l.blockade()
+		if err != nil {
+			f.cut(broker.Refused, err)
+			return
+		}
+		f.stalled = stalled
 		to := f.routes[i]
 		confirm, err := f.outlet.ch.PublishWithDeferredConfirm(to.exchange, to.key, to.mandatory(), false, encode(m, f.transport))
 		if err != nil {

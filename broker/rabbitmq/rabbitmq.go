@@ -27,8 +27,8 @@
 // queue is Refused and not lost: a queue that was deleted is missed that way, and
 // made again with the next message to it. A queue that is full and set up to
 // reject refuses too. While the broker is short of memory or disk and blocks
-// publishers, what was not sent yet is Refused, and what was waits for its
-// confirmation.
+// publishers, what was not sent yet is Refused; what was sent is Unknown after a
+// second of that, and may arrive when it is over.
 //
 // A message larger than the broker's max_message_size (128 MiB up to RabbitMQ 3.13,
 // 16 MiB from 4.0 on) is Unacceptable. RabbitMQ ends the channel because of it;

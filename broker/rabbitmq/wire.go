@@ -114,13 +114,13 @@ func (w *wire) run() {
 	}
 }
 
-// room waits until little enough waits to be written. It returns ctx's error, or
-// nil also where the wire or done ends.
-func (w *wire) room(ctx context.Context, done <-chan struct{}) error {
+// room waits until little enough waits to be written, or for as long as there is
+// hope: until ctx, stop, halt or the wire end.
+func (w *wire) room(ctx context.Context, stop, halt <-chan struct{}) {
 	w.mu.Lock()
 	if w.pending <= backlog || w.lost != nil || w.closing {
 		w.mu.Unlock()
-		return nil
+		return
 	}
 	if w.drained == nil {
 		w.drained = make(chan struct{})
@@ -129,12 +129,11 @@ func (w *wire) room(ctx context.Context, done <-chan struct{}) error {
 	w.mu.Unlock()
 	select {
 	case <-drained:
-	case <-done:
-	case <-w.done:
 	case <-ctx.Done():
-		return ctx.Err()
+	case <-stop:
+	case <-halt:
+	case <-w.done:
 	}
-	return nil
 }
 
 // lose notes the first error of the network.

@@ -2,10 +2,13 @@ package stomp_test
 
 import (
 	"net/url"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/brokertest"
+	"github.com/waybill-go/waybill/broker/internal/restart"
 	"github.com/waybill-go/waybill/broker/stomp"
 	"github.com/waybill-go/waybill/internal/testserver"
 )
@@ -17,7 +20,9 @@ func TestConformance(t *testing.T) {
 	for _, variable := range servers {
 		t.Run(variable, func(t *testing.T) {
 			address := testserver.Address(t, variable)
+			hooks := restart.Of(strings.ToLower(strings.Split(variable, "_")[2]))
 			brokertest.Test(t, brokertest.Harness{
+				Patience: time.Minute, Restart: hooks.Restart, Stop: hooks.Stop, Start: hooks.Start,
 				Open: func(t testing.TB) broker.Broker { return open(t, address, nil) },
 				OpenLink: func(t testing.TB) (broker.Broker, brokertest.Link) {
 					u, err := url.Parse(address)

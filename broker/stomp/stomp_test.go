@@ -97,7 +97,6 @@ func TestTLS(t *testing.T) {
 			for what, address := range map[string]string{
 				"an authority that is not trusted": address,
 				"a name that is not the broker's":  address + ca + "&server_name=other.example",
-				"TLS to a port without":            strings.Replace(testserver.Address(t, variable), "stomp://", "stomp+tls://", 1) + ca,
 			} {
 				if _, err := open(t, address, nil).Connect(t.Context()); !errors.Is(err, broker.ErrRefused) {
 					t.Errorf("%s: %v; want ErrRefused", what, err)

@@ -122,45 +122,29 @@ var onServers = []struct{ name, database, broker string }{
 	{"PostgreSQL and ActiveMQ over AMQP 1.0", "WAYBILL_TEST_POSTGRES", "WAYBILL_TEST_ACTIVEMQ_AMQP1"},
 	{"PostgreSQL and ActiveMQ over STOMP", "WAYBILL_TEST_POSTGRES", "WAYBILL_TEST_ACTIVEMQ_STOMP"},
 	{"MySQL and Artemis over AMQP 1.0", "WAYBILL_TEST_MYSQL", "WAYBILL_TEST_ARTEMIS_AMQP1"},
+	{"MySQL and RabbitMQ", "WAYBILL_TEST_MYSQL", "WAYBILL_TEST_RABBITMQ"},
 }
 
-// prefixed gives a setting tables of its own in a shared database.
-func prefixed(t *testing.T, variable string) string {
+// schema gives a setting tables of its own in a shared database: a prefix that names a
+// schema, which MySQL calls a database.
+func schema(t *testing.T, variable string) string {
 	t.Helper()
-	prefix := "cli_" + strings.ToLower(rand.Text()[:8]) + "_"
+	name := "cli_" + strings.ToLower(rand.Text()[:10])
 	db, dialect, err := address.OpenDatabase(testserver.Address(t, variable))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		defer db.Close()
-		for _, table := range []string{"qmessage", "qmessage_key", "qrelay", "n1_record", "n2_record", "n_horizon", "waybill_version"} {
-			if _, err := db.Exec("DROP TABLE IF EXISTS " + prefix + table); err != nil {
-				t.Errorf("drop a table: %v", err)
-			}
+		statement := "DROP SCHEMA " + name
+		if dialect.Name() == "postgres" {
+			statement += " CASCADE"
 		}
-		if dialect.Name() != "postgres" {
-			return
-		}
-		var names []string
-		rows, err := db.Query(`SELECT oid::regprocedure::text FROM pg_proc WHERE proname LIKE $1`, prefix+"%")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for rows.Next() {
-			var name string
-			if err := rows.Scan(&name); err != nil {
-				t.Fatal(err)
-			}
-			names = append(names, name)
-		}
-		for _, name := range names {
-			if _, err := db.Exec("DROP FUNCTION " + name); err != nil {
-				t.Errorf("drop a function: %v", err)
-			}
+		if _, err := db.Exec(statement); err != nil {
+			t.Errorf("%s: %v", statement, err)
 		}
 	})
-	return prefix
+	return name + "."
 }
 
 func TestAMessageTravelsFromSendToReceiveAndItsRowGoes(t *testing.T) {
@@ -177,8 +161,8 @@ func TestAMessageTravelsFromSendToReceiveAndItsRowGoes(t *testing.T) {
 				p.producer, p.consumer = base.with("WAYBILL_DB=sqlite:producer.db"), base.with("WAYBILL_DB=sqlite:consumer.db")
 			} else {
 				addr := "WAYBILL_DB=" + testserver.Address(t, on.database)
-				p.producer = base.with(addr, "WAYBILL_PREFIX="+prefixed(t, on.database))
-				p.consumer = base.with(addr, "WAYBILL_PREFIX="+prefixed(t, on.database))
+				p.producer = base.with(addr, "WAYBILL_PREFIX="+schema(t, on.database))
+				p.consumer = base.with(addr, "WAYBILL_PREFIX="+schema(t, on.database))
 			}
 			p.travel(t)
 		})

@@ -53,7 +53,8 @@ func (s *setting) command(args ...string) *exec.Cmd {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
-	cmd.Env = append(cmd.Env, asCommand+"=1")
+	// The race detector lets a process wait for a second at its end, otherwise.
+	cmd.Env = append(cmd.Env, asCommand+"=1", "GORACE=atexit_sleep_ms=0")
 	cmd.Env = append(cmd.Env, s.vars...)
 	return cmd
 }

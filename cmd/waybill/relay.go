@@ -135,7 +135,7 @@ func runRelay(ctx context.Context, o *options, f *relayFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	serve, err := listen(f.http, admin.Handler(r, queue, &admin.Options{Version: number()}))
+	serve, err := listen(ctx, f.http, admin.Handler(r, queue, &admin.Options{Version: number()}))
 	if err != nil {
 		return err
 	}
@@ -157,10 +157,10 @@ func runRelay(ctx context.Context, o *options, f *relayFlags) (err error) {
 
 // listen binds the addresses, so that one that is taken is an error at once, and
 // returns what serves them until its context ends.
-func listen(addrs []string, handler http.Handler) (serve func(context.Context), err error) {
+func listen(ctx context.Context, addrs []string, handler http.Handler) (serve func(context.Context), err error) {
 	listeners := make([]net.Listener, 0, len(addrs))
 	for _, addr := range addrs {
-		l, err := net.Listen("tcp", addr)
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 		if err != nil {
 			for _, l := range listeners {
 				_ = l.Close()

@@ -6,9 +6,11 @@ import (
 	"strings"
 
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/activemq"
 	"github.com/waybill-go/waybill/broker/amqp1"
 	"github.com/waybill-go/waybill/broker/nats"
 	"github.com/waybill-go/waybill/broker/nats/embedded"
+	"github.com/waybill-go/waybill/broker/rabbitmq"
 	"github.com/waybill-go/waybill/broker/stomp"
 )
 
@@ -21,7 +23,7 @@ const brokerForms = `use amqp1:// or stomp:// (ActiveMQ), activemq:// (whichever
 //
 //	amqp1://user:password@host:5672        AMQP 1.0, with TLS amqp1s://
 //	stomp://user:password@host:61613       STOMP, with TLS stomp+tls://
-//	activemq://user:password@host          the best connector that ActiveMQ offers
+//	activemq://user:password@host          the best connector that ActiveMQ offers, with TLS activemq+tls://
 //	rabbitmq://user:password@host:5672     AMQP 0-9-1, with TLS rabbitmqs://
 //	nats://user:password@host:4222         NATS JetStream, with TLS tls+nats://
 //	kafka://user:password@host1,host2      Kafka, with TLS kafka+tls://
@@ -60,6 +62,10 @@ func openBroker(scheme, addr string) (broker.Broker, error) {
 		return made(stomp.New(addr, nil))
 	case "nats", "tls+nats":
 		return made(nats.New(addr, nil))
+	case "rabbitmq", "rabbitmqs":
+		return made(rabbitmq.New(addr, nil))
+	case "activemq", "activemq+tls":
+		return made(activemq.New(addr, nil))
 	case "embedded":
 		return made(embedded.New(strings.TrimPrefix(addr, "embedded:"), nil))
 	}

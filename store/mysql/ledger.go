@@ -63,37 +63,45 @@ ON DUPLICATE KEY UPDATE
 	message_id = IF(VALUES(message_id) > COALESCE({n_horizon}.message_id, ''), VALUES(message_id), {n_horizon}.message_id)`
 
 const onceWindow = `
-SELECT message_id
-FROM {n1_record}
-WHERE consumer = ? AND message_id > ? AND message_id < ?
-ORDER BY message_id
-LIMIT 1 OFFSET ?`
+SELECT r.message_id, COALESCE(r.message_id < (
+	SELECT h.message_id FROM {n_horizon} h WHERE h.consumer = r.consumer AND h.producer = r.producer), 0)
+FROM {n1_record} r FORCE INDEX (PRIMARY)
+WHERE r.consumer = ? AND r.message_id > ? AND r.message_id < ?
+ORDER BY r.message_id
+LIMIT ?`
 
+// pruneOnce and pruneLatest look each record up in turn, as deleteRows does and for
+// the same reason: a scan would wait for the records of every guard that is under way.
 const pruneOnce = `
-DELETE FROM {n1_record}
-WHERE consumer = ? AND message_id > ? AND message_id <= ?
-	AND message_id < (
-		SELECT h.message_id FROM {n_horizon} h
-		WHERE h.consumer = {n1_record}.consumer AND h.producer = {n1_record}.producer)`
+DELETE r
+FROM JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(36) PATH '$')) AS g
+STRAIGHT_JOIN {n1_record} AS r FORCE INDEX (PRIMARY)
+	ON r.consumer = ? AND r.message_id = CONVERT(g.id USING ascii) COLLATE ascii_general_ci
+STRAIGHT_JOIN {n_horizon} AS h FORCE INDEX (PRIMARY)
+	ON h.consumer = r.consumer AND h.producer = r.producer AND r.message_id < h.message_id`
 
-// The comparisons of pairs are spelled out, because MySQL finds no range of an index
-// in (a, b) > (?, ?).
-
+// latestWindow spells the comparison of pairs out, because MySQL finds no range of an
+// index in (a, b) > (?, ?).
 const latestWindow = `
-SELECT dest_name, business_mark
-FROM {n2_record}
-WHERE consumer = ? AND (dest_name > ? OR dest_name = ? AND business_mark > ?)
-ORDER BY dest_name, business_mark
-LIMIT 1 OFFSET ?`
+SELECT r.dest_name, r.business_mark, COALESCE(r.message_id < (
+	SELECT h.message_id FROM {n_horizon} h WHERE h.consumer = r.consumer AND h.producer = r.producer), 0)
+FROM {n2_record} r FORCE INDEX (PRIMARY)
+WHERE r.consumer = ? AND (r.dest_name > ? OR r.dest_name = ? AND r.business_mark > ?)
+ORDER BY r.dest_name, r.business_mark
+LIMIT ?`
 
+// pruneLatest names the collation of the table's texts, without which its index is of
+// no use.
 const pruneLatest = `
-DELETE FROM {n2_record}
-WHERE consumer = ? AND (dest_name > ? OR dest_name = ? AND business_mark > ?)
-	AND message_id < (
-		SELECT h.message_id FROM {n_horizon} h
-		WHERE h.consumer = {n2_record}.consumer AND h.producer = {n2_record}.producer)`
-
-const upToPlace = ` AND (dest_name < ? OR dest_name = ? AND business_mark <= ?)`
+DELETE r
+FROM JSON_TABLE(?, '$[*]' COLUMNS (
+	dest_name VARCHAR(255) CHARACTER SET utf8mb4 PATH '$[0]',
+	business_mark VARCHAR(255) CHARACTER SET utf8mb4 PATH '$[1]')) AS g
+STRAIGHT_JOIN {n2_record} AS r FORCE INDEX (PRIMARY)
+	ON r.consumer = ? AND r.dest_name = g.dest_name COLLATE ` + collation + `
+	AND r.business_mark = g.business_mark COLLATE ` + collation + `
+STRAIGHT_JOIN {n_horizon} AS h FORCE INDEX (PRIMARY)
+	ON h.consumer = r.consumer AND h.producer = r.producer AND r.message_id < h.message_id`
 
 const consumers = `SELECT DISTINCT consumer FROM {n_horizon} ORDER BY consumer`
 
@@ -165,27 +173,26 @@ func idOrNull(id waybill.ID) any {
 
 // OnceWindow implements store.ConsumerDialect.
 func (dialect) OnceWindow(n store.Names, consumer string, after, below waybill.ID, size int) store.Statement {
-	return statement(n, onceWindow, consumer, after.String(), below.String(), size-1)
+	return statement(n, onceWindow, consumer, after.String(), below.String(), size)
 }
 
 // PruneOnce implements store.ConsumerDialect.
-func (dialect) PruneOnce(n store.Names, consumer string, after, upTo waybill.ID) store.Statement {
-	return statement(n, pruneOnce, consumer, after.String(), upTo.String())
+func (dialect) PruneOnce(n store.Names, consumer string, ids []waybill.ID) store.Statement {
+	return statement(n, pruneOnce, list(ids), consumer)
 }
 
 // LatestWindow implements store.ConsumerDialect.
 func (dialect) LatestWindow(n store.Names, consumer string, after store.LatestPlace, size int) store.Statement {
-	return statement(n, latestWindow, consumer, after.Destination, after.Destination, after.Key, size-1)
+	return statement(n, latestWindow, consumer, after.Destination, after.Destination, after.Key, size)
 }
 
 // PruneLatest implements store.ConsumerDialect.
-func (dialect) PruneLatest(n store.Names, consumer string, after store.LatestPlace, upTo *store.LatestPlace) store.Statement {
-	text, args := pruneLatest, []any{consumer, after.Destination, after.Destination, after.Key}
-	if upTo != nil {
-		text += upToPlace
-		args = append(args, upTo.Destination, upTo.Destination, upTo.Key)
+func (dialect) PruneLatest(n store.Names, consumer string, places []store.LatestPlace) store.Statement {
+	pairs := make([][2]string, len(places))
+	for i, p := range places {
+		pairs[i] = [2]string{p.Destination, p.Key}
 	}
-	return statement(n, text, args...)
+	return statement(n, pruneLatest, list(pairs), consumer)
 }
 
 // Consumers implements store.ConsumerDialect.

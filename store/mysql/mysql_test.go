@@ -36,12 +36,21 @@ func TestConformance(t *testing.T) {
 		t.Run(setting.name, func(t *testing.T) {
 			storetest.Test(t, storetest.Harness{
 				Dialect: mysql.Dialect(),
-				Open:    func(t *testing.T) *sql.DB { return open(t, setting.set) },
+				Open:    func(t testing.TB) *sql.DB { return open(t, setting.set) },
 				Sever:   sever,
 				Schema:  schema,
 			})
 		})
 	}
+}
+
+func BenchmarkStore(b *testing.B) {
+	storetest.Benchmark(b, storetest.Harness{
+		Dialect: mysql.Dialect(),
+		Open: func(t testing.TB) *sql.DB {
+			return open(t, func(c *mysqldriver.Config) { c.InterpolateParams = true })
+		},
+	})
 }
 
 func server(t testing.TB) *mysqldriver.Config {

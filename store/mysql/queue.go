@@ -1,6 +1,8 @@
 package mysql
 
 import (
+	"encoding/json"
+
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
 )
@@ -35,7 +37,7 @@ WHERE not_before > 0 AND status = 0
 ORDER BY not_before, id
 LIMIT ?`
 
-// rows, deleteRows, countCopies and find end with a list of ids and ")".
+// rows and find end with a list of ids and ")".
 const rows = `SELECT ` + columns + ` FROM {qmessage} WHERE status = 0 AND id IN (`
 
 const sweep = `
@@ -45,13 +47,20 @@ WHERE id > ? AND id <= ? AND status = 0
 ORDER BY id
 LIMIT ?`
 
-// deleteRows and countCopies name their index: a scan of the table, which looks
-// cheaper while it is small, would wait for every row of an open transaction.
+// deleteRows and countCopies look each id up in turn, which STRAIGHT_JOIN and the
+// index's name make sure of. With a list of ids the optimizer scans the table while it
+// is small, whatever index is named, and a scan that writes waits for every row of an
+// open transaction and holds off the next senders until it has them.
 const deleteRows = `
-DELETE q FROM {qmessage} AS q FORCE INDEX (qmessage_message_id)
-WHERE q.message_id IN (`
+DELETE q
+FROM JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(36) PATH '$')) AS g
+STRAIGHT_JOIN {qmessage} AS q FORCE INDEX (qmessage_message_id)
+	ON q.message_id = CONVERT(g.id USING ascii) COLLATE ascii_general_ci`
 
-const countCopies = `UPDATE {qmessage} FORCE INDEX (PRIMARY) SET retry = retry + 1 WHERE id IN (`
+const countCopies = `
+UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$')) AS g
+STRAIGHT_JOIN {qmessage} AS q FORCE INDEX (PRIMARY) ON q.id = g.id
+SET q.retry = q.retry + 1`
 
 const reject = `UPDATE {qmessage} SET status = 2, last_error = ? WHERE message_id = ? AND status = 0`
 
@@ -64,7 +73,7 @@ WHERE message_id = ? AND status = 0`
 const floor = `
 SELECT (
 	SELECT message_id FROM {qmessage} FORCE INDEX (qmessage_message_id)
-	WHERE status = 0
+	WHERE message_id < ? AND status = 0
 	ORDER BY message_id
 	LIMIT 1)`
 
@@ -74,7 +83,7 @@ FROM {qmessage}
 GROUP BY destination, dest_type, status
 ORDER BY destination, dest_type, status`
 
-const list = `
+const listRows = `
 SELECT ` + columns + `
 FROM {qmessage} FORCE INDEX (PRIMARY)
 WHERE id > ? AND status = ? AND (? = '' OR destination = ?)
@@ -126,12 +135,12 @@ func (dialect) Sweep(n store.Names, after, upTo int64, limit int) store.Statemen
 
 // Delete implements store.ProducerDialect.
 func (dialect) Delete(n store.Names, ids []waybill.ID) store.Statement {
-	return statement(n, deleteRows+repeat("?", len(ids))+`)`, idValues(ids)...)
+	return statement(n, deleteRows, list(ids))
 }
 
 // CountCopies implements store.ProducerDialect.
 func (dialect) CountCopies(n store.Names, ids []int64) store.Statement {
-	return statement(n, countCopies+repeat("?", len(ids))+`)`, values(ids)...)
+	return statement(n, countCopies, list(ids))
 }
 
 // Reject implements store.ProducerDialect.
@@ -145,7 +154,9 @@ func (dialect) Postpone(n store.Names, id waybill.ID, delay int64, failures int,
 }
 
 // Floor implements store.ProducerDialect.
-func (dialect) Floor(n store.Names) store.Statement { return statement(n, floor) }
+func (dialect) Floor(n store.Names, below waybill.ID) store.Statement {
+	return statement(n, floor, below.String())
+}
 
 // Clock implements store.ProducerDialect.
 func (dialect) Clock() store.Statement { return store.Statement{SQL: `SELECT ` + clock} }
@@ -158,7 +169,7 @@ func (dialect) Count(n store.Names) store.Statement { return statement(n, count)
 
 // List implements store.ProducerDialect.
 func (dialect) List(n store.Names, destination string, status int, after int64, limit int) store.Statement {
-	return statement(n, list, after, status, destination, destination, limit)
+	return statement(n, listRows, after, status, destination, destination, limit)
 }
 
 // Find implements store.ProducerDialect.
@@ -174,6 +185,15 @@ func (dialect) Resend(n store.Names, id, newID waybill.ID) store.Statement {
 // Discard implements store.ProducerDialect.
 func (dialect) Discard(n store.Names, id waybill.ID) store.Statement {
 	return statement(n, discard, id.String())
+}
+
+// list is elements as a JSON array.
+func list[T int64 | waybill.ID | [2]string](elements []T) string {
+	text, err := json.Marshal(elements)
+	if err != nil {
+		panic(err) // what these types hold can always be marshaled
+	}
+	return string(text)
 }
 
 func values(ids []int64) []any {

@@ -78,11 +78,14 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 	return migrations
 }
 
-// options end each table. 'a', 'A' and 'a ' are three keys, so the collation has to
-// compare bytes and must not pad with spaces, as utf8mb4_bin does. The one that does
-// is utf8mb4_0900_bin in MySQL (since 8.0.17) and utf8mb4_nopad_bin in MariaDB: each
-// reads the comment that is its own and skips the other's.
-const options = ` ENGINE = InnoDB DEFAULT CHARACTER SET = utf8mb4 COLLATE = /*!80017 utf8mb4_0900_bin */ /*M!100203 utf8mb4_nopad_bin */`
+// collation of all text: 'a', 'A' and 'a ' are three keys, so it has to compare bytes
+// and must not pad with spaces, as utf8mb4_bin does. The one that does is
+// utf8mb4_0900_bin in MySQL (since 8.0.17) and utf8mb4_nopad_bin in MariaDB: each reads
+// the comment that is its own and skips the other's.
+const collation = `/*!80017 utf8mb4_0900_bin */ /*M!100203 utf8mb4_nopad_bin */`
+
+// options end each table.
+const options = ` ENGINE = InnoDB DEFAULT CHARACTER SET = utf8mb4 COLLATE = ` + collation
 
 // id is the type of a message's id. Its collation takes both cases for the same, as
 // UUIDs are.

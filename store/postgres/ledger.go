@@ -49,31 +49,32 @@ VALUES ($1::text, $2::text, $3::uuid)
 ON CONFLICT (consumer, producer) DO UPDATE SET message_id = excluded.message_id
 WHERE h.message_id IS NULL AND excluded.message_id IS NOT NULL OR excluded.message_id > h.message_id`
 
+// onceWindow and latestWindow have their limit in a subquery for the reason that
+// queue.go gives.
 const onceWindow = `
-SELECT message_id
-FROM {n1_record}
-WHERE consumer = $1::text AND message_id > $2::uuid AND message_id < $3::uuid
-ORDER BY message_id
-OFFSET $4::bigint LIMIT 1`
+SELECT r.message_id, coalesce(r.message_id < (
+	SELECT h.message_id FROM {n_horizon} h WHERE h.consumer = r.consumer AND h.producer = r.producer), false)
+FROM {n1_record} r
+WHERE r.consumer = $2::text AND r.message_id > $3::uuid AND r.message_id < $4::uuid
+ORDER BY r.message_id` + limited
 
 const pruneOnce = `
 DELETE FROM {n1_record} r
 USING {n_horizon} h
-WHERE r.consumer = $1::text AND r.message_id > $2::uuid AND r.message_id <= $3::uuid
+WHERE r.consumer = $1::text AND r.message_id = ANY ($2::text::uuid[])
 	AND h.consumer = r.consumer AND h.producer = r.producer AND r.message_id < h.message_id`
 
 const latestWindow = `
-SELECT dest_name, business_mark
-FROM {n2_record}
-WHERE consumer = $1::text AND (dest_name, business_mark) > ($2::text, $3::text)
-ORDER BY dest_name, business_mark
-OFFSET $4::bigint LIMIT 1`
+SELECT r.dest_name, r.business_mark, coalesce(r.message_id < (
+	SELECT h.message_id FROM {n_horizon} h WHERE h.consumer = r.consumer AND h.producer = r.producer), false)
+FROM {n2_record} r
+WHERE r.consumer = $2::text AND (r.dest_name, r.business_mark) > ($3::text, $4::text)
+ORDER BY r.dest_name, r.business_mark` + limited
 
 const pruneLatest = `
 DELETE FROM {n2_record} r
-USING {n_horizon} h
-WHERE r.consumer = $1::text AND (r.dest_name, r.business_mark) > ($2::text, $3::text)
-	AND ($4::text IS NULL OR (r.dest_name, r.business_mark) <= ($4::text, $5::text))
+USING unnest($2::text::text[], $3::text::text[]) AS m (dest_name, business_mark), {n_horizon} h
+WHERE r.consumer = $1::text AND r.dest_name = m.dest_name AND r.business_mark = m.business_mark
 	AND h.consumer = r.consumer AND h.producer = r.producer AND r.message_id < h.message_id`
 
 const consumers = `SELECT DISTINCT consumer FROM {n_horizon} ORDER BY consumer`
@@ -148,25 +149,27 @@ func orNull(id waybill.ID) any {
 
 // OnceWindow implements store.ConsumerDialect.
 func (dialect) OnceWindow(n store.Names, consumer string, after, below waybill.ID, size int) store.Statement {
-	return statement(n, onceWindow, consumer, after.String(), below.String(), int64(size)-1)
+	return statement(n, onceWindow, int64(size), consumer, after.String(), below.String())
 }
 
 // PruneOnce implements store.ConsumerDialect.
-func (dialect) PruneOnce(n store.Names, consumer string, after, upTo waybill.ID) store.Statement {
-	return statement(n, pruneOnce, consumer, after.String(), upTo.String())
+func (dialect) PruneOnce(n store.Names, consumer string, ids []waybill.ID) store.Statement {
+	return statement(n, pruneOnce, consumer, idArray(ids))
 }
 
 // LatestWindow implements store.ConsumerDialect.
 func (dialect) LatestWindow(n store.Names, consumer string, after store.LatestPlace, size int) store.Statement {
-	return statement(n, latestWindow, consumer, after.Destination, after.Key, int64(size)-1)
+	return statement(n, latestWindow, int64(size), consumer, after.Destination, after.Key)
 }
 
 // PruneLatest implements store.ConsumerDialect.
-func (dialect) PruneLatest(n store.Names, consumer string, after store.LatestPlace, upTo *store.LatestPlace) store.Statement {
-	if upTo == nil {
-		return statement(n, pruneLatest, consumer, after.Destination, after.Key, nil, nil)
+func (dialect) PruneLatest(n store.Names, consumer string, places []store.LatestPlace) store.Statement {
+	destinations, keys := newArray(16*len(places)), newArray(16*len(places))
+	for _, p := range places {
+		destinations.text(p.Destination)
+		keys.text(p.Key)
 	}
-	return statement(n, pruneLatest, consumer, after.Destination, after.Key, upTo.Destination, upTo.Key)
+	return statement(n, pruneLatest, consumer, destinations.String(), keys.String())
 }
 
 // Consumers implements store.ConsumerDialect.

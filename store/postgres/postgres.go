@@ -64,6 +64,16 @@ func (dialect) Condition(err error) store.Condition {
 	return store.Other
 }
 
+// Advice implements store.Adviser. Since PostgreSQL 15 only its owner may create in
+// the schema public.
+func (dialect) Advice(err error) string {
+	var coded interface{ SQLState() string }
+	if errors.As(err, &coded) && coded.SQLState() == "42501" {
+		return "the database's user may not create tables here: have an administrator GRANT CREATE ON SCHEMA ... to it, use a schema of its own (the table prefix \"app.\"), or run the statements that 'waybill init --print' shows"
+	}
+	return ""
+}
+
 func statement(n store.Names, text string, args ...any) store.Statement {
 	return store.Statement{SQL: n.SQL(text), Args: args}
 }

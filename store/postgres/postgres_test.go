@@ -20,13 +20,20 @@ func TestConformance(t *testing.T) {
 		t.Run(mode.String(), func(t *testing.T) {
 			storetest.Test(t, storetest.Harness{
 				Dialect:     postgres.Dialect(),
-				Open:        func(t *testing.T) *sql.DB { return open(t, mode) },
+				Open:        func(t testing.TB) *sql.DB { return open(t, mode) },
 				Placeholder: func(n int) string { return fmt.Sprint("$", n) },
 				Sever:       sever,
 				Schema:      func(t *testing.T) string { return schema(t) },
 			})
 		})
 	}
+}
+
+func BenchmarkStore(b *testing.B) {
+	storetest.Benchmark(b, storetest.Harness{
+		Dialect: postgres.Dialect(),
+		Open:    func(t testing.TB) *sql.DB { return open(t, pgx.QueryExecModeCacheStatement) },
+	})
 }
 
 // open makes a schema of its own and a pool whose connections see nothing else. (To

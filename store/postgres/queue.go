@@ -11,24 +11,34 @@ const columns = `id, message_id, destination, dest_type, business_mark, sequence
 const brief = `id, message_id, destination, dest_type, business_mark, sequence, time_stamp,
 	NULL::text, ''::bytea, status, retry, failures, not_before, NULL::text`
 
-const scan = `SELECT ` + columns + ` FROM {qmessage} WHERE id > $1::bigint ORDER BY id LIMIT $2::bigint`
+// Statistics of a table that fills and empties within seconds are always wrong, and
+// a plan that reads and sorts the whole backlog to return one page of it looks cheap
+// where few rows are expected. So the statements that read pages hide what would
+// promise few rows: their filters stand within coalesce, which is taken to let half of
+// the rows pass, and the limit is a subquery, which is taken for a tenth of the rows.
+// What is left is to walk the index in order. The clock is a subquery as well: it is
+// then read once and can bound an index, as a volatile function cannot.
+
+const limited = ` LIMIT (SELECT $1::bigint)`
+
+const readClock = `(SELECT ` + clock + `)`
+
+const scan = `SELECT ` + columns + ` FROM {qmessage} WHERE id > $2::bigint ORDER BY id` + limited
 
 const scanDestination = `
 SELECT ` + columns + `
 FROM {qmessage}
-WHERE id > $1::bigint AND id <= $2::bigint
-	AND destination = $3::text AND dest_type = $4::smallint AND status = 0 AND not_before <= ` + clock + `
-ORDER BY id
-LIMIT $5::bigint`
+WHERE id > $2::bigint AND id <= $3::bigint
+	AND coalesce(destination = $4::text AND dest_type = $5::smallint AND status = 0 AND not_before <= ` + readClock + `, false)
+ORDER BY id` + limited
 
 // scanDue repeats the condition of the partial index qmessage_due.
 const scanDue = `
 SELECT ` + columns + `
 FROM {qmessage}
 WHERE not_before > 0 AND status = 0
-	AND (not_before, id) > ($1::bigint, $2::bigint) AND not_before <= ` + clock + `
-ORDER BY not_before, id
-LIMIT $3::bigint`
+	AND (not_before, id) > ($2::bigint, $3::bigint) AND not_before <= ` + readClock + `
+ORDER BY not_before, id` + limited
 
 const rows = `
 SELECT ` + columns + `
@@ -39,9 +49,8 @@ ORDER BY id`
 const sweep = `
 SELECT ` + brief + `
 FROM {qmessage}
-WHERE id > $1::bigint AND id <= $2::bigint AND status = 0
-ORDER BY id
-LIMIT $3::bigint`
+WHERE id > $2::bigint AND id <= $3::bigint AND coalesce(status = 0, false)
+ORDER BY id` + limited
 
 const deleteRows = `DELETE FROM {qmessage} WHERE message_id = ANY ($1::text::uuid[])`
 
@@ -56,7 +65,13 @@ WHERE message_id = $1::uuid AND status = 0`
 
 // floor walks the unique index from its low end; PostgreSQL before 18 has no
 // min(uuid).
-const floor = `SELECT (SELECT message_id FROM {qmessage} WHERE status = 0 ORDER BY message_id LIMIT 1)`
+const floor = `
+SELECT (
+	SELECT message_id
+	FROM {qmessage}
+	WHERE message_id < $1::uuid AND coalesce(status = 0, false)
+	ORDER BY message_id
+	LIMIT 1)`
 
 // count compares ids as text, in which their order is the same.
 const count = `
@@ -68,17 +83,15 @@ ORDER BY destination, dest_type, status`
 const listPending = `
 SELECT ` + columns + `
 FROM {qmessage}
-WHERE id > $1::bigint AND status = 0 AND ($2::text = '' OR destination = $2::text)
-ORDER BY id
-LIMIT $3::bigint`
+WHERE id > $2::bigint AND coalesce(status = 0 AND ($3::text = '' OR destination = $3::text), false)
+ORDER BY id` + limited
 
-// listRejected has its status in the text, so that it can use a partial index.
+// listRejected repeats the condition of the partial index qmessage_rejected.
 const listRejected = `
 SELECT ` + columns + `
 FROM {qmessage}
-WHERE id > $1::bigint AND status = 2 AND ($2::text = '' OR destination = $2::text)
-ORDER BY id
-LIMIT $3::bigint`
+WHERE id > $2::bigint AND status = 2 AND ($3::text = '' OR destination = $3::text)
+ORDER BY id` + limited
 
 const find = `SELECT ` + columns + ` FROM {qmessage} WHERE message_id = ANY ($1::text::uuid[]) ORDER BY id`
 
@@ -91,17 +104,17 @@ const discard = `DELETE FROM {qmessage} WHERE message_id = $1::uuid AND status =
 
 // Scan implements store.ProducerDialect.
 func (dialect) Scan(n store.Names, after int64, limit int) store.Statement {
-	return statement(n, scan, after, int64(limit))
+	return statement(n, scan, int64(limit), after)
 }
 
 // ScanDestination implements store.ProducerDialect.
 func (dialect) ScanDestination(n store.Names, destination string, topic bool, after, upTo int64, limit int) store.Statement {
-	return statement(n, scanDestination, after, upTo, destination, flag(topic), int64(limit))
+	return statement(n, scanDestination, int64(limit), after, upTo, destination, flag(topic))
 }
 
 // ScanDue implements store.ProducerDialect.
 func (dialect) ScanDue(n store.Names, notBefore, id int64, limit int) store.Statement {
-	return statement(n, scanDue, notBefore, id, int64(limit))
+	return statement(n, scanDue, int64(limit), notBefore, id)
 }
 
 // Rows implements store.ProducerDialect.
@@ -111,7 +124,7 @@ func (dialect) Rows(n store.Names, ids []int64) store.Statement {
 
 // Sweep implements store.ProducerDialect.
 func (dialect) Sweep(n store.Names, after, upTo int64, limit int) store.Statement {
-	return statement(n, sweep, after, upTo, int64(limit))
+	return statement(n, sweep, int64(limit), after, upTo)
 }
 
 // Delete implements store.ProducerDialect.
@@ -135,7 +148,9 @@ func (dialect) Postpone(n store.Names, id waybill.ID, delay int64, failures int,
 }
 
 // Floor implements store.ProducerDialect.
-func (dialect) Floor(n store.Names) store.Statement { return statement(n, floor) }
+func (dialect) Floor(n store.Names, below waybill.ID) store.Statement {
+	return statement(n, floor, below.String())
+}
 
 // Clock implements store.ProducerDialect.
 func (dialect) Clock() store.Statement { return store.Statement{SQL: `SELECT ` + clock} }
@@ -157,9 +172,9 @@ func (dialect) Count(n store.Names) store.Statement { return statement(n, count)
 // List implements store.ProducerDialect.
 func (dialect) List(n store.Names, destination string, status int, after int64, limit int) store.Statement {
 	if status == store.Rejected {
-		return statement(n, listRejected, after, destination, int64(limit))
+		return statement(n, listRejected, int64(limit), after, destination)
 	}
-	return statement(n, listPending, after, destination, int64(limit))
+	return statement(n, listPending, int64(limit), after, destination)
 }
 
 // Find implements store.ProducerDialect.

@@ -50,30 +50,33 @@ ON CONFLICT (consumer, producer) DO UPDATE SET message_id = excluded.message_id
 WHERE h.message_id IS NULL AND excluded.message_id IS NOT NULL OR excluded.message_id > h.message_id`
 
 const onceWindow = `
-SELECT message_id
-FROM {n1_record}
-WHERE consumer = ? AND message_id > ? AND message_id < ?
-ORDER BY message_id
-LIMIT 1 OFFSET ?`
+SELECT r.message_id, coalesce(r.message_id < (
+	SELECT h.message_id FROM {n_horizon} h WHERE h.consumer = r.consumer AND h.producer = r.producer), 0)
+FROM {n1_record} r
+WHERE r.consumer = ? AND r.message_id > ? AND r.message_id < ?
+ORDER BY r.message_id
+LIMIT ?`
 
+// pruneOnce ends with a list of ids and ")", pruneLatest with one of pairs.
 const pruneOnce = `
 DELETE FROM {n1_record} AS r
-WHERE consumer = ? AND message_id > ? AND message_id <= ?
-	AND message_id < (SELECT h.message_id FROM {n_horizon} h WHERE h.consumer = r.consumer AND h.producer = r.producer)`
+WHERE consumer = ?
+	AND message_id < (SELECT h.message_id FROM {n_horizon} h WHERE h.consumer = r.consumer AND h.producer = r.producer)
+	AND message_id IN (`
 
 const latestWindow = `
-SELECT dest_name, business_mark
-FROM {n2_record}
-WHERE consumer = ? AND (dest_name, business_mark) > (?, ?)
-ORDER BY dest_name, business_mark
-LIMIT 1 OFFSET ?`
+SELECT r.dest_name, r.business_mark, coalesce(r.message_id < (
+	SELECT h.message_id FROM {n_horizon} h WHERE h.consumer = r.consumer AND h.producer = r.producer), 0)
+FROM {n2_record} r
+WHERE r.consumer = ? AND (r.dest_name, r.business_mark) > (?, ?)
+ORDER BY r.dest_name, r.business_mark
+LIMIT ?`
 
 const pruneLatest = `
 DELETE FROM {n2_record} AS r
-WHERE consumer = ? AND (dest_name, business_mark) > (?, ?)
-	AND message_id < (SELECT h.message_id FROM {n_horizon} h WHERE h.consumer = r.consumer AND h.producer = r.producer)`
-
-const upToPlace = ` AND (dest_name, business_mark) <= (?, ?)`
+WHERE consumer = ?
+	AND message_id < (SELECT h.message_id FROM {n_horizon} h WHERE h.consumer = r.consumer AND h.producer = r.producer)
+	AND (dest_name, business_mark) IN (VALUES `
 
 const consumers = `SELECT DISTINCT consumer FROM {n_horizon} ORDER BY consumer`
 
@@ -135,25 +138,26 @@ func idOrNull(id waybill.ID) any {
 
 // OnceWindow implements store.ConsumerDialect.
 func (dialect) OnceWindow(n store.Names, consumer string, after, below waybill.ID, size int) store.Statement {
-	return statement(n, onceWindow, consumer, after.String(), below.String(), size-1)
+	return statement(n, onceWindow, consumer, after.String(), below.String(), size)
 }
 
 // PruneOnce implements store.ConsumerDialect.
-func (dialect) PruneOnce(n store.Names, consumer string, after, upTo waybill.ID) store.Statement {
-	return statement(n, pruneOnce, consumer, after.String(), upTo.String())
+func (dialect) PruneOnce(n store.Names, consumer string, ids []waybill.ID) store.Statement {
+	return statement(n, pruneOnce+repeat("?", len(ids))+`)`, append([]any{consumer}, idValues(ids)...)...)
 }
 
 // LatestWindow implements store.ConsumerDialect.
 func (dialect) LatestWindow(n store.Names, consumer string, after store.LatestPlace, size int) store.Statement {
-	return statement(n, latestWindow, consumer, after.Destination, after.Key, size-1)
+	return statement(n, latestWindow, consumer, after.Destination, after.Key, size)
 }
 
 // PruneLatest implements store.ConsumerDialect.
-func (dialect) PruneLatest(n store.Names, consumer string, after store.LatestPlace, upTo *store.LatestPlace) store.Statement {
-	if upTo == nil {
-		return statement(n, pruneLatest, consumer, after.Destination, after.Key)
+func (dialect) PruneLatest(n store.Names, consumer string, places []store.LatestPlace) store.Statement {
+	args := append(make([]any, 0, 1+2*len(places)), consumer)
+	for _, p := range places {
+		args = append(args, p.Destination, p.Key)
 	}
-	return statement(n, pruneLatest+upToPlace, consumer, after.Destination, after.Key, upTo.Destination, upTo.Key)
+	return statement(n, pruneLatest+repeat("(?, ?)", len(places))+`)`, args...)
 }
 
 // Consumers implements store.ConsumerDialect.

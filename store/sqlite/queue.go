@@ -45,7 +45,8 @@ SET not_before = ` + clock + ` + ?, retry = retry + 1, failures = failures + ?, 
 WHERE message_id = ? AND status = 0`
 
 // floor walks the unique index from its low end.
-const floor = `SELECT (SELECT message_id FROM {qmessage} WHERE status = 0 ORDER BY message_id LIMIT 1)`
+const floor = `
+SELECT (SELECT message_id FROM {qmessage} WHERE message_id < ? AND status = 0 ORDER BY message_id LIMIT 1)`
 
 const count = `
 SELECT destination, dest_type, status, count(*), min(message_id), max(retry)
@@ -123,7 +124,9 @@ func (dialect) Postpone(n store.Names, id waybill.ID, delay int64, failures int,
 }
 
 // Floor implements store.ProducerDialect.
-func (dialect) Floor(n store.Names) store.Statement { return statement(n, floor) }
+func (dialect) Floor(n store.Names, below waybill.ID) store.Statement {
+	return statement(n, floor, below.String())
+}
 
 // Clock implements store.ProducerDialect.
 func (dialect) Clock() store.Statement { return store.Statement{SQL: `SELECT ` + clock} }

@@ -12,12 +12,16 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	storetest.Test(t, storetest.Harness{
-		Dialect: sqlite.Dialect(),
-		Open: func(t *testing.T) *sql.DB {
-			return open(t, "_txlock=immediate&_pragma=busy_timeout(30000)&_pragma=journal_mode(wal)&_pragma=synchronous(normal)")
-		},
-	})
+	storetest.Test(t, harness)
+}
+
+func BenchmarkStore(b *testing.B) { storetest.Benchmark(b, harness) }
+
+var harness = storetest.Harness{
+	Dialect: sqlite.Dialect(),
+	Open: func(t testing.TB) *sql.DB {
+		return open(t, "_txlock=immediate&_pragma=busy_timeout(30000)&_pragma=journal_mode(wal)&_pragma=synchronous(normal)")
+	},
 }
 
 func open(t testing.TB, settings string) *sql.DB {

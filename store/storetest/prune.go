@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"slices"
@@ -139,6 +140,51 @@ var pruneCases = []testCase{
 		if _, err := s.ledger.Prune(s.Context(), now, 0, 0); err == nil {
 			s.Error("a batch of no records was taken")
 		}
+	}},
+	{name: "hostile keys are pruned like any other", run: func(s *suite) {
+		now := time.Now()
+		s.must(s.ledger.SaveFloor(s.Context(), "p", waybill.ID{}))
+		var marks []store.Mark
+		for i, key := range hostileKeys {
+			m := mark("p", key, 1)
+			if i%3 > 0 {
+				m.ID = waybill.NewIDAt(now.Add(-48 * time.Hour))
+			}
+			m.Destination = hostileKeys[(i*7)%len(hostileKeys)]
+			marks = append(marks, m)
+		}
+		s.latest(marks...)
+		young := (len(marks) + 2) / 3
+		gone, err := s.ledger.Prune(s.Context(), now, 24*time.Hour, 4)
+		s.must(err)
+		if left := s.left(s.names.Latest, "p"); left != young || gone != int64(len(marks)-young) {
+			s.Errorf("%d records are gone and %d left, want %d left", gone, left, young)
+		}
+	}},
+	{name: "pruning does not wait for a guard that is under way", run: func(s *suite) {
+		if s.dialect.Traits().SingleWriter {
+			s.Skip("Traits.SingleWriter: whatever writes waits for a transaction that writes")
+		}
+		now := time.Now()
+		s.must(s.ledger.SaveFloor(s.Context(), "p", waybill.ID{}))
+		s.record(now, "p", 10)
+		renewed := mark("p", "p key 9", 2)
+		tx, err := s.ledger.Begin(s.Context())
+		s.must(err)
+		defer tx.Rollback()
+		_, err = s.ledger.RecordOnce(s.Context(), tx, []store.Mark{renewed})
+		s.must(err)
+		_, err = s.ledger.RecordLatest(s.Context(), tx, []store.Mark{mark("p", "p key 0", 2), mark("p", "new key", 2)})
+		s.must(err)
+		ctx, cancel := context.WithTimeout(s.Context(), 20*time.Second)
+		defer cancel()
+		// The five old records of each level are other keys' than the guard's.
+		gone, err := s.ledger.Prune(ctx, now, 24*time.Hour, 3)
+		s.must(err)
+		if gone != 10 {
+			s.Errorf("%d records are gone, want 10", gone)
+		}
+		s.must(tx.Commit())
 	}},
 	{name: "nothing is pruned while no producer is known", run: func(s *suite) {
 		s.record(time.Now(), "p", 3)

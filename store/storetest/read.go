@@ -105,6 +105,11 @@ var readCases = []testCase{
 		if id := floor(); id != old.ID {
 			s.Errorf("floor %s, want the oldest message's %s", id, old.ID)
 		}
+		for below, want := range map[waybill.ID]waybill.ID{old.ID: {}, rows[0].ID: old.ID, waybill.NewID(): old.ID} {
+			if id, err := s.queue.FloorBelow(s.Context(), below); err != nil || id != want {
+				s.Errorf("floor below %s: %s, error %v, want %s", below, id, err, want)
+			}
+		}
 		s.reject(old.ID)
 		if id := floor(); id != rows[0].ID {
 			s.Errorf("floor %s, want %s: a rejected row does not hold it", id, rows[0].ID)

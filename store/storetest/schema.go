@@ -222,6 +222,6 @@ func statements(script string) []string {
 
 // inside reports whether text ends within the body of a trigger or a quoted function.
 func inside(text string) bool {
-	trigger := strings.Contains(text, "CREATE TRIGGER") && strings.Contains(text, "BEGIN") && !strings.HasSuffix(text, "END;")
+	trigger := strings.Contains(text, "CREATE TRIGGER") && strings.Contains(text, "BEGIN") && !strings.HasSuffix(text, "\nEND;")
 	return trigger || strings.Count(text, "$fill$")%2 == 1 || strings.Count(text, "$$")%2 == 1
 }

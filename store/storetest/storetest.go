@@ -21,7 +21,7 @@ type Harness struct {
 	// Open opens a fresh, empty database that no other test sees, and has it closed
 	// and removed when the test ends. Unless the dialect's traits say SingleWriter it
 	// must allow 16 connections; else 2, with a lock time-out of at least 10 s.
-	Open func(t *testing.T) *sql.DB
+	Open func(t testing.TB) *sql.DB
 	// Placeholder is the n-th placeholder of a statement, from 1; nil means "?".
 	Placeholder func(n int) string
 	// Sever ends the session of conn from outside, as an administrator or a failing

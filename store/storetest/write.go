@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -171,6 +172,35 @@ var writeCases = []testCase{
 			s.Errorf("discarding twice: found %v, error %v", found, err)
 		}
 		s.wantBodies(s.all(), "b")
+	}},
+	{name: "a relay does not wait for a sender whose transaction is open, nor holds it off", run: func(s *suite) {
+		if s.dialect.Traits().SingleWriter {
+			s.Skip("Traits.SingleWriter: whatever writes waits for a transaction that writes")
+		}
+		rows := s.sendBodies("a", "b", "c", "d")
+		tx, err := s.db.BeginTx(s.Context(), nil)
+		s.must(err)
+		defer tx.Rollback()
+		s.must(s.insert(tx, row("o", "k", ""), row("o", "", "")))
+		ctx, cancel := context.WithTimeout(s.Context(), 20*time.Second)
+		defer cancel()
+		all := s.all()
+		for range 3 {
+			s.must(s.queue.CountCopies(ctx, []int64{all[0].ID, all[1].ID, 1_000_000}))
+			_, err = s.queue.Postpone(ctx, rows[1].ID, 0, 1, "busy")
+			s.must(err)
+			_, err = s.queue.Reject(ctx, rows[2].ID, "no")
+			s.must(err)
+			_, err = s.queue.Delete(ctx, []waybill.ID{rows[0].ID, rows[3].ID, waybill.NewID()})
+			s.must(err)
+			_, err = s.queue.Floor(ctx)
+			s.must(err)
+			s.must(s.insert(tx, row("o", "j", ""), row("o", "k", ""), row("o", "", "")))
+		}
+		s.must(tx.Commit())
+		if n := len(s.all()); n != 13 {
+			s.Errorf("%d rows, want 13", n)
+		}
 	}},
 	{name: "deletions of the same rows by many relays take each row once", run: func(s *suite) {
 		bodies := make([]string, 200)

@@ -65,6 +65,6 @@ func deliver(ctx context.Context) error {
 		return err
 	})
 	err = in.Run(ctx)
-	slog.Info("consumer stopped", slog.Any("stats", in.Stats()))
+	slog.InfoContext(ctx, "consumer stopped", slog.Any("stats", in.Stats()))
 	return err
 }

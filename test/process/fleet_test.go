@@ -67,6 +67,7 @@ func (f *fleet) start(s *ship) {
 		return
 	}
 	cmd := s.cmd()
+	cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0")
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	if err := cmd.Start(); err != nil {
 		f.t.Fatalf("start %s: %v", s.name, err)

@@ -53,7 +53,11 @@ func Parse(address string, schemes map[string]Scheme, config *tls.Config, known 
 	if u.Path != "" && u.Path != "/" || u.Fragment != "" {
 		return nil, errors.New("the address has a path or a fragment after its host: percent-encode special characters of the user and password")
 	}
-	t := &Target{Host: u.Hostname(), Query: u.Query()}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, errors.New("the address's parameters are not percent-encoded as a URL's have to be")
+	}
+	t := &Target{Host: u.Hostname(), Query: query}
 	port := u.Port()
 	if port == "" {
 		port = scheme.Port

@@ -1,12 +1,20 @@
 package embedded_test
 
 import (
+	"context"
+	"errors"
+	"net"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/brokertest"
+	"github.com/waybill-go/waybill/broker/nats"
 	"github.com/waybill-go/waybill/broker/nats/embedded"
 )
 
@@ -54,4 +62,124 @@ func BenchmarkEmbedded(b *testing.B) {
 	}
 }
 
-var _ = os.Getpid
+// patience bounds every wait of these tests.
+const patience = 30 * time.Second
+
+func connect(t testing.TB, b broker.Broker) (context.Context, broker.Conn) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	c, err := b.Connect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close(context.Background()) })
+	return ctx, c
+}
+
+func TestADirectoryHasOneBroker(t *testing.T) {
+	b := start(t, embedded.Options{})
+	dir := t.TempDir()
+	one, err := embedded.New(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = embedded.New(dir, nil)
+	if !errors.Is(err, embedded.ErrLocked) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) {
+		t.Errorf("a second broker in the directory: %v; want ErrLocked with the directory and the process", err)
+	}
+	if err := one.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	two, err := embedded.New(dir, nil)
+	if err != nil {
+		t.Fatalf("after the first has ended: %v", err)
+	}
+	if err := two.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := two.Connect(t.Context()); !errors.Is(err, embedded.ErrStopped) {
+		t.Errorf("Connect to a broker that is shut down: %v; want ErrStopped", err)
+	}
+	connect(t, b)
+}
+
+func TestTheWholeDirectoryIsDeletedInMidFlight(t *testing.T) {
+	b := start(t, embedded.Options{})
+	for round := range 3 {
+		ctx, c := connect(t, b)
+		receiver, err := c.Subscribe(ctx, broker.Subscription{Destination: "q", Prefetch: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		results, err := c.Publish(ctx, []broker.Message{{Destination: "q", Body: []byte(strconv.Itoa(round))}}, waybill.Durable)
+		if err != nil || results[0].Fate != broker.Confirmed {
+			t.Fatalf("%v, %v", results, err)
+		}
+		ds, err := receiver.Receive(ctx, 10)
+		if err != nil || len(ds) != 1 || string(ds[0].Body) != strconv.Itoa(round) {
+			t.Fatalf("received %v, %v; want %d and nothing from before the loss", ds, err, round)
+		}
+		published := make(chan error, 1)
+		go func() {
+			for {
+				if _, err := c.Publish(ctx, make([]broker.Message, 0), waybill.Durable); err != nil {
+					published <- err
+					return
+				}
+				if _, err := c.Publish(ctx, []broker.Message{{Destination: "other"}}, waybill.Durable); err != nil {
+					published <- err
+					return
+				}
+			}
+		}()
+		if err := b.Wipe(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-published:
+			if err == nil {
+				t.Error("Publish to a server that was killed returned no error")
+			}
+		case <-ctx.Done():
+			t.Fatal("Publish goes on after its server was killed")
+		}
+		<-c.Done()
+		if err := b.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestItListensOnTheLoopbackInterfaceOnly(t *testing.T) {
+	for _, address := range []string{"0.0.0.0:0", ":4222", "192.0.2.1:4222", "127.0.0.1"} {
+		if b, err := embedded.New(t.TempDir(), &embedded.Options{Listen: address}); err == nil {
+			_ = b.Shutdown()
+			t.Errorf("listens on %s, open to everybody", address)
+		}
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	start(t, embedded.Options{Listen: address})
+	outside, err := nats.New("nats://"+address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	connect(t, outside)
+}
+
+func TestADirectoryThatCannotBeUsedIsAnError(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"", file} {
+		if _, err := embedded.New(dir, nil); err == nil {
+			t.Errorf("a broker in %q started", dir)
+		}
+	}
+}

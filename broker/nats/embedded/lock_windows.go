@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -10,14 +11,14 @@ import (
 // lockFile opens a file that one Broker at a time has; closing it, or the end of
 // the process, lets go of it.
 func lockFile(path string) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o640)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	const flags = windows.LOCKFILE_EXCLUSIVE_LOCK | windows.LOCKFILE_FAIL_IMMEDIATELY
 	if err := windows.LockFileEx(windows.Handle(file.Fd()), flags, 0, 1, 0, new(windows.Overlapped)); err != nil {
 		file.Close()
-		if err == windows.ERROR_LOCK_VIOLATION {
+		if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
 			return nil, fmt.Errorf("%w: stop it or choose another directory", ErrLocked)
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)

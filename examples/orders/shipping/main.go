@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"syscall"
 
 	"github.com/waybill-go/waybill/examples/orders/connect"
 	"github.com/waybill-go/waybill/examples/orders/shipment"
@@ -32,7 +33,7 @@ func main() {
 }
 
 func run(database, brokerAt, listen string) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	db, dialect, err := connect.Database(database)
 	if err != nil {

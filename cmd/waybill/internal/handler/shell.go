@@ -48,57 +48,44 @@ func (s *Shell) Handle(ctx context.Context, _ *sql.Tx, m *waybill.Message) error
 		return err
 	}
 	name, args := shell(s.command)
-	cmd := exec.Command(name, args...)
+	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // the user asks for this command to be run
 	cmd.Env = append(os.Environ(), environment...)
 	cmd.Stdin = bytes.NewReader(m.Body)
 	last := &tail{}
 	cmd.Stdout = shared{&s.mu, s.stdout}
 	cmd.Stderr = io.MultiWriter(last, shared{&s.mu, s.stderr})
-	// A command that ends early need not have read its body, and one that leaves a
-	// child behind with its output open is over all the same.
-	cmd.WaitDelay = grace
 	prepare(cmd)
+	cmd.Cancel = func() error { return terminate(cmd.Process) }
+	// It also bounds the wait for children that the command left behind with its
+	// output open.
+	cmd.WaitDelay = grace
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("cannot run the command: %w", err)
 	}
-	over := make(chan struct{})
-	stopping := make(chan struct{})
-	go func() {
-		defer close(stopping)
-		select {
-		case <-over:
-		case <-ctx.Done():
-			terminate(cmd.Process)
-			select {
-			case <-over:
-			case <-time.After(grace):
-				kill(cmd.Process)
-			}
-		}
-	}()
 	err = cmd.Wait()
-	close(over)
-	<-stopping
-	return s.verdict(ctx, err, last.String())
+	if ctx.Err() != nil {
+		kill(cmd.Process)
+	}
+	return verdict(ctx, cmd.ProcessState, err, last.String())
 }
 
 // verdict says what a command's end means.
-func (s *Shell) verdict(ctx context.Context, err error, said string) error {
-	var exit *exec.ExitError
+func verdict(ctx context.Context, state *os.ProcessState, err error, said string) error {
 	switch {
-	case err == nil, errors.Is(err, exec.ErrWaitDelay):
+	case state != nil && state.Success():
+		// Any error is about its input, which it need not read, or about passing on
+		// its output.
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("the command was stopped: %w", ctx.Err())
-	case !errors.As(err, &exit):
-		// Its status is 0, and only what it wrote could not be passed on.
-		return nil
+	case state == nil:
+		return fmt.Errorf("wait for the command: %w", err)
 	}
-	failure := errors.New(exit.ProcessState.String())
+	failure := errors.New(state.String())
 	if said != "" {
-		failure = fmt.Errorf("%s: %s", exit.ProcessState, said)
+		failure = fmt.Errorf("%s: %s", state, said)
 	}
-	if exit.ExitCode() == exitPermanent {
+	if state.ExitCode() == exitPermanent {
 		return waybill.Permanent(failure)
 	}
 	return failure

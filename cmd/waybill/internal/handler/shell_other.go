@@ -11,6 +11,6 @@ func shell(command string) (name string, args []string) { return "cmd", []string
 
 func prepare(*exec.Cmd) {}
 
-func terminate(p *os.Process) { _ = p.Kill() }
+func terminate(p *os.Process) error { return p.Kill() }
 
 func kill(p *os.Process) { _ = p.Kill() }

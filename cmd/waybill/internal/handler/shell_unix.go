@@ -14,7 +14,8 @@ func shell(command string) (name string, args []string) { return "/bin/sh", []st
 // is meant for us, who let the command finish, and what it started ends with it.
 func prepare(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
-// Signals go to the group. An error says that it has ended.
-func terminate(p *os.Process) { _ = syscall.Kill(-p.Pid, syscall.SIGTERM) }
+// terminate asks the command and what it started to end.
+func terminate(p *os.Process) error { return syscall.Kill(-p.Pid, syscall.SIGTERM) }
 
+// kill ends what is left of them; an error says that nothing is.
 func kill(p *os.Process) { _ = syscall.Kill(-p.Pid, syscall.SIGKILL) }

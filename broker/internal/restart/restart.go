@@ -1,0 +1,36 @@
+// Package restart lets a conformance test end a server and start it again, where
+// the servers are the test's own.
+package restart
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// Variable names a copy of scripts/services whose servers nobody else uses, such as
+// one in another checkout started with WAYBILL_PORT_BASE=auto. Without it no test
+// ends a server.
+const Variable = "WAYBILL_TEST_SERVICES"
+
+// Hooks are what brokertest.Harness asks for; all nil without Variable.
+type Hooks struct{ Restart, Stop, Start func(t testing.TB) }
+
+// Of returns the hooks for a server by its name in scripts/services.
+func Of(server string) Hooks {
+	services := os.Getenv(Variable)
+	if services == "" {
+		return Hooks{}
+	}
+	call := func(t testing.TB, command string) {
+		t.Helper()
+		if out, err := exec.Command(services, command, server).CombinedOutput(); err != nil {
+			t.Fatalf("%s %s %s: %v\n%s", services, command, server, err, out)
+		}
+	}
+	return Hooks{
+		Restart: func(t testing.TB) { call(t, "kill"); call(t, "start") },
+		Stop:    func(t testing.TB) { call(t, "stop") },
+		Start:   func(t testing.TB) { call(t, "start") },
+	}
+}

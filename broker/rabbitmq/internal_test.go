@@ -1,0 +1,101 @@
+package rabbitmq
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestEveryDestinationHasANameOfItsOwn(t *testing.T) {
+	long, wide := strings.Repeat("x", 255), strings.Repeat("漢", 255)
+	names := []string{
+		"orders", "Orders", "orders.eu", "ack.orders", "amq.", "amq.orders", "amqorders", "AMQ.orders", "waybill",
+		long, long[:254] + "y", "amq." + long[:251], "amq." + long[:250], wide, wide[:252] + "é", strings.Repeat("é", 127) + "a", strings.Repeat("é", 128),
+	}
+	seen := map[string]string{}
+	keep := func(mapped, from string) {
+		t.Helper()
+		if before, ok := seen[mapped]; ok {
+			t.Errorf("%q and %q are both %q", before, from, mapped)
+		}
+		seen[mapped] = from
+		if len(mapped) > maxName || !utf8.ValidString(mapped) || strings.HasPrefix(mapped, reserved) {
+			t.Errorf("%q becomes %q, of %d bytes", from, mapped, len(mapped))
+		}
+	}
+	for _, name := range names {
+		keep(entity(name), name)
+		for _, group := range []string{"g", "g.h", long, wide} {
+			keep(groupQueue(name, group), name+" with the group "+group)
+		}
+	}
+	for _, plain := range []string{"orders", "orders.eu", "ack.orders", "orders/漢字", long} {
+		if entity(plain) != plain {
+			t.Errorf("%q becomes %q without need", plain, entity(plain))
+		}
+	}
+	if got := groupQueue("orders", "shipping"); got != "orders>shipping" {
+		t.Errorf("the queue of a group is %q", got)
+	}
+}
+
+// TestTheLedgerSettlesEachTagOnce plays a broker's side: whatever is settled in
+// whatever order, each tag is settled exactly once, by its own word or one for many.
+func TestTheLedgerSettlesEachTagOnce(t *testing.T) {
+	const n = 2000
+	for seed := range uint64(50) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		var l ledger
+		l.next = 1
+		outstanding := map[uint64]bool{}
+		tokens := make([]*token, n)
+		for i := range tokens {
+			tokens[i] = &token{tag: uint64(i + 1)}
+			outstanding[uint64(i+1)] = true
+		}
+		// Mostly in order, as handlers settle.
+		for i := range tokens {
+			k := min(n-1, i+random.IntN(1+int(seed)*int(seed)))
+			tokens[i], tokens[k] = tokens[k], tokens[i]
+		}
+		words := 0
+		for i := 0; i < n; {
+			size := min(1+random.IntN(40), n-i)
+			batch := map[uint64]bool{}
+			for _, t := range tokens[i : i+size] {
+				batch[t.tag] = true
+			}
+			given := slices.Clone(tokens[i : i+size])
+			if i > 0 {
+				given = append(given, tokens[random.IntN(i)]) // one again
+			}
+			err := l.settle(given, func(tag uint64, multiple bool) error {
+				words++
+				if !outstanding[tag] {
+					t.Fatalf("seed %d: tag %d is settled again", seed, tag)
+				}
+				for low := uint64(1); low <= tag; low++ {
+					if (low == tag || multiple) && outstanding[low] {
+						if !batch[low] {
+							t.Fatalf("seed %d: tag %d is settled and was not to be", seed, low)
+						}
+						delete(outstanding, low)
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			i += size
+		}
+		if len(outstanding) > 0 || len(l.out) > 0 {
+			t.Fatalf("seed %d: %d tags are not settled, %d are remembered", seed, len(outstanding), len(l.out))
+		}
+		if seed == 0 && words > n/10 {
+			t.Errorf("%d tags in order took %d words", n, words)
+		}
+	}
+}

@@ -1,0 +1,308 @@
+package relay
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	_ "modernc.org/sqlite"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker/memory"
+	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/sqlite"
+)
+
+// still is a term over a database whose lanes publish nothing by themselves and
+// whose pump takes its steps when the test says so.
+type still struct {
+	*term
+	t  *testing.T
+	db *sql.DB
+}
+
+func newStill(t *testing.T, cursor int64, o Options) *still {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "relay.db")+"?_txlock=immediate&_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	if err := store.Migrate(t.Context(), db, sqlite.Dialect(), "", store.Producer); err != nil {
+		t.Fatal(err)
+	}
+	o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	r, err := New(db, sqlite.Dialect(), memory.New(nil), &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock, err := r.queue.Clock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &still{term: newTerm(r, cursor, clock), t: t, db: db}
+	s.start = func(*lane) {}
+	s.clock.run(true)
+	return s
+}
+
+func (s *still) exec(query string, args ...any) {
+	s.t.Helper()
+	if _, err := s.db.Exec(query, args...); err != nil {
+		s.t.Fatalf("%s: %v", query, err)
+	}
+}
+
+// insert writes n rows of so many bytes to "orders".
+func (s *still) insert(n, size int) {
+	s.t.Helper()
+	for range n {
+		s.exec(`INSERT INTO qmessage (destination, message_content) VALUES ('orders', ?)`, make([]byte, size))
+	}
+}
+
+// steps lets the pump look at everything once.
+func (s *still) steps() {
+	s.t.Helper()
+	if _, err := s.pump.step(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// publishes takes all that is queued, as a lane does whose broker confirms at once,
+// and returns the rows.
+func (s *still) publishes() (rows []int64) {
+	for _, l := range s.order {
+		for batch := l.take(); len(batch) > 0; batch = l.take() {
+			for _, x := range batch {
+				x.f.state = sent
+				rows = append(rows, x.f.row)
+			}
+		}
+	}
+	return rows
+}
+
+// suspects has all that is sent sent again.
+func (s *still) suspects() {
+	for _, l := range s.order {
+		for _, f := range l.window {
+			if f.state == sent {
+				l.again = append(l.again, f)
+			}
+		}
+		l.nextCheck = 0
+	}
+}
+
+func TestAMessageThatIsPostponedBehindTheRelaysBackIsSentWhenItsTimeComes(t *testing.T) {
+	s := newStill(t, 0, Options{})
+	s.insert(2, 1)
+	s.steps()
+	if rows := s.publishes(); len(rows) != 2 {
+		t.Fatalf("%v were sent", rows)
+	}
+	// Another relay, or a person, has postponed one; then its copy would be due here.
+	s.exec(`UPDATE qmessage SET not_before = 9000000000000000 WHERE id = 1`)
+	s.suspects()
+	s.steps()
+	if rows := s.publishes(); len(rows) != 1 || rows[0] != 2 {
+		t.Fatalf("%v were sent again, want row 2", rows)
+	}
+	s.exec(`UPDATE qmessage SET not_before = 1 WHERE id = 1`) // its time comes
+	s.pump.nextDue, s.pump.dueTime, s.pump.dueID = time.Time{}, 0, 0
+	s.steps()
+	if rows := s.publishes(); len(rows) != 1 || rows[0] != 1 {
+		t.Errorf("%v were sent, want row 1", rows)
+	}
+}
+
+func TestARowThatWasMadeANewMessageIsSentAsThatOne(t *testing.T) {
+	s := newStill(t, 0, Options{})
+	s.insert(1, 1)
+	s.steps()
+	s.publishes()
+	// Another relay had it rejected, and somebody had it sent again: the row is due
+	// under a new id, and its flight under the old one is still known here.
+	s.exec(`UPDATE qmessage SET message_id = ?, not_before = 1`, waybill.NewID().String())
+	s.pump.nextDue, s.pump.dueTime, s.pump.dueID = time.Time{}, 0, 0
+	s.steps()
+	if rows := s.publishes(); len(rows) != 1 {
+		t.Fatalf("%v were sent, want the new message", rows)
+	}
+	s.suspects()
+	for range 3 {
+		s.steps()
+		if rows := s.publishes(); len(rows) != 1 {
+			t.Fatalf("%v were sent again, want the new message", rows)
+		}
+		s.suspects()
+	}
+	if n := len(s.flights); n != 1 {
+		t.Errorf("%d messages are in the window, want the new one alone", n)
+	}
+}
+
+func TestLargeMessagesAreReadAFewAtATime(t *testing.T) {
+	const size, most = 100 << 10, 500 << 10
+	s := newStill(t, 0, Options{BatchBytes: most})
+	s.insert(40, size)
+	bounded := func(doing string) {
+		t.Helper()
+		if b := s.order[0].bytes; b > most+size {
+			t.Fatalf("%s: %d bytes wait for the broker, want at most %d and one message more", doing, b, most)
+		}
+	}
+	sent := map[int64]int{}
+	for range 100 {
+		s.steps()
+		bounded("first copies")
+		for _, row := range s.publishes() {
+			sent[row]++
+		}
+	}
+	s.suspects()
+	for range 100 {
+		s.steps()
+		bounded("copies")
+		for _, row := range s.publishes() {
+			sent[row]++
+		}
+	}
+	for row := range int64(40) {
+		if sent[row+1] != 2 {
+			t.Errorf("row %d was sent %d times, want twice", row+1, sent[row+1])
+		}
+	}
+}
+
+func TestADelayedRowThatIsCommittedLateIsFoundSoon(t *testing.T) {
+	s := newStill(t, 0, Options{})
+	s.insert(2, 1)
+	s.exec(`UPDATE qmessage SET not_before = 9000000000000000`)
+	s.steps()
+	due := func(id int64, ago time.Duration) {
+		s.exec(`UPDATE qmessage SET not_before = (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000) - ? WHERE id = ?`, ago.Microseconds(), id)
+	}
+	due(1, 0)
+	s.pump.nextDue = time.Time{}
+	s.steps()
+	if rows := s.publishes(); len(rows) != 1 || rows[0] != 1 {
+		t.Fatalf("%v were sent, want row 1", rows)
+	}
+	due(2, 500*time.Millisecond) // it was due before, and its transaction ends now
+	var rows []int64
+	for deadline := time.Now().Add(5 * time.Second); len(rows) == 0 && time.Now().Before(deadline); {
+		s.steps()
+		rows = s.publishes()
+	}
+	if len(rows) != 1 || rows[0] != 2 {
+		t.Errorf("%v were sent, want row 2", rows)
+	}
+}
+
+func TestARowThatWasDueLongBeforeItCameIsSentAtOnce(t *testing.T) {
+	s := newStill(t, 0, Options{})
+	s.insert(1, 1)
+	s.steps() // with the first sweep
+	s.publishes()
+	s.exec(`INSERT INTO qmessage (destination, message_content, not_before) VALUES ('orders', x'00', 1)`)
+	s.steps()
+	if rows := s.publishes(); len(rows) != 1 || rows[0] != 2 {
+		t.Errorf("%v were sent, want row 2", rows)
+	}
+}
+
+func TestASuccessorSendsAgainWhatNobodyWillConfirm(t *testing.T) {
+	for _, confirm := range []waybill.Confirmation{waybill.Consumed, waybill.Accepted} {
+		s := newStill(t, 30, Options{Default: Destination{Confirm: confirm}})
+		s.insert(50, 1)
+		var rows []int64
+		for range 5 {
+			s.steps()
+			rows = append(rows, s.publishes()...)
+		}
+		if want := map[waybill.Confirmation]int{waybill.Consumed: 20, waybill.Accepted: 50}[confirm]; len(rows) != want {
+			t.Errorf("%v: %d of 50 rows were sent, want %d", confirm, len(rows), want)
+		}
+	}
+}
+
+func TestARowThatCommitsBelowTheFirstOneIsLookedFor(t *testing.T) {
+	s := newStill(t, 0, Options{})
+	s.exec(`INSERT INTO qmessage (id, destination, message_content) VALUES (5, 'orders', x'00')`)
+	s.steps()
+	s.publishes()
+	if s.pump.gaps.size != 4 {
+		t.Errorf("%d ids are looked for, want 1 to 4", s.pump.gaps.size)
+	}
+}
+
+func TestALaneThatIsIdleForLongIsGivenUp(t *testing.T) {
+	s := newStill(t, 0, Options{})
+	for i := range 10 {
+		s.exec(`INSERT INTO qmessage (destination, message_content) VALUES (?, x'00')`, fmt.Sprintf("reply.%d", i))
+	}
+	s.steps()
+	if rows := s.publishes(); len(rows) != 10 {
+		t.Fatalf("%v were sent", rows)
+	}
+	s.retire(time.Now().Add(2 * idleLane))
+	if len(s.lanes) != 10 {
+		t.Fatalf("%d lanes are left of 10 that wait for confirmations", len(s.lanes))
+	}
+	for id := range s.flights {
+		s.forget(id)
+	}
+	s.retire(time.Now())
+	if len(s.lanes) != 10 {
+		t.Fatalf("%d lanes are left of 10 that were busy a moment ago", len(s.lanes))
+	}
+	l, ended := s.order[0], make(chan struct{})
+	go func() {
+		defer close(ended)
+		l.run(t.Context(), t.Context())
+	}()
+	s.retire(time.Now().Add(2 * idleLane))
+	if len(s.lanes) != 0 || len(s.order) != 0 {
+		t.Errorf("%d lanes are left", len(s.lanes))
+	}
+	<-ended
+}
+
+func TestTheDatabaseIsLeftAloneWhileThereIsNothingToDo(t *testing.T) {
+	waits := func(t *testing.T, o Options, prepare func(*lane)) (took time.Duration) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, o)
+			b.t.pump = pump{t: b.t}
+			b.t.clock.run(true)
+			b.sends(1)
+			b.nextCheck = time.Hour
+			prepare(b.lane)
+			began := time.Now()
+			b.t.pump.wait(context.Background(), 100)
+			took = time.Since(began)
+		})
+		return took
+	}
+	t.Run("a queue that the broker does not take", func(t *testing.T) {
+		got := waits(t, Options{Poll: 500 * time.Millisecond}, func(l *lane) {
+			l.nextCheck, l.bytes = 0, 1<<30
+		})
+		if got != 500*time.Millisecond {
+			t.Errorf("the next look comes after %v", got)
+		}
+	})
+	t.Run("a long Poll", func(t *testing.T) {
+		got := waits(t, Options{Poll: time.Minute}, func(*lane) {})
+		if got > longestStep {
+			t.Errorf("the next look comes after %v, and the clock of time-outs has lost %v", got, got-longestStep)
+		}
+	})
+}

@@ -1,0 +1,87 @@
+package pgxdriver_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/postgres"
+	"github.com/waybill-go/waybill/store/postgres/pgxdriver"
+)
+
+func TestAListenerHearsEachNotificationOfItsChannel(t *testing.T) {
+	_, db, prefix := connect(t, pgx.QueryExecModeCacheStatement)
+	ctx, cancel := context.WithCancel(t.Context())
+	heard, ended := make(chan struct{}), make(chan error, 1)
+	listen := pgxdriver.Listener(testserver.Address(t, "WAYBILL_TEST_POSTGRES"), postgres.Channel(prefix))
+	go func() { ended <- listen(ctx, func() { heard <- struct{}{} }) }()
+	<-heard // it listens
+	names, err := store.NewNames(prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	notify := postgres.Dialect().Notify(names)
+	for range 3 {
+		if _, err := db.ExecContext(t.Context(), notify.SQL, notify.Args...); err != nil {
+			t.Fatal(err)
+		}
+		<-heard
+	}
+	other := postgres.Dialect().Notify(store.Names{Prefix: prefix + "other_"})
+	if _, err := db.ExecContext(t.Context(), other.SQL, other.Args...); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.ExecContext(t.Context(), notify.SQL, notify.Args...); err != nil {
+		t.Fatal(err)
+	}
+	<-heard
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("a listener that was told to end: %v", err)
+	}
+	select {
+	case <-heard:
+		t.Error("it heard another channel's notification")
+	default:
+	}
+}
+
+func TestAListenerReturnsWhenItsConnectionBreaks(t *testing.T) {
+	_, db, prefix := connect(t, pgx.QueryExecModeCacheStatement)
+	heard, ended := make(chan struct{}), make(chan error, 1)
+	channel := postgres.Channel(prefix)
+	go func() {
+		ended <- pgxdriver.Listen(t.Context(), testserver.Address(t, "WAYBILL_TEST_POSTGRES"), channel, func() { heard <- struct{}{} })
+	}()
+	<-heard
+	const text = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query = 'LISTEN "' || $1 || '"'`
+	var ended1 int
+	if err := db.QueryRowContext(t.Context(), text, channel).Scan(&ended1); err != nil || ended1 != 1 {
+		t.Fatalf("%d sessions ended, error %v, want 1", ended1, err)
+	}
+	err := <-ended
+	if err == nil || !strings.Contains(err.Error(), channel) {
+		t.Errorf("error %v, want one that names the channel", err)
+	}
+	if c := postgres.Dialect().Condition(err); c != store.Unavailable {
+		t.Errorf("condition %d of error %v, want Unavailable", c, err)
+	}
+}
+
+func TestAListenerThatCannotConnectSaysWhyWithoutThePassword(t *testing.T) {
+	for _, addr := range []string{"postgres://user:hunter2@127.0.0.1:1/app", "postgres://user:hunter2@host:x/app", "postgres://user:hunter2@host/app?sslmode=perhaps"} {
+		err := pgxdriver.Listen(t.Context(), addr, "channel", func() { t.Error("notified") })
+		if err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: error %v", addr, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := pgxdriver.Listen(ctx, "postgres://user@127.0.0.1:1/app", "channel", func() {}); err != nil {
+		t.Errorf("a listener whose context has ended: %v", err)
+	}
+}
