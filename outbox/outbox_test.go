@@ -156,7 +156,7 @@ func TestInTxRollsBackOnAnErrorAndOnAPanic(t *testing.T) {
 		}
 	}
 	reason := errors.New("no")
-	if err := out.InTx(context.Background(), db, func(tx *sql.Tx) error { send(tx); return reason }); err != reason {
+	if err := out.InTx(context.Background(), db, func(tx *sql.Tx) error { send(tx); return reason }); !errors.Is(err, reason) {
 		t.Errorf("%v, want the function's own error", err)
 	}
 	func() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -37,7 +36,7 @@ func newStill(t *testing.T, cursor int64, o Options) *still {
 	if err := store.Migrate(t.Context(), db, sqlite.Dialect(), "", store.Producer); err != nil {
 		t.Fatal(err)
 	}
-	o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	o.Logger = slog.New(slog.DiscardHandler)
 	r, err := New(db, sqlite.Dialect(), memory.New(nil), &o)
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +88,7 @@ func (s *still) publishes() (rows []int64) {
 	return rows
 }
 
-// suspects has all that is sent sent again.
+// suspects makes everything that is with the broker overdue.
 func (s *still) suspects() {
 	for _, l := range s.order {
 		for _, f := range l.window {
@@ -241,6 +240,25 @@ func TestARowThatCommitsBelowTheFirstOneIsLookedFor(t *testing.T) {
 	s.publishes()
 	if s.pump.gaps.size != 4 {
 		t.Errorf("%d ids are looked for, want 1 to 4", s.pump.gaps.size)
+	}
+}
+
+func TestASlowSweepIsRareThoughRowsMayHaveBeenMissed(t *testing.T) {
+	s := newStill(t, 0, Options{})
+	s.insert(1, 1)
+	s.steps()
+	sweeps := func(ago, took time.Duration) bool {
+		now := time.Now()
+		s.pump.sweepTo, s.pump.gaps.missed = 0, true
+		s.pump.sweepBegan, s.pump.sweepTook, s.pump.nextSweep = now.Add(-ago), took, now.Add(time.Hour)
+		s.steps()
+		return s.pump.sweepBegan.After(now)
+	}
+	if !sweeps(10*time.Second, 100*time.Millisecond) {
+		t.Error("no sweep although something was missed")
+	}
+	if sweeps(10*time.Second, 10*time.Second) {
+		t.Error("a sweep that takes 10 s begins again after 10 s")
 	}
 }
 

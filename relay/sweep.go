@@ -11,6 +11,9 @@ import (
 // sweepPage is how many rows a sweep looks at in one step.
 const sweepPage = 2000
 
+// sweepShare is the part of the time that sweeps may take: one of so many.
+const sweepShare = 50
+
 // sweep looks over all unconfirmed rows up to the cursor, a page at a time, for
 // those that nothing else has found: transactions that took very long to commit,
 // and whatever a fault of this program may have dropped. It reads no bodies. It
@@ -23,7 +26,8 @@ func (p *pump) sweep(ctx context.Context) (bool, error) {
 	t := p.t
 	began := time.Now()
 	if p.sweepTo == 0 {
-		if began.Before(p.nextSweep) && !(p.gaps.missed && began.After(p.sweepBegan.Add(t.r.o.Sweep/4))) {
+		early := p.sweepBegan.Add(max(t.r.o.Sweep/4, sweepShare*p.sweepTook))
+		if began.Before(p.nextSweep) && !(p.gaps.missed && began.After(early)) {
 			return false, nil
 		}
 		clock, err := t.r.queue.Clock(ctx)
@@ -62,7 +66,7 @@ func (p *pump) sweep(ctx context.Context) (bool, error) {
 func (p *pump) endSweep() {
 	p.sweepTo, p.adoptTo = 0, 0
 	p.t.retire(time.Now())
-	p.nextSweep = time.Now().Add(max(p.t.r.o.Sweep, 50*p.sweepTook))
+	p.nextSweep = time.Now().Add(max(p.t.r.o.Sweep, sweepShare*p.sweepTook))
 }
 
 // adopt takes rows into their windows as if they had just been sent.

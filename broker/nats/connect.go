@@ -23,6 +23,7 @@ type conn struct {
 	js      jetstream.JetStream
 	api     string // what the subjects of the management begin with
 	line    line
+	old     bool // the server is older than 2.11: see receiver.calm
 	replies replies
 	window  window
 	done    chan struct{}
@@ -80,6 +81,7 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 		return nil, fmt.Errorf("connect to %s: %w", b.hosts(), connectError(err, c.line.last))
 	}
 	c.nc = nc
+	c.old = before(nc.ConnectedServerVersion(), 2, 11)
 	if err := c.open(); err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("connect to %s: %w", b.hosts(), err)
@@ -149,6 +151,15 @@ func connectError(err, dialed error) error {
 		return fmt.Errorf("%w: check the certificates: %w", broker.ErrRefused, err)
 	}
 	return dial.Refused(err)
+}
+
+// before says that a server's version, such as 2.9.10, is older.
+func before(version string, major, minor int) bool {
+	var x, y int
+	if _, err := fmt.Sscanf(version, "%d.%d.", &x, &y); err != nil {
+		return true
+	}
+	return x < major || x == major && y < minor
 }
 
 func lastError(nc *natsgo.Conn) error {

@@ -163,3 +163,47 @@ func (r *receiver) tick(now time.Time) error {
 	}
 	return r.write(context.Background(), due, beatWord)
 }
+
+// calmFor bounds the wait for an old server.
+const calmFor = 2 * time.Second
+
+// calm waits until an old server has nothing that it could deliver on a pull of
+// this receiver, after the keeper has exited. Servers before 2.11 that take a
+// message for a second delivery and find that the subscription of the waiting pull
+// has ended lose it until its AckWait is over, and deliver another one twice.
+//
+// It asks for one message more, without waiting. The server answers requests in
+// their order and serves pulls in theirs: it has read those before, and it says
+// 404 where nothing waits to be delivered, 408 where pulls are about to take what
+// there is, or sends a message when the pulls before have got theirs.
+func (r *receiver) calm(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, calmFor)
+	defer cancel()
+	for {
+		r.mu.Lock()
+		asked := r.asked
+		if asked > 0 {
+			r.asked++
+		}
+		r.mu.Unlock()
+		if asked == 0 || r.c.nc.PublishRequest(r.next, r.inbox, []byte(`{"batch":1,"no_wait":true}`)) != nil {
+			return
+		}
+		for again := false; !again; {
+			select {
+			case msg := <-r.arriving:
+				r.mu.Lock()
+				if msg.Reply == "" && msg.Header.Get("Status") == "408" && msg.Header.Get("Nats-Pending-Messages") == "" {
+					r.asked--
+					again = true
+				} else if r.take(msg, time.Now()) != nil || msg.Header.Get("Status") == "404" || r.asked == 0 {
+					r.mu.Unlock()
+					return
+				}
+				r.mu.Unlock()
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}

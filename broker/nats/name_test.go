@@ -183,3 +183,13 @@ func TestOptionsAreCheckedAllAtOnce(t *testing.T) {
 		}
 	}
 }
+
+func TestVersionsAreCompared(t *testing.T) {
+	for version, old := range map[string]bool{
+		"2.9.10": true, "2.10.29": true, "2.11.0": false, "2.15.2": false, "2.12.0-RC.1": false, "3.0.0": false, "1.4.1": true, "": true,
+	} {
+		if before(version, 2, 11) != old {
+			t.Errorf("version %q is taken to be before 2.11: %v", version, !old)
+		}
+	}
+}

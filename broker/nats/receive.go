@@ -270,19 +270,15 @@ func (r *receiver) stop(reason error) bool {
 
 // giveBack ends the subscription at the server and returns what is not settled, in
 // the order of the stream, so that it comes again at once. It needs stop before.
-//
-// Asking for the consumer's state around it is for servers of 2.9. With a pull
-// waiting whose subscription has ended, they lose the first of the messages that
-// are given back until its AckWait is over, and deliver another one twice. The
-// first request is answered when the pulls that were sent have been read, the
-// second makes the server drop them.
 func (r *receiver) giveBack(ctx context.Context) {
 	select {
 	case <-r.exited:
 	case <-ctx.Done():
 		return
 	}
-	_, _ = r.c.js.Consumer(ctx, r.p.stream, r.consumer)
+	if r.c.old {
+		r.calm(ctx)
+	}
 	// The server sends no more, and when it answers, what it sent has arrived.
 	_ = r.sub.Drain()
 	if r.c.nc.FlushWithContext(ctx) != nil {
@@ -309,7 +305,11 @@ func (r *receiver) giveBack(ctx context.Context) {
 		_, second := ackSubject(b.msg.Reply)
 		return cmp.Compare(first, second)
 	})
-	_, _ = r.c.js.Consumer(ctx, r.p.stream, r.consumer)
+	if r.c.old {
+		// To be asked for a consumer's state makes a server drop the pulls of
+		// subscriptions that have ended.
+		_, _ = r.c.js.Consumer(ctx, r.p.stream, r.consumer)
+	}
 	_ = r.write(ctx, back, nakWord)
 }
 

@@ -45,7 +45,7 @@ func (s *process) address() string { return fmt.Sprintf("127.0.0.1:%d", s.port) 
 // start returns when the server answers.
 func (s *process) start(t testing.TB) {
 	t.Helper()
-	s.command = exec.Command(s.binary, "-js", "-sd", filepath.Join(s.dir, "js"), "-a", "127.0.0.1", "-p", fmt.Sprint(s.port), "-l", "/tmp/nd/log")
+	s.command = exec.Command(s.binary, "-js", "-sd", filepath.Join(s.dir, "js"), "-a", "127.0.0.1", "-p", fmt.Sprint(s.port), "-l", filepath.Join(s.dir, "log"))
 	if err := s.command.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -216,8 +216,11 @@ func (c *Conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.R
 	}
 	l, err := c.join(ctx)
 	if err == nil {
+		// RabbitMQ may leave a call to a quorum queue unanswered while that has no leader.
+		limited, cancel := context.WithTimeoutCause(ctx, answerTime, errNoAnswer)
+		defer cancel()
 		var r *Receiver
-		r, err = within(ctx, c, func() (*Receiver, error) { return c.subscribe(l, sub) }, (*Receiver).abandon)
+		r, err = within(limited, c, func() (*Receiver, error) { return c.subscribe(l, sub) }, (*Receiver).abandon)
 		if err == nil {
 			return r, nil
 		}
@@ -244,6 +247,11 @@ func (c *Conn) add(r *Receiver) error {
 	c.receivers[r] = struct{}{}
 	return nil
 }
+
+// answerTime bounds a subscription's conversation with the broker.
+const answerTime = 15 * time.Second
+
+var errNoAnswer = fmt.Errorf("the broker did not answer in %v; a quorum queue may have no leader yet", answerTime)
 
 // errUnknown is the reason for a fate that nobody told us.
 var errUnknown = errors.New("rabbitmq: the message's fate is unknown")

@@ -64,7 +64,7 @@ func (b *Broker) login(w *wire) (*amqp.Connection, error) {
 	})
 	if err == nil {
 		// The library sets the first deadline when the first frame comes.
-		w.SetReadDeadline(time.Now().Add(c.Config.Heartbeat * 3 / 2))
+		_ = w.SetReadDeadline(time.Now().Add(c.Config.Heartbeat * 3 / 2))
 		return c, nil
 	}
 	var said *amqp.Error

@@ -429,7 +429,7 @@ func TestABrokerThatBlocksPublishersRefuses(t *testing.T) {
 
 	publisher.inject(t, blockedFrame("short of everything"))
 	ms := []broker.Message{message(queue, "2"), message(queue, "3")}
-	until(t, r.ctx, func() bool { return r.publish(ms...)[0].Fate == broker.Refused }, "a blocked connection refuses")
+	until(r.ctx, t, func() bool { return r.publish(ms...)[0].Fate == broker.Refused }, "a blocked connection refuses")
 	results := r.fates(ms, refused, refused)
 	if !strings.Contains(results[0].Err.Error(), "short of everything") {
 		t.Errorf("the reason is %q; want the broker's", results[0].Err)
@@ -437,7 +437,7 @@ func TestABrokerThatBlocksPublishersRefuses(t *testing.T) {
 	r.receive(receiver, 1) // consuming goes on
 
 	publisher.inject(t, unblockedFrame)
-	until(t, r.ctx, func() bool { return r.publish(ms...)[0].Fate == broker.Confirmed }, "a connection that is not blocked any more publishes")
+	until(r.ctx, t, func() bool { return r.publish(ms...)[0].Fate == broker.Confirmed }, "a connection that is not blocked any more publishes")
 }
 
 func TestASilentConnectionEnds(t *testing.T) {

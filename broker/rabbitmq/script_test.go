@@ -140,7 +140,7 @@ func blockedFrame(reason string) []byte {
 var unblockedFrame = method(61)
 
 // until tries until something is so.
-func until(t testing.TB, ctx context.Context, so func() bool, what string) {
+func until(ctx context.Context, t testing.TB, so func() bool, what string) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

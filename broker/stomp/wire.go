@@ -191,9 +191,9 @@ func (s *socket) close(ctx context.Context) {
 	polite, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if s.message != nil {
-		s.ask(polite, frame.New(frame.UNSUBSCRIBE, frame.Id, subscriptionID))
+		_ = s.ask(polite, frame.New(frame.UNSUBSCRIBE, frame.Id, subscriptionID))
 	}
-	s.ask(polite, frame.New(frame.DISCONNECT))
+	_ = s.ask(polite, frame.New(frame.DISCONNECT))
 	s.fail(broker.ErrClosed)
 }
 

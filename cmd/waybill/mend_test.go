@@ -50,15 +50,22 @@ func TestRejectedMessagesAreListedShownSentAgainAndDiscarded(t *testing.T) {
 	settle(t, s)
 }
 
-func TestDiscardDeletesRejectedMessagesOnly(t *testing.T) {
-	t.Parallel()
+// rejectedOrder is a setting whose outbox holds one rejected message.
+func rejectedOrder(t *testing.T) *setting {
+	t.Helper()
 	s := depotOf(t, "poison")
-	p := s.start("receive", "orders", "--consumer", "c", "--exec", "echo ran >&2; exit 65")
+	p := s.start("receive", "orders", "--consumer", "c", "--exec", "exit 65")
 	p.says("message rejected")
 	p.stops()
 	r := s.start("relay")
 	eventually(t, "the rejection", func() bool { return len(list(s, "--rejected")) == 1 })
 	r.stops()
+	return s
+}
+
+func TestDiscardDeletesRejectedMessagesOnly(t *testing.T) {
+	t.Parallel()
+	s := rejectedOrder(t)
 	id := list(s)[0].MessageID
 	pendingID := strings.TrimSpace(s.ok("", "send", "orders", "--body", "x"))
 

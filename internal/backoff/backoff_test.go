@@ -10,8 +10,8 @@ import (
 func TestDelaysDoubleUpToTheMostAndBeginAnew(t *testing.T) {
 	b := Backoff{Least: 100 * time.Millisecond, Most: time.Second}
 	for range 2 {
-		for _, most := range []time.Duration{100, 200, 400, 800, 1000, 1000} {
-			most *= time.Millisecond
+		for _, ms := range []int{100, 200, 400, 800, 1000, 1000} {
+			most := time.Duration(ms) * time.Millisecond
 			if d := b.Next(); d < most/2 || d > most {
 				t.Errorf("%v is not between half of %v and all of it", d, most)
 			}

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/waybill-go/waybill/internal/faulty"
 )
 
 // partVariable turns the test's binary into a part of the demo.
@@ -71,6 +73,29 @@ func TestEverythingTakesEffectOnceWhateverHappens(t *testing.T) {
 	}
 	if text, err := json.Marshal(report); err != nil || bytes.ContainsRune(text, '\n') {
 		t.Errorf("the report is no JSON object on one line: %s, %v", text, err)
+	}
+}
+
+func TestWhatStillWaitsIsSaidWhenNothingMovesAnyMore(t *testing.T) {
+	var out bytes.Buffer
+	deaf := act{0, "A network that loses everything", "", func(_ context.Context, p *play, _, _ float64) error {
+		p.relay.setFaults(weather{Messages: faulty.Faults{Lose: 1}})
+		return nil
+	}}
+	report, err := Run(t.Context(), Options{
+		Messages: 20, Seed: 1, Command: testCommand, Out: &out, Span: 100 * time.Millisecond, Patience: 3 * time.Second,
+		acts: []act{deaf, wholePlay[len(wholePlay)-1]},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.OK || report.Leftover == 0 || report.Lost == 0 || !strings.Contains(report.GaveUp, "to orders") {
+		t.Errorf("report %+v; want rows that are left over, and what they wait for", report)
+	}
+	for _, want := range []string{"Still waiting: ", "NOT OK", "left over: message "} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("nothing says %q:\n%s", want, out.String())
+		}
 	}
 }
 

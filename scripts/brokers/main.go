@@ -57,7 +57,7 @@ func run(events io.Reader, path string) error {
 		return fmt.Errorf("%s has no markers %q and %q", path, strings.TrimSpace(begin), strings.TrimSpace(end))
 	}
 	replaced := slices.Concat(before, []byte(begin), []byte(table(runs)), []byte(end), after)
-	if err := os.WriteFile(path, replaced, 0o644); err != nil {
+	if err := os.WriteFile(path, replaced, 0o600); err != nil {
 		return err
 	}
 	for _, r := range runs {

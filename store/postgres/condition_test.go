@@ -17,11 +17,11 @@ import (
 	"github.com/waybill-go/waybill/store/postgres"
 )
 
-// otherDriver is an error as lib/pq has it.
-type otherDriver string
+// driverError is an error as lib/pq has it.
+type driverError string
 
-func (e otherDriver) Error() string    { return "pq: " + string(e) }
-func (e otherDriver) SQLState() string { return string(e) }
+func (e driverError) Error() string    { return "pq: " + string(e) }
+func (e driverError) SQLState() string { return string(e) }
 
 func TestErrorsAreClassifiedByTheirCode(t *testing.T) {
 	for code, want := range map[string]store.Condition{
@@ -30,7 +30,7 @@ func TestErrorsAreClassifiedByTheirCode(t *testing.T) {
 		"08006": store.Unavailable, "57P01": store.Unavailable, "57P03": store.Unavailable, "53300": store.Unavailable, "53100": store.Unavailable, "25006": store.Unavailable,
 		"23505": store.Other, "22001": store.Other, "42501": store.Other, "57014": store.Other, "28P01": store.Other, "": store.Other,
 	} {
-		for _, err := range []error{&pgconn.PgError{Code: code}, otherDriver(code)} {
+		for _, err := range []error{&pgconn.PgError{Code: code}, driverError(code)} {
 			for _, err := range []error{err, fmt.Errorf("wrapped: %w", err), errors.Join(errors.New("joined"), err)} {
 				if got := postgres.Dialect().Condition(err); got != want {
 					t.Errorf("%v: condition %d, want %d", err, got, want)

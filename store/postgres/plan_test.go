@@ -21,7 +21,9 @@ func TestPagesAreReadByAnIndexWhateverTheStatisticsSay(t *testing.T) {
 		{"analyzed while empty", `ANALYZE qmessage`, ``},
 		{"analyzed while all rows were rejected", fill(300, "o", 2) + `; ANALYZE qmessage`, ``},
 		{"analyzed while all rows were another destination's", fill(300, "p", 0) + `; ANALYZE qmessage`, ``},
-		{"vacuumed while nearly empty", fill(30000, "p", 0) + `; DELETE FROM qmessage WHERE id % 100 > 0`, `VACUUM qmessage`},
+		{"vacuumed while a hundredth was left", fill(30000, "p", 0) + `; DELETE FROM qmessage WHERE id % 100 > 0`, `VACUUM qmessage`},
+		{"vacuumed while a thousandth was left", fill(30000, "p", 0) + `; DELETE FROM qmessage WHERE id % 1000 > 0`, `VACUUM ANALYZE qmessage`},
+		{"vacuumed while the newest were left", fill(30000, "p", 0) + `; DELETE FROM qmessage WHERE id < 29900`, `VACUUM ANALYZE qmessage`},
 		{"up to date", ``, `ANALYZE qmessage`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -46,7 +48,7 @@ func TestPagesAreReadByAnIndexWhateverTheStatisticsSay(t *testing.T) {
 				run(c.after)
 			}
 			run(fill(30000, "o", 0))
-			if strings.Contains(c.after, "ANALYZE") {
+			if c.after == "ANALYZE qmessage" {
 				run(c.after)
 			}
 			names, err := store.NewNames("")

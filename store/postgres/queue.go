@@ -15,8 +15,9 @@ const brief = `id, message_id, destination, dest_type, business_mark, sequence, 
 // a plan that reads and sorts the whole backlog to return one page of it looks cheap
 // where few rows are expected. So the statements that read pages hide what would
 // promise few rows: their filters stand within coalesce, which is taken to let half of
-// the rows pass, and the limit is a subquery, which is taken for a tenth of the rows.
-// What is left is to walk the index in order. The clock is a subquery as well: it is
+// the rows pass, the upper bound of ids is a comparison of pairs, since two bounds of
+// one column are taken for one row in 200, and the limit is a subquery, which is taken
+// for a tenth of the rows. What is left is to walk the index in order. The clock is a subquery as well: it is
 // then read once and can bound an index, as a volatile function cannot.
 
 const limited = ` LIMIT (SELECT $1::bigint)`
@@ -28,7 +29,7 @@ const scan = `SELECT ` + columns + ` FROM {qmessage} WHERE id > $2::bigint ORDER
 const scanDestination = `
 SELECT ` + columns + `
 FROM {qmessage}
-WHERE id > $2::bigint AND id <= $3::bigint
+WHERE id > $2::bigint AND (id, 0) <= ($3::bigint, 0)
 	AND coalesce(destination = $4::text AND dest_type = $5::smallint AND status = 0 AND not_before <= ` + readClock + `, false)
 ORDER BY id` + limited
 
@@ -49,7 +50,7 @@ ORDER BY id`
 const sweep = `
 SELECT ` + brief + `
 FROM {qmessage}
-WHERE id > $2::bigint AND id <= $3::bigint AND coalesce(status = 0, false)
+WHERE id > $2::bigint AND (id, 0) <= ($3::bigint, 0) AND coalesce(status = 0, false)
 ORDER BY id` + limited
 
 const deleteRows = `DELETE FROM {qmessage} WHERE message_id = ANY ($1::text::uuid[])`

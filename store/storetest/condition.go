@@ -144,7 +144,8 @@ var conditionCases = []testCase{
 		cancel()
 		if err := <-done; err == nil {
 			s.Error("a sender got the key while another transaction held it")
-		} else {
+		} else if s.queue.Condition(err) != store.Conflict {
+			// (A driver that cannot break a wait off sees its lock time-out instead.)
 			s.wantCondition("canceled", err, store.Other)
 		}
 		s.must(holder.Commit())

@@ -157,8 +157,7 @@ func TestAPoisonMessageFailsAlone(t *testing.T) {
 			case failing:
 				return errors.New("carrier is away")
 			case panicking:
-				var none []int
-				_ = none[len(ids)]
+				_ = ids[len(ids)+m.Attempt]
 			case permanent:
 				return waybill.Permanent(errors.New("no such order"))
 			case later:

@@ -42,7 +42,11 @@ func newService(t *testing.T, name, variable string) *service {
 			t.Fatal(err)
 		}
 	}
-	t.Cleanup(func() { s.try("stop", name) })
+	t.Cleanup(func() {
+		if output, err := s.try("stop", name); err != nil {
+			t.Errorf("services stop: %v\n%s", err, output)
+		}
+	})
 	s.do("start", name)
 	s.env = map[string]string{}
 	for _, m := range regexp.MustCompile(`(?m)^export (\w+)=(.*)$`).FindAllStringSubmatch(s.do("env", name), -1) {
@@ -73,7 +77,6 @@ var servers = []struct{ name, variables string }{
 	{"artemis", "WAYBILL_TEST_ARTEMIS_AMQP1 WAYBILL_TEST_ARTEMIS_STOMP"},
 	{"rabbitmq", "WAYBILL_TEST_RABBITMQ"},
 	{"nats", "WAYBILL_TEST_NATS"},
-	{"kafka", "WAYBILL_TEST_KAFKA"},
 }
 
 // TestOnEveryBrokerAKilledAndARobbedServerCostNothing sends on every database over

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -336,8 +337,10 @@ func TestADestinationWhoseConsumerIsDownHoldsUpNobody(t *testing.T) {
 			if !ok {
 				t.Fatalf("%d of 400 arrived", len(seen))
 			}
-			var i int
-			fmt.Sscan(string(m.Body), &i)
+			i, err := strconv.Atoi(string(m.Body))
+			if err != nil {
+				t.Fatal(err)
+			}
 			if !seen[string(m.Body)] && i < last {
 				t.Errorf("message %d first came after %d", i, last)
 			}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/url"
 	"os"
@@ -150,7 +149,7 @@ func testLog(t testing.TB) *slog.Logger {
 	if os.Getenv("WAYBILL_TEST_LOG") == "1" {
 		return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	return slog.New(slog.NewTextHandler(io.Discard, nil))
+	return slog.New(slog.DiscardHandler)
 }
 
 func (w *world) exec(db *sql.DB, query string, args ...any) {

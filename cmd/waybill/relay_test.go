@@ -1,0 +1,117 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/waybill-go/waybill/internal/address"
+	"github.com/waybill-go/waybill/internal/testserver"
+)
+
+func TestARelayOnPostgreSQLListensForCommits(t *testing.T) {
+	t.Parallel()
+	addr := testserver.Address(t, "WAYBILL_TEST_POSTGRES")
+	prefix := schema(t, "WAYBILL_TEST_POSTGRES")
+	s := newSetting(t, "WAYBILL_DB="+addr, "WAYBILL_PREFIX="+prefix, "WAYBILL_BROKER=embedded:broker")
+	s.ok("", "init", "--side", "producer")
+	p := s.start("relay", "--poll", "1h", "--http", "127.0.0.1:0")
+	db, _, err := address.OpenDatabase(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	eventually(t, "the relay to listen", func() bool {
+		var n int
+		if err := db.QueryRow(`SELECT count(*) FROM pg_stat_activity WHERE query = $1`, `LISTEN "`+prefix+`qmessage"`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n == 1
+	})
+	s.ok("", "send", "orders", "--body", "x")
+	eventually(t, "the message to be published", func() bool { return relayStats(p).Relay.Published == 1 })
+	p.stops()
+}
+
+func TestAcceptedRowsGoWithoutAConsumer(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
+	s.ok("", "init")
+	s.ok("", "send", "mails", "--body", "x")
+	s.ok("", "send", "orders", "--body", "x")
+	p := s.start("relay", "--accepted", "mails", "--transient", "orders,stock")
+	eventually(t, "the accepted row to go", func() bool { return pending(s) == 1 })
+	if left := list(s); len(left) != 1 {
+		t.Errorf("left: %+v", left)
+	}
+	p.stops()
+	p = s.start("relay", "--accepted", "*")
+	eventually(t, "all rows to go", func() bool { return pending(s) == 0 })
+	p.stops()
+}
+
+func TestTheLogIsJSONWhereAskedFor(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
+	s.ok("", "init")
+	p := s.start("relay", "--log-format", "json", "--log-level", "debug")
+	p.says(`"msg":"relay leads"`)
+	p.stops()
+	for _, l := range jsonLines(t, p.stderr.String()) {
+		if l["level"] == nil || l["msg"] == nil {
+			t.Errorf("%v", l)
+		}
+	}
+	p = s.start("relay", "--log-level", "error")
+	eventually(t, "the relay to lead", func() bool { r := statusOf(s).Producer.Relay; return r != nil && r.Leading })
+	p.stops()
+	if text := p.stderr.String(); text != "" {
+		t.Errorf("--log-level error: %s", text)
+	}
+}
+
+func TestStatusWatchGoesOnUntilInterrupted(t *testing.T) {
+	t.Parallel()
+	s := outboxOf(t)
+	p := s.start("status", "--watch", "--json", "--every", "100ms", "--over", "0")
+	eventually(t, "three reports", func() bool { return strings.Count(p.stdout.String(), "\n") >= 3 })
+	p.stops()
+	lines := jsonLines(t, p.stdout.String())
+	last := lines[len(lines)-1]
+	if last["database"] != "sqlite:app.db" || last["rates"] == nil {
+		t.Errorf("%v", last)
+	}
+}
+
+func TestATopicReachesEveryConsumer(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER="+testserver.Address(t, "WAYBILL_TEST_NATS"))
+	s.ok("", "init")
+	name := strings.ToLower(rand.Text()[:8])
+	topic := "prices." + name
+	var consumers []*process
+	for _, consumer := range []string{"board-" + name, "ledger-" + name} {
+		consumers = append(consumers, s.start("receive", topic, "--topic", "--consumer", consumer, "--log-level", "debug"))
+	}
+	relay := s.start("relay", "--producer", "topics-"+name)
+	// A topic has no memory of what came before its subscriptions: send until both
+	// have heard something.
+	sent := 0
+	eventually(t, "both consumers to print", func() bool {
+		s.ok("", "send", topic, "--topic", "--body", fmt.Sprint(sent))
+		sent++
+		return consumers[0].stdout.String() != "" && consumers[1].stdout.String() != ""
+	})
+	for _, c := range consumers {
+		c.stops()
+		for text := range strings.Lines(c.stdout.String()) {
+			var l printedLine
+			if err := json.Unmarshal([]byte(text), &l); err != nil || l.Destination != topic || l.Body == nil {
+				t.Errorf("%s: %v", text, err)
+			}
+		}
+	}
+	relay.stops()
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// newTerminal is a terminal for a command and what a person at it reads and types.
+func newTerminal(t *testing.T) (person, command *os.File) {
+	t.Helper()
+	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skipf("there are no terminals here: %v", err)
+	}
+	t.Cleanup(func() { _ = person.Close() })
+	number, err := unix.IoctlGetInt(int(person.Fd()), unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(int(person.Fd()), unix.TIOCSPTLCK, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	command, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = command.Close() })
+	return person, command
+}
+
+// atTerminal runs a command at a terminal, where a person types an answer as soon as
+// the command has written a text, and returns what the terminal showed.
+func (s *setting) atTerminal(text, answer string, args ...string) (status int, shown string) {
+	s.t.Helper()
+	person, tty := newTerminal(s.t)
+	cmd := s.command(args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	var screen output
+	go func() { _, _ = io.Copy(&screen, person) }() // ends with the terminal
+	eventually(s.t, "the terminal to show "+text, func() bool { return strings.Contains(screen.String(), text) })
+	if _, err := io.WriteString(person, answer); err != nil {
+		s.t.Fatal(err)
+	}
+	_ = cmd.Wait() // cmd.ProcessState tells
+	const mark = "[the end]"
+	if _, err := io.WriteString(tty, mark); err != nil {
+		s.t.Fatal(err)
+	}
+	eventually(s.t, "the terminal to show everything", func() bool { return strings.Contains(screen.String(), mark) })
+	return cmd.ProcessState.ExitCode(), screen.String()
+}
+
+func TestDiscardAsksAtATerminal(t *testing.T) {
+	t.Parallel()
+	s := rejectedOrder(t)
+	id := list(s)[0].MessageID
+	if status, shown := s.atTerminal("[y/N]", "n\n", "discard", id); status != 1 || !strings.Contains(shown, id) || !strings.Contains(shown, "nothing was discarded") {
+		t.Errorf("no: exit status %d\n%s", status, shown)
+	}
+	if status, shown := s.atTerminal("[y/N]", "\x04", "discard", id); status != 1 || !strings.Contains(shown, "no answer") {
+		t.Errorf("no answer: exit status %d\n%s", status, shown)
+	}
+	if len(list(s)) != 1 {
+		t.Error("it was discarded")
+	}
+	if status, shown := s.atTerminal("[y/N]", "y\n", "discard", id); status != 0 || len(list(s)) != 0 {
+		t.Errorf("yes: exit status %d\n%s", status, shown)
+	}
+}
+
+func TestSendSaysThatItReadsTheTerminal(t *testing.T) {
+	t.Parallel()
+	s := outboxOf(t)
+	if status, shown := s.atTerminal("end with Ctrl-D", "{\"body\":\"x\"}\n\x04", "send", "orders"); status != 0 || pending(s) != 1 {
+		t.Errorf("exit status %d\n%s", status, shown)
+	}
+}
