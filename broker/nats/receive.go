@@ -313,6 +313,43 @@ func (r *receiver) giveBack(ctx context.Context) {
 	_ = r.write(ctx, back, nakWord)
 }
 
+// calmFor is how long an old server has to have delivered nothing before a
+// subscription ends while others hold messages.
+const calmFor = 100 * time.Millisecond
+
+// calm waits until an old server has nothing that it could deliver again on a pull
+// of this receiver. Servers before 2.11 that take a message for a second delivery
+// and find that the subscription of the waiting pull has ended lose it until its
+// AckWait is over, and deliver another one twice. On a server under heavy load the
+// wait may be too short; what it costs then is that delay and that copy.
+func (r *receiver) calm(ctx context.Context) {
+	var delivered uint64
+	since := time.Now()
+	for {
+		consumer, err := r.c.js.Consumer(ctx, r.p.stream, r.consumer)
+		if err != nil {
+			return
+		}
+		info := consumer.CachedInfo()
+		r.mu.Lock()
+		for r.accept() != nil {
+			continue // a word of the server's between the messages
+		}
+		mine, asked := r.unsett, r.asked
+		r.mu.Unlock()
+		// Without others, what is pending and not here is what waits to come again.
+		if asked == 0 || info.NumAckPending <= mine {
+			return
+		}
+		if info.Delivered.Consumer != delivered {
+			delivered, since = info.Delivered.Consumer, time.Now()
+		}
+		if time.Since(since) > calmFor {
+			return
+		}
+	}
+}
+
 // signal leaves a signal in a channel that holds one.
 func signal(c chan struct{}) {
 	select {

@@ -61,7 +61,7 @@ ORDER BY r.message_id` + limited
 const pruneOnce = `
 DELETE FROM {n1_record} r
 USING {n_horizon} h
-WHERE r.consumer = $1::text AND r.message_id = ANY ($2::text::uuid[])
+WHERE r.consumer = $1::text AND r.message_id = ANY ((SELECT $2::text::uuid[])::uuid[])
 	AND h.consumer = r.consumer AND h.producer = r.producer AND r.message_id < h.message_id`
 
 const latestWindow = `

@@ -44,7 +44,7 @@ ORDER BY not_before, id` + limited
 const rows = `
 SELECT ` + columns + `
 FROM {qmessage}
-WHERE id = ANY ($1::text::bigint[]) AND status = 0
+WHERE id = ANY ((SELECT $1::text::bigint[])::bigint[]) AND status = 0
 ORDER BY id`
 
 const sweep = `
@@ -53,9 +53,9 @@ FROM {qmessage}
 WHERE id > $2::bigint AND (id, 0) <= ($3::bigint, 0) AND coalesce(status = 0, false)
 ORDER BY id` + limited
 
-const deleteRows = `DELETE FROM {qmessage} WHERE message_id = ANY ($1::text::uuid[])`
+const deleteRows = `DELETE FROM {qmessage} WHERE message_id = ANY ((SELECT $1::text::uuid[])::uuid[])`
 
-const countCopies = `UPDATE {qmessage} SET retry = retry + 1 WHERE id = ANY ($1::text::bigint[])`
+const countCopies = `UPDATE {qmessage} SET retry = retry + 1 WHERE id = ANY ((SELECT $1::text::bigint[])::bigint[])`
 
 const reject = `UPDATE {qmessage} SET status = 2, last_error = $2::text WHERE message_id = $1::uuid AND status = 0`
 
@@ -94,7 +94,7 @@ FROM {qmessage}
 WHERE id > $2::bigint AND status = 2 AND ($3::text = '' OR destination = $3::text)
 ORDER BY id` + limited
 
-const find = `SELECT ` + columns + ` FROM {qmessage} WHERE message_id = ANY ($1::text::uuid[]) ORDER BY id`
+const find = `SELECT ` + columns + ` FROM {qmessage} WHERE message_id = ANY ((SELECT $1::text::uuid[])::uuid[]) ORDER BY id`
 
 const resend = `
 UPDATE {qmessage}

@@ -1,6 +1,6 @@
 // Package sqlite is Waybill's dialect of SQLite, 3.37 and newer. It imports no
-// driver: it works through database/sql with modernc.org/sqlite, mattn/go-sqlite3
-// and ncruces/go-sqlite3.
+// driver: it works through database/sql with modernc.org/sqlite and with
+// mattn/go-sqlite3.
 //
 // The caller's connections want three settings: journal_mode WAL, a busy_timeout
 // of some seconds, and transactions that begin IMMEDIATE (modernc and mattn:
