@@ -197,7 +197,8 @@ type Capabilities struct {
 	// Persistent: what was published Durable and Confirmed survives a clean restart
 	// of the broker.
 	Persistent bool
-	// Ordered: without faults, one subscriber receives in the order of publishing.
+	// Ordered: without faults, one subscriber receives in the order of publishing;
+	// what comes again, after a subscription ended, may come in any order.
 	Ordered bool
 	// Topics: topics with durable subscriptions work.
 	Topics bool

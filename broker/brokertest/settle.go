@@ -74,10 +74,6 @@ func bufferedComesAgain(r *rig) {
 	r.settle(receiver, second, broker.Ack)
 	r.close(c)
 	gone := append(bodies(first), bodies(second)...)
-	if r.caps.Ordered {
-		// The ones that came back are before those that were never delivered.
-		r.ordered(gone, bodiesOf(ms[:2]))
-	}
 	r.left(queue, slices.DeleteFunc(bodiesOf(ms), func(body string) bool { return slices.Contains(gone, body) }))
 }
 

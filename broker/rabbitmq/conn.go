@@ -24,6 +24,10 @@ type Conn struct {
 	joining  chan struct{} // held by who opens consumer
 	consumer *link         // guarded by joining to open, by mu to read
 
+	// declaring lets one declaration at a time through: RabbitMQ may answer two of the
+	// same quorum queue with an internal error, and end the connection.
+	declaring sync.Mutex
+
 	mu        sync.Mutex
 	err       error
 	receivers map[*Receiver]struct{}

@@ -32,6 +32,8 @@ func (c *Conn) ensure(ctx context.Context, to route) error {
 		d = &declaration{done: make(chan struct{})}
 		c.declared[id] = d
 		c.running.Go(func() {
+			c.declaring.Lock()
+			defer c.declaring.Unlock()
 			if to.exchange != "" {
 				d.err = c.broker.declareExchange(c.publisher, to.exchange)
 			} else {

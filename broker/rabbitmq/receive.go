@@ -49,12 +49,14 @@ func (c *Conn) subscribe(l *link, sub broker.Subscription) (*Receiver, error) {
 		queue = groupQueue(sub.Destination, sub.Group)
 	}
 	if !b.options.NoDeclare {
+		c.declaring.Lock()
 		var err error
 		if sub.Topic {
 			err = b.bind(l, sub.Destination, sub.Group)
 		} else {
 			err = b.declareQueue(l, queue)
 		}
+		c.declaring.Unlock()
 		if err != nil {
 			return nil, err
 		}

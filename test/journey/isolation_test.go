@@ -66,15 +66,15 @@ func TestALongBacklogForASlowBrokerHoldsUpNobodyElse(t *testing.T) {
 	w := newWorld(t, databases[0], &paced{memory.New(nil), func(ctx context.Context, destination string) {
 		if destination == "slow" {
 			select {
-			case <-time.After(50 * time.Millisecond): // for each batch of 500
+			case <-time.After(90 * time.Millisecond): // for each batch of 50
 			case <-ctx.Done():
 			}
 		}
 	}})
-	w.relayOptions.Window = 1_000_000
+	w.relayOptions.Window, w.relayOptions.Batch = 1_000_000, 50
 	next := w.peer().subscribe(broker.Subscription{Destination: "fast"})
 	w.mustSend(waybill.Message{Destination: "fast"})
-	w.fill500("slow", 80)
+	w.fill500("slow", 8)
 	last := waybill.NewID()
 	w.mustSend(waybill.Message{ID: last, Destination: "fast"})
 	r := w.relay()
@@ -89,9 +89,9 @@ func TestALongBacklogForASlowBrokerHoldsUpNobodyElse(t *testing.T) {
 		}
 	}
 	// A relay that waits for the slow one has published all but a queue and a batch by
-	// then, which are 1,500.
-	if s := r.Stats(); s.Published > 36_000 {
-		t.Errorf("the last message came when %d of 40,000 that have nothing to do with it were published", s.Published)
+	// then, which are 150.
+	if s := r.Stats(); s.Published > 3_600 {
+		t.Errorf("the last message came when %d of 4,000 that have nothing to do with it were published", s.Published)
 	}
 }
 
