@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -93,7 +94,8 @@ func partCommand() (*exec.Cmd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this program, to start the demo's other processes: %w", err)
 	}
-	return exec.Command(self, "demo", demoPart), nil
+	// No context ends a part: the demo kills it, and it ends with its standard input.
+	return exec.CommandContext(context.Background(), self, "demo", demoPart), nil
 }
 
 // terminalWidth is the terminal's width in columns, or the usual one where it does

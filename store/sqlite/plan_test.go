@@ -48,6 +48,7 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
+			defer rows.Close()
 			var plan strings.Builder
 			for rows.Next() {
 				var id, parent, unused int
