@@ -24,7 +24,7 @@ func Of(server string) Hooks {
 	}
 	call := func(t testing.TB, command string) {
 		t.Helper()
-		if out, err := exec.Command(services, command, server).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), services, command, server).CombinedOutput(); err != nil {
 			t.Fatalf("%s %s %s: %v\n%s", services, command, server, err, out)
 		}
 	}
