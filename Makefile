@@ -59,10 +59,6 @@ bench: ## every benchmark, against real servers
 bench-only:
 	$(call each,$(GO) test -run '^$$' -bench . -benchmem -timeout $(TIMEOUT) $(PKG))
 
-.PHONY: brokers-table
-brokers-table: ## writes the table of docs/brokers.md from the conformance suite's results
-	scripts/services run -- bash -c '$(GO) test -count=1 -json -run Conformance ./broker/... | $(GO) run ./scripts/brokers docs/brokers.md'
-
 .PHONY: demo
 demo: ## the whole journey, with faults, on the embedded defaults
 	$(GO) run ./cmd/waybill demo
