@@ -11,12 +11,6 @@ import (
 // "make test" and CI set it to 1.
 const Required = "WAYBILL_TEST_REQUIRE"
 
-// Version returns what the server of such a variable says it is, such as
-// "ActiveMQ 5.18.3"; "" where that is not known.
-func Version(variable string) string {
-	return os.Getenv("WAYBILL_TEST_" + strings.ToUpper(service(variable)) + "_VERSION")
-}
-
 // service is the name by which scripts/services knows the variable's server.
 func service(variable string) string {
 	name, _, _ := strings.Cut(strings.ToLower(strings.TrimPrefix(variable, "WAYBILL_TEST_")), "_")
