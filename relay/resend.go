@@ -156,9 +156,7 @@ func (l *lane) overdue(now time.Duration, limit int) []*flight {
 			silent = append(silent, f)
 		}
 	}
-	if len(silent) == 0 && waiting == 0 || len(silent) > 0 && now-l.heard > max(timeout, 2*(l.smoothed+4*l.variance)) {
-		// Not by the time-out alone: where Options.MaxResend keeps it below the time that
-		// an answer takes, every answer would come too late to allow one copy more.
+	if len(silent) == 0 && waiting == 0 || len(silent) > 0 && now-l.heard > timeout {
 		l.budget = 1
 	}
 	chosen = append(chosen, oldest(lost, limit)...)

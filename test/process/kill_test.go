@@ -24,7 +24,7 @@ import (
 // How long things may take, on a machine that is busy with other tests.
 const (
 	progressLimit = time.Minute     // between two strikes
-	drainLimit    = 8 * time.Minute // until the outbox is empty
+	drainLimit    = 2 * time.Minute // until the outbox is empty
 )
 
 // seed is the variable that repeats a run's faults; WAYBILL_PROCESS_KILLS is their
