@@ -401,6 +401,8 @@ func (p *pump) sendAgain(ctx context.Context, flights []*flight) (int, error) {
 	}
 	for _, f := range flown {
 		f.lane.drop(f)
+		f.lane.vanished()
+		t.poke()
 	}
 	t.mu.Unlock()
 	for i, id := range rejects {

@@ -13,7 +13,9 @@ import (
 	_ "modernc.org/sqlite"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/memory"
+	"github.com/waybill-go/waybill/internal/wire"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/sqlite"
 )
@@ -231,6 +233,55 @@ func TestASuccessorSendsAgainWhatNobodyWillConfirm(t *testing.T) {
 			t.Errorf("%v: %d of 50 rows were sent, want %d", confirm, len(rows), want)
 		}
 	}
+}
+
+func TestASuccessorDoesNotWaitForWhatWasConfirmedWhileItRead(t *testing.T) {
+	s := newStill(t, 30, Options{})
+	s.insert(30, 1)
+	rows, err := s.r.queue.Sweep(t.Context(), 0, 30, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Receipts for the last holder's messages come before the successor has taken the
+	// rows into its window.
+	done := make([]waybill.Receipt, 0, 20)
+	for _, r := range rows[:20] {
+		done = append(done, waybill.Receipt{ID: r.MessageID, Outcome: waybill.Done})
+	}
+	receipts := wire.EncodeReceipts(waybill.ReceiptQueue("waybill"), "test", done)
+	s.handle(t.Context(), []broker.Delivery{{Message: receipts}})
+	s.pump.adopt(rows)
+	if n := len(s.flights); n != 10 {
+		t.Errorf("%d messages are waited for, want the 10 that are not confirmed", n)
+	}
+	s.steps()
+	if s.overtaken != nil {
+		t.Error("the receipts are remembered for ever")
+	}
+}
+
+func TestRowsThatVanishDoNotHoldUpTheOthersCopies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStill(t, 0, Options{})
+		s.insert(200, 1)
+		s.steps()
+		s.publishes()
+		// Another relay, or a person, removes all but the oldest, and the broker has
+		// lost that one: a probe takes the newest first.
+		s.exec(`DELETE FROM qmessage WHERE id > 1`)
+		began := time.Now()
+		for time.Since(began) < time.Minute {
+			s.steps()
+			if rows := s.publishes(); len(rows) > 0 {
+				if took := time.Since(began); took > 10*time.Second || rows[0] != 1 {
+					t.Errorf("row %d was sent again after %v", rows[0], took)
+				}
+				return
+			}
+			s.pump.wait(t.Context(), 0)
+		}
+		t.Errorf("nothing was sent again; %d messages are waited for", len(s.flights))
+	})
 }
 
 func TestARowThatCommitsBelowTheFirstOneIsLookedFor(t *testing.T) {

@@ -127,6 +127,9 @@ func (t *term) sort(ctx context.Context, words []word) (done []waybill.ID, rest 
 				t.r.counters.unknown.Add(1)
 				continue
 			}
+			if t.overtaken != nil {
+				t.overtaken[w.ID] = true
+			}
 		} else if len(f.lane.o.Consumers) > 0 {
 			who := slices.Index(f.lane.o.Consumers, w.consumer)
 			if who < 0 {

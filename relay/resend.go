@@ -102,6 +102,14 @@ func (l *lane) reconnected(transient bool, now time.Duration) {
 	}
 }
 
+// vanished notes that a message that was to be sent again is nothing to send any
+// more: another relay or a person has removed or postponed its row. That was no probe
+// of the consumer, and the next one need not wait for an answer.
+func (r *resending) vanished() {
+	r.probing = false
+	r.nextCheck = 0
+}
+
 // overdue takes the flights that are to be sent again now, at most limit, and marks
 // them queued; the caller reads their bodies and enqueues them.
 func (l *lane) overdue(now time.Duration, limit int) []*flight {

@@ -65,11 +65,16 @@ func (p *pump) sweep(ctx context.Context) (bool, error) {
 
 func (p *pump) endSweep() {
 	p.sweepTo, p.adoptTo = 0, 0
+	p.t.mu.Lock()
+	p.t.overtaken = nil
+	p.t.mu.Unlock()
 	p.t.retire(time.Now())
 	p.nextSweep = time.Now().Add(max(p.t.r.o.Sweep, sweepShare*p.sweepTook))
 }
 
-// adopt takes rows into their windows as if they had just been sent.
+// adopt takes rows into their windows as if they had just been sent. Receipts for
+// what the last holder sent pour in meanwhile: a row that one of them has settled
+// may be gone by now, and nobody would ever confirm it.
 func (p *pump) adopt(rows []store.Row) {
 	t := p.t
 	t.mu.Lock()
@@ -77,8 +82,8 @@ func (p *pump) adopt(rows []store.Row) {
 	now := t.clock.now()
 	for i := range rows {
 		r := &rows[i]
-		if r.NotBefore > p.dueTime || t.flights[r.MessageID] != nil {
-			continue // scanDue's, or known
+		if r.NotBefore > p.dueTime || t.flights[r.MessageID] != nil || t.overtaken[r.MessageID] {
+			continue // scanDue's, or known, or settled
 		}
 		l := t.laneOf(r.Destination, r.Topic)
 		if l.lagging() && r.ID > l.lagFrom {

@@ -38,6 +38,9 @@ type term struct {
 	order   []*lane // the lanes in the order in which they were made
 	flights map[waybill.ID]*flight
 	cursor  int64 // rows up to here have been read
+	// overtaken holds the messages in no window that receipts have settled while the
+	// first sweep was reading them; nil after it. See pump.adopt.
+	overtaken map[waybill.ID]bool
 }
 
 type laneKey struct {
@@ -55,6 +58,9 @@ func newTerm(r *Relay, cursor, clock int64) *term {
 		lanes:   map[laneKey]*lane{},
 		flights: map[waybill.ID]*flight{},
 		cursor:  cursor,
+	}
+	if cursor > 0 {
+		t.overtaken = map[waybill.ID]bool{}
 	}
 	t.pump = newPump(t, clock)
 	t.link = &link{t: t, up: make(chan struct{})}

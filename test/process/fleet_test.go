@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -17,6 +19,8 @@ import (
 type ship struct {
 	name string
 	cmd  func() *exec.Cmd
+	// stats is where the process tells what it knows of itself; "" where it does not.
+	stats string
 
 	proc  *exec.Cmd
 	ended chan struct{}
@@ -125,6 +129,23 @@ func (f *fleet) stop() {
 				f.t.Errorf("%s: %s\n%s", s.name, bad, s.log)
 			}
 		}
+	}
+}
+
+// explain logs what the processes know of themselves.
+func (f *fleet) explain() {
+	for _, s := range f.ships {
+		if s.stats == "" {
+			continue
+		}
+		answer, err := http.Get(s.stats)
+		if err != nil {
+			f.t.Logf("%s: %v", s.name, err)
+			continue
+		}
+		body, err := io.ReadAll(answer.Body)
+		_ = answer.Body.Close()
+		f.t.Logf("%s: %s %v", s.name, body, err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -68,13 +69,14 @@ func kill(t *testing.T, brokers, flags []string) {
 	t.Cleanup(f.abandon)
 	const relays, consumers = 2, 2
 	for i := range relays {
+		stats := freeAddress(t)
 		f.add(fmt.Sprint("relay ", i+1), func() *exec.Cmd {
 			cmd := exec.Command(program, append([]string{
-				"relay", "--producer", "shop-" + suffix, "--lease", "1s", "--poll", "50ms", "--min-resend", "200ms", "--max-resend", "1s",
+				"relay", "--http", stats, "--producer", "shop-" + suffix, "--lease", "1s", "--poll", "50ms", "--min-resend", "200ms", "--max-resend", "1s",
 			}, flags...)...)
 			cmd.Env = append(os.Environ(), "WAYBILL_DB="+producerAddr, "WAYBILL_BROKER="+brokers[i%len(brokers)])
 			return cmd
-		})
+		}).stats = "http://" + stats + "/stats"
 	}
 	for i := range consumers {
 		f.add(fmt.Sprint("consumer ", i+1), func() *exec.Cmd {
@@ -126,6 +128,7 @@ func kill(t *testing.T, brokers, flags []string) {
 	}
 	if !until(drainLimit, empty) {
 		t.Errorf("%d rows are left after %v", left, drainLimit)
+		f.explain()
 	}
 	f.stop()
 	judge(t, producer, consumer)
@@ -133,6 +136,17 @@ func kill(t *testing.T, brokers, flags []string) {
 	for _, ship := range f.ships[relays:] {
 		t.Logf("%s: %s", ship.name, lastLines(ship.log.String(), 1))
 	}
+}
+
+// freeAddress returns an address on which nobody listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // database makes a database of its own with one side's tables and others.

@@ -17,14 +17,13 @@ type state struct {
 // judge compares the two databases.
 func judge(t *testing.T, producer, consumer *sql.DB) {
 	t.Helper()
-	left := 0
-	for _, r := range query(t, producer, `SELECT message_id::text, status, coalesce(last_error, '') FROM qmessage LIMIT 10`, func(rows *sql.Rows) (string, error) {
-		var id, reason string
-		var status int
-		err := rows.Scan(&id, &status, &reason)
-		return fmt.Sprintf("%s, status %d %s", id, status, reason), err
+	left := countEffects(t, producer, "qmessage")
+	for _, r := range query(t, producer, `SELECT message_id::text, destination, status, retry, coalesce(last_error, '') FROM qmessage ORDER BY id LIMIT 10`, func(rows *sql.Rows) (string, error) {
+		var id, destination, reason string
+		var status, copies int
+		err := rows.Scan(&id, &destination, &status, &copies, &reason)
+		return fmt.Sprintf("%s to %s, status %d, %d copies %s", id, destination, status, copies, reason), err
 	}) {
-		left++
 		t.Errorf("left over: %s", r)
 	}
 
