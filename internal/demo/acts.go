@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/waybill-go/waybill/internal/faulty"
+	"github.com/waybill-go/waybill/internal/troupe"
 )
 
 // act is one thing that happens. It has the messages from one share of all to the
@@ -64,10 +65,11 @@ func quietDay(ctx context.Context, p *play, _, to float64) error {
 		return err
 	}
 	// All is quiet when the last receipt is there; a slow machine takes its time.
-	return within(ctx, 5*time.Second, func() bool {
+	_, err := troupe.Within(ctx, 5*time.Second, func() bool {
 		waiting, err := p.waiting(ctx)
 		return err != nil || waiting == 0
 	})
+	return err
 }
 
 func badNetwork(_ context.Context, p *play, _, _ float64) error {
@@ -105,30 +107,30 @@ func (p *play) assault(ctx context.Context, from, to float64, parts ...*child) e
 // diskLoss sees to it that the broker holds messages and receipts, and that nobody
 // else knows of them, before its disk is lost.
 func diskLoss(ctx context.Context, p *play, from, to float64) error {
-	p.shipping.kill()
+	p.shipping.Kill()
 	p.event("shipping service killed; messages pile up in the broker")
 	if pile := (p.messages(to) - p.messages(from)) / 2; pile > 0 {
-		if err := within(ctx, 5*time.Second, func() bool { return p.broker.said().Messages >= pile }); err != nil {
+		if _, err := troupe.Within(ctx, 5*time.Second, func() bool { return p.broker.Said().Messages >= pile }); err != nil {
 			return err
 		}
 	}
-	p.relay.kill()
+	p.relay.Kill()
 	p.event("relay killed; receipts pile up in the broker")
 	// A slow shipping service leaves some messages where they are.
 	p.shipping.pace(10 * time.Millisecond)
-	if err := p.shipping.start(); err != nil {
+	if err := p.shipping.Start(); err != nil {
 		return err
 	}
-	if err := within(ctx, 5*time.Second, func() bool {
-		in := p.broker.said()
+	if _, err := troupe.Within(ctx, 5*time.Second, func() bool {
+		in := p.broker.Said()
 		return in.Receipts >= 2 || in.Messages == 0
 	}); err != nil {
 		return err
 	}
-	p.shipping.kill()
+	p.shipping.Kill()
 	p.shipping.pace(0)
 	// Nobody touches the broker any more: what it says of itself becomes exact.
-	if sleep(ctx, 2*(countEvery+tellEvery)+100*time.Millisecond); ctx.Err() != nil {
+	if sleep(ctx, 2*(countEvery+troupe.TellEvery)+100*time.Millisecond); ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return p.loseDisk(ctx)

@@ -27,7 +27,7 @@ type brokerPlayer struct {
 // countEvery is how often the broker's contents are counted.
 const countEvery = 25 * time.Millisecond
 
-func (p *brokerPlayer) run(ctx context.Context) error {
+func (p *brokerPlayer) Run(ctx context.Context) error {
 	b, err := p.start(ctx)
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func (p *brokerPlayer) count(b *embedded.Broker) error {
 	return nil
 }
 
-func (p *brokerPlayer) tell() word {
+func (p *brokerPlayer) Tell() word {
 	return word{Ready: p.ready.Load(), Messages: p.messages.Load(), Receipts: p.receipts.Load()}
 }
 

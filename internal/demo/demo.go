@@ -147,7 +147,10 @@ func (p *play) open(ctx context.Context, fail context.CancelCauseFunc) error {
 	p.brokerDir = filepath.Join(p.dir, "broker")
 	part := func(name string, e errand) *child {
 		e.Broker, e.Seed = url, p.o.Seed
-		return &child{name: name, first: e, command: p.o.Command, logPath: filepath.Join(p.dir, e.Part+".log"), fail: func(err error) { fail(err) }}
+		c := &child{first: e}
+		c.Name, c.Command, c.Errand = name, p.o.Command, c.errand
+		c.LogPath, c.Failed = filepath.Join(p.dir, e.Part+".log"), func(err error) { fail(err) }
+		return c
 	}
 	p.broker = part("broker", errand{Part: brokerPart, Dir: p.brokerDir})
 	p.relay = part("relay", errand{Part: relayPart, Database: orders})
@@ -178,7 +181,7 @@ func (p *play) end() {
 	p.screen.clear()
 	for _, c := range []*child{p.relay, p.shipping, p.broker} {
 		if c != nil {
-			c.kill()
+			c.Kill()
 		}
 	}
 	for _, db := range []*sql.DB{p.ordersDB, p.shippingDB} {

@@ -2,27 +2,19 @@ package demo
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/waybill-go/waybill/broker/nats"
 	"github.com/waybill-go/waybill/inbox"
 	"github.com/waybill-go/waybill/internal/address"
 	"github.com/waybill-go/waybill/internal/faulty"
+	"github.com/waybill-go/waybill/internal/troupe"
 	"github.com/waybill-go/waybill/relay"
 )
-
-// A part is a process of its own: the broker, the relay or the shipping service.
-// It is told what to do on its standard input and tells on its standard output
-// what it has done, one JSON object a line each. It ends when its standard input
-// does, so that none outlives the demo, however that ends.
 
 // The parts' names.
 const (
@@ -70,8 +62,8 @@ type word struct {
 	Receipts int64 `json:"receipts,omitempty"`
 }
 
-// add sums up what two processes of one part have told.
-func (w word) add(v word) word {
+// Add sums up what two processes of one part have told.
+func (w word) Add(v word) word {
 	return word{
 		Ready:     v.Ready,
 		Published: w.Published + v.Published, Copies: w.Copies + v.Copies,
@@ -81,80 +73,37 @@ func (w word) add(v word) word {
 	}
 }
 
-// player is one part at work.
+// player is the broker, the relay or the shipping service at work; see troupe.Player.
 type player interface {
-	// run works until ctx ends, and finishes what is under way.
-	run(ctx context.Context) error
-	// tell says what has been done so far.
-	tell() word
-	// weather sets the faults.
-	weather(w weather)
+	Run(ctx context.Context) error
+	Tell() word
+	weather(w weather) // sets the faults
 }
 
-// tellEvery is how often a part tells what it has done. What happens between the
-// last word and a kill is not counted.
-const tellEvery = 25 * time.Millisecond
+// part is a player that listens.
+type part struct{ player }
 
-var errOrphaned = errors.New("the demo that this is a part of has ended")
+// Hear sets the faults, or says that the part is to end.
+func (p part) Hear(e errand) (stop bool) {
+	if e.Faults != nil {
+		p.weather(*e.Faults)
+	}
+	return e.Stop
+}
 
 // Part is the main function of a process that the demo starts. It returns when it
 // is told to stop, when in ends, or when something goes wrong.
 func Part(ctx context.Context, in io.Reader, out, log io.Writer) error {
-	// Ctrl-C goes to all processes of a terminal; the demo itself sees to its parts.
-	signal.Ignore(os.Interrupt, syscall.SIGTERM)
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-
-	errands := json.NewDecoder(in)
-	var first errand
-	if err := errands.Decode(&first); err != nil {
-		return fmt.Errorf("this command is a part of 'waybill demo' and is started by it: %w", err)
-	}
-	p, err := newPlayer(first, slog.New(slog.NewTextHandler(log, nil)).With(slog.Int("pid", os.Getpid())))
-	if err != nil {
-		return err
-	}
-	if first.Faults != nil {
-		p.weather(*first.Faults)
-	}
-	orphaned := make(chan struct{})
-	go func() {
-		defer close(orphaned)
-		for {
-			var e errand
-			if err := errands.Decode(&e); err != nil {
-				return
-			}
-			if e.Faults != nil {
-				p.weather(*e.Faults)
-			}
-			if e.Stop {
-				stop()
-			}
+	return troupe.Play(ctx, in, out, "waybill demo", func(first errand) (troupe.Player[errand, word], error) {
+		p, err := newPlayer(first, slog.New(slog.NewTextHandler(log, nil)).With(slog.Int("pid", os.Getpid())))
+		if err != nil {
+			return nil, err
 		}
-	}()
-	ended := make(chan error, 1)
-	go func() { ended <- p.run(ctx) }()
-
-	words := json.NewEncoder(out)
-	ticker := time.NewTicker(tellEvery)
-	defer ticker.Stop()
-	var last word
-	for {
-		select {
-		case err := <-ended:
-			return errors.Join(err, words.Encode(p.tell()))
-		case <-orphaned:
-			return errOrphaned
-		case <-ticker.C:
-			if now := p.tell(); now != last {
-				if err := words.Encode(now); err != nil {
-					return err
-				}
-				last = now
-			}
+		if first.Faults != nil {
+			p.weather(*first.Faults)
 		}
-	}
+		return part{p}, nil
+	})
 }
 
 func newPlayer(e errand, log *slog.Logger) (player, error) {
@@ -221,9 +170,9 @@ type relayPlayer struct {
 	r *relay.Relay
 }
 
-func (p *relayPlayer) run(ctx context.Context) error { return p.r.Run(ctx) }
+func (p *relayPlayer) Run(ctx context.Context) error { return p.r.Run(ctx) }
 
-func (p *relayPlayer) tell() word {
+func (p *relayPlayer) Tell() word {
 	s := p.r.Stats()
 	return word{Ready: s.Leading && s.Connected, Published: s.Published, Copies: s.Copies, Faults: p.Counts()}
 }
@@ -234,9 +183,9 @@ type shippingPlayer struct {
 	in *inbox.Inbox
 }
 
-func (p *shippingPlayer) run(ctx context.Context) error { return p.in.Run(ctx) }
+func (p *shippingPlayer) Run(ctx context.Context) error { return p.in.Run(ctx) }
 
-func (p *shippingPlayer) tell() word {
+func (p *shippingPlayer) Tell() word {
 	s := p.in.Stats()
 	return word{Ready: s.Connected, Applied: s.Handled, Duplicates: s.Duplicates, Superseded: s.Superseded, Faults: p.Counts()}
 }

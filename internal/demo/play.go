@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/waybill-go/waybill/internal/troupe"
 )
 
 // play is one demo under way.
@@ -64,7 +66,7 @@ func (p *play) run(ctx context.Context, fail context.CancelCauseFunc) (*Report, 
 		return nil, reason(ctx, err)
 	}
 	for _, c := range []*child{p.relay, p.shipping, p.broker} {
-		if err := c.stop(p.o.Patience); err != nil {
+		if err := c.Stop(p.o.Patience, errand{Stop: true}); err != nil {
 			return nil, reason(ctx, err)
 		}
 	}
@@ -93,7 +95,7 @@ func reason(ctx context.Context, err error) error {
 // startAll starts the parts that are down and waits until each works.
 func (p *play) startAll(ctx context.Context) error {
 	for _, c := range []*child{p.broker, p.relay, p.shipping} {
-		if err := c.start(); err != nil {
+		if err := c.Start(); err != nil {
 			return err
 		}
 		if err := c.waitUp(ctx, p.o.Patience); err != nil {
@@ -141,17 +143,6 @@ func (p *play) until(ctx context.Context, share float64) error {
 	return nil
 }
 
-// within waits until done says so, for a while.
-func within(ctx context.Context, wait time.Duration, done func() bool) error {
-	for deadline := time.Now().Add(wait); !done() && time.Now().Before(deadline); {
-		sleep(ctx, 5*time.Millisecond)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-	}
-	return nil
-}
-
 // between is a random time.
 func (p *play) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(p.dice.Int64N(int64(most-least)))
@@ -159,12 +150,12 @@ func (p *play) between(least, most time.Duration) time.Duration {
 
 // killed kills a part, says so, and starts it again after a random while.
 func (p *play) killed(ctx context.Context, c *child) error {
-	pid, wait := c.kill(), p.between(100*time.Millisecond, 500*time.Millisecond)
-	p.event("%s killed (process %d); back in %d ms", c.name, pid, wait.Milliseconds())
+	pid, wait := c.Kill(), p.between(100*time.Millisecond, 500*time.Millisecond)
+	p.event("%s killed (process %d); back in %d ms", c.Name, pid, wait.Milliseconds())
 	if sleep(ctx, wait); ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return c.start()
+	return c.Start()
 }
 
 // event says that something has happened.
@@ -174,8 +165,8 @@ func (p *play) event(format string, args ...any) {
 
 // loseDisk kills the broker and deletes everything that it keeps.
 func (p *play) loseDisk(ctx context.Context) error {
-	p.disk = p.broker.said()
-	p.broker.kill()
+	p.disk = p.broker.Said()
+	p.broker.Kill()
 	if err := os.RemoveAll(p.brokerDir); err != nil {
 		return fmt.Errorf("delete the broker's directory: %w", err)
 	}
@@ -231,7 +222,8 @@ func (p *play) settle(ctx context.Context) error {
 	if sleep(ctx, storm.Messages.Delay+4*countEvery); ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return within(ctx, 5*time.Second, func() bool { return p.broker.said().Messages == 0 })
+	_, err := troupe.Within(ctx, 5*time.Second, func() bool { return p.broker.Said().Messages == 0 })
+	return err
 }
 
 // whatWaits describes the rows that are left in the outbox.

@@ -39,7 +39,7 @@ type Report struct {
 
 // report puts together what the verdict and the parts say.
 func (p *play) report(v *Verdict) *Report {
-	relay, shipping := p.relay.said(), p.shipping.said()
+	relay, shipping := p.relay.Said(), p.shipping.Said()
 	r := &Report{
 		Sent: v.Sent, Applied: v.Applied, Superseded: v.Superseded,
 		Lost: v.Lost, Doubled: v.Doubled, Stale: v.Stale, Phantom: v.Phantom, Leftover: v.Leftover,
@@ -55,7 +55,7 @@ func (p *play) report(v *Verdict) *Report {
 		RolledBack:   p.shop.rolledBack.Load(),
 		LostMessages: relay.Faults.Messages.Lost, LostReceipts: shipping.Faults.Receipts.Lost,
 		DiskMessages: p.disk.Messages, DiskReceipts: p.disk.Receipts,
-		Kills:        p.relay.killed() + p.shipping.killed() + p.broker.killed(),
+		Kills:        p.relay.Kills() + p.shipping.Kills() + p.broker.Kills(),
 		ChargedCents: v.Charged, BookedCents: v.Booked,
 		Seed: p.o.Seed, Seconds: float64(time.Since(p.began).Milliseconds()) / 1000,
 		Findings: v.Findings, GaveUp: p.gaveUp,
@@ -115,7 +115,7 @@ func (p *play) figures(ctx context.Context) ([]string, error) {
 	}
 	cell := func(n int64, what string) string { return fmt.Sprintf("%8s %-12s", number(n), what) }
 	committed := p.shop.committed.Load()
-	relay, shipping, broker := p.relay.said(), p.shipping.said(), p.broker.said()
+	relay, shipping, broker := p.relay.Said(), p.shipping.Said(), p.broker.Said()
 	return []string{
 		"",
 		fmt.Sprintf("   %s  %s of %s, %s, %.0f s", bar(committed, p.o.Messages, 30), number(committed), number(p.o.Messages), *p.act.Load(), time.Since(p.began).Seconds()),
