@@ -27,6 +27,11 @@ type Receipt struct {
 	Error string
 }
 
+// ReasonForgotten begins the Error of a Rejected receipt of a consumer that has
+// forgotten whatever it knew of messages that old: nothing can tell any more whether
+// this one took effect. A consumer that has said so says it of every copy.
+const ReasonForgotten = "waybill:forgotten: "
+
 // ReceiptPrefix begins the names of the queues that receipts travel on. No
 // message's destination may begin with it, in any case.
 const ReceiptPrefix = "ack."

@@ -189,7 +189,7 @@ type ProducerDialect interface {
 	// Find reads the rows with these message ids, at most MaxBatch, whatever their
 	// status, in order of id.
 	Find(n Names, ids []waybill.ID) Statement
-	// Resend makes a rejected row pending under a new message id, due now
+	// Resend makes a rejected row pending under newID, which may be its id, due now
 	// (not_before = clock), with retry, failures and last_error reset.
 	Resend(n Names, id, newID waybill.ID) Statement
 	// Discard deletes a row if it is rejected.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -242,10 +243,23 @@ func (q *Queue) Find(ctx context.Context, ids []waybill.ID) ([]Row, error) {
 	return found, nil
 }
 
-// Resend puts a rejected row back to work under a new message id, which it
-// returns; false says that there is no such rejected row.
+// Resend puts a rejected row back to work and returns its message id; false says
+// that there is no such rejected row.
+//
+// The id stays, since copies of the message may still be under way, and consumers
+// that drop what they have seen must know them for the same message. It is a new one
+// where a consumer has rejected the message because it has forgotten what it knew of
+// it (waybill.ReasonForgotten): that one would reject it for ever, and any old copy
+// with it.
 func (q *Queue) Resend(ctx context.Context, id waybill.ID) (waybill.ID, bool, error) {
-	newID := waybill.NewID()
+	rows, err := q.Find(ctx, []waybill.ID{id})
+	if err != nil || len(rows) == 0 {
+		return id, false, err
+	}
+	newID := id
+	if strings.Contains(rows[0].LastError, waybill.ReasonForgotten) {
+		newID = waybill.NewID()
+	}
 	n, err := q.exec(ctx, "send a rejected message again", q.dialect.Resend(q.names, id, newID))
 	return newID, n > 0, err
 }

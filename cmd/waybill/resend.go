@@ -10,9 +10,10 @@ import (
 	"github.com/waybill-go/waybill/cmd/waybill/internal/line"
 )
 
-const resendHelp = `Send rejected messages again. Each gets a new id, since its consumer has not taken it
-and may have forgotten the old one; its key, sequence and time stamp stay. The new id
-is printed.`
+const resendHelp = `Send rejected messages again, and print their ids. An id stays as it was, since old
+copies may still be under way, and a consumer takes one of them and drops the others.
+A message gets a new id where its consumer has rejected it because it has forgotten
+what it knew of messages that old.`
 
 const resendExample = `  waybill list --rejected
   waybill resend 01890a5d-ac96-774b-bcce-b302099a8057`

@@ -132,7 +132,7 @@ var writeCases = []testCase{
 			s.Errorf("a rejected row was postponed: %+v", r)
 		}
 	}},
-	{name: "Resend makes a rejected row pending under a new id, due now", run: func(s *suite) {
+	{name: "Resend makes a rejected row pending, due now", run: func(s *suite) {
 		rows := s.sendBodies("a", "b")
 		_, err := s.queue.Postpone(s.Context(), rows[0].ID, time.Hour, 3, "busy")
 		s.must(err)
@@ -143,8 +143,8 @@ var writeCases = []testCase{
 		was, before := s.find(rows[0].ID), s.clock()
 		id, found, err := s.queue.Resend(s.Context(), rows[0].ID)
 		s.must(err)
-		if !found || id == rows[0].ID || !id.IsV7() {
-			s.Fatalf("found %v, new id %s", found, id)
+		if !found || id != rows[0].ID {
+			s.Fatalf("found %v, id %s", found, id)
 		}
 		now := s.find(id)
 		if now.NotBefore < before || now.NotBefore > s.clock() {
@@ -157,6 +157,26 @@ var writeCases = []testCase{
 		s.must(err)
 		s.wantBodies(due, "a")
 		if _, found, err := s.queue.Resend(s.Context(), rows[0].ID); found || err != nil {
+			s.Errorf("sending it again twice: found %v, error %v", found, err)
+		}
+	}},
+	{name: "Resend gives a row that a consumer has forgotten a new id", run: func(s *suite) {
+		rows := s.sendBodies("a")
+		was := s.find(rows[0].ID)
+		found, err := s.queue.Reject(s.Context(), was.MessageID, "shipping: "+waybill.ReasonForgotten+"too old")
+		s.must(err)
+		if !found {
+			s.Fatalf("not rejected")
+		}
+		id, found, err := s.queue.Resend(s.Context(), was.MessageID)
+		s.must(err)
+		if !found || id == was.MessageID || !id.IsV7() {
+			s.Fatalf("found %v, id %s", found, id)
+		}
+		if now := s.find(id); now.ID != was.ID || now.Status != store.Pending || now.TimeStamp != was.TimeStamp {
+			s.Errorf("row %+v, was %+v", now, was)
+		}
+		if _, found, err := s.queue.Resend(s.Context(), was.MessageID); found || err != nil {
 			s.Errorf("sending the old id again: found %v, error %v", found, err)
 		}
 	}},

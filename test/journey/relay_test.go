@@ -195,15 +195,15 @@ func TestARejectedMessageStaysForAPersonAndCanBeSentAgain(t *testing.T) {
 		if err != nil || len(rows) != 1 || rows[0].LastError != "peer: no such order" {
 			t.Fatalf("%+v %v", rows, err)
 		}
-		newID, ok, err := queue.Resend(context.Background(), id)
-		if err != nil || !ok {
-			t.Fatal(ok, err)
+		again, ok, err := queue.Resend(context.Background(), id)
+		if err != nil || !ok || again != id {
+			t.Fatal(again, ok, err)
 		}
 		m, ok := next(5 * time.Second)
-		if !ok || header(t, m, "messageId") != newID.String() || string(m.Body) != "b" {
+		if !ok || header(t, m, "messageId") != id.String() || string(m.Body) != "b" {
 			t.Fatalf("sent again: %v %v", ok, m)
 		}
-		p.says(newID, "done", "")
+		p.says(id, "done", "")
 		w.emptied(5 * time.Second)
 	})
 }
