@@ -1,12 +1,9 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -47,7 +44,7 @@ func newDemoCommand() *cobra.Command {
 			if o.Messages < 1 {
 				return usagef("--messages is %d; the least is 1", o.Messages)
 			}
-			o.Command = partCommand
+			o.Command = selfCommand("demo", demoPart)
 			o.Out = cmd.OutOrStdout()
 			if asJSON {
 				o.Out = cmd.ErrOrStderr()
@@ -86,16 +83,6 @@ func newDemoCommand() *cobra.Command {
 		},
 	})
 	return cmd
-}
-
-// partCommand is this program again, as a part of the demo.
-func partCommand() (*exec.Cmd, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find this program, to start the demo's other processes: %w", err)
-	}
-	// No context ends a part: the demo kills it, and it ends with its standard input.
-	return exec.CommandContext(context.Background(), self, "demo", demoPart), nil
 }
 
 // terminalWidth is the terminal's width in columns, or the usual one where it does

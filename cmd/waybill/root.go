@@ -48,9 +48,10 @@ const rootExample = `  export WAYBILL_DB=postgres://app:secret@localhost/app
   waybill status`
 
 const (
-	groupRun  = "run"
-	groupLook = "look"
-	groupMend = "mend"
+	groupRun   = "run"
+	groupLook  = "look"
+	groupMend  = "mend"
+	groupProve = "prove"
 )
 
 // newRoot makes the tree of commands. running is set once one of them has begun,
@@ -87,6 +88,7 @@ func newRoot() (root *cobra.Command, running *bool) {
 		&cobra.Group{ID: groupRun, Title: "Set up and run:"},
 		&cobra.Group{ID: groupLook, Title: "Look:"},
 		&cobra.Group{ID: groupMend, Title: "Mend:"},
+		&cobra.Group{ID: groupProve, Title: "Prove:"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
 		for _, c := range commands {
@@ -97,6 +99,7 @@ func newRoot() (root *cobra.Command, running *bool) {
 	add(groupRun, newDemoCommand(), newInitCommand(o), newRelayCommand(o), newSendCommand(o), newReceiveCommand(o))
 	add(groupLook, newStatusCommand(o), newListCommand(o), newShowCommand(o))
 	add(groupMend, newResendCommand(o), newDiscardCommand(o), newPruneCommand(o))
+	add(groupProve, newTortureCommand(o))
 
 	running = new(bool)
 	note(root, running)

@@ -170,6 +170,31 @@ func (m *Member[E, W]) Kill() (pid int) {
 	return p.cmd.Process.Pid
 }
 
+// Doom tells the process an errand that it will not survive, and reports whether it
+// has died of it in time. One that has not is to be killed.
+func (m *Member[E, W]) Doom(errand E, patience time.Duration) bool {
+	m.mu.Lock()
+	p := m.proc
+	if p == nil {
+		m.mu.Unlock()
+		return false
+	}
+	p.asked = true
+	m.tell(errand)
+	m.mu.Unlock()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-p.ended:
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.kills++
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
 // Pause stops the process where it stands, as a machine does that is out of memory or
 // suspended, until Resume; it reports whether there was one to pause.
 func (m *Member[E, W]) Pause() bool { return m.signal(syscall.SIGSTOP, true) }

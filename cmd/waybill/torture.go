@@ -1,0 +1,137 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/waybill-go/waybill/internal/torture"
+)
+
+const tortureHelp = `Break a database and broker set-up on purpose, and judge the result.
+
+Producers commit and roll back money transfers and changes of orders; relays move
+their messages, and consumers make their own accounts and orders of them. All of them
+are processes, which are killed and paused. What is between them and the servers is
+cut, delayed and black-holed; messages and receipts are lost, doubled and reordered;
+handlers hang, panic and fail. Then everything is mended, and the outbox has to empty
+itself. The producers' own journals and the two databases are compared.
+
+Give --db and --broker to try your own set-up: tables get the prefix torture_..., and
+are dropped at the end; queues are called torture.<run>.*, and are empty at the end.
+Without them it runs on SQLite files and the embedded broker.
+
+To have your servers killed, give the commands that do it; those that start must not
+return before the server serves. With Docker, say:
+
+  --broker-kill 'docker kill mq' --broker-start 'docker start mq && sleep 15'
+
+Faults (--faults; all by default, and "all,-wipe" leaves one out):
+
+%s
+Exit status 0: nothing was lost, doubled, stale, phantom or left over, and all else
+that is listed at the end held. Exit status 1: otherwise, with what is wrong.`
+
+const tortureExample = `  waybill torture
+  waybill torture --duration 10m --seed 42 --faults kill,network,messages
+  waybill torture --db postgres://app:secret@localhost/app --broker rabbitmq://app:secret@localhost
+  waybill torture --json | jq .ok`
+
+// torturePart is the hidden command of a run's other processes.
+const torturePart = "torture-part"
+
+func newTortureCommand(o *options) *cobra.Command {
+	var t torture.Options
+	var faults string
+	var asJSON bool
+	var list strings.Builder
+	for _, f := range torture.Faults {
+		fmt.Fprintf(&list, "  %-10s %s\n", f.Name, f.What)
+	}
+	cmd := &cobra.Command{
+		Use:     "torture",
+		Short:   "Break your database and broker set-up on purpose, and judge the result",
+		Long:    fmt.Sprintf(tortureHelp, list.String()),
+		Example: tortureExample,
+		Args:    takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if t.Duration < 0 || t.Pace < 0 {
+				return usagef("--duration and --pace are not below 0")
+			}
+			if faults != "" {
+				t.Faults = strings.Split(faults, ",")
+			}
+			if err := torture.Check(t.Faults); err != nil {
+				return usagef("--faults: %w", err)
+			}
+			if o.prefix != "" && !strings.HasSuffix(o.prefix, ".") {
+				return usagef("--prefix %q: a run has a prefix of its own; only a schema with its dot can be given", o.prefix)
+			}
+			t.ProducerDB, t.Broker, t.Schema = o.db, o.broker, o.prefix
+			t.Command = selfCommand("torture", torturePart)
+			t.Out = cmd.OutOrStdout()
+			if asJSON {
+				t.Out = cmd.ErrOrStderr()
+			}
+			if file, ok := t.Out.(*os.File); ok && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb" {
+				t.Live = true
+			}
+			report, err := torture.Run(cmd.Context(), t)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(report); err != nil {
+					return err
+				}
+			}
+			if !report.OK {
+				return errors.New("the torture's verdict is bad")
+			}
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&t.ConsumerDB, "consumer-db", "", "`address` of the consumers' database, where it is not --db")
+	flags.DurationVar(&t.Duration, "duration", 0, "how long things are broken (default 1m)")
+	flags.Uint64Var(&t.Seed, "seed", 0, "seed of the faults (default a random one)")
+	flags.StringVar(&faults, "faults", "", "`names` of the faults, with commas between them (default all)")
+	flags.DurationVar(&t.Pace, "pace", 0, "rest of a producer's clerk between transactions (default 5ms)")
+	flags.StringVar(&t.BrokerKill, "broker-kill", "", "`command` that kills the broker's server")
+	flags.StringVar(&t.BrokerStart, "broker-start", "", "`command` that starts it and waits until it serves")
+	flags.StringVar(&t.BrokerWipe, "broker-wipe", "", "`command` that deletes its data while it is down")
+	flags.StringVar(&t.DBKill, "db-kill", "", "`command` that kills the databases' server")
+	flags.StringVar(&t.DBStart, "db-start", "", "`command` that starts it and waits until it serves")
+	flags.StringVar(&t.Dir, "dir", "", "empty directory to keep logs and journals in")
+	flags.BoolVar(&t.Keep, "keep", false, "leave the run's tables in the databases")
+	flags.BoolVar(&asJSON, "json", false, "end with one JSON object on standard output; the rest goes to standard error")
+	cmd.AddCommand(&cobra.Command{
+		Use:    torturePart,
+		Hidden: true,
+		Args:   takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return torture.Part(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	})
+	return cmd
+}
+
+// selfCommand makes commands that run this program again with some arguments.
+func selfCommand(args ...string) func() (*exec.Cmd, error) {
+	return func() (*exec.Cmd, error) {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("find this program, to start its other processes: %w", err)
+		}
+		// No context ends such a process: its play kills it, and it ends with its
+		// standard input.
+		return exec.Command(self, args...), nil
+	}
+}

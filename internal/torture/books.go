@@ -1,0 +1,177 @@
+package torture
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/waybill-go/waybill/internal/address"
+	"github.com/waybill-go/waybill/store"
+)
+
+// The business of a run: accounts between which money moves, and orders whose state
+// moves forward. The producer has its own tables of both, and so has the consumer,
+// which makes its own from messages alone.
+const (
+	accounts       = 64
+	orders         = 48
+	openingBalance = 1_000_000
+)
+
+// producerTables and consumerTables are the run's own, beside Waybill's. The
+// consumer's "effect" takes every effect that comes, also one that came before or is
+// stale: the inbox alone keeps those away. {serial} is a key that counts up.
+var (
+	producerTables = []string{
+		`CREATE TABLE {account} (id varchar(32) PRIMARY KEY, balance bigint NOT NULL)`,
+		`CREATE TABLE {transfer} (id varchar(64) PRIMARY KEY, source varchar(32) NOT NULL, target varchar(32) NOT NULL, amount bigint NOT NULL, message_id varchar(36) NOT NULL)`,
+		`CREATE TABLE {orders} (id varchar(32) PRIMARY KEY, version bigint NOT NULL)`,
+		`CREATE TABLE {order_state} (id varchar(32) NOT NULL, version bigint NOT NULL, token varchar(64) NOT NULL, message_id varchar(36) NOT NULL, PRIMARY KEY (id, version))`,
+	}
+	consumerTables = []string{
+		`CREATE TABLE {book} (id varchar(32) PRIMARY KEY, balance bigint NOT NULL)`,
+		`CREATE TABLE {held} (id varchar(32) PRIMARY KEY, version bigint NOT NULL, token varchar(64) NOT NULL)`,
+		`CREATE TABLE {effect} (n {serial}, kind varchar(16) NOT NULL, ref varchar(64) NOT NULL, version bigint NOT NULL, token varchar(64) NOT NULL,
+			message_id varchar(36) NOT NULL, sequence bigint NOT NULL, time_stamp bigint NOT NULL, attempt bigint NOT NULL, happened bigint NOT NULL, who varchar(64) NOT NULL)`,
+	}
+)
+
+// books is one side's database.
+type books struct {
+	*sql.DB
+	dialect store.Dialect
+	kind    string // the scheme of its address
+	prefix  string // of all tables of the run
+}
+
+// openBooks opens a database; its tables may not be there yet.
+func openBooks(addr, prefix string) (*books, error) {
+	db, dialect, err := address.OpenDatabase(addr)
+	if err != nil {
+		return nil, err
+	}
+	kind, _, _ := strings.Cut(addr, ":")
+	return &books{DB: db, dialect: dialect, kind: kind, prefix: prefix}, nil
+}
+
+// sql writes the tables' names and the dialect's placeholders into a statement.
+func (b *books) sql(text string) string {
+	var out strings.Builder
+	n := 0
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '{':
+			end := i + strings.IndexByte(text[i:], '}')
+			if name := text[i+1 : end]; name == "serial" {
+				out.WriteString(b.serial())
+			} else {
+				out.WriteString(b.prefix + name)
+			}
+			i = end
+		case c == '?' && strings.HasPrefix(b.kind, "postgres"):
+			n++
+			out.WriteString("$" + strconv.Itoa(n))
+		default:
+			out.WriteByte(c)
+		}
+	}
+	return out.String()
+}
+
+func (b *books) serial() string {
+	switch b.kind {
+	case "mysql":
+		return "bigint PRIMARY KEY AUTO_INCREMENT"
+	case "sqlite":
+		return "integer PRIMARY KEY AUTOINCREMENT"
+	}
+	return "bigserial PRIMARY KEY"
+}
+
+// make makes one side's tables, with Waybill's, and what is in them at the start.
+func (b *books) make(ctx context.Context, side store.Side) error {
+	if err := store.Migrate(ctx, b.DB, b.dialect, b.prefix, side); err != nil {
+		return err
+	}
+	tables, account, order := producerTables, "account", `INSERT INTO {orders} (id, version) VALUES (?, 0)`
+	if side == store.Consumer {
+		tables, account, order = consumerTables, "book", `INSERT INTO {held} (id, version, token) VALUES (?, 0, '')`
+	}
+	for _, table := range tables {
+		if _, err := b.ExecContext(ctx, b.sql(table)); err != nil {
+			return fmt.Errorf("make the run's tables: %w", err)
+		}
+	}
+	tx, err := b.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	for i := range accounts {
+		if _, err := tx.ExecContext(ctx, b.sql(`INSERT INTO {`+account+`} (id, balance) VALUES (?, ?)`), accountName(i), openingBalance); err != nil {
+			return err
+		}
+	}
+	for i := range orders {
+		if _, err := tx.ExecContext(ctx, b.sql(order), orderName(i)); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// drop drops all tables of the run.
+func (b *books) drop(ctx context.Context) error {
+	names, err := store.NewNames(b.prefix)
+	if err != nil {
+		return err
+	}
+	tables := []string{names.Message, names.MessageKey, names.Relay, names.Once, names.Latest, names.Horizon, names.Versions}
+	for _, own := range []string{"account", "transfer", "orders", "order_state", "book", "held", "effect"} {
+		tables = append(tables, b.prefix+own)
+	}
+	for _, table := range tables {
+		if _, err := b.ExecContext(ctx, "DROP TABLE IF EXISTS "+table); err != nil {
+			return fmt.Errorf("drop the run's tables: %w", err)
+		}
+	}
+	if strings.HasPrefix(b.kind, "postgres") {
+		if _, err := b.ExecContext(ctx, "DROP FUNCTION IF EXISTS "+names.SQL("{qmessage_fill}")+"()"); err != nil {
+			return fmt.Errorf("drop the run's function: %w", err)
+		}
+	}
+	return nil
+}
+
+// number asks for one number.
+func (b *books) number(ctx context.Context, query string, args ...any) (n int64, err error) {
+	err = b.QueryRowContext(ctx, b.sql(query), args...).Scan(&n)
+	return n, err
+}
+
+// each calls scan for each row of a query.
+func (b *books) each(ctx context.Context, query string, scan func(*sql.Rows) error, args ...any) error {
+	rows, err := b.QueryContext(ctx, b.sql(query), args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func accountName(i int) string { return fmt.Sprintf("account-%02d", i) }
+func orderName(i int) string   { return fmt.Sprintf("order-%02d", i) }
+
+// queues are the run's destinations.
+type queues struct{ Transfers, Orders string }
+
+func queuesOf(run string) queues {
+	return queues{Transfers: "torture." + run + ".transfers", Orders: "torture." + run + ".orders"}
+}

@@ -1,0 +1,126 @@
+package torture
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/waybill-go/waybill/internal/troupe"
+	"github.com/waybill-go/waybill/store"
+)
+
+// calm comes after the storm: all is whole, the producers stop, and the outbox has to
+// empty itself. What was rejected is sent again, as a person would.
+func (r *run) calm(ctx context.Context) error {
+	r.note("calm: nothing is broken any more")
+	if err := r.mend(ctx); err != nil {
+		return err
+	}
+	for _, m := range r.producers {
+		if err := m.Stop(r.o.Patience, errand{Stop: true}); err != nil {
+			return err
+		}
+	}
+	if err := r.empty(ctx); err != nil {
+		return err
+	}
+	if err := r.hush(ctx); err != nil {
+		return err
+	}
+	for _, m := range append(append([]*member{}, r.relays...), r.consumers...) {
+		if err := m.Stop(r.o.Patience, errand{Stop: true}); err != nil {
+			return err
+		}
+	}
+	if r.broker != nil {
+		return r.broker.Stop(r.o.Patience, errand{Stop: true})
+	}
+	return nil
+}
+
+// mend makes whole what the storm may have left.
+func (r *run) mend(ctx context.Context) error {
+	for _, w := range r.wires {
+		if err := w.heal(ctx); err != nil {
+			return err
+		}
+	}
+	r.set(func(s *setting) errand {
+		*s = setting{}
+		return errand{}
+	})
+	for _, m := range r.all() {
+		m.Tell(r.settled(errand{Part: partOf(r, m)}))
+	}
+	return r.startAll(ctx)
+}
+
+func partOf(r *run, m *member) string {
+	for kind, members := range map[string][]*member{relayPart: r.relays, consumerPart: r.consumers} {
+		for _, x := range members {
+			if x == m {
+				return kind
+			}
+		}
+	}
+	return ""
+}
+
+// empty waits until the outbox is empty. Where nothing moves any more for as long as
+// patience lasts it gives up; the verdict says what that means.
+func (r *run) empty(ctx context.Context) error {
+	queue, err := store.NewQueue(r.producerBooks.DB, r.producerBooks.dialect, r.prefix)
+	if err != nil {
+		return err
+	}
+	var before [2]int64
+	moved := time.Now()
+	for {
+		left, err := r.producerBooks.number(ctx, `SELECT count(*) FROM {qmessage}`)
+		if err != nil {
+			return err
+		}
+		effects, err := r.consumerBooks.number(ctx, `SELECT coalesce(max(n), 0) FROM {effect}`)
+		if err != nil {
+			return err
+		}
+		if left == 0 {
+			r.note("the outbox is empty")
+			return nil
+		}
+		rejected, err := queue.List(ctx, "", store.Rejected, 0, 500)
+		if err != nil {
+			return err
+		}
+		for i := range rejected {
+			if _, _, err := queue.Resend(ctx, rejected[i].MessageID); err != nil {
+				return err
+			}
+		}
+		if now := [2]int64{left, effects}; now != before {
+			before, moved = now, time.Now()
+		}
+		if time.Since(moved) > r.o.Patience {
+			r.gaveUp = fmt.Sprintf("%d messages were still in the outbox when nothing had moved for %v", left, r.o.Patience)
+			return nil
+		}
+		if sleep(ctx, 50*time.Millisecond); ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// quiet is for how long nothing may come before all old copies are held to have come.
+const quiet = 3 * time.Second
+
+// hush waits until no old copies come any more: those have to do no harm either.
+func (r *run) hush(ctx context.Context) error {
+	received, since := int64(-1), time.Now()
+	_, err := troupe.Within(ctx, r.o.Patience, func() bool {
+		if now := said(r.consumers).Received; now != received {
+			received, since = now, time.Now()
+		}
+		return time.Since(since) > quiet
+	})
+	return err
+}

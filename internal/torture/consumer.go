@@ -1,0 +1,173 @@
+package torture
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"hash/fnv"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/inbox"
+)
+
+// moods are what the consumers' handlers do besides their work: one of so many calls
+// each; 0 never.
+type moods struct {
+	Slow  int `json:"slow,omitempty"`  // takes up to a fifth of a second
+	Hang  int `json:"hang,omitempty"`  // does not return until it is given up
+	Panic int `json:"panic,omitempty"` // panics after its writes
+	Fail  int `json:"fail,omitempty"`  // returns an error after its writes
+	Later int `json:"later,omitempty"` // asks for another copy after a while
+	// Reject is the share of messages, one of so many, that are given up: always the
+	// same ones, for as long as the mood lasts.
+	Reject int `json:"reject,omitempty"`
+}
+
+var badMood = moods{Slow: 30, Hang: 500, Panic: 100, Fail: 25, Later: 50, Reject: 60}
+
+// consumer is a process that makes its own accounts or orders from messages.
+type consumer struct {
+	network
+	e     errand
+	books *books
+	in    *inbox.Inbox
+	mood  atomic.Pointer[moods]
+
+	mu   sync.Mutex
+	dice *rand.Rand
+}
+
+func newConsumer(e errand, log *slog.Logger) (*consumer, error) {
+	b, err := openBooks(e.Database, e.Prefix)
+	if err != nil {
+		return nil, err
+	}
+	n, err := openNetwork(e)
+	if err != nil {
+		return nil, err
+	}
+	c := &consumer{network: n, e: e, books: b, dice: rand.New(rand.NewPCG(e.Seed, 7))}
+	c.mood.Store(&moods{})
+	in, err := inbox.New(b.DB, b.dialect, n, &inbox.Options{
+		Consumer: "torture-" + e.Group, TablePrefix: e.Prefix,
+		Batch: 50, Timeout: 3 * time.Second, MaxTries: 1000, Drain: 5 * time.Second,
+		Retention: e.Retain, PruneEvery: time.Second,
+		Logger: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.in = in
+	switch e.Group {
+	case onceGroup:
+		in.Handle(e.Queues.Transfers, waybill.Once, c.moody(c.transfer))
+	case latestGroup:
+		in.Handle(e.Queues.Orders, waybill.Latest, c.moody(c.order))
+	}
+	return c, nil
+}
+
+// The consumer groups: one keeps accounts and takes every transfer once, the other
+// one keeps the latest state of orders.
+const (
+	onceGroup   = "once"
+	latestGroup = "latest"
+)
+
+type handler func(ctx context.Context, tx *sql.Tx, m *waybill.Message, b *business) error
+
+// moody makes a handler of what a message does, with all that handlers do wrong.
+func (c *consumer) moody(work handler) inbox.Handler {
+	return func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+		var b business
+		if err := json.Unmarshal(m.Body, &b); err != nil {
+			return waybill.Permanent(err)
+		}
+		mood := *c.mood.Load()
+		if mood.Reject > 0 && pick(m.ID.String(), mood.Reject) {
+			return waybill.Permanent(errors.New("not taken, for as long as the mood lasts"))
+		}
+		if c.one(mood.Hang) {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		if c.one(mood.Slow) {
+			sleep(ctx, 200*time.Millisecond)
+		}
+		if err := work(ctx, tx, m, &b); err != nil {
+			return err
+		}
+		switch {
+		case c.one(mood.Panic):
+			panic("a handler's fault")
+		case c.one(mood.Fail):
+			return errors.New("a handler's failure")
+		case c.one(mood.Later):
+			return waybill.RetryAfter(300*time.Millisecond, errors.New("not now"))
+		}
+		return nil
+	}
+}
+
+// one is true in one of n cases.
+func (c *consumer) one(n int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return n > 0 && c.dice.IntN(n) == 0
+}
+
+// pick picks one of n names, always the same ones.
+func pick(name string, n int) bool {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name))
+	return h.Sum32()%uint32(n) == 0
+}
+
+func (c *consumer) transfer(ctx context.Context, tx *sql.Tx, m *waybill.Message, b *business) error {
+	if err := c.books.move(ctx, tx, "book", map[string]int64{b.Source: -b.Amount, b.Target: b.Amount}); err != nil {
+		return err
+	}
+	return c.effect(ctx, tx, m, "transfer", b.Transfer, b)
+}
+
+func (c *consumer) order(ctx context.Context, tx *sql.Tx, m *waybill.Message, b *business) error {
+	_, err := tx.ExecContext(ctx, c.books.sql(`UPDATE {held} SET version = ?, token = ? WHERE id = ?`), b.Version, b.Token, b.Order)
+	if err != nil {
+		return err
+	}
+	return c.effect(ctx, tx, m, "order", b.Order, b)
+}
+
+func (c *consumer) effect(ctx context.Context, tx *sql.Tx, m *waybill.Message, kind, ref string, b *business) error {
+	_, err := tx.ExecContext(ctx, c.books.sql(`
+		INSERT INTO {effect} (kind, ref, version, token, message_id, sequence, time_stamp, attempt, happened, who)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
+		kind, ref, b.Version, b.Token, m.ID.String(), m.Sequence, m.TimeStamp, m.Attempt, time.Now().UnixMicro(), c.e.Name)
+	return err
+}
+
+// Run consumes until ctx ends.
+func (c *consumer) Run(ctx context.Context) error { return c.in.Run(ctx) }
+
+// Tell tells what was received.
+func (c *consumer) Tell() word {
+	s := c.in.Stats()
+	return word{
+		Ready: s.Connected, Received: s.Received, Duplicates: s.Duplicates, Superseded: s.Superseded,
+		Failures: s.Retried + s.Rejected, Forgotten: s.Forgotten, Pruned: s.Pruned, Faults: c.Counts(),
+	}
+}
+
+// Hear sets the network's faults and the handlers' mood.
+func (c *consumer) Hear(e errand) (stop bool) {
+	if e.Mood != nil {
+		c.mood.Store(e.Mood)
+	}
+	return c.network.Hear(e)
+}

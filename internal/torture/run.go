@@ -1,0 +1,290 @@
+package torture
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"maps"
+	"net"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/waybill-go/waybill/internal/troupe"
+)
+
+// run is one torture under way.
+type run struct {
+	o      Options
+	name   string // of this run, in names of tables and queues
+	prefix string
+	dir    string
+	chosen selection
+	began  time.Time
+	fail   context.CancelCauseFunc
+
+	producerBooks, consumerBooks *books
+	producers, relays, consumers []*member
+	rebel, broker                *member // broker: nil where it is a server
+	wires                        []*wire
+	brokerAddr                   string
+
+	mu       sync.Mutex
+	setting  setting
+	events   []event
+	injected map[string]int    // by fault
+	missing  map[string]string // faults that cannot be, with the reason
+	gaveUp   string            // what still waited when patience was at its end
+}
+
+// member is one part.
+type member = troupe.Member[errand, word]
+
+const (
+	producerCount = 3
+	relayCount    = 2
+	consumerCount = 2 // of each group
+)
+
+// retention is short, so that forgetting is at work all the time; with a clock that is
+// an hour off, ages are judged wrongly by that hour.
+const (
+	retention       = 5 * time.Second
+	skewedRetention = 2*skew + retention
+	skew            = time.Hour
+)
+
+// cast makes the parts and the wires between them.
+func (r *run) cast(ctx context.Context) error {
+	r.injected = map[string]int{}
+	r.brokerAddr = r.o.Broker
+	if r.brokerAddr == "" {
+		port, err := freePort(ctx)
+		if err != nil {
+			return err
+		}
+		r.brokerAddr = fmt.Sprintf("nats://torture:%s@127.0.0.1:%d", rand.Text(), port)
+		r.broker = r.part("broker", errand{Part: brokerPart, Broker: r.brokerAddr, Dir: r.brokerDir(), MaxStore: maxStore})
+	}
+	var addrs [5]string
+	for i, x := range []struct{ name, addr string }{
+		{"producers' database", r.o.ProducerDB}, {"relays' database", r.o.ProducerDB}, {"consumers' database", r.o.ConsumerDB},
+		{"relays' broker", r.brokerAddr}, {"consumers' broker", r.brokerAddr},
+	} {
+		addrs[i] = x.addr
+		if !r.chosen["network"] {
+			continue
+		}
+		w, through, reason, err := tap(x.name, x.addr)
+		if err != nil {
+			return err
+		}
+		if w == nil {
+			r.missing["network: "+x.name] = reason
+			continue
+		}
+		r.wires, addrs[i] = append(r.wires, w), through
+	}
+	retain := retention
+	if r.chosen["clock"] {
+		retain = skewedRetention
+	}
+	common := errand{Run: r.name, Prefix: r.prefix, Queues: queuesOf(r.name), Pace: r.o.Pace, Retain: retain}
+	if r.broker != nil {
+		common.Dir = r.brokerDir()
+	}
+	for i := range producerCount {
+		e := common
+		e.Part, e.Database = producerPart, addrs[0]
+		r.producers = append(r.producers, r.part(fmt.Sprint("producer-", i+1), e))
+	}
+	for i := range relayCount + 1 {
+		e := common
+		e.Part, e.Database, e.Broker = relayPart, addrs[1], addrs[3]
+		if i == relayCount {
+			e.Rebel = true
+			r.rebel = r.part("rebel", e)
+			break
+		}
+		r.relays = append(r.relays, r.part(fmt.Sprint("relay-", i+1), e))
+	}
+	for _, group := range []string{onceGroup, latestGroup} {
+		for i := range consumerCount {
+			e := common
+			e.Part, e.Database, e.Broker, e.Group = consumerPart, addrs[2], addrs[4], group
+			r.consumers = append(r.consumers, r.part(fmt.Sprint(group, "-", i+1), e))
+		}
+	}
+	return nil
+}
+
+func (r *run) brokerDir() string { return filepath.Join(r.dir, "broker") }
+
+// part makes a part whose every process is told e, and what the storm has set.
+func (r *run) part(name string, e errand) *member {
+	e.Name = name
+	return &member{
+		Name:    name,
+		Command: r.o.Command,
+		LogPath: filepath.Join(r.dir, name+".log"),
+		Failed:  func(err error) { r.fail(err) },
+		Errand: func(life uint64) errand {
+			e := e
+			e.Life = life
+			e.Name = fmt.Sprintf("%s.%d", name, life)
+			e.Seed = r.o.Seed ^ hash(e.Name)
+			if e.Part == producerPart {
+				e.Journal = filepath.Join(r.dir, e.Name+".journal")
+				if r.chosen["clock"] && name == "producer-1" {
+					// Each of its processes has the clock wrong in its own way.
+					e.Skew = skew
+					if e.Seed%2 == 0 {
+						e.Skew = -skew
+					}
+					r.count("clock")
+				}
+			}
+			return r.settled(e)
+		},
+	}
+}
+
+// all are the parts that are always there, the broker first.
+func (r *run) all() []*member {
+	var all []*member
+	if r.broker != nil {
+		all = append(all, r.broker)
+	}
+	return slices.Concat(all, r.producers, r.relays, r.consumers)
+}
+
+// startAll starts the parts that are down, and waits until all work: of the relays
+// one leads.
+func (r *run) startAll(ctx context.Context) error {
+	leads := func() bool { return slices.ContainsFunc(r.relays, isReady) }
+	for _, m := range r.all() {
+		m.Resume()
+		if err := m.Start(); err != nil {
+			return err
+		}
+	}
+	for _, m := range r.all() {
+		ready := func() bool { return isReady(m) }
+		if slices.Contains(r.relays, m) {
+			ready = leads
+		}
+		ok, err := troupe.Within(ctx, r.o.Patience, ready)
+		if err == nil && !ok {
+			err = fmt.Errorf("the %s is not at work after %v\n%s", m.Name, r.o.Patience, m.Tail())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isReady(m *member) bool {
+	now, there := m.Now()
+	return there && now.Ready
+}
+
+// end ends what is left, in whatever state the run is.
+func (r *run) end() {
+	parts := r.all()
+	if r.rebel != nil {
+		parts = append(parts, r.rebel)
+	}
+	for _, m := range parts {
+		m.Kill()
+	}
+	for _, w := range r.wires {
+		w.close()
+	}
+	for _, b := range []*books{r.producerBooks, r.consumerBooks} {
+		if b != nil {
+			_ = b.Close()
+		}
+	}
+}
+
+// said sums up what some parts have told.
+func said(members []*member) (sum word) {
+	for _, m := range members {
+		sum = sum.Add(m.Said())
+	}
+	return sum
+}
+
+func (r *run) count(fault string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.injected[fault]++
+}
+
+// event is something that the storm did.
+type event struct {
+	at   time.Time
+	text string
+}
+
+// note notes what happens, for a history.
+func (r *run) note(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, event{time.Now(), fmt.Sprintf(format, args...)})
+}
+
+// injectedSoFar is a copy of the counts.
+func (r *run) injectedSoFar() map[string]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.injected)
+}
+
+// freePort finds a port of the loopback interface that is free. It is below those
+// that systems give to outgoing connections, so that it stays free while the broker
+// is away.
+func freePort(ctx context.Context) (int, error) {
+	var last error
+	for range 50 {
+		var two [2]byte
+		_, _ = rand.Read(two[:])
+		port := 20_000 + (int(two[0])<<8|int(two[1]))%12_000
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			return port, listener.Close()
+		}
+		last = err
+	}
+	return 0, fmt.Errorf("find a free port for the broker: %w", last)
+}
+
+// setting is what the storm has set for parts that may be killed and come back.
+type setting struct {
+	relays, consumers weather
+	mood              moods
+}
+
+// set changes the setting.
+func (r *run) set(change func(*setting) errand) errand {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return change(&r.setting)
+}
+
+// settled adds the setting to what a new process is told.
+func (r *run) settled(e errand) errand {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch e.Part {
+	case relayPart:
+		w := r.setting.relays
+		e.Weather = &w
+	case consumerPart:
+		w, mood := r.setting.consumers, r.setting.mood
+		e.Weather, e.Mood = &w, &mood
+	}
+	return e
+}
