@@ -109,6 +109,7 @@ func newTortureCommand(o *options) *cobra.Command {
 	flags.StringVar(&t.BrokerWipe, "broker-wipe", "", "`command` that deletes its data while it is down")
 	flags.StringVar(&t.DBKill, "db-kill", "", "`command` that kills the databases' server")
 	flags.StringVar(&t.DBStart, "db-start", "", "`command` that starts it and waits until it serves")
+	flags.DurationVar(&t.Patience, "patience", 0, "how long to wait at the end while nothing moves any more (default 1m)")
 	flags.StringVar(&t.Dir, "dir", "", "empty directory to keep logs and journals in")
 	flags.BoolVar(&t.Keep, "keep", false, "leave the run's tables in the databases")
 	flags.BoolVar(&asJSON, "json", false, "end with one JSON object on standard output; the rest goes to standard error")

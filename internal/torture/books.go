@@ -11,8 +11,8 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-// The business of a run: accounts between which money moves, and orders whose state
-// moves forward. The producer has its own tables of both, and so has the consumer,
+// The business of a run: accounts between which money moves, orders whose state moves
+// forward, and notices that are said once. The producer has its own tables of both, and so has the consumer,
 // which makes its own from messages alone.
 const (
 	accounts       = 64
@@ -27,6 +27,7 @@ var (
 	producerTables = []string{
 		`CREATE TABLE {account} (id varchar(32) PRIMARY KEY, balance bigint NOT NULL)`,
 		`CREATE TABLE {transfer} (id varchar(64) PRIMARY KEY, source varchar(32) NOT NULL, target varchar(32) NOT NULL, amount bigint NOT NULL, message_id varchar(36) NOT NULL)`,
+		`CREATE TABLE {notice} (id varchar(64) PRIMARY KEY, message_id varchar(36) NOT NULL)`,
 		`CREATE TABLE {orders} (id varchar(32) PRIMARY KEY, version bigint NOT NULL)`,
 		`CREATE TABLE {order_state} (id varchar(32) NOT NULL, version bigint NOT NULL, token varchar(64) NOT NULL, message_id varchar(36) NOT NULL, PRIMARY KEY (id, version))`,
 	}
@@ -129,7 +130,7 @@ func (b *books) drop(ctx context.Context) error {
 		return err
 	}
 	tables := []string{names.Message, names.MessageKey, names.Relay, names.Once, names.Latest, names.Horizon, names.Versions}
-	for _, own := range []string{"account", "transfer", "orders", "order_state", "book", "held", "effect"} {
+	for _, own := range []string{"account", "transfer", "notice", "orders", "order_state", "book", "held", "effect"} {
 		tables = append(tables, b.prefix+own)
 	}
 	for _, table := range tables {
@@ -170,8 +171,12 @@ func accountName(i int) string { return fmt.Sprintf("account-%02d", i) }
 func orderName(i int) string   { return fmt.Sprintf("order-%02d", i) }
 
 // queues are the run's destinations.
-type queues struct{ Transfers, Orders string }
+type queues struct {
+	Transfers string
+	Orders    string
+	Notices   string // whose rows go when the broker has confirmed: the classic outbox
+}
 
 func queuesOf(run string) queues {
-	return queues{Transfers: "torture." + run + ".transfers", Orders: "torture." + run + ".orders"}
+	return queues{Transfers: "torture." + run + ".transfers", Orders: "torture." + run + ".orders", Notices: "torture." + run + ".notices"}
 }

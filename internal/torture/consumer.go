@@ -67,6 +67,7 @@ func newConsumer(e errand, log *slog.Logger) (*consumer, error) {
 	switch e.Group {
 	case onceGroup:
 		in.Handle(e.Queues.Transfers, waybill.Once, c.moody(c.transfer))
+		in.Handle(e.Queues.Notices, waybill.Once, c.notice)
 	case latestGroup:
 		in.Handle(e.Queues.Orders, waybill.Latest, c.moody(c.order))
 	}
@@ -134,6 +135,16 @@ func (c *consumer) transfer(ctx context.Context, tx *sql.Tx, m *waybill.Message,
 		return err
 	}
 	return c.effect(ctx, tx, m, "transfer", b.Transfer, b)
+}
+
+// notice is no moody handler: a failure would be the broker's to deliver again, and
+// whether it does is its own affair.
+func (c *consumer) notice(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+	var b business
+	if err := json.Unmarshal(m.Body, &b); err != nil {
+		return waybill.Permanent(err)
+	}
+	return c.effect(ctx, tx, m, "notice", b.Notice, &b)
 }
 
 func (c *consumer) order(ctx context.Context, tx *sql.Tx, m *waybill.Message, b *business) error {

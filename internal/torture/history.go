@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -31,16 +30,16 @@ func (r *run) history(ctx context.Context, f finding) ([]string, error) {
 			var token, id string
 			var version int64
 			err := rows.Scan(&token, &version, &id)
-			if f.kind == "transfer" {
-				token = token[:max(strings.LastIndexByte(token, '-'), 0)]
+			if f.kind != "order" {
+				token = tokenOf(token)
 			}
 			ids[id] = true
 			add("producer's database: version %d, transaction %s (its producer knows it as %s), message %s", version, token, orNothing(string(journal[token])), id)
 			return err
 		}, args...)
 	}
-	if f.kind == "transfer" {
-		err = committed(`SELECT id, 0, message_id FROM {transfer} WHERE id = ?`, f.ref)
+	if f.kind != "order" {
+		err = committed(`SELECT id, 0, message_id FROM {`+f.kind+`} WHERE id = ?`, f.ref)
 	} else {
 		err = committed(`SELECT token, version, message_id FROM {order_state} WHERE id = ? AND version BETWEEN ? AND ? ORDER BY version`, f.ref, f.version-1, f.version+1)
 	}
@@ -48,9 +47,9 @@ func (r *run) history(ctx context.Context, f finding) ([]string, error) {
 		return nil, err
 	}
 	var times []time.Time
-	query, args := `kind = 'transfer' AND ref = ?`, []any{f.ref}
+	query, args := `kind = ? AND ref = ?`, []any{f.kind, f.ref}
 	if f.kind == "order" {
-		query, args = `kind = 'order' AND ref = ? AND version BETWEEN ? AND ?`, []any{f.ref, f.version - 1, f.version + 1}
+		query, args = query+` AND version BETWEEN ? AND ?`, append(args, f.version-1, f.version+1)
 	}
 	err = r.consumerBooks.each(ctx, `SELECT n, version, token, message_id, sequence, time_stamp, attempt, happened, who FROM {effect} WHERE `+query+` ORDER BY n`, func(rows *sql.Rows) error {
 		var n, version, sequence, stamp, attempt, happened int64

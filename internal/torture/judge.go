@@ -27,6 +27,7 @@ type verdict struct {
 	Sent       int64 // messages committed
 	Applied    int64 // of these, with an effect
 	Superseded int64 // without one, rightly: a newer state of their order has taken effect
+	Unkept     int64 // notices that a broker which was to lose things has lost
 	RolledBack int64 // transactions
 	Unknown    int64 // transactions whose producer was not told how they ended
 	Broken     map[string]int64
@@ -37,7 +38,7 @@ type verdict struct {
 type finding struct {
 	checker string
 	text    string
-	kind    string // "transfer" or "order", "" for neither
+	kind    string // "transfer", "notice" or "order", "" for none
 	ref     string // its name
 	version int64  // of an order
 }
@@ -72,6 +73,7 @@ type inquest struct {
 	verdict
 	journal   map[string]fate
 	transfers map[string]bool  // all that were committed
+	notices   map[string]bool  // all that were committed
 	states    map[state]string // all that were committed, with their tokens
 	tokens    map[string]bool  // transactions that the producer's database has
 	newest    map[string]int64 // version by order
@@ -81,13 +83,13 @@ type inquest struct {
 func (r *run) judge(ctx context.Context) (*verdict, error) {
 	q := &inquest{
 		verdict:   verdict{Broken: map[string]int64{}},
-		transfers: map[string]bool{}, states: map[state]string{}, tokens: map[string]bool{}, newest: map[string]int64{},
+		transfers: map[string]bool{}, notices: map[string]bool{}, states: map[state]string{}, tokens: map[string]bool{}, newest: map[string]int64{},
 	}
 	var err error
 	if q.journal, err = readJournals(r.dir); err != nil {
 		return nil, err
 	}
-	steps := []func(context.Context, *run) error{q.readProducer, q.judgeTransfers, q.judgeOrders, q.judgeAccounts, q.judgeOutbox}
+	steps := []func(context.Context, *run) error{q.readProducer, q.judgeTransfers, q.judgeNotices, q.judgeOrders, q.judgeAccounts, q.judgeOutbox}
 	for _, step := range steps {
 		if err := step(ctx, r); err != nil {
 			return nil, fmt.Errorf("compare the databases: %w", err)
@@ -99,17 +101,19 @@ func (r *run) judge(ctx context.Context) (*verdict, error) {
 
 // readProducer reads what was committed.
 func (q *inquest) readProducer(ctx context.Context, r *run) error {
-	err := r.producerBooks.each(ctx, `SELECT id FROM {transfer}`, func(rows *sql.Rows) error {
-		var id string
-		err := rows.Scan(&id)
-		q.transfers[id] = true
-		q.tokens[id[:max(strings.LastIndexByte(id, '-'), 0)]] = true
-		return err
-	})
-	if err != nil {
-		return err
+	for table, all := range map[string]map[string]bool{"transfer": q.transfers, "notice": q.notices} {
+		err := r.producerBooks.each(ctx, `SELECT id FROM {`+table+`}`, func(rows *sql.Rows) error {
+			var id string
+			err := rows.Scan(&id)
+			all[id] = true
+			q.tokens[tokenOf(id)] = true
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
-	err = r.producerBooks.each(ctx, `SELECT id, version, token FROM {order_state}`, func(rows *sql.Rows) error {
+	err := r.producerBooks.each(ctx, `SELECT id, version, token FROM {order_state}`, func(rows *sql.Rows) error {
 		var s state
 		var token string
 		err := rows.Scan(&s.id, &s.version, &token)
@@ -118,35 +122,50 @@ func (q *inquest) readProducer(ctx context.Context, r *run) error {
 		q.newest[s.id] = max(q.newest[s.id], s.version)
 		return err
 	})
-	q.Sent = int64(len(q.transfers) + len(q.states))
+	q.Sent = int64(len(q.transfers) + len(q.notices) + len(q.states))
 	return err
 }
 
+// tokenOf is the transaction of a transfer or notice.
+func tokenOf(id string) string { return id[:max(strings.LastIndexByte(id, '-'), 0)] }
+
 // judgeTransfers: each has one effect, and there are no others.
 func (q *inquest) judgeTransfers(ctx context.Context, r *run) error {
-	seen := make(map[string]bool, len(q.transfers))
-	err := r.consumerBooks.each(ctx, `SELECT ref FROM {effect} WHERE kind = 'transfer' ORDER BY n`, func(rows *sql.Rows) error {
+	return q.judgeOnce(ctx, r, "transfer", q.transfers, true)
+}
+
+// judgeNotices: none has two effects, and where the broker keeps its word each has one.
+func (q *inquest) judgeNotices(ctx context.Context, r *run) error {
+	return q.judgeOnce(ctx, r, "notice", q.notices, r.brokerIsTrusted())
+}
+
+func (q *inquest) judgeOnce(ctx context.Context, r *run, kind string, committed map[string]bool, mustArrive bool) error {
+	seen := make(map[string]bool, len(committed))
+	err := r.consumerBooks.each(ctx, `SELECT ref FROM {effect} WHERE kind = ? ORDER BY n`, func(rows *sql.Rows) error {
 		var id string
 		if err := rows.Scan(&id); err != nil {
 			return err
 		}
 		switch {
-		case !q.transfers[id]:
-			q.find(finding{"phantom", fmt.Sprintf("transfer %s took effect and was never committed", id), "transfer", id, 0})
+		case !committed[id]:
+			q.find(finding{"phantom", fmt.Sprintf("%s %s took effect and was never committed", kind, id), kind, id, 0})
 		case seen[id]:
-			q.find(finding{"doubled", fmt.Sprintf("transfer %s took effect twice", id), "transfer", id, 0})
+			q.find(finding{"doubled", fmt.Sprintf("%s %s took effect twice", kind, id), kind, id, 0})
 		}
 		seen[id] = true
 		return nil
-	})
+	}, kind)
 	if err != nil {
 		return err
 	}
-	for _, id := range slices.Sorted(maps.Keys(q.transfers)) {
-		if seen[id] {
+	for _, id := range slices.Sorted(maps.Keys(committed)) {
+		switch {
+		case seen[id]:
 			q.Applied++
-		} else {
-			q.find(finding{"lost", fmt.Sprintf("transfer %s was committed and took no effect", id), "transfer", id, 0})
+		case mustArrive:
+			q.find(finding{"lost", fmt.Sprintf("%s %s was committed and took no effect", kind, id), kind, id, 0})
+		default:
+			q.Unkept++
 		}
 	}
 	return nil

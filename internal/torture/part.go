@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker/nats"
 	"github.com/waybill-go/waybill/internal/address"
 	"github.com/waybill-go/waybill/internal/faulty"
@@ -161,18 +162,19 @@ func newRelay(e errand, log *slog.Logger) (*relayer, error) {
 		dialect = rebel{dialect}
 	}
 	r, err := relay.New(b.DB, dialect, n, &relay.Options{
-		Producer:    producerName(e.Run),
-		TablePrefix: e.Prefix,
-		Poll:        50 * time.Millisecond,
-		MinResend:   300 * time.Millisecond,
-		FirstResend: time.Second,
-		MaxResend:   2 * time.Second,
-		MinRetry:    100 * time.Millisecond,
-		MaxRetry:    2 * time.Second,
-		Sweep:       2 * time.Second,
-		Lease:       time.Second,
-		Drain:       5 * time.Second,
-		Logger:      log,
+		Producer:     producerName(e.Run),
+		Destinations: map[string]relay.Destination{e.Queues.Notices: {Confirm: waybill.Accepted}},
+		TablePrefix:  e.Prefix,
+		Poll:         50 * time.Millisecond,
+		MinResend:    300 * time.Millisecond,
+		FirstResend:  time.Second,
+		MaxResend:    2 * time.Second,
+		MinRetry:     100 * time.Millisecond,
+		MaxRetry:     2 * time.Second,
+		Sweep:        2 * time.Second,
+		Lease:        time.Second,
+		Drain:        5 * time.Second,
+		Logger:       log,
 	})
 	return &relayer{n, r}, err
 }

@@ -25,6 +25,8 @@ type business struct {
 	Order   string `json:"order,omitempty"`
 	Version int64  `json:"version,omitempty"`
 
+	Notice string `json:"notice,omitempty"`
+
 	Transfer string `json:"transfer,omitempty"`
 	Source   string `json:"source,omitempty"`
 	Target   string `json:"target,omitempty"`
@@ -49,6 +51,7 @@ const (
 	clerks      = 4
 	maxWaiting  = 3_000 // rows in the outbox at which the clerks pause
 	hotOrders   = 4     // of all orders these get half of the changes
+	noticeOne   = 4     // of so many transactions one has a notice
 	rollbackOne = 6     // of so many transactions one is rolled back
 	lingerOne   = 40    // of so many one stays open for a while after Send
 	lingerMost  = 700 * time.Millisecond
@@ -200,6 +203,14 @@ func (p *producer) change(ctx context.Context, tx *sql.Tx, dice *rand.Rand, toke
 		_, err := tx.ExecContext(ctx, p.books.sql(`INSERT INTO {transfer} (id, source, target, amount, message_id) VALUES (?, ?, ?, ?, ?)`),
 			b.Transfer, b.Source, b.Target, b.Amount, m.ID.String())
 		if err != nil {
+			return err
+		}
+		messages = append(messages, m)
+	}
+	if dice.IntN(noticeOne) == 0 {
+		b := business{Token: token, Notice: token + "-notice"}
+		m := p.message(p.e.Queues.Notices, "", b)
+		if _, err := tx.ExecContext(ctx, p.books.sql(`INSERT INTO {notice} (id, message_id) VALUES (?, ?)`), b.Notice, m.ID.String()); err != nil {
 			return err
 		}
 		messages = append(messages, m)

@@ -30,6 +30,7 @@ type Report struct {
 	Unsaved      int64 `json:"unsaved"`
 	OK           bool  `json:"ok"`
 
+	Unkept     int64             `json:"unkept"`      // messages whose rows went with the broker's confirmation, and that it lost
 	RolledBack int64             `json:"rolled_back"` // transactions
 	Unknown    int64             `json:"unknown"`     // transactions whose producer was not told how they ended
 	Failures   int64             `json:"failures"`    // handlers that failed, and messages rejected, at least
@@ -61,7 +62,7 @@ func (r *run) report(ctx context.Context, v *verdict) (*Report, error) {
 		// copies, and what a part did in the moment before it was killed it could not tell.
 		Resent:     max(relays.Copies, relays.Published-v.Sent, 0),
 		Duplicates: consumers.Duplicates + max(consumers.Superseded-v.Superseded, 0),
-		RolledBack: v.RolledBack, Unknown: v.Unknown,
+		Unkept:     v.Unkept, RolledBack: v.RolledBack, Unknown: v.Unknown,
 		Failures: consumers.Failures, Forgotten: consumers.Forgotten, Pruned: consumers.Pruned,
 		Faults: r.injectedSoFar(), Missing: r.missing,
 		Seed: r.o.Seed, Seconds: float64(time.Since(r.began).Milliseconds()) / 1000,
@@ -139,6 +140,7 @@ func (r *run) epilogue(p *Report) {
 		{p.Superseded, "skipped, since a newer state was there"},
 		{p.Resent, "copies sent beyond the first"},
 		{p.Duplicates, "copies dropped"},
+		{p.Unkept, "lost by a broker that was trusted (Accepted), as that goes"},
 		{p.RolledBack, "transactions rolled back"},
 		{p.Unknown, "transactions killed or cut inside COMMIT"},
 		{p.Failures, "handlers failed"},

@@ -87,7 +87,7 @@ func (r *run) cast(ctx context.Context) error {
 		r.wires, addrs[i] = append(r.wires, w), through
 	}
 	retain := retention
-	if r.chosen["clock"] {
+	if r.chosen["clock"] || r.brokerIsTrusted() {
 		retain = skewedRetention
 	}
 	common := errand{Run: r.name, Prefix: r.prefix, Queues: queuesOf(r.name), Pace: r.o.Pace, Retain: retain}
@@ -118,6 +118,11 @@ func (r *run) cast(ctx context.Context) error {
 	}
 	return nil
 }
+
+// brokerIsTrusted says that nothing in this run makes the broker lose what it has
+// confirmed. Only then notices have to arrive, whose rows go with its confirmation;
+// they hold no floor, so that then nothing may be forgotten early.
+func (r *run) brokerIsTrusted() bool { return !r.chosen["wipe"] && !r.chosen["messages"] }
 
 func (r *run) brokerDir() string { return filepath.Join(r.dir, "broker") }
 
