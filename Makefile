@@ -63,6 +63,14 @@ bench-only:
 demo: ## the whole journey, with faults, on the embedded defaults
 	$(GO) run ./cmd/waybill demo
 
+.PHONY: torture
+torture: ## breaks everything on purpose for minutes, on real servers, and judges the result
+	scripts/torture
+
+.PHONY: mutants
+mutants: ## plants bugs, one at a time, and shows that torture catches each
+	scripts/services run postgres -- $(GO) run ./scripts/mutants
+
 .PHONY: services-start
 services-start: ## starts the servers for the tests: eval "$$(scripts/services env)"
 	scripts/services start
@@ -79,4 +87,4 @@ ci: ## what CI runs
 clean: ## stops the servers and deletes what they and the build left
 	scripts/services stop
 	scripts/services wipe all
-	rm -rf .services bin
+	rm -rf .services .torture bin

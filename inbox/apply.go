@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/mutant"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -96,7 +97,7 @@ func (r *route) transact(ctx context.Context, subjects []*item) ([]store.Verdict
 	if err != nil {
 		return nil, err
 	}
-	defer tx.Rollback() // does nothing after a commit
+	defer func() { _ = tx.Rollback() }() // does nothing after a commit
 	marks := make([]store.Mark, len(subjects))
 	for i, x := range subjects {
 		marks[i] = x.mark()
@@ -106,6 +107,11 @@ func (r *route) transact(ctx context.Context, subjects []*item) ([]store.Verdict
 		record = r.in.ledger.RecordLatest
 	}
 	verdicts, err := record(ctx, tx, marks)
+	if mutant.GuardOutsideTransaction && err == nil {
+		if err = tx.Commit(); err == nil {
+			tx, err = r.in.ledger.Begin(ctx)
+		}
+	}
 	if err != nil || slices.Contains(verdicts, store.Forgotten) {
 		return verdicts, err
 	}

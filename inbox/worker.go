@@ -10,6 +10,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/internal/mutant"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -104,6 +105,9 @@ func (w *worker) handle(ctx, settle context.Context, batch []*item) {
 		} else {
 			sound = append(sound, x)
 		}
+	}
+	if mutant.AckBeforeCommit || mutant.ReceiptBeforeCommit {
+		done.plant(settle, sound)
 	}
 	if len(sound) > 1 && !errors.Is(w.attempt(ctx, settle, sound, done), errAlone) {
 		return
@@ -222,6 +226,19 @@ func (o *outcomes) settle(ctx context.Context) {
 	}
 	clear(o.acks)
 	clear(o.receipts)
+}
+
+// plant says of messages that have not been handled what is to be said once they are:
+// see internal/mutant.
+func (o *outcomes) plant(ctx context.Context, batch []*item) {
+	for _, x := range batch {
+		switch {
+		case mutant.AckBeforeCommit:
+			o.r.in.settle(ctx, x.receiver, []broker.Delivery{x.delivery}, broker.Ack)
+		case x.ReceiptTo != "":
+			o.r.in.out.add(x.ReceiptTo, []waybill.Receipt{{ID: x.Message.ID, Outcome: waybill.Done}})
+		}
+	}
 }
 
 func (in *Inbox) settle(ctx context.Context, receiver broker.Receiver, deliveries []broker.Delivery, d broker.Disposition) {

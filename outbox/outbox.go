@@ -13,6 +13,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/mutant"
 	"github.com/waybill-go/waybill/internal/wire"
 	"github.com/waybill-go/waybill/store"
 )
@@ -165,6 +166,12 @@ func (o *Outbox) row(m *waybill.Message) (store.NewRow, *waybill.MessageError) {
 			return store.NewRow{}, bad("NotBefore", errors.New("is after the year 9999"))
 		}
 		row.NotBefore = m.NotBefore.UnixMicro()
+	}
+	if mutant.ProcessClock && m.Key != "" && row.TimeStamp == 0 {
+		row.TimeStamp = time.Now().UnixMicro()
+		if !m.ID.IsZero() {
+			row.TimeStamp = m.ID.Time().UnixMicro() // minted by that clock, too
+		}
 	}
 	if row.ID.IsZero() {
 		if delayed {

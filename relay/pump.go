@@ -9,6 +9,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/internal/mutant"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -193,7 +194,7 @@ const longestHold = 250 * time.Millisecond
 // lookInGaps looks for rows that had not committed when the cursor passed them.
 func (p *pump) lookInGaps(ctx context.Context) (bool, error) {
 	ids := p.gaps.due(time.Now(), p.t.r.o.Batch)
-	if len(ids) == 0 {
+	if len(ids) == 0 || mutant.CursorWithoutSweep {
 		return false, nil
 	}
 	found := make(map[int64]bool)
@@ -309,6 +310,9 @@ func (p *pump) scanLagging(ctx context.Context) (bool, error) {
 
 // resendOverdue sends again what the lanes' resending asks for.
 func (p *pump) resendOverdue(ctx context.Context) (bool, error) {
+	if mutant.NoResend {
+		return false, nil
+	}
 	t := p.t
 	t.mu.Lock()
 	now := t.clock.now()

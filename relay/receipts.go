@@ -8,6 +8,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/internal/mutant"
 	"github.com/waybill-go/waybill/internal/wire"
 )
 
@@ -147,7 +148,7 @@ func (t *term) sort(ctx context.Context, words []word) (done []waybill.ID, rest 
 		switch {
 		case w.Outcome == waybill.Rejected:
 			rest = append(rest, w)
-		case w.Outcome == waybill.Retry:
+		case w.Outcome == waybill.Retry && !mutant.DeleteOnRetry:
 			// Copies that failed together are one failure.
 			if !again[w.ID] && (f == nil || f.state != settling) {
 				again[w.ID] = true

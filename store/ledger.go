@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/mutant"
 )
 
 // Ledger is the consumer's tables of one consumer: the guards' records and what
@@ -39,6 +40,9 @@ func (l *Ledger) Begin(ctx context.Context) (*sql.Tx, error) {
 // RecordOnce writes the marks' records in tx and says of each what it is: Fresh,
 // Duplicate or Forgotten. Marks may come in any order, but no ID twice.
 func (l *Ledger) RecordOnce(ctx context.Context, tx *sql.Tx, marks []Mark) ([]Verdict, error) {
+	if mutant.NoRecord {
+		return make([]Verdict, len(marks)), nil // Fresh
+	}
 	return l.record(ctx, tx, marks, byID, l.dialect.RecordOnce, nil)
 }
 
@@ -46,6 +50,9 @@ func (l *Ledger) RecordOnce(ctx context.Context, tx *sql.Tx, marks []Mark) ([]Ve
 // recorded and says of each what it is: Fresh, Duplicate, Superseded or Forgotten.
 // Marks may come in any order, but no (Destination, Key) twice.
 func (l *Ledger) RecordLatest(ctx context.Context, tx *sql.Tx, marks []Mark) ([]Verdict, error) {
+	if mutant.SelectThenUpdate {
+		return l.selectThenUpdate(ctx, tx, marks)
+	}
 	return l.record(ctx, tx, marks, byKey, l.dialect.RecordLatest, l.tellSuperseded)
 }
 
@@ -83,6 +90,39 @@ func (l *Ledger) tellSuperseded(ctx context.Context, tx *sql.Tx, marks []Mark, v
 		}
 	}
 	return nil
+}
+
+// selectThenUpdate is a guard that two transactions can pass at a time: see
+// internal/mutant.
+func (l *Ledger) selectThenUpdate(ctx context.Context, tx *sql.Tx, marks []Mark) ([]Verdict, error) {
+	verdicts := make([]Verdict, len(marks))
+	for i, m := range marks {
+		stale := false
+		err := each(ctx, tx, l.dialect.LatestIDs(l.names, l.consumer, marks[i:i+1]), func(rows *sql.Rows) error {
+			var k, d string
+			var id waybill.ID
+			err := rows.Scan(&d, &k, &id)
+			stale = id.Compare(m.ID) >= 0
+			return err
+		})
+		if stale {
+			verdicts[i] = Superseded
+		} else if err == nil {
+			_, err = l.removeLatest(ctx, tx, m)
+		}
+		if err == nil && !stale {
+			_, err = l.record(ctx, tx, marks[i:i+1], byKey, l.dialect.RecordLatest, nil)
+		}
+		if err != nil {
+			return nil, wrap(l.dialect, Consumer, "write records", err)
+		}
+	}
+	return verdicts, nil
+}
+
+func (l *Ledger) removeLatest(ctx context.Context, tx *sql.Tx, m Mark) (sql.Result, error) {
+	s := l.dialect.PruneLatest(l.names, l.consumer, []LatestPlace{{Destination: m.Destination, Key: m.Key}})
+	return tx.ExecContext(ctx, s.SQL, s.Args...)
 }
 
 type (
@@ -124,6 +164,9 @@ func (l *Ledger) record(ctx context.Context, tx *sql.Tx, marks []Mark, order fun
 		if err := refine(ctx, tx, marks, verdicts); err != nil {
 			return nil, wrap(l.dialect, Consumer, "read records", err)
 		}
+	}
+	if mutant.ForgetByClock {
+		return verdicts, nil
 	}
 	return verdicts, l.tellForgotten(ctx, tx, marks, verdicts)
 }

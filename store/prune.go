@@ -7,6 +7,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/mutant"
 )
 
 // Prune forgets what may be forgotten: records with an ID minted before now -
@@ -31,7 +32,7 @@ func (l *Ledger) Prune(ctx context.Context, now time.Time, retention time.Durati
 	var highest waybill.ID
 	for _, h := range known {
 		horizon := waybill.LowestID(now.Add(-retention))
-		if !h.Floor.IsZero() && h.Floor.Compare(horizon) < 0 {
+		if !mutant.ForgetByClock && !h.Floor.IsZero() && h.Floor.Compare(horizon) < 0 {
 			horizon = h.Floor
 		}
 		save := l.dialect.SaveHorizon(l.names, l.consumer, h.Producer, horizon)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/mutant"
 )
 
 // Queue is the producer's tables: what the relay and the commands ask of them.
@@ -257,7 +258,7 @@ func (q *Queue) Resend(ctx context.Context, id waybill.ID) (waybill.ID, bool, er
 		return id, false, err
 	}
 	newID := id
-	if strings.Contains(rows[0].LastError, waybill.ReasonForgotten) {
+	if mutant.ResendAsNew || strings.Contains(rows[0].LastError, waybill.ReasonForgotten) {
 		newID = waybill.NewID()
 	}
 	n, err := q.exec(ctx, "send a rejected message again", q.dialect.Resend(q.names, id, newID))

@@ -69,10 +69,6 @@ func partOf(r *run, m *member) string {
 // empty waits until the outbox is empty. Where nothing moves any more for as long as
 // patience lasts it gives up; the verdict says what that means.
 func (r *run) empty(ctx context.Context) error {
-	queue, err := store.NewQueue(r.producerBooks.DB, r.producerBooks.dialect, r.prefix)
-	if err != nil {
-		return err
-	}
 	var before [2]int64
 	moved := time.Now()
 	for {
@@ -88,14 +84,8 @@ func (r *run) empty(ctx context.Context) error {
 			r.note("the outbox is empty")
 			return nil
 		}
-		rejected, err := queue.List(ctx, "", store.Rejected, 0, 500)
-		if err != nil {
+		if err := r.resendRejected(ctx); err != nil {
 			return err
-		}
-		for i := range rejected {
-			if _, _, err := queue.Resend(ctx, rejected[i].MessageID); err != nil {
-				return err
-			}
 		}
 		if now := [2]int64{left, effects}; now != before {
 			before, moved = now, time.Now()
@@ -108,6 +98,24 @@ func (r *run) empty(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// resendRejected sends again what was rejected, as a person would.
+func (r *run) resendRejected(ctx context.Context) error {
+	queue, err := store.NewQueue(r.producerBooks.DB, r.producerBooks.dialect, r.prefix)
+	if err != nil {
+		return err
+	}
+	rejected, err := queue.List(ctx, "", store.Rejected, 0, 500)
+	if err != nil {
+		return err
+	}
+	for i := range rejected {
+		if _, _, err := queue.Resend(ctx, rejected[i].MessageID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // quiet is for how long nothing may come before all old copies are held to have come.

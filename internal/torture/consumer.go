@@ -91,7 +91,7 @@ func (c *consumer) moody(work handler) inbox.Handler {
 			return waybill.Permanent(err)
 		}
 		mood := *c.mood.Load()
-		if mood.Reject > 0 && pick(m.ID.String(), mood.Reject) {
+		if mood.Reject > 0 && pick(string(m.Body), mood.Reject) {
 			return waybill.Permanent(errors.New("not taken, for as long as the mood lasts"))
 		}
 		if c.one(mood.Hang) {

@@ -71,6 +71,12 @@ func (r *run) rage(ctx context.Context) {
 	defer calm()
 	live := r.liven(raging)
 	defer live()
+	s.work.Go(func() {
+		for raging.Err() == nil {
+			sleep(raging, time.Second)
+			_ = r.resendRejected(raging) // a database that is away now will be back
+		}
+	})
 	dice := rand.New(rand.NewPCG(r.o.Seed, 1))
 	for n := uint64(0); raging.Err() == nil; n++ {
 		sleep(raging, between(dice, 50*time.Millisecond, 600*time.Millisecond))

@@ -1,0 +1,5 @@
+//go:build mutant_no_record
+
+package mutant
+
+const chosen = "no_record"

@@ -1,0 +1,5 @@
+//go:build mutant_no_resend
+
+package mutant
+
+const chosen = "no_resend"

@@ -1,0 +1,5 @@
+//go:build mutant_process_clock
+
+package mutant
+
+const chosen = "process_clock"

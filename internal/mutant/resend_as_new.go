@@ -1,0 +1,5 @@
+//go:build mutant_resend_as_new
+
+package mutant
+
+const chosen = "resend_as_new"

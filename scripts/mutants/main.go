@@ -1,0 +1,176 @@
+// Command mutants shows that 'waybill torture' finds bugs: it builds Waybill with each
+// of the bugs of internal/mutant and tortures it until a checker catches it. It prints
+// which one did and after how long, and ends with status 1 where a bug survives, or
+// where Waybill without a bug does not pass.
+//
+//	go run ./scripts/mutants [NAME...]
+//
+// Some bugs need a database with several writers: WAYBILL_TEST_POSTGRES names it.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// mutant is one bug, and how to torture it.
+type mutant struct {
+	name     string // of internal/mutant; "" for none
+	faults   string
+	checkers []string // of which one has to catch it
+	postgres bool     // where SQLite's one writer would hide it
+}
+
+var mutants = []mutant{
+	{"", "kill,pause,messages,receipts,handlers,leaders,clock", nil, true},
+	{"ack_before_commit", "kill", []string{"lost"}, false},
+	{"receipt_before_commit", "kill,handlers", []string{"lost"}, false},
+	{"guard_outside_transaction", "handlers", []string{"lost"}, false},
+	{"select_then_update", "messages,receipts", []string{"stale", "doubled"}, true},
+	{"no_record", "messages", []string{"doubled"}, false},
+	{"delete_on_publish", "messages", []string{"lost"}, false},
+	{"delete_on_retry", "handlers", []string{"lost"}, false},
+	{"cursor_without_sweep", "messages", []string{"leftover"}, true},
+	{"no_resend", "messages", []string{"leftover"}, false},
+	{"process_clock", "clock", []string{"lost", "sequence"}, false},
+	{"forget_by_clock", "messages,receipts,pause", []string{"doubled"}, false},
+	{"resend_as_new", "handlers,messages,pause", []string{"doubled"}, false},
+}
+
+const (
+	tries    = 4 // a bug is a matter of timing: so often it may hide
+	duration = "15s"
+	patience = "8s"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	survivors, err := run(ctx, os.Args[1:], os.Stdout)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mutants:", err)
+		os.Exit(1)
+	}
+	if survivors > 0 {
+		fmt.Fprintf(os.Stderr, "mutants: %d bugs were not caught\n", survivors)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, names []string, out io.Writer) (survivors int, err error) {
+	postgres := os.Getenv("WAYBILL_TEST_POSTGRES")
+	if postgres == "" {
+		return 0, errors.New(`WAYBILL_TEST_POSTGRES is not set: scripts/services start postgres && eval "$(scripts/services env)"`)
+	}
+	dir, err := os.MkdirTemp("", "waybill-mutants-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	for _, name := range names {
+		if !slices.ContainsFunc(mutants, func(m mutant) bool { return m.name == name }) {
+			return 0, fmt.Errorf("there is no mutant %q", name)
+		}
+	}
+	fmt.Fprintf(out, "%-26s %-10s %-14s %s\n", "bug", "verdict", "caught by", "after")
+	for _, m := range mutants {
+		if len(names) > 0 && !slices.Contains(names, m.name) {
+			continue
+		}
+		began := time.Now()
+		program := filepath.Join(dir, "waybill-"+m.name)
+		if err := build(ctx, program, m.name); err != nil {
+			return survivors, err
+		}
+		db := ""
+		if m.postgres {
+			db = postgres
+		}
+		caught, took, err := torture(ctx, program, m, db)
+		if err != nil {
+			return survivors, fmt.Errorf("%s: %w", m.title(), err)
+		}
+		_ = os.Remove(program)
+		verdict := "caught"
+		switch {
+		case m.name == "" && len(caught) == 0:
+			verdict = "passes"
+		case m.name == "" || !slices.ContainsFunc(caught, func(c string) bool { return slices.Contains(m.checkers, c) }):
+			verdict = "SURVIVES"
+			if m.name == "" {
+				verdict = "FAILS"
+			}
+			survivors++
+		}
+		fmt.Fprintf(out, "%-26s %-10s %-14s %.0f s (%.0f s with the build)\n", m.title(), verdict, strings.Join(caught, ","), took.Seconds(), time.Since(began).Seconds())
+	}
+	return survivors, nil
+}
+
+func (m *mutant) title() string {
+	if m.name == "" {
+		return "none"
+	}
+	return m.name
+}
+
+func build(ctx context.Context, program, name string) error {
+	args := []string{"build", "-o", program}
+	if name != "" {
+		args = append(args, "-tags", "mutant_"+name)
+	}
+	output, err := exec.CommandContext(ctx, "go", append(args, "./cmd/waybill")...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("build with the bug %q: %w\n%s", name, err, output)
+	}
+	return nil
+}
+
+// torture runs a program until one of the bug's checkers speaks, and returns those
+// that did, and the time that it took.
+func torture(ctx context.Context, program string, m mutant, db string) (caught []string, took time.Duration, err error) {
+	began := time.Now()
+	times := tries
+	if m.name == "" {
+		times = 1
+	}
+	for seed := 1; seed <= times; seed++ {
+		cmd := exec.CommandContext(ctx, program, "torture", "--json", "--duration", duration, "--patience", patience,
+			"--faults", m.faults, "--seed", fmt.Sprint(seed))
+		cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
+			return strings.HasPrefix(v, "WAYBILL_DB=") || strings.HasPrefix(v, "WAYBILL_BROKER=")
+		}), "WAYBILL_DB="+db)
+		var log strings.Builder
+		cmd.Stderr = &log
+		output, runErr := cmd.Output()
+		var report map[string]any
+		if err := json.Unmarshal(output, &report); err != nil {
+			return nil, 0, fmt.Errorf("torture ended with %w and no report:\n%s", errors.Join(runErr, err), log.String())
+		}
+		if dir, kept := report["dir"].(string); kept {
+			_ = os.RemoveAll(dir)
+		}
+		if report["ok"] == (runErr != nil) {
+			return nil, 0, fmt.Errorf("the verdict is %v and the exit status %w", report["ok"], runErr)
+		}
+		for _, checker := range []string{"lost", "doubled", "stale", "phantom", "leftover", "sequence", "conservation", "unsaved"} {
+			if n, _ := report[checker].(float64); n > 0 && !slices.Contains(caught, checker) {
+				caught = append(caught, checker)
+			}
+		}
+		if slices.ContainsFunc(caught, func(c string) bool { return slices.Contains(m.checkers, c) }) {
+			break
+		}
+	}
+	return caught, time.Since(began), nil
+}
