@@ -1,0 +1,90 @@
+package kafka_test
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/brokertest"
+	"github.com/waybill-go/waybill/broker/kafka"
+	"github.com/waybill-go/waybill/internal/testserver"
+)
+
+const (
+	server = "WAYBILL_TEST_KAFKA"
+	// killable names the scripts/services that the server was started with, where it
+	// may be killed because nobody else uses it.
+	killable = "WAYBILL_TEST_SERVICES"
+)
+
+func TestConformance(t *testing.T) {
+	for name, options := range map[string]kafka.Options{
+		"one partition":      {Partitions: 1},
+		"several partitions": {},
+	} {
+		options.PingInterval = time.Second
+		options.SessionTimeout = 6 * time.Second
+		t.Run(name, func(t *testing.T) {
+			address := testserver.Address(t, server)
+			harness := brokertest.Harness{
+				Patience: 60 * time.Second, // a group that rebalances takes its time
+				Quiet:    time.Second,
+				Open:     func(t testing.TB) broker.Broker { return open(t, address, options) },
+				OpenLink: func(t testing.TB) (broker.Broker, brokertest.Link) {
+					through, link := proxied(t, options, address)
+					return open(t, address, through), link
+				},
+				OpenNoCreate: func(t testing.TB) broker.Broker {
+					options := options
+					options.NoCreate = true
+					return open(t, address, options)
+				},
+			}
+			if services := os.Getenv(killable); services != "" {
+				harness.Stop = func(t testing.TB) { run(t, services, "kill") }
+				harness.Start = func(t testing.TB) { run(t, services, "start") }
+				harness.Restart = func(t testing.TB) { harness.Stop(t); harness.Start(t) }
+			}
+			brokertest.Test(t, harness)
+		})
+	}
+}
+
+// proxied has the connections go through a proxy. The server advertises its own
+// address, so that the way there is changed and not the address.
+func proxied(t testing.TB, options kafka.Options, address string) (kafka.Options, brokertest.Link) {
+	t.Helper()
+	proxy, link := brokertest.Proxy(t, hostOf(t, address))
+	options.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, proxy)
+	}
+	return options, link
+}
+
+// run has a command done to the server.
+func run(t testing.TB, services, command string) {
+	t.Helper()
+	if out, err := exec.Command(services, command, "kafka").CombinedOutput(); err != nil {
+		t.Fatalf("%s %s kafka: %v\n%s", services, command, err, out)
+	}
+}
+
+func open(t testing.TB, address string, options kafka.Options) *kafka.Broker {
+	t.Helper()
+	b, err := kafka.New(address, &options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// within is the context of a test that should not take this long.
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
