@@ -131,9 +131,9 @@ func (r *Receiver) Close(ctx context.Context) error {
 // leave ends the client, politely until ctx ends.
 func (r *Receiver) leave(ctx context.Context) {
 	r.end(broker.ErrClosed)
-	stop := context.AfterFunc(ctx, r.kill)
+	stop := context.AfterFunc(ctx, r.client.kill)
 	defer stop()
 	r.running.Wait()
 	r.client.CloseAllowingRebalance() // the group takes the partitions back, which commits
-	r.kill()
+	r.client.kill()
 }

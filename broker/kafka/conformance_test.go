@@ -3,23 +3,17 @@ package kafka_test
 import (
 	"context"
 	"net"
-	"os"
-	"os/exec"
 	"testing"
 	"time"
 
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/brokertest"
+	"github.com/waybill-go/waybill/broker/internal/restart"
 	"github.com/waybill-go/waybill/broker/kafka"
 	"github.com/waybill-go/waybill/internal/testserver"
 )
 
-const (
-	server = "WAYBILL_TEST_KAFKA"
-	// killable names the scripts/services that the server was started with, where it
-	// may be killed because nobody else uses it.
-	killable = "WAYBILL_TEST_SERVICES"
-)
+const server = "WAYBILL_TEST_KAFKA"
 
 func TestConformance(t *testing.T) {
 	for name, options := range map[string]kafka.Options{
@@ -32,7 +26,7 @@ func TestConformance(t *testing.T) {
 			address := testserver.Address(t, server)
 			harness := brokertest.Harness{
 				Patience: 60 * time.Second, // a group that rebalances takes its time
-				Quiet:    time.Second,
+				Quiet:    400 * time.Millisecond,
 				Open:     func(t testing.TB) broker.Broker { return open(t, address, options) },
 				OpenLink: func(t testing.TB) (broker.Broker, brokertest.Link) {
 					through, link := proxied(t, options, address)
@@ -44,11 +38,8 @@ func TestConformance(t *testing.T) {
 					return open(t, address, options)
 				},
 			}
-			if services := os.Getenv(killable); services != "" {
-				harness.Stop = func(t testing.TB) { run(t, services, "kill") }
-				harness.Start = func(t testing.TB) { run(t, services, "start") }
-				harness.Restart = func(t testing.TB) { harness.Stop(t); harness.Start(t) }
-			}
+			hooks := restart.Of("kafka")
+			harness.Restart, harness.Stop, harness.Start = hooks.Restart, hooks.Stop, hooks.Start
 			brokertest.Test(t, harness)
 		})
 	}
@@ -63,14 +54,6 @@ func proxied(t testing.TB, options kafka.Options, address string) (kafka.Options
 		return (&net.Dialer{}).DialContext(ctx, network, proxy)
 	}
 	return options, link
-}
-
-// run has a command done to the server.
-func run(t testing.TB, services, command string) {
-	t.Helper()
-	if out, err := exec.Command(services, command, "kafka").CombinedOutput(); err != nil {
-		t.Fatalf("%s %s kafka: %v\n%s", services, command, err, out)
-	}
 }
 
 func open(t testing.TB, address string, options kafka.Options) *kafka.Broker {

@@ -26,17 +26,29 @@ type Conn struct {
 	done    chan struct{}
 	running sync.WaitGroup // everything that start has started
 	up      atomic.Bool    // Connect has succeeded: from now on a broken connection counts
-	durable *kgo.Client
+	durable *client
 	login   sasl.Mechanism // nil for none
 
 	mu        sync.Mutex
 	err       error
-	transient *kgo.Client
+	transient *client
 	receivers map[*Receiver]struct{}
 	topics    map[place]*lookup
 }
 
 var _ broker.Conn = (*Conn)(nil)
+
+// client is one of the library, which ends at once with kill.
+type client struct {
+	*kgo.Client
+	kill context.CancelFunc
+}
+
+// close ends a client that is in no group.
+func (c *client) close() {
+	c.Close()
+	c.kill()
+}
 
 // Connect reaches a broker, logs in, and keeps the connection. See broker.Broker.
 func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
@@ -44,9 +56,12 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 	if len(ways) == 0 {
 		ways = []sasl.Mechanism{nil}
 	}
-	for i, way := range ways {
-		c, err := b.connect(ctx, way)
+	first := int(b.works.Load())
+	for i := range ways {
+		at := (first + i) % len(ways)
+		c, err := b.connect(ctx, ways[at])
 		if err == nil {
+			b.works.Store(int64(at))
 			return c, nil
 		}
 		// A broker hangs up on a mechanism that it does not offer, with or without a word.
@@ -68,12 +83,14 @@ func (b *Broker) connect(ctx context.Context, login sasl.Mechanism) (*Conn, erro
 	if c.durable, err = c.client(kgo.RequiredAcks(kgo.AllISRAcks())); err != nil {
 		return nil, err
 	}
-	if err := c.durable.Ping(ctx); err != nil {
-		c.durable.Close()
-		return nil, err
+	// While the library logs in it does not look at the context of the request.
+	stop := context.AfterFunc(ctx, c.durable.kill)
+	err = c.durable.Ping(ctx)
+	if !stop() && err == nil {
+		err = ctx.Err()
 	}
-	if err := ctx.Err(); err != nil {
-		c.durable.Close()
+	if err != nil {
+		c.durable.close()
 		return nil, err
 	}
 	c.up.Store(true)
@@ -97,13 +114,15 @@ func refusal(err error) error {
 }
 
 // client makes a client of the library with what all of them have in common.
-func (c *Conn) client(options ...kgo.Opt) (*kgo.Client, error) {
+func (c *Conn) client(options ...kgo.Opt) (*client, error) {
 	b := c.broker
+	life, kill := context.WithCancel(context.Background())
 	size := int32(b.options.MaxMessage + overhead)
 	if c.login != nil {
 		options = append(options, kgo.SASL(c.login))
 	}
-	return kgo.NewClient(append([]kgo.Opt{
+	made, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.WithContext(life),
 		kgo.SeedBrokers(b.address.seeds...),
 		kgo.ClientID(b.options.ClientID),
 		kgo.Dialer(c.dial),
@@ -116,6 +135,11 @@ func (c *Conn) client(options ...kgo.Opt) (*kgo.Client, error) {
 		kgo.MaxBufferedRecords(20_000),
 		kgo.MaxBufferedBytes(max(64<<20, 2*int(size))),
 	}, options...)...)
+	if err != nil {
+		kill()
+		return nil, err
+	}
+	return &client{Client: made, kill: kill}, nil
 }
 
 // dial opens a network connection whose end is c's.
@@ -134,7 +158,7 @@ func (c *Conn) dial(ctx context.Context, network, address string) (net.Conn, err
 // producer returns the client that publishes. Durable messages are numbered, so that
 // what the library sends again is not stored twice, and confirmed by every replica
 // that is in step; Transient ones by the partition's leader alone.
-func (c *Conn) producer(transient bool) (*kgo.Client, error) {
+func (c *Conn) producer(transient bool) (*client, error) {
 	if !transient {
 		return c.durable, c.Err()
 	}
@@ -239,7 +263,7 @@ func (c *Conn) Close(ctx context.Context) error {
 		receivers = append(receivers, r)
 	}
 	clear(c.receivers)
-	clients := []*kgo.Client{c.durable}
+	clients := []*client{c.durable}
 	if c.transient != nil {
 		clients = append(clients, c.transient)
 	}
@@ -252,7 +276,7 @@ func (c *Conn) Close(ctx context.Context) error {
 		group.Go(func() { r.leave(limited) })
 	}
 	for _, client := range clients {
-		group.Go(client.Close)
+		group.Go(client.close)
 	}
 	group.Wait()
 	c.running.Wait()

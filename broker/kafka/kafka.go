@@ -49,6 +49,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/sasl"
@@ -106,6 +107,8 @@ type Broker struct {
 	address    *address
 	options    Options
 	mechanisms []sasl.Mechanism
+	// works is the mechanism that has worked last, by position: it is tried first.
+	works atomic.Int64
 }
 
 var _ broker.Broker = (*Broker)(nil)

@@ -101,7 +101,7 @@ func (f *flight) answer(n int, err error) {
 
 // send publishes the messages at these positions and gives them their fates, but for
 // those that were refused together for being too large together, which it returns.
-func (p *publication) send(ctx context.Context, client *kgo.Client, work []int) (crowded []int) {
+func (p *publication) send(ctx context.Context, client *client, work []int) (crowded []int) {
 	if len(work) == 0 {
 		return nil
 	}
@@ -154,7 +154,7 @@ func (p *publication) gone(i int) {
 	c := p.conn
 	c.unresolve(place{p.messages[i].Destination, p.messages[i].Topic})
 	c.mu.Lock()
-	clients := []*kgo.Client{c.durable, c.transient}
+	clients := []*client{c.durable, c.transient}
 	c.mu.Unlock()
 	for _, client := range clients {
 		if client != nil {

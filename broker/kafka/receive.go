@@ -18,16 +18,15 @@ import (
 // broker.Receiver.
 type Receiver struct {
 	conn         *Conn
-	client       *kgo.Client
+	client       *client
 	name         string   // of the Kafka topic
 	id           [16]byte // of the Kafka topic, where the cluster has ids
 	subscription broker.Subscription
-	kill         context.CancelFunc // ends the client at once
-	wake         chan struct{}      // has room for one: something has arrived
-	room         chan struct{}      // has room for one: something was settled
-	dirty        chan struct{}      // has room for one: there may be something to commit
-	done         chan struct{}      // closed when err is set
-	running      sync.WaitGroup     // pump and commit
+	wake         chan struct{}  // has room for one: something has arrived
+	room         chan struct{}  // has room for one: something was settled
+	dirty        chan struct{}  // has room for one: there may be something to commit
+	done         chan struct{}  // closed when err is set
+	running      sync.WaitGroup // pump and commit
 
 	committing sync.Mutex // held from looking at positions until Kafka knows them
 
@@ -63,10 +62,7 @@ func (c *Conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.R
 		conn: c, name: name, id: id, subscription: sub, tracks: tracks{},
 		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), dirty: make(chan struct{}, 1), done: make(chan struct{}),
 	}
-	life, kill := context.WithCancel(context.Background())
-	r.kill = kill
 	r.client, err = c.client(
-		kgo.WithContext(life),
 		kgo.ConsumerGroup(groupOf(sub.Group, name, sub.Topic)),
 		kgo.ConsumeTopics(name),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
@@ -82,20 +78,27 @@ func (c *Conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.R
 		kgo.OnPartitionsLost(r.lost),
 	)
 	if err != nil {
-		kill()
 		return nil, fmt.Errorf("kafka: subscribe to %q: %w", sub.Destination, err)
 	}
+	if err := c.adopt(r); err != nil {
+		r.client.kill()
+		r.client.CloseAllowingRebalance()
+		return nil, fmt.Errorf("kafka: subscribe to %q: %w", sub.Destination, err)
+	}
+	return r, nil
+}
+
+// adopt sets a receiver going that ends with c, unless c has ended.
+func (c *Conn) adopt(r *Receiver) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
-		kill()
-		go r.client.Close()
-		return nil, fmt.Errorf("kafka: subscribe to %q: %w", sub.Destination, c.err)
+		return c.err
 	}
 	c.receivers[r] = struct{}{}
 	r.running.Go(r.pump)
 	r.running.Go(r.commit)
-	return r, nil
+	return nil
 }
 
 // pump takes what the library has fetched, no more than Prefetch lets in.

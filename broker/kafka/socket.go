@@ -47,6 +47,12 @@ func (s *socket) Close() error {
 	return s.Conn.Close()
 }
 
+// SetDeadline is the library's.
+func (s *socket) SetDeadline(t time.Time) error {
+	s.note(t)
+	return s.Conn.SetDeadline(t)
+}
+
 // SetReadDeadline is the library's.
 func (s *socket) SetReadDeadline(t time.Time) error {
 	s.note(t)
