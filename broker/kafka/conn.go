@@ -129,6 +129,7 @@ func (c *Conn) client(options ...kgo.Opt) (*client, error) {
 		kgo.DisableClientMetrics(),
 		// The first metadata of a topic that was just made may not know it yet.
 		kgo.MetadataMinAge(250 * time.Millisecond),
+		kgo.UnknownTopicRetries(goneTimes),
 		kgo.MetadataMaxAge(time.Minute),
 		kgo.ProducerLinger(0),
 		kgo.ProducerBatchMaxBytes(size),

@@ -37,6 +37,10 @@ type Receiver struct {
 	unsettled int // handed over by the library and not settled
 }
 
+// fetchWait is how long a broker holds a fetch that finds nothing. A partition that is
+// assigned meanwhile waits for it to end.
+const fetchWait = 500 * time.Millisecond
+
 var _ broker.Receiver = (*Receiver)(nil)
 
 // Subscribe joins the destination's consumer group. It does not wait until the group
@@ -69,6 +73,7 @@ func (c *Conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.R
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMaxBytes(16<<20),
+		kgo.FetchMaxWait(fetchWait),
 		kgo.KeepRetryableFetchErrors(),
 		kgo.SessionTimeout(c.broker.options.SessionTimeout),
 		kgo.HeartbeatInterval(max(c.broker.options.SessionTimeout/15, 200*time.Millisecond)),
@@ -182,7 +187,7 @@ func (r *Receiver) judge(ctx context.Context, err error) {
 	switch {
 	case isMissing(err):
 		// Also said of a topic that is new and not known everywhere.
-		if id, asked := r.conn.topicID(ctx, r.name); isMissing(asked) || asked == nil && id != r.id && r.id != [16]byte{} {
+		if r.conn.isGone(ctx, r.name, r.id) {
 			r.end(fmt.Errorf("kafka: the topic %q was deleted: %w", r.name, err))
 		}
 	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.GroupAuthorizationFailed),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -94,7 +95,7 @@ func (c *Conn) find(ctx context.Context, at place) (string, error) {
 	for _, name := range names {
 		problem = c.create(ctx, name)
 		if problem == nil || errors.Is(problem, kerr.TopicAlreadyExists) {
-			return name, nil
+			return name, c.appear(ctx, name)
 		}
 		if !errors.Is(problem, kerr.InvalidTopicException) {
 			break // only a name that collides with another one is worth a second try
@@ -103,24 +104,82 @@ func (c *Conn) find(ctx context.Context, at place) (string, error) {
 	return "", problem
 }
 
+const (
+	// appearPause is between two questions about a topic that was just made.
+	appearPause = 50 * time.Millisecond
+	// gonePause is between two questions about a topic that seems to be gone, and
+	// goneTimes how often it must be. What one broker knows, another one may not yet.
+	gonePause = 250 * time.Millisecond
+	goneTimes = 8
+)
+
+// appear waits until the brokers know a topic that was just made: until then they say
+// that it does not exist.
+func (c *Conn) appear(ctx context.Context, name string) error {
+	for {
+		_, ready, err := c.topic(ctx, name)
+		if ready || err != nil && !isMissing(err) {
+			return err
+		}
+		if err := pause(ctx, appearPause); err != nil {
+			return fmt.Errorf("the topic %q was made and does not appear: %w", name, err)
+		}
+	}
+}
+
+// isGone reports whether the topic with an id was deleted; it asks several times. A
+// topic of the same name is another one.
+func (c *Conn) isGone(ctx context.Context, name string, id [16]byte) bool {
+	for range goneTimes {
+		now, err := c.topicID(ctx, name)
+		if err == nil {
+			return now != id && id != [16]byte{}
+		}
+		if !isMissing(err) || pause(ctx, gonePause) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// pause waits, or returns the error of ctx.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // topicID asks the cluster for a topic. Its error is missing where there is none.
 func (c *Conn) topicID(ctx context.Context, name string) (id [16]byte, err error) {
+	id, _, err = c.topic(ctx, name)
+	return id, err
+}
+
+// topic is topicID, and says whether every partition has a leader.
+func (c *Conn) topic(ctx context.Context, name string) (id [16]byte, ready bool, err error) {
 	request := kmsg.NewPtrMetadataRequest()
 	topic := kmsg.NewMetadataRequestTopic()
 	topic.Topic = kmsg.StringPtr(name)
 	request.Topics = append(request.Topics, topic)
 	response, err := request.RequestWith(ctx, c.durable)
 	if err != nil {
-		return id, err
+		return id, false, err
 	}
 	if len(response.Topics) != 1 {
-		return id, fmt.Errorf("the broker answers about %d topics in place of %q", len(response.Topics), name)
+		return id, false, fmt.Errorf("the broker answers about %d topics in place of %q", len(response.Topics), name)
 	}
-	err = kerr.ErrorForCode(response.Topics[0].ErrorCode)
+	said := &response.Topics[0]
+	err = kerr.ErrorForCode(said.ErrorCode)
+	ready = err == nil && !slices.ContainsFunc(said.Partitions, func(p kmsg.MetadataResponseTopicPartition) bool { return p.Leader < 0 })
 	if errors.Is(err, kerr.LeaderNotAvailable) {
 		err = nil // it is there, and was just made
 	}
-	return response.Topics[0].TopicID, err
+	return said.TopicID, ready, err
 }
 
 // create makes a topic.
