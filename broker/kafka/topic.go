@@ -105,8 +105,8 @@ func (c *Conn) find(ctx context.Context, at place) (string, error) {
 }
 
 const (
-	// appearPause is between two questions about a topic that was just made.
-	appearPause = 50 * time.Millisecond
+	// appearPause is between the first two questions about a topic that was just made.
+	appearPause = 5 * time.Millisecond
 	// gonePause is between two questions about a topic that seems to be gone, and
 	// goneTimes how often it must be. What one broker knows, another one may not yet.
 	gonePause = 250 * time.Millisecond
@@ -116,12 +116,12 @@ const (
 // appear waits until the brokers know a topic that was just made: until then they say
 // that it does not exist.
 func (c *Conn) appear(ctx context.Context, name string) error {
-	for {
+	for wait := appearPause; ; wait = min(2*wait, gonePause) {
 		_, ready, err := c.topic(ctx, name)
 		if ready || err != nil && !isMissing(err) {
 			return err
 		}
-		if err := pause(ctx, appearPause); err != nil {
+		if err := pause(ctx, wait); err != nil {
 			return fmt.Errorf("the topic %q was made and does not appear: %w", name, err)
 		}
 	}
