@@ -21,7 +21,7 @@ func TestConformance(t *testing.T) {
 		"several partitions": {Partitions: 3},
 	} {
 		options.Mechanism = "plain" // SCRAM is slow on purpose, and has a test of its own
-		options.PingInterval = time.Second
+		options.PingInterval = 3 * time.Second
 		options.SessionTimeout = 6 * time.Second
 		t.Run(name, func(t *testing.T) {
 			address := testserver.Address(t, server)

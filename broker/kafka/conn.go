@@ -113,6 +113,11 @@ func refusal(err error) error {
 	return dial.Refused(err)
 }
 
+// sendTimes is how often the library sends a record again that the broker did not take,
+// as it does not while a partition changes its leader or has too few replicas. After
+// these few seconds the caller learns of it.
+const sendTimes = 4
+
 // client makes a client of the library with what all of them have in common.
 func (c *Conn) client(options ...kgo.Opt) (*client, error) {
 	b := c.broker
@@ -130,6 +135,7 @@ func (c *Conn) client(options ...kgo.Opt) (*client, error) {
 		// The first metadata of a topic that was just made may not know it yet.
 		kgo.MetadataMinAge(250 * time.Millisecond),
 		kgo.UnknownTopicRetries(goneTimes),
+		kgo.RecordRetries(sendTimes),
 		kgo.MetadataMaxAge(time.Minute),
 		kgo.ProducerLinger(0),
 		kgo.ProducerBatchMaxBytes(size),
@@ -188,7 +194,7 @@ func (c *Conn) probe() {
 			return
 		case <-tick.C:
 		}
-		limited, cancel := context.WithTimeout(ctx, dialTime)
+		limited, cancel := context.WithTimeout(ctx, 2*c.broker.options.PingInterval)
 		err := c.durable.Ping(limited)
 		cancel()
 		if err != nil {

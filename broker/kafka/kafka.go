@@ -80,7 +80,8 @@ type Options struct {
 	// SessionTimeout is how long after a subscriber died without a word its partitions
 	// go to another. The cluster bounds it, to 6 s at least by default. Default: 15 s.
 	SessionTimeout time.Duration
-	// PingInterval is how often a connection is tried. Default: 5 s.
+	// PingInterval is how often a connection is tried. It ends where no broker has
+	// answered for twice as long. Default: 5 s.
 	PingInterval time.Duration
 	// ClientID is what the brokers' logs and quotas know us by. Default: waybill.
 	ClientID string

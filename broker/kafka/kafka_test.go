@@ -1,6 +1,7 @@
 package kafka_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -106,6 +107,25 @@ func deleteTopic(t testing.TB, client *kgo.Client, name string) {
 	}
 }
 
+// makeTopic makes a topic of one partition with a setting.
+func makeTopic(t testing.TB, client *kgo.Client, name, setting, value string) {
+	t.Helper()
+	config := kmsg.NewCreateTopicsRequestTopicConfig()
+	config.Name, config.Value = setting, kmsg.StringPtr(value)
+	topic := kmsg.NewCreateTopicsRequestTopic()
+	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, 1, 1
+	topic.Configs = append(topic.Configs, config)
+	request := kmsg.NewPtrCreateTopicsRequest()
+	request.Topics = append(request.Topics, topic)
+	response, err := request.RequestWith(within(t), client)
+	if err == nil {
+		err = kerr.ErrorForCode(response.Topics[0].ErrorCode)
+	}
+	if err != nil {
+		t.Fatalf("make %q: %v", name, err)
+	}
+}
+
 func TestNewChecksEverything(t *testing.T) {
 	for address, want := range map[string]string{
 		"nats://host":                           "kafka://",
@@ -145,14 +165,23 @@ func TestAWrongPasswordIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, mechanism := range []string{"plain", "scram-sha-256"} {
-		connect(t, open(t, u.String(), kafka.Options{Mechanism: mechanism}))
-		wrong := *u
-		wrong.User = url.UserPassword(u.User.Username(), "not-the-one")
-		_, err := open(t, wrong.String(), kafka.Options{Mechanism: mechanism}).Connect(within(t))
-		if !errors.Is(err, broker.ErrRefused) || strings.Contains(err.Error(), "not-the-one") {
-			t.Errorf("Connect with a wrong password by %s: %v; want ErrRefused without the password", mechanism, err)
-		}
+	for _, mechanism := range []string{"", "plain", "scram-sha-256"} {
+		t.Run(cmp.Or(mechanism, "the default"), func(t *testing.T) {
+			c, err := open(t, u.String(), kafka.Options{Mechanism: mechanism}).Connect(within(t))
+			if errors.Is(err, kerr.UnsupportedSaslMechanism) {
+				t.Skipf("the server does not offer %s", mechanism)
+			}
+			if err != nil {
+				t.Fatalf("Connect with the right password: %v", err)
+			}
+			c.Close(within(t))
+			wrong := *u
+			wrong.User = url.UserPassword(u.User.Username(), "not-the-one")
+			_, err = open(t, wrong.String(), kafka.Options{Mechanism: mechanism}).Connect(within(t))
+			if !errors.Is(err, broker.ErrRefused) || strings.Contains(err.Error(), "not-the-one") {
+				t.Errorf("Connect with a wrong password: %v; want ErrRefused without the password", err)
+			}
+		})
 	}
 }
 
@@ -290,16 +319,7 @@ func TestNamesThatKafkaTakesForTheSameAreTwoTopics(t *testing.T) {
 func TestATopicThatTakesLessThanABatchRefusesOnlyWhatIsTooLarge(t *testing.T) {
 	address := testserver.Address(t, server)
 	name, client := newName(), admin(t, address)
-	topic := kmsg.NewCreateTopicsRequestTopic()
-	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, 1, 1
-	config := kmsg.NewCreateTopicsRequestTopicConfig()
-	config.Name, config.Value = "max.message.bytes", kmsg.StringPtr("2000")
-	topic.Configs = append(topic.Configs, config)
-	request := kmsg.NewPtrCreateTopicsRequest()
-	request.Topics = append(request.Topics, topic)
-	if _, err := request.RequestWith(within(t), client); err != nil {
-		t.Fatal(err)
-	}
+	makeTopic(t, client, name, "max.message.bytes", "2000")
 	noise := func(n int) []byte { // what no compression makes smaller
 		body := make([]byte, n)
 		rand.Read(body)
@@ -312,4 +332,20 @@ func TestATopicThatTakesLessThanABatchRefusesOnlyWhatIsTooLarge(t *testing.T) {
 	ms[2].Body = noise(5000)
 	fates(t, connect(t, open(t, address, kafka.Options{})), ms,
 		broker.Confirmed, broker.Confirmed, broker.Unacceptable, broker.Confirmed, broker.Confirmed, broker.Confirmed)
+}
+
+func TestAConnectionThatIsHalfOpenEnds(t *testing.T) {
+	address := testserver.Address(t, server)
+	options, link := proxied(t, kafka.Options{PingInterval: time.Second}, address)
+	c := connect(t, open(t, address, options))
+	r := subscribe(t, c, newName(), 10)
+	link.Hold()
+	defer link.Release()
+	ctx := within(t)
+	if _, err := r.Receive(ctx, 1); err == nil || ctx.Err() != nil {
+		t.Errorf("Receive: %v; want the reason why the connection ended", err)
+	}
+	if err := c.Err(); err == nil || errors.Is(err, broker.ErrClosed) {
+		t.Errorf("Err: %v; want the reason why the connection ended", err)
+	}
 }
