@@ -114,9 +114,10 @@ func refusal(err error) error {
 }
 
 // sendTimes is how often the library sends a record again that the broker did not take,
-// as it does not while a partition changes its leader or has too few replicas. After
-// these few seconds the caller learns of it.
-const sendTimes = 4
+// as it does not while a partition changes its leader or has too few replicas. With the
+// library's pauses, of 250 ms at first and 2.5 s at most, that is a quarter of a minute,
+// and then the caller learns of it.
+const sendTimes = 8
 
 // client makes a client of the library with what all of them have in common.
 func (c *Conn) client(options ...kgo.Opt) (*client, error) {
