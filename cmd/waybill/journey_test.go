@@ -123,6 +123,7 @@ var onServers = []struct{ name, database, broker string }{
 	{"PostgreSQL and ActiveMQ over STOMP", "WAYBILL_TEST_POSTGRES", "WAYBILL_TEST_ACTIVEMQ_STOMP"},
 	{"MySQL and Artemis over AMQP 1.0", "WAYBILL_TEST_MYSQL", "WAYBILL_TEST_ARTEMIS_AMQP1"},
 	{"MySQL and RabbitMQ", "WAYBILL_TEST_MYSQL", "WAYBILL_TEST_RABBITMQ"},
+	{"PostgreSQL and Kafka", "WAYBILL_TEST_POSTGRES", "WAYBILL_TEST_KAFKA"},
 }
 
 // schema gives a setting tables of its own in a shared database: a prefix that names a

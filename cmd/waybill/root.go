@@ -32,6 +32,7 @@ and so are brokers:
   activemq://user:password@host  the best connector that an ActiveMQ offers
   rabbitmq://user:password@host  AMQP 0-9-1 (TLS: rabbitmqs)
   nats://user:password@host      NATS JetStream (TLS: tls+nats)
+  kafka://user:password@host     Kafka (TLS: kafka+tls)
   embedded:path/to/dir           a broker inside this process, for one process at a time
 
 Give passwords in WAYBILL_DB and WAYBILL_BROKER rather than in flags, which other

@@ -84,7 +84,7 @@ func TestADatabaseThatIsAwayIsNamedWithoutItsPassword(t *testing.T) {
 
 func TestABrokerThatIsAwayIsWaitedFor(t *testing.T) {
 	t.Parallel()
-	for _, scheme := range []string{"stomp", "amqp1", "nats"} {
+	for _, scheme := range []string{"stomp", "amqp1", "nats", "kafka"} {
 		s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER="+scheme+"://app:s3cret@"+closedPort(t))
 		s.ok("", "init")
 		for _, args := range [][]string{{"relay"}, {"receive", "orders", "--consumer", "c"}} {

@@ -8,6 +8,7 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/activemq"
 	"github.com/waybill-go/waybill/broker/amqp1"
+	"github.com/waybill-go/waybill/broker/kafka"
 	"github.com/waybill-go/waybill/broker/nats"
 	"github.com/waybill-go/waybill/broker/nats/embedded"
 	"github.com/waybill-go/waybill/broker/rabbitmq"
@@ -15,7 +16,7 @@ import (
 )
 
 // brokerForms is what an error about an address offers.
-const brokerForms = `use amqp1:// or stomp:// (ActiveMQ), activemq:// (whichever of the two it offers), rabbitmq://, nats:// or embedded:path/to/dir`
+const brokerForms = `use amqp1:// or stomp:// (ActiveMQ), activemq:// (whichever of the two it offers), rabbitmq://, nats://, kafka:// or embedded:path/to/dir`
 
 // OpenBroker returns the broker at addr. It checks the address and connects to
 // nothing: the broker's own Connect does. The embedded one starts here; its errors
@@ -26,6 +27,7 @@ const brokerForms = `use amqp1:// or stomp:// (ActiveMQ), activemq:// (whichever
 //	activemq://user:password@host          the best connector that ActiveMQ offers, with TLS activemq+tls://
 //	rabbitmq://user:password@host:5672     AMQP 0-9-1, with TLS rabbitmqs://
 //	nats://user:password@host:4222         NATS JetStream, with TLS tls+nats://
+//	kafka://user:password@host1,host2:9092 Kafka, with TLS kafka+tls://
 //	embedded:path/to/dir                   a broker inside this process
 //
 // The embedded broker has a method Shutdown() error, for when its connections are
@@ -61,6 +63,8 @@ func openBroker(scheme, addr string) (broker.Broker, error) {
 		return made(stomp.New(addr, nil))
 	case "nats", "tls+nats":
 		return made(nats.New(addr, nil))
+	case "kafka", "kafka+tls":
+		return made(kafka.New(addr, nil))
 	case "rabbitmq", "rabbitmqs":
 		return made(rabbitmq.New(addr, nil))
 	case "activemq", "activemq+tls":

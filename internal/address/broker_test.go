@@ -21,6 +21,8 @@ func TestAddressesOpenTheirBroker(t *testing.T) {
 		{"rabbitmqs://mq.example.com", "RabbitMQ"},
 		{"nats://user:secret@mq1.example.com,mq2.example.com:4223", "NATS"},
 		{"tls+nats://token@mq.example.com", "NATS"},
+		{"kafka://user:secret@mq1.example.com,mq2.example.com:9094?sasl=scram-sha-512&partitions=6", "Kafka"},
+		{"kafka+tls://mq.example.com", "Kafka"},
 		{"embedded:" + filepath.Join(t.TempDir(), "broker"), "embedded"},
 	} {
 		b, err := address.OpenBroker(c.addr)
@@ -53,6 +55,8 @@ func TestABrokersAddressThatIsNoneSaysWhatWouldBe(t *testing.T) {
 		{"stomp://user:hunter2@host?ca=/x", "TLS"},
 		{"nats://user:hunter2@host:port", "port"},
 		{"rabbitmq://user:hunter2@", "host"},
+		{"kafka://user:hunter2@host1,host2:port", "port"},
+		{"kafka://user:hunter2@host?sasl=oauth", "oauth"},
 		{"activemq://user:hunter2@host:61613", "stomp_port"},
 		{"embedded:", "empty"},
 	} {

@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # variables shared with scripts/services
 # Kafka, one node in KRaft mode, put together from its libraries: Maven Central does
-# not have the distribution. Clients log in by SASL, PLAIN or SCRAM-SHA-256.
+# not have the distribution. Clients log in by SASL, PLAIN or SCRAM-SHA-256. A server
+# that was killed is let in again when broker.session.timeout.ms is over.
 
 version=4.1.1
 program=$dist/kafka-$version
@@ -58,6 +59,8 @@ configuration() {
 		share.coordinator.state.topic.replication.factor=1
 		share.coordinator.state.topic.min.isr=1
 		group.initial.rebalance.delay.ms=0
+		broker.session.timeout.ms=3000
+		broker.heartbeat.interval.ms=500
 	END
 }
 

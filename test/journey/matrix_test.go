@@ -77,6 +77,7 @@ var servers = []struct{ name, variables string }{
 	{"artemis", "WAYBILL_TEST_ARTEMIS_AMQP1 WAYBILL_TEST_ARTEMIS_STOMP"},
 	{"rabbitmq", "WAYBILL_TEST_RABBITMQ"},
 	{"nats", "WAYBILL_TEST_NATS"},
+	{"kafka", "WAYBILL_TEST_KAFKA"},
 }
 
 // TestOnEveryBrokerAKilledAndARobbedServerCostNothing sends on every database over

@@ -7,14 +7,16 @@
 pid() { cut -d' ' -f1 "$server/pid"; }
 
 # started PID: when the process began, in ticks since the machine did; fails where
-# there is no such process or only its zombie.
+# there is no such process or only its zombie. While other threads of a zombie are
+# ending, its sockets are still open.
 started() {
 	local stat
 	stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
-	# After the command's name in parentheses: the state, and 18 fields on the start.
+	# After the command's name in parentheses: the state, 17 fields on the number of
+	# threads, and 2 more on the start.
 	# shellcheck disable=SC2086
 	set -- ${stat##*) }
-	[[ $1 != Z ]] && echo "${20}"
+	[[ $1 != Z || ${18} -gt 1 ]] && echo "${20}"
 }
 
 # same "PID START": whether that very process is still there.

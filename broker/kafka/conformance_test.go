@@ -1,0 +1,76 @@
+package kafka_test
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/brokertest"
+	"github.com/waybill-go/waybill/broker/internal/restart"
+	"github.com/waybill-go/waybill/broker/kafka"
+	"github.com/waybill-go/waybill/internal/testserver"
+)
+
+const server = "WAYBILL_TEST_KAFKA"
+
+func TestConformance(t *testing.T) {
+	for name, options := range map[string]kafka.Options{
+		"one partition":      {Partitions: 1},
+		"several partitions": {Partitions: 3},
+	} {
+		options.Mechanism = "plain" // SCRAM is slow on purpose, and has a test of its own
+		options.PingInterval = 3 * time.Second
+		options.SessionTimeout = 6 * time.Second
+		t.Run(name, func(t *testing.T) {
+			address := testserver.Address(t, server)
+			harness := brokertest.Harness{
+				Patience: 60 * time.Second, // a group that rebalances takes its time
+				Quiet:    300 * time.Millisecond,
+				Open:     func(t testing.TB) broker.Broker { return open(t, address, options) },
+				OpenLink: func(t testing.TB) (broker.Broker, brokertest.Link) {
+					through, link := proxied(t, options, address)
+					return open(t, address, through), link
+				},
+				OpenNoCreate: func(t testing.TB) broker.Broker {
+					options := options
+					options.NoCreate = true
+					return open(t, address, options)
+				},
+			}
+			if options.Partitions == 1 { // once will do: each time costs seconds
+				hooks := restart.Of("kafka")
+				harness.Restart, harness.Stop, harness.Start = hooks.Restart, hooks.Stop, hooks.Start
+			}
+			brokertest.Test(t, harness)
+		})
+	}
+}
+
+// proxied has the connections go through a proxy. The server advertises its own
+// address, so that the way there is changed and not the address.
+func proxied(t testing.TB, options kafka.Options, address string) (kafka.Options, brokertest.Link) {
+	t.Helper()
+	proxy, link := brokertest.Proxy(t, hostOf(t, address))
+	options.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, proxy)
+	}
+	return options, link
+}
+
+func open(t testing.TB, address string, options kafka.Options) *kafka.Broker {
+	t.Helper()
+	b, err := kafka.New(address, &options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// within is the context of a test that should not take this long.
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}

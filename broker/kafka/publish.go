@@ -1,0 +1,194 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker"
+)
+
+// Publish hands the messages to the library, which sends them in batches of its own.
+// See broker.Conn. When ctx ends first, what is still under way is Unknown, and may
+// arrive later.
+func (c *Conn) Publish(ctx context.Context, messages []broker.Message, transport waybill.Transport) ([]broker.Result, error) {
+	p := &publication{conn: c, messages: messages, results: make([]broker.Result, len(messages)), topics: make([]string, len(messages))}
+	client, err := c.producer(transport == waybill.Transient)
+	if err != nil {
+		for i := range p.results {
+			p.results[i].Err = err
+		}
+		return p.results, fmt.Errorf("kafka: publish: %w", err)
+	}
+	work := p.prepare(ctx)
+	crowded := p.send(ctx, client, work)
+	// A topic that takes less than a batch refuses all of it: one at a time shows which
+	// message is too large.
+	for _, i := range crowded {
+		p.send(ctx, client, []int{i})
+	}
+	unknown := false
+	for i := range p.results {
+		unknown = unknown || p.results[i].Fate == broker.Unknown
+	}
+	if err := c.Err(); err != nil && (unknown || len(messages) == 0) {
+		return p.results, fmt.Errorf("kafka: publish: %w", err)
+	}
+	return p.results, nil
+}
+
+// publication is one call of Publish.
+type publication struct {
+	conn     *Conn
+	messages []broker.Message
+	topics   []string // the Kafka topic of each
+	results  []broker.Result
+}
+
+// prepare finds the topic of each message and returns the positions of the messages
+// that can be sent.
+func (p *publication) prepare(ctx context.Context) []int {
+	work := make([]int, 0, len(p.messages))
+	most := p.conn.broker.options.MaxMessage
+	var last place
+	var name string
+	var problem error
+	for i := range p.messages {
+		m := &p.messages[i]
+		if len(m.Body) > most {
+			p.results[i] = broker.Result{Fate: broker.Unacceptable, Err: fmt.Errorf("kafka: a body of %d bytes is over MaxMessage, %d", len(m.Body), most)}
+			continue
+		}
+		if at := (place{m.Destination, m.Topic}); name == "" && problem == nil || at != last {
+			last = at
+			if problem = ctx.Err(); problem == nil {
+				name, problem = p.conn.resolve(ctx, at)
+			}
+		}
+		if problem == nil {
+			p.topics[i] = name
+			work = append(work, i)
+			continue
+		}
+		p.results[i] = broker.Result{Fate: fateBefore(problem), Err: problem}
+	}
+	return work
+}
+
+// flight is what is under way together. The library's answers may come after Publish
+// has returned.
+type flight struct {
+	mu   sync.Mutex
+	left int
+	errs []error // by position in work; nil where confirmed
+	said []bool
+	done chan struct{} // closed when left is 0
+}
+
+func (f *flight) answer(n int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.errs[n], f.said[n] = err, true
+	if f.left--; f.left == 0 {
+		close(f.done)
+	}
+}
+
+// send publishes the messages at these positions and gives them their fates, but for
+// those that were refused together for being too large together, which it returns.
+func (p *publication) send(ctx context.Context, client *client, work []int) (crowded []int) {
+	if len(work) == 0 {
+		return nil
+	}
+	f := &flight{left: len(work), errs: make([]error, len(work)), said: make([]bool, len(work)), done: make(chan struct{})}
+	a := newArena(p.messages, work)
+	sent := 0
+	for ; sent < len(work) && ctx.Err() == nil && p.conn.Err() == nil; sent++ {
+		n := sent
+		r := a.record(&p.messages[work[sent]], p.topics[work[sent]])
+		// The end of ctx must not take the record back: the library would fail whatever
+		// else waits for the same partition.
+		r.Context = context.Background()
+		client.Produce(ctx, r, func(_ *kgo.Record, err error) { f.answer(n, err) })
+	}
+	if sent == len(work) {
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+		case <-p.conn.done:
+		}
+	}
+	why := ctx.Err()
+	if why == nil {
+		why = p.conn.Err()
+	}
+
+	f.mu.Lock()
+	errs, said := append([]error(nil), f.errs...), append([]bool(nil), f.said...)
+	f.mu.Unlock()
+	for n, i := range work {
+		switch err := errs[n]; {
+		case !said[n]:
+			p.results[i] = broker.Result{Err: fmt.Errorf("kafka: the message's fate is unknown: %w", why)}
+		case err == nil:
+			p.results[i] = broker.Result{Fate: broker.Confirmed}
+		case errors.Is(err, kerr.MessageTooLarge) && len(work) > 1 && why == nil:
+			crowded = append(crowded, i)
+		default:
+			p.results[i] = broker.Result{Fate: fateOf(err), Err: fmt.Errorf("kafka: publish to %q: %w", p.messages[i].Destination, err)}
+			if isMissing(err) {
+				p.gone(i)
+			}
+		}
+	}
+	return crowded
+}
+
+// gone forgets a topic that was deleted. It is made again with the next message.
+func (p *publication) gone(i int) {
+	c := p.conn
+	c.unresolve(place{p.messages[i].Destination, p.messages[i].Topic})
+	c.mu.Lock()
+	clients := []*client{c.durable, c.transient}
+	c.mu.Unlock()
+	for _, client := range clients {
+		if client != nil {
+			client.PurgeTopicsFromProducing(p.topics[i])
+		}
+	}
+}
+
+// fateBefore is the fate of a message that could not be sent because of err.
+func fateBefore(err error) broker.Fate {
+	var said *kerr.Error
+	if errors.As(err, &said) && !said.Retriable || isMissing(err) {
+		return broker.Refused
+	}
+	return broker.Unknown
+}
+
+// fateOf reads a message's fate out of the library's error. Anything that may have
+// happened after the message was stored is Unknown.
+func fateOf(err error) broker.Fate {
+	for fate, all := range map[broker.Fate][]error{
+		broker.Unacceptable: {
+			kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp, kerr.UnsupportedForMessageFormat,
+		},
+		broker.Refused: {
+			kerr.UnknownTopicOrPartition, kerr.UnknownTopicID, kerr.TopicAuthorizationFailed, kerr.ClusterAuthorizationFailed,
+			kerr.NotEnoughReplicas, kerr.InvalidTopicException, kerr.PolicyViolation, kerr.InvalidRequiredAcks,
+		},
+	} {
+		for _, one := range all {
+			if errors.Is(err, one) {
+				return fate
+			}
+		}
+	}
+	return broker.Unknown
+}

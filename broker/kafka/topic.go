@@ -1,0 +1,224 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// place is a destination.
+type place struct {
+	destination string
+	topic       bool
+}
+
+// lookup is a destination whose Kafka topic is known, or being looked for.
+type lookup struct {
+	done chan struct{} // closed when name and err are known
+	name string
+	err  error
+}
+
+// requestTime bounds one conversation about topics.
+const requestTime = 30 * time.Second
+
+// resolve returns the Kafka topic of a destination, which is made where it does not
+// exist. It asks once for each Conn; several callers at once wait for one answer.
+func (c *Conn) resolve(ctx context.Context, at place) (string, error) {
+	c.mu.Lock()
+	l := c.topics[at]
+	if l == nil {
+		if c.err != nil {
+			defer c.mu.Unlock()
+			return "", c.err
+		}
+		l = &lookup{done: make(chan struct{})}
+		c.topics[at] = l
+		c.running.Go(func() {
+			alive, cancel := c.alive()
+			defer cancel()
+			limited, cancel := context.WithTimeout(alive, requestTime)
+			defer cancel()
+			if l.name, l.err = c.find(limited, at); l.err != nil {
+				c.unresolve(at) // to try again with the next message
+			}
+			close(l.done)
+		})
+	}
+	c.mu.Unlock()
+	select {
+	case <-l.done:
+	default:
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-c.done:
+			return "", c.Err()
+		}
+	}
+	if l.err != nil {
+		return "", fmt.Errorf("kafka: the topic of %q: %w", at.destination, l.err)
+	}
+	return l.name, nil
+}
+
+// unresolve forgets what is known of a destination.
+func (c *Conn) unresolve(at place) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.topics, at)
+}
+
+// find looks for the topic of a destination, and makes it.
+func (c *Conn) find(ctx context.Context, at place) (string, error) {
+	names := c.broker.candidates(at.destination, at.topic)
+	for _, name := range names {
+		_, err := c.topicID(ctx, name)
+		if err == nil {
+			return name, nil
+		}
+		if !isMissing(err) {
+			return "", err
+		}
+	}
+	if c.broker.options.NoCreate {
+		return "", kerr.UnknownTopicOrPartition
+	}
+	var problem error
+	for _, name := range names {
+		problem = c.create(ctx, name)
+		if problem == nil || errors.Is(problem, kerr.TopicAlreadyExists) {
+			return name, c.appear(ctx, name)
+		}
+		if !errors.Is(problem, kerr.InvalidTopicException) {
+			break // only a name that collides with another one is worth a second try
+		}
+	}
+	return "", problem
+}
+
+const (
+	// appearPause is between the first two questions about a topic that was just made.
+	appearPause = 5 * time.Millisecond
+	// gonePause is between two questions about a topic that seems to be gone, and
+	// goneTimes how often it must be. What one broker knows, another one may not yet.
+	gonePause = 250 * time.Millisecond
+	goneTimes = 8
+)
+
+// appear waits until the brokers know a topic that was just made: until then they say
+// that it does not exist.
+func (c *Conn) appear(ctx context.Context, name string) error {
+	for wait := appearPause; ; wait = min(2*wait, gonePause) {
+		_, ready, err := c.topic(ctx, name)
+		if ready || err != nil && !isMissing(err) {
+			return err
+		}
+		if err := pause(ctx, wait); err != nil {
+			return fmt.Errorf("the topic %q was made and does not appear: %w", name, err)
+		}
+	}
+}
+
+// isGone reports whether the topic with an id was deleted; it asks several times. A
+// topic of the same name is another one.
+func (c *Conn) isGone(ctx context.Context, name string, id [16]byte) bool {
+	for range goneTimes {
+		now, err := c.topicID(ctx, name)
+		if err == nil {
+			return now != id && id != [16]byte{}
+		}
+		if !isMissing(err) || pause(ctx, gonePause) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// pause waits, or returns the error of ctx.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// topicID asks the cluster for a topic. Its error is missing where there is none.
+func (c *Conn) topicID(ctx context.Context, name string) (id [16]byte, err error) {
+	id, _, err = c.topic(ctx, name)
+	return id, err
+}
+
+// topic is topicID, and says whether every partition has a leader.
+func (c *Conn) topic(ctx context.Context, name string) (id [16]byte, ready bool, err error) {
+	request := kmsg.NewPtrMetadataRequest()
+	topic := kmsg.NewMetadataRequestTopic()
+	topic.Topic = kmsg.StringPtr(name)
+	request.Topics = append(request.Topics, topic)
+	response, err := request.RequestWith(ctx, c.durable)
+	if err != nil {
+		return id, false, err
+	}
+	if len(response.Topics) != 1 {
+		return id, false, fmt.Errorf("the broker answers about %d topics in place of %q", len(response.Topics), name)
+	}
+	said := &response.Topics[0]
+	err = kerr.ErrorForCode(said.ErrorCode)
+	ready = err == nil && !slices.ContainsFunc(said.Partitions, func(p kmsg.MetadataResponseTopicPartition) bool { return p.Leader < 0 })
+	if errors.Is(err, kerr.LeaderNotAvailable) {
+		err = nil // it is there, and was just made
+	}
+	return said.TopicID, ready, err
+}
+
+// create makes a topic.
+func (c *Conn) create(ctx context.Context, name string) error {
+	o := &c.broker.options
+	topic := kmsg.NewCreateTopicsRequestTopic()
+	topic.Topic = name
+	topic.NumPartitions, topic.ReplicationFactor = -1, -1
+	if o.Partitions > 0 {
+		topic.NumPartitions = int32(o.Partitions)
+	}
+	if o.Replication > 0 {
+		topic.ReplicationFactor = int16(o.Replication)
+	}
+	if o.MaxMessage > defaultMaxMessage {
+		config := kmsg.NewCreateTopicsRequestTopicConfig()
+		config.Name = "max.message.bytes"
+		config.Value = kmsg.StringPtr(strconv.Itoa(o.MaxMessage + overhead))
+		topic.Configs = append(topic.Configs, config)
+	}
+	request := kmsg.NewPtrCreateTopicsRequest()
+	request.TimeoutMillis = int32(requestTime.Milliseconds() / 2)
+	request.Topics = append(request.Topics, topic)
+	response, err := request.RequestWith(ctx, c.durable)
+	if err != nil {
+		return err
+	}
+	if len(response.Topics) != 1 {
+		return fmt.Errorf("the broker answers about %d topics in place of %q", len(response.Topics), name)
+	}
+	made := &response.Topics[0]
+	err = kerr.ErrorForCode(made.ErrorCode)
+	if err != nil && made.ErrorMessage != nil {
+		return fmt.Errorf("%w: %s", err, *made.ErrorMessage)
+	}
+	return err
+}
+
+// isMissing says whether an error means that a topic does not exist.
+func isMissing(err error) bool {
+	return errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID)
+}
