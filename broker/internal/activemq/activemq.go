@@ -58,7 +58,10 @@ func Name(destination string) string {
 // Taken reports whether a header is one that STOMP or a broker uses itself: it is
 // no part of a message that was received, and none that is sent may have it.
 // Brokers show these to consumers of another protocol as if they were the sender's.
-func Taken(name string) bool { return taken[name] || strings.HasPrefix(name, "JMS_AMQP_") }
+// waybill.CheckHeader refuses all of them but content-type.
+func Taken(name string) bool {
+	return taken[name] || strings.HasPrefix(name, "JMS_AMQP_") || strings.HasPrefix(name, "_AMQ_") || strings.HasPrefix(name, "__AMQ_")
+}
 
 var taken = map[string]bool{
 	"destination": true, "receipt": true, "receipt-id": true, "transaction": true, "subscription": true,
