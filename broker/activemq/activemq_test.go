@@ -50,9 +50,11 @@ func open(t testing.TB, address string) *activemq.Broker {
 func TestConformance(t *testing.T) {
 	for _, server := range []string{"ACTIVEMQ", "ARTEMIS"} {
 		t.Run(server, func(t *testing.T) {
+			address := address(t, server, "")
 			brokertest.Test(t, brokertest.Harness{
+				Server:   testserver.Version("WAYBILL_TEST_" + server),
 				Patience: time.Minute,
-				Open:     func(t testing.TB) broker.Broker { return open(t, address(t, server, "")) },
+				Open:     func(t testing.TB) broker.Broker { return open(t, address) },
 			})
 		})
 	}

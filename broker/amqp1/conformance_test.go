@@ -22,6 +22,7 @@ func TestConformance(t *testing.T) {
 			address := testserver.Address(t, variable)
 			hooks := restart.Of(strings.ToLower(strings.Split(variable, "_")[2]))
 			brokertest.Test(t, brokertest.Harness{
+				Server:   testserver.Version(variable),
 				Patience: time.Minute, Restart: hooks.Restart, Stop: hooks.Stop, Start: hooks.Start,
 				Open: func(t testing.TB) broker.Broker { return open(t, address, nil) },
 				OpenLink: func(t testing.TB) (broker.Broker, brokertest.Link) {

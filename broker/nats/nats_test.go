@@ -26,10 +26,11 @@ func open(t testing.TB, address string, options options) broker.Broker {
 	return b
 }
 
-// harness is the suite's for the server at an address.
-func harness(address string) brokertest.Harness {
+// harness is the suite's for the server of this version at an address.
+func harness(address, server string) brokertest.Harness {
 	return brokertest.Harness{
-		Open: func(t testing.TB) broker.Broker { return open(t, address, options{}) },
+		Server: server,
+		Open:   func(t testing.TB) broker.Broker { return open(t, address, options{}) },
 		OpenLink: func(t testing.TB) (broker.Broker, brokertest.Link) {
 			u, err := url.Parse(address)
 			if err != nil {
@@ -44,7 +45,7 @@ func harness(address string) brokertest.Harness {
 }
 
 func TestConformance(t *testing.T) {
-	brokertest.Test(t, harness(testserver.Address(t, "WAYBILL_TEST_NATS")))
+	brokertest.Test(t, harness(testserver.Address(t, "WAYBILL_TEST_NATS"), testserver.Version("WAYBILL_TEST_NATS")))
 }
 
 func TestConformanceOverTLS(t *testing.T) {
@@ -52,5 +53,5 @@ func TestConformanceOverTLS(t *testing.T) {
 	if ca := os.Getenv("WAYBILL_TEST_CA"); ca != "" {
 		address += "?ca=" + ca
 	}
-	brokertest.Test(t, harness(address))
+	brokertest.Test(t, harness(address, testserver.Version("WAYBILL_TEST_NATS")+", over TLS"))
 }

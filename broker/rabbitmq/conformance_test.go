@@ -3,23 +3,17 @@ package rabbitmq_test
 import (
 	"context"
 	"net/url"
-	"os"
-	"os/exec"
 	"testing"
 	"time"
 
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/brokertest"
+	"github.com/waybill-go/waybill/broker/internal/restart"
 	"github.com/waybill-go/waybill/broker/rabbitmq"
 	"github.com/waybill-go/waybill/internal/testserver"
 )
 
-const (
-	server = "WAYBILL_TEST_RABBITMQ"
-	// killable names the scripts/services that the server was started with, where it
-	// may be killed because nobody else uses it.
-	killable = "WAYBILL_TEST_SERVICES"
-)
+const server = "WAYBILL_TEST_RABBITMQ"
 
 func TestConformance(t *testing.T) {
 	for name, options := range map[string]rabbitmq.Options{
@@ -29,6 +23,7 @@ func TestConformance(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			address := testserver.Address(t, server)
 			harness := brokertest.Harness{
+				Server:   testserver.Version(server) + ", " + name + " queues",
 				Patience: 30 * time.Second,
 				Open:     func(t testing.TB) broker.Broker { return open(t, address, options) },
 				OpenLink: func(t testing.TB) (broker.Broker, brokertest.Link) {
@@ -48,21 +43,12 @@ func TestConformance(t *testing.T) {
 			}
 			// A quorum queue has no leader at first after a restart, and RabbitMQ 3.10 then
 			// leaves calls unanswered for half a minute; callers try again, the suite does not.
-			if services := os.Getenv(killable); services != "" && name == "classic" {
-				harness.Stop = func(t testing.TB) { run(t, services, "kill") }
-				harness.Start = func(t testing.TB) { run(t, services, "start") }
-				harness.Restart = func(t testing.TB) { harness.Stop(t); harness.Start(t) }
+			if name == "classic" {
+				hooks := restart.Of("rabbitmq")
+				harness.Restart, harness.Stop, harness.Start = hooks.Restart, hooks.Stop, hooks.Start
 			}
 			brokertest.Test(t, harness)
 		})
-	}
-}
-
-// run has a command done to the server.
-func run(t testing.TB, services, command string) {
-	t.Helper()
-	if out, err := exec.Command(services, command, "rabbitmq").CombinedOutput(); err != nil {
-		t.Fatalf("%s %s rabbitmq: %v\n%s", services, command, err, out)
 	}
 }
 

@@ -3,6 +3,7 @@ package testserver
 
 import (
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -10,6 +11,12 @@ import (
 // Required is the variable that turns a missing server from a skip into a failure:
 // "make test" and CI set it to 1.
 const Required = "WAYBILL_TEST_REQUIRE"
+
+// Version returns what the server of such a variable says it is, such as
+// "ActiveMQ 5.18.3"; "" where that is not known.
+func Version(variable string) string {
+	return os.Getenv("WAYBILL_TEST_" + strings.ToUpper(service(variable)) + "_VERSION")
+}
 
 // service is the name by which scripts/services knows the variable's server.
 func service(variable string) string {
@@ -27,10 +34,31 @@ func Address(t testing.TB, variable string) string {
 		return address
 	}
 	name := service(variable)
-	const how = "%s is not set: no %s server. To run this test: scripts/services start %s && eval \"$(scripts/services env)\""
-	if os.Getenv(Required) == "1" {
-		t.Fatalf(how, variable, name, name)
-	}
-	t.Skipf(how, variable, name, name)
+	missing(t, "%s is not set: no %s server. To run this test: scripts/services start %s && eval \"$(scripts/services env)\"", variable, name, name)
 	return ""
+}
+
+// Program returns the path of a server's program, for tests that start servers of
+// their own. Where it is not installed, they are skipped or fail as by Address.
+func Program(t testing.TB, program, service string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err == nil {
+		return path
+	}
+	// Debian installs servers where only root's path leads.
+	if path, err := exec.LookPath("/usr/sbin/" + program); err == nil {
+		return path
+	}
+	missing(t, "%s is not installed. To run this test: scripts/services install %s", program, service)
+	return ""
+}
+
+// missing ends a test whose server is missing.
+func missing(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv(Required) == "1" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
 }
