@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -42,6 +43,10 @@ func (a *address) parse(text string, o *Options) (url.Values, error) {
 		switch {
 		case name == "creds":
 			o.Credentials = parameters.Get(name)
+		case name == "replicas":
+			if o.Replicas, err = strconv.Atoi(parameters.Get(name)); err != nil {
+				return nil, errors.New("the parameter replicas is no number")
+			}
 		case name != "ca" && name != "cert" && name != "key" && name != "server_name":
 			return nil, fmt.Errorf("the address has the unknown parameter %.40q", name)
 		case !a.secure:

@@ -82,7 +82,8 @@ type Options struct {
 	NoCreate bool
 	// Memory keeps the streams that are made in the server's memory.
 	Memory bool
-	// Replicas of the streams that are made, 1 to 5. Default 1.
+	// Replicas of the streams that are made, 1 to 5: the servers of a cluster that each
+	// keep them. With 3, one of them may be lost and the others go on. Default 1.
 	Replicas int
 	// MaxBytes bounds each stream that is made; what comes beyond it is Refused.
 	// Default no limit.
@@ -124,10 +125,10 @@ var _ broker.Broker = (*Broker)(nil)
 //	nats://user:password@host1:4222,host2:4222
 //	tls+nats://token@host?ca=/etc/ca.pem&cert=/etc/me.pem&key=/etc/me.key
 //
-// The port is 4222 by default. The parameters are creds, as the Options have it,
-// and for TLS ca, cert and key, names of PEM files that are read for each
-// connection, and server_name; they go before the options. Nil options mean the
-// defaults. New opens no connection.
+// The port is 4222 by default. The parameters are creds and replicas, as the
+// Options have them, and for TLS ca, cert and key, names of PEM files that are read
+// for each connection, and server_name; they go before the options. Nil options mean
+// the defaults. New opens no connection.
 func New(address string, options *Options) (*Broker, error) {
 	b := &Broker{}
 	if options != nil {

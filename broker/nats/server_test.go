@@ -19,6 +19,7 @@ import (
 type process struct {
 	binary, dir string
 	port        int
+	cluster     []string // arguments that make it one of a cluster
 	command     *exec.Cmd
 }
 
@@ -63,7 +64,9 @@ func (s *process) address() string { return fmt.Sprintf("127.0.0.1:%d", s.port) 
 // start returns when the server answers.
 func (s *process) start(t testing.TB) {
 	t.Helper()
-	s.command = exec.Command(s.binary, "-js", "-sd", filepath.Join(s.dir, "js"), "-a", "127.0.0.1", "-p", fmt.Sprint(s.port), "-l", filepath.Join(s.dir, "log"))
+	s.command = exec.Command(s.binary, append([]string{
+		"-js", "-sd", filepath.Join(s.dir, "js"), "-a", "127.0.0.1", "-p", fmt.Sprint(s.port), "-l", filepath.Join(s.dir, "log"),
+	}, s.cluster...)...)
 	if err := s.command.Start(); err != nil {
 		t.Fatal(err)
 	}
