@@ -47,6 +47,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -113,7 +114,7 @@ type Options struct {
 
 // Broker makes connections to a NATS server or cluster. It is safe for concurrent use.
 type Broker struct {
-	address
+	*address // a pointer, so that printing a Broker does not print the password
 	options Options
 	tls     func() (*tls.Config, error) // nil without TLS
 }
@@ -147,7 +148,9 @@ func New(address string, options *Options) (*Broker, error) {
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}
-	query, err := b.address.parse(address, o)
+	var query url.Values
+	var err error
+	b.address, query, err = parse(address, o)
 	if err == nil && b.secure {
 		b.tls, err = dial.TLS(query, "", o.TLS)
 	}

@@ -15,11 +15,11 @@ const Required = "WAYBILL_TEST_REQUIRE"
 // Version returns what the server of such a variable says it is, such as
 // "ActiveMQ 5.18.3"; "" where that is not known.
 func Version(variable string) string {
-	return os.Getenv("WAYBILL_TEST_" + strings.ToUpper(service(variable)) + "_VERSION")
+	return os.Getenv("WAYBILL_TEST_" + strings.ToUpper(Service(variable)) + "_VERSION")
 }
 
-// service is the name by which scripts/services knows the variable's server.
-func service(variable string) string {
+// Service is the name by which scripts/services knows the variable's server.
+func Service(variable string) string {
 	name, _, _ := strings.Cut(strings.ToLower(strings.TrimPrefix(variable, "WAYBILL_TEST_")), "_")
 	return name
 }
@@ -33,7 +33,7 @@ func Address(t testing.TB, variable string) string {
 	if address := os.Getenv(variable); address != "" {
 		return address
 	}
-	name := service(variable)
+	name := Service(variable)
 	missing(t, "%s is not set: no %s server. To run this test: scripts/services start %s && eval \"$(scripts/services env)\"", variable, name, name)
 	return ""
 }
