@@ -115,8 +115,8 @@ type Options struct {
 // Broker makes connections to a NATS server or cluster. It is safe for concurrent use.
 type Broker struct {
 	*address // a pointer, so that printing a Broker does not print the password
-	options Options
-	tls     func() (*tls.Config, error) // nil without TLS
+	options  Options
+	tls      func() (*tls.Config, error) // nil without TLS
 }
 
 var _ broker.Broker = (*Broker)(nil)
