@@ -96,3 +96,18 @@ func TestEveryCapabilityIsInTheTable(t *testing.T) {
 		}
 	}
 }
+
+func TestTheTableInTheDocumentationIsUpToDate(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "brokers.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), begin)
+	rows, _, _ := strings.Cut(rest, end)
+	if !strings.HasPrefix(rows, header()) {
+		t.Errorf("its columns are others, run make brokers-table; want\n%s", header())
+	}
+	if strings.Contains(rows, "**failed**") {
+		t.Errorf("an adapter has failed the suite:\n%s", rows)
+	}
+}

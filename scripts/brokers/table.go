@@ -23,14 +23,20 @@ var flags = []struct {
 
 func table(runs []*result) string {
 	var b strings.Builder
+	b.WriteString(header())
+	for _, r := range runs {
+		b.WriteString(row(r))
+	}
+	return b.String()
+}
+
+func header() string {
+	var b strings.Builder
 	b.WriteString("| adapter | protocol | run against | conformance suite |")
 	for _, f := range flags {
 		fmt.Fprintf(&b, " %s |", f.title)
 	}
 	b.WriteString(" limits |\n" + strings.Repeat("|---", 4+len(flags)+1) + "|\n")
-	for _, r := range runs {
-		b.WriteString(row(r))
-	}
 	return b.String()
 }
 
