@@ -68,7 +68,7 @@ func (c *cluster) until(what string, is func(ctx context.Context, js jetstream.J
 	if err != nil {
 		c.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -76,7 +76,7 @@ func (c *cluster) until(what string, is func(ctx context.Context, js jetstream.J
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			c.Fatalf("it is not so after a minute that %s", what)
+			c.Fatalf("it is not so after two minutes that %s", what)
 		}
 	}
 }

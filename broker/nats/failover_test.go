@@ -185,7 +185,7 @@ func TestAClusterGoesOnWhenAnyOneServerIsKilled(t *testing.T) {
 		queue: "failover", changed: make(chan struct{}),
 		confirmed: map[string]bool{}, received: map[string]bool{}, troubles: map[string]int{},
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	stop := make(chan struct{})
 	var publisher, consumer sync.WaitGroup
 	defer func() { cancel(); publisher.Wait(); consumer.Wait() }()
