@@ -59,6 +59,13 @@ bench: ## every benchmark, against real servers
 bench-only:
 	$(call each,$(GO) test -run '^$$' -bench . -benchmem -timeout $(TIMEOUT) $(PKG))
 
+# The servers are killed and restarted in it, so one package at a time uses them.
+.PHONY: brokers-table
+brokers-table: ## writes the table of docs/brokers.md; kills and restarts this checkout's brokers
+	WAYBILL_TEST_REQUIRE=1 WAYBILL_TEST_SERVICES=$(CURDIR)/scripts/services \
+		scripts/services run activemq artemis rabbitmq nats kafka -- bash -o pipefail -c \
+		'$(GO) test -p 1 -count=1 -timeout $(TIMEOUT) -json -run Conformance ./broker/... | $(GO) run ./scripts/brokers docs/brokers.md'
+
 .PHONY: demo
 demo: ## the whole journey, with faults, on the embedded defaults
 	$(GO) run ./cmd/waybill demo
