@@ -63,6 +63,10 @@ bench-only:
 demo: ## the whole journey, with faults, on the embedded defaults
 	$(GO) run ./cmd/waybill demo
 
+.PHONY: model
+model: ## checks the protocol's model with TLC, which it fetches, and that planted faults are found
+	scripts/tlc
+
 .PHONY: services-start
 services-start: ## starts the servers for the tests: eval "$$(scripts/services env)"
 	scripts/services start
