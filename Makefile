@@ -77,6 +77,9 @@ torture: ## breaks everything on purpose for minutes, on real servers, and judge
 .PHONY: mutants
 mutants: ## plants bugs, one at a time, and shows that torture catches each
 	scripts/services run postgres -- $(GO) run ./scripts/mutants
+.PHONY: model
+model: ## checks the protocol's model with TLC, which it fetches, and that planted faults are found
+	scripts/tlc
 
 .PHONY: services-start
 services-start: ## starts the servers for the tests: eval "$$(scripts/services env)"
