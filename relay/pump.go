@@ -430,7 +430,13 @@ func (p *pump) readFloor(ctx context.Context) (bool, error) {
 	every := 2 * time.Second
 	if floor.IsZero() {
 		every = 200 * time.Millisecond // the table is empty: the first message soon has one
-	} else {
+		if p.t.floor.Load() == nil {
+			// A consumer that is told no floor forgets by the clock alone; this one has it
+			// forget nothing.
+			floor = waybill.LowestID(time.UnixMilli(0))
+		}
+	}
+	if !floor.IsZero() {
 		text := floor.String()
 		p.t.floor.Store(&text)
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"math/rand/v2"
+	"strings"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/mutant"
@@ -108,7 +109,7 @@ func (l *Ledger) selectThenUpdate(ctx context.Context, tx *sql.Tx, marks []Mark)
 		if stale {
 			verdicts[i] = Superseded
 		} else if err == nil {
-			_, err = l.removeLatest(ctx, tx, m)
+			err = l.removeLatest(ctx, tx, m)
 		}
 		if err == nil && !stale {
 			_, err = l.record(ctx, tx, marks[i:i+1], byKey, l.dialect.RecordLatest, nil)
@@ -120,9 +121,11 @@ func (l *Ledger) selectThenUpdate(ctx context.Context, tx *sql.Tx, marks []Mark)
 	return verdicts, nil
 }
 
-func (l *Ledger) removeLatest(ctx context.Context, tx *sql.Tx, m Mark) (sql.Result, error) {
-	s := l.dialect.PruneLatest(l.names, l.consumer, []LatestPlace{{Destination: m.Destination, Key: m.Key}})
-	return tx.ExecContext(ctx, s.SQL, s.Args...)
+func (l *Ledger) removeLatest(ctx context.Context, tx *sql.Tx, m Mark) error {
+	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+	_, err := tx.ExecContext(ctx, "DELETE FROM "+l.names.Latest+" WHERE consumer = "+quote(l.consumer)+
+		" AND dest_name = "+quote(m.Destination)+" AND business_mark = "+quote(m.Key))
+	return err
 }
 
 type (

@@ -195,7 +195,7 @@ func TestARejectedMessageStaysForAPersonAndCanBeSentAgain(t *testing.T) {
 		if err != nil || len(rows) != 1 || rows[0].LastError != "peer: no such order" {
 			t.Fatalf("%+v %v", rows, err)
 		}
-		again, ok, err := queue.Resend(context.Background(), id)
+		again, ok, err := queue.Resend(context.Background(), id, false)
 		if err != nil || !ok || again != id {
 			t.Fatal(again, ok, err)
 		}
