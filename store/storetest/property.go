@@ -2,15 +2,17 @@ package storetest
 
 import (
 	"encoding/binary"
-	"flag"
-	"strconv"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/propertytest"
 )
+
+// checks take seconds at this number.
+const checks = 30
 
 // Properties runs random sequences of the engine's methods on a dialect's database
 // and compares every answer, and the tables after every step, with plain maps in
@@ -32,33 +34,9 @@ func Properties(t *testing.T, h Harness) {
 	} {
 		t.Run(p.name, func(t *testing.T) {
 			s := newSuite(t, h, true)
-			few(t)
-			rapid.Check(t, func(t *rapid.T) { p.tests(t, s) })
+			propertytest.Check(t, checks, func(t *rapid.T) { p.tests(t, s) })
 		})
 	}
-}
-
-// checks take seconds at this number.
-const checks = 30
-
-// few makes rapid's default number of checks ours for a test; a number on the command
-// line stays.
-func few(t *testing.T) {
-	const name = "rapid.checks"
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
-	f := flag.Lookup(name)
-	if given || f == nil {
-		return
-	}
-	before := f.Value.String()
-	set := func(value string) {
-		if err := f.Value.Set(value); err != nil { // flag.Set would count as given
-			t.Fatal(err)
-		}
-	}
-	set(strconv.Itoa(checks))
-	t.Cleanup(func() { set(before) })
 }
 
 // epoch is the time that ids are minted for, plus some minutes. It does not follow
