@@ -6,6 +6,8 @@ GO ?= go
 # The packages of "make test", "make unit" and "make bench": make test PKG=./relay/...
 PKG ?= ./...
 TIMEOUT ?= 20m
+# How long "make fuzz" tries each target: make fuzz FUZZTIME=10m
+FUZZTIME ?= 10s
 
 # This module and those in directories of its own, such as bench/.
 MODULES := . $(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod))
@@ -58,6 +60,10 @@ bench: ## every benchmark, against real servers
 .PHONY: bench-only
 bench-only:
 	$(call each,$(GO) test -run '^$$' -bench . -benchmem -timeout $(TIMEOUT) $(PKG))
+
+.PHONY: fuzz
+fuzz: ## every parser of outside input, with made-up input for FUZZTIME each
+	GO="$(GO)" scripts/fuzz $(FUZZTIME) $(PKG)
 
 .PHONY: demo
 demo: ## the whole journey, with faults, on the embedded defaults
