@@ -103,6 +103,7 @@ var reservedHeaders = map[string]bool{
 	"type": true, "expires": true, "priority": true, "persistent": true,
 	"reply-to": true, "correlation-id": true, "redelivered": true, "transformation": true,
 	"browser": true, "destination-type": true, "selector": true,
+	"amq-msg-type": true, "original-destination": true,
 }
 
 func checkText(s string, most int) error {
