@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -120,7 +119,7 @@ func (d *desk) property(t *rapid.T, level waybill.Level) {
 	d.level, d.pool, d.forgets = level, nil, rapid.Bool().Draw(t, "forgets")
 	var err error
 	d.in, err = New(d.db, d.dialect, memory.New(nil), &Options{
-		Consumer: "shipping", TablePrefix: d.names.Prefix, Workers: 1, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Consumer: "shipping", TablePrefix: d.names.Prefix, Workers: 1, Logger: slog.New(slog.DiscardHandler),
 	})
 	must(t, err)
 	d.in.Handle("orders", level, d.handle)

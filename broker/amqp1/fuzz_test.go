@@ -35,26 +35,3 @@ func FuzzAMessageSurvivesTheWire(f *testing.F) {
 		}
 	})
 }
-
-// Whatever a foreign producer sends can be read.
-func FuzzDecode(f *testing.F) {
-	data, err := encode(&broker.Message{Headers: []broker.Header{{Name: "a", Value: "b"}}, Body: []byte("body")}, waybill.Durable, activemq.Artemis).MarshalBinary()
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(data)
-	data, err = (&amqp.Message{Value: map[string]any{"n": []any{int32(1), true}}, ApplicationProperties: map[string]any{"u": uint64(1)}}).MarshalBinary()
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(data)
-	f.Fuzz(func(t *testing.T, data []byte) {
-		var received amqp.Message
-		if received.UnmarshalBinary(data) != nil {
-			return
-		}
-		if d := decode(&received, &broker.Subscription{Destination: "orders"}); d.Destination != "orders" {
-			t.Errorf("%+v", d)
-		}
-	})
-}

@@ -11,14 +11,11 @@ import (
 	"github.com/waybill-go/waybill/internal/propertytest"
 )
 
-// checks take seconds at this number.
-const checks = 30
-
 // Properties runs random sequences of the engine's methods on a dialect's database
 // and compares every answer, and the tables after every step, with plain maps in
 // memory. What it finds is shrunk to a short sequence, printed with the seed that
-// repeats it. -rapid.checks says how many sequences there are (here 30, unlike rapid's
-// own 100), -rapid.steps how long they are on average (30).
+// repeats it. -rapid.checks says how many sequences there are (by default as
+// many as take some seconds), -rapid.steps how long they are on average (30).
 //
 // A dialect's own test calls it beside Test.
 func Properties(t *testing.T, h Harness) {
@@ -26,15 +23,16 @@ func Properties(t *testing.T, h Harness) {
 		t.Fatal("storetest: Harness needs a Dialect and Open")
 	}
 	for _, p := range []struct {
-		name  string
-		tests func(t *rapid.T, s *suite)
+		name   string
+		checks int
+		tests  func(t *rapid.T, s *suite)
 	}{
-		{"guards do what a map of records does", guardProperty},
-		{"the queue does what a list of rows does", queueProperty},
+		{"guards do what a map of records does", 30, guardProperty},
+		{"the queue does what a list of rows does", 40, queueProperty},
 	} {
 		t.Run(p.name, func(t *testing.T) {
 			s := newSuite(t, h, true)
-			propertytest.Check(t, checks, func(t *rapid.T) { p.tests(t, s) })
+			propertytest.Check(t, p.checks, func(t *rapid.T) { p.tests(t, s) })
 		})
 	}
 }

@@ -10,6 +10,16 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
+// read reads in every way that the relay and the commands do.
+func (q *queue) read(t *rapid.T) {
+	q.floor(t)
+	q.scan(t)
+	q.scanDestination(t)
+	q.scanDue(t)
+	q.sweep(t)
+	q.list(t)
+}
+
 // window draws where a read begins and ends: ids that there are, and those beside.
 func (q *queue) window(t *rapid.T) (after, upTo int64, limit int) {
 	if len(q.rows) == 0 {
