@@ -27,7 +27,11 @@ func queueProperty(t *rapid.T, s *suite) {
 	for _, table := range []string{s.names.Message, s.names.MessageKey} {
 		must(t, s.exec(s.db, `DELETE FROM `+table))
 	}
-	q := &queue{suite: s, keys: map[store.LatestPlace]store.Row{}}
+	fresh := *s // with a Queue that has not learnt how large rows are
+	var err error
+	fresh.queue, err = store.NewQueue(s.db, s.dialect, "")
+	must(t, err)
+	q := &queue{suite: &fresh, keys: map[store.LatestPlace]store.Row{}}
 	t.Repeat(map[string]func(*rapid.T){
 		"":                 q.compare,
 		"send":             q.send,
@@ -61,7 +65,7 @@ func (q *queue) newRow(t *rapid.T) store.NewRow {
 		Key:         keys.Draw(t, "key"),
 		TimeStamp:   rapid.SampledFrom([]int64{0, 0, 1, 2, 1 << 53, 1 << 62}).Draw(t, "own version"),
 		Headers:     somewhere("", `{"a":"\"{}ü"}`).Draw(t, "headers"),
-		Body:        rapid.SliceOfN(rapid.Byte(), 0, 20).Draw(t, "body"),
+		Body:        rapid.SliceOfN(rapid.Byte(), 0, 3).Draw(t, "body"),
 		NotBefore:   rapid.SampledFrom([]int64{0, 0, 1, 2, farFuture}).Draw(t, "not before"),
 	}
 }

@@ -55,7 +55,8 @@ func within(rows []store.Row, maxBytes int) []store.Row {
 	return rows
 }
 
-var someBytes = rapid.IntRange(0, 60)
+// someBytes is a bound that a few rows reach, often to the byte.
+var someBytes = rapid.IntRange(0, 12)
 
 func (q *queue) scan(t *rapid.T) {
 	after, _, limit := q.window(t)
