@@ -27,8 +27,8 @@ func Properties(t *testing.T, h Harness) {
 		checks int
 		tests  func(t *rapid.T, s *suite)
 	}{
-		{"guards do what a map of records does", 30, guardProperty},
-		{"the queue does what a list of rows does", 40, queueProperty},
+		{"guards do what a map of records does", 20, guardProperty},
+		{"the queue does what a list of rows does", 30, queueProperty},
 	} {
 		t.Run(p.name, func(t *testing.T) {
 			s := newSuite(t, h, true)
