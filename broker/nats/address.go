@@ -35,8 +35,8 @@ func (a *address) parse(text string, o *Options) (url.Values, error) {
 	}
 	rest, query, _ := strings.Cut(rest, "?")
 	parameters, err := url.ParseQuery(query)
-	if err != nil {
-		return nil, errForm
+	if err != nil || !strings.Contains(rest, "@") && strings.Contains(query, "@") {
+		return nil, errForm // with '@' the parameters may be half of a password
 	}
 	for name := range parameters {
 		switch {

@@ -53,6 +53,10 @@ func TestABrokersAddressThatIsNoneSaysWhatWouldBe(t *testing.T) {
 		{"stomp://user:hunter2@host?ca=/x", "TLS"},
 		{"nats://user:hunter2@host:port", "port"},
 		{"rabbitmq://user:hunter2@", "host"},
+		{"nats://user:x?hunter2@host", "percent-encoded"},
+		{"nats://user:x?a&hunter2@host", "percent-encoded"},
+		{"stomp://user:123?hunter2@host", "percent-encode"},
+		{"rabbitmq://user:123?hunter2@host", "percent-encode"},
 		{"activemq://user:hunter2@host:61613", "stomp_port"},
 		{"embedded:", "empty"},
 	} {

@@ -46,6 +46,8 @@ func TestAnAddressThatIsNoneSaysWhatWouldBe(t *testing.T) {
 		{"root:hunter2@tcp(localhost:3306)/app", "mysql://"},
 		{"postgres://user:hunter2@host:port/app", "percent-encode"},
 		{"postgres://user:hun%ter2@host/app", "percent-encode"},
+		{"postgres://user:123?hunter2@host/app", "percent-encode"},
+		{"mysql://user:123?hunter2@host/app", "percent-encode"},
 		{"postgres://user:hunter2/with/slashes@host/app", "percent-encode"},
 		{"postgres://", "the host is missing"},
 		{"postgres://user:hunter2@host/app?sslmode=perhaps", "sslmode"},

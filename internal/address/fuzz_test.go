@@ -48,6 +48,7 @@ func FuzzNoErrorOrRedactionShowsThePassword(f *testing.F) {
 		for _, addr := range []string{
 			scheme + "://" + user + ":" + secret + "@" + rest + "?" + query,
 			scheme + "://" + url.UserPassword(user, secret).String() + "@" + rest + "?" + query,
+			scheme + "://" + user + ":123?" + secret + "@" + rest + "?" + query,
 			scheme + "://" + user + "@" + strings.ReplaceAll(rest, "?", "") + "?password=" + url.QueryEscape(secret) + "&" + query,
 		} {
 			for _, asBroker := range []bool{false, true} {
