@@ -35,7 +35,7 @@ func (a *address) parse(text string, o *Options) (url.Values, error) {
 	}
 	rest, query, _ := strings.Cut(rest, "?")
 	parameters, err := url.ParseQuery(query)
-	if err != nil || !strings.Contains(rest, "@") && strings.Contains(query, "@") {
+	if err != nil || strings.Contains(query, "@") {
 		return nil, errForm // with '@' the parameters may be half of a password
 	}
 	for name := range parameters {

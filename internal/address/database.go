@@ -111,7 +111,7 @@ func openMySQL(addr string) (*sql.DB, error) {
 // server parses the address of a database behind a network.
 func server(addr string) (*url.URL, error) {
 	u, err := url.Parse(addr)
-	if err != nil || u.User == nil && slices.ContainsFunc(slices.Collect(maps.Keys(u.Query())), isHalfPassword) {
+	if err != nil || slices.ContainsFunc(slices.Collect(maps.Keys(u.Query())), isHalfPassword) {
 		// The parser's error quotes the address.
 		return nil, errors.New("is no valid URL: percent-encode what is special in the user's name and password, such as %40 for '@' and %2F for '/'")
 	}

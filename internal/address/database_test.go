@@ -89,6 +89,8 @@ func TestRedactHidesPasswordsAndNothingElse(t *testing.T) {
 		"amqp1s://user:hunter2@host:5671":                 "amqp1s://user:xxxxx@host:5671",
 		"kafka://host1,host2:9092":                        "kafka://host1,host2:9092",
 		"nats://:hunter2@host":                            "nats://:xxxxx@host",
+		"mysql://host/app?a=b?password=hunter2&c=d":       "mysql://host/app?a=b?password=xxxxx&c=d",
+		"mysql://host/app?password=hun?ter2&c=d":          "mysql://host/app?password=xxxxx&c=d",
 		"embedded:path/to/dir":                            "embedded:path/to/dir",
 		"sqlite:file.db":                                  "sqlite:file.db",
 		"":                                                "",
