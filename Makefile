@@ -6,6 +6,8 @@ GO ?= go
 # The packages of "make test", "make unit" and "make bench": make test PKG=./relay/...
 PKG ?= ./...
 TIMEOUT ?= 20m
+# How long "make fuzz" tries each target: make fuzz FUZZTIME=10m
+FUZZTIME ?= 10s
 
 # This module and those in directories of its own, such as bench/.
 MODULES := . $(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod))
@@ -65,6 +67,10 @@ brokers-table: ## writes the table of docs/brokers.md; kills and restarts this c
 	WAYBILL_TEST_REQUIRE=1 WAYBILL_TEST_SERVICES=$(CURDIR)/scripts/services \
 		scripts/services run activemq artemis rabbitmq nats kafka -- bash -o pipefail -c \
 		'$(GO) test -p 1 -count=1 -timeout $(TIMEOUT) -json -run Conformance ./broker/... | $(GO) run ./scripts/brokers docs/brokers.md'
+
+.PHONY: fuzz
+fuzz: ## every parser of outside input, with made-up input for FUZZTIME each
+	GO="$(GO)" scripts/fuzz $(FUZZTIME) $(PKG)
 
 .PHONY: demo
 demo: ## the whole journey, with faults, on the embedded defaults

@@ -37,8 +37,8 @@ func parse(text string, o *Options) (*address, url.Values, error) {
 	}
 	rest, query, _ := strings.Cut(rest, "?")
 	parameters, err := url.ParseQuery(query)
-	if err != nil {
-		return nil, nil, errForm
+	if err != nil || strings.Contains(query, "@") {
+		return nil, nil, errForm // with '@' the parameters may be half of a password
 	}
 	for name := range parameters {
 		switch {
