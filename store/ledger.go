@@ -39,11 +39,11 @@ func (l *Ledger) Begin(ctx context.Context) (*sql.Tx, error) {
 // RecordOnce writes the marks' records in tx and says of each what it is: Fresh,
 // Duplicate or Forgotten. Marks may come in any order, but no ID twice.
 func (l *Ledger) RecordOnce(ctx context.Context, tx *sql.Tx, marks []Mark) ([]Verdict, error) {
-	return l.record(ctx, tx, marks, byID, l.dialect.RecordOnce, nil)
+	return l.record(ctx, tx, marks, byID, l.dialect.RecordOnce, l.tellForgotten)
 }
 
 // RecordLatest writes the marks' records in tx where they are newer than what is
-// recorded and says of each what it is: Fresh, Duplicate, Superseded or Forgotten.
+// recorded and says of each what it is: Fresh, Duplicate or Superseded.
 // Marks may come in any order, but no (Destination, Key) twice.
 func (l *Ledger) RecordLatest(ctx context.Context, tx *sql.Tx, marks []Mark) ([]Verdict, error) {
 	return l.record(ctx, tx, marks, byKey, l.dialect.RecordLatest, l.tellSuperseded)
@@ -120,12 +120,7 @@ func (l *Ledger) record(ctx context.Context, tx *sql.Tx, marks []Mark, order fun
 			verdicts[i] = Duplicate
 		}
 	}
-	if refine != nil {
-		if err := refine(ctx, tx, marks, verdicts); err != nil {
-			return nil, wrap(l.dialect, Consumer, "read records", err)
-		}
-	}
-	return verdicts, l.tellForgotten(ctx, tx, marks, verdicts)
+	return verdicts, wrap(l.dialect, Consumer, "read records", refine(ctx, tx, marks, verdicts))
 }
 
 // tellForgotten turns Fresh into Forgotten for messages below their producer's
