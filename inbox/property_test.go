@@ -50,7 +50,6 @@ type desk struct {
 	names   store.Names
 	arg     string // the first placeholder
 	level   waybill.Level
-	forgets bool
 	in      *Inbox
 	worker  *worker
 	pool    []waybill.Message
@@ -116,7 +115,7 @@ func (d *desk) property(t *rapid.T, level waybill.Level) {
 	for _, table := range []string{"n1_record", "n2_record", "n_horizon", "effect", "state"} {
 		must(t, d.exec(d.db, `DELETE FROM {`+table+`}`))
 	}
-	d.level, d.pool, d.forgets = level, nil, rapid.Bool().Draw(t, "forgets")
+	d.level, d.pool = level, nil
 	var err error
 	d.in, err = New(d.db, d.dialect, memory.New(nil), &Options{
 		Consumer: "shipping", TablePrefix: d.names.Prefix, Workers: 1, Logger: slog.New(slog.DiscardHandler),
@@ -125,29 +124,12 @@ func (d *desk) property(t *rapid.T, level waybill.Level) {
 	d.in.Handle("orders", level, d.handle)
 	d.worker = d.in.routes[0].workers[0]
 	for n := range rapid.IntRange(2, 8).Draw(t, "messages") {
-		d.pool = append(d.pool, d.message(t, n))
+		d.pool = append(d.pool, waybill.Message{
+			ID: idOf(minutes.Draw(t, "minute"), n), Destination: "orders", Producer: producers.Draw(t, "producer"),
+			Key: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key"), TimeStamp: rapid.Int64Range(1, 4).Draw(t, "time stamp"),
+		})
 	}
-	actions := map[string]func(*rapid.T){"a batch": d.batch}
-	if d.forgets {
-		actions["a floor"], actions["forgetting"] = d.floor, d.forget
-	}
-	t.Repeat(actions)
-}
-
-// message draws the n-th message. Where records may be forgotten, Latest rests on time
-// stamps that grow with the ids and on keys that are one producer's: the record of a
-// newer state could else go before an older state does.
-func (d *desk) message(t *rapid.T, n int) waybill.Message {
-	m := waybill.Message{
-		Destination: "orders", Producer: producers.Draw(t, "producer"),
-		Key: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key"), TimeStamp: rapid.Int64Range(1, 4).Draw(t, "time stamp"),
-	}
-	at := minutes.Draw(t, "minute")
-	m.ID = idOf(at, n)
-	if d.level == waybill.Latest && d.forgets {
-		m.TimeStamp, m.Key = int64(at+1), m.Key+m.Producer
-	}
-	return m
+	t.Repeat(map[string]func(*rapid.T){"a batch": d.batch, "a floor": d.floor, "forgetting": d.forget})
 }
 
 // handle is the service's own handler.
@@ -197,13 +179,13 @@ func (d *desk) batch(t *rapid.T) {
 }
 
 // judge: outcomes are what the producer was told, copy by copy. Copies may differ: a
-// message that is forgotten, or whose handler fails, is done once a newer state is.
+// message whose handler fails is done once a newer state is.
 func (d *desk) judge(t *rapid.T, m waybill.Message, outcomes []waybill.Outcome, before, after int, state waybill.Message) {
 	forgotten := false
 	horizons, err := d.in.ledger.Horizons(t.Context())
 	must(t, err)
 	for _, h := range horizons {
-		forgotten = forgotten || h.Producer == m.Producer && m.ID.Compare(h.ID) < 0
+		forgotten = forgotten || d.level == waybill.Once && h.Producer == m.Producer && m.ID.Compare(h.ID) < 0
 	}
 	fail := func(what string) {
 		t.Helper()

@@ -103,8 +103,8 @@ func (r *run) empty(ctx context.Context) error {
 }
 
 // resendRejected sends again what was rejected, as a person would who knows the
-// business: what its consumer has forgotten goes under a new id, or not at all where
-// there is a newer state.
+// business: what its consumer has forgotten, which did not take effect here, goes under
+// a new id.
 func (r *run) resendRejected(ctx context.Context) error {
 	queue, err := store.NewQueue(r.producerBooks.DB, r.producerBooks.dialect, r.prefix)
 	if err != nil {
@@ -115,21 +115,8 @@ func (r *run) resendRejected(ctx context.Context) error {
 		return err
 	}
 	for i := range rejected {
-		row := &rejected[i]
-		forgotten := strings.Contains(row.LastError, waybill.ReasonForgotten)
-		if forgotten && row.Key != "" {
-			newest, err := r.producerBooks.number(ctx, `SELECT version FROM {orders} WHERE id = ?`, row.Key)
-			if err != nil {
-				return err
-			}
-			if newest > row.Sequence {
-				if _, err := queue.Discard(ctx, row.MessageID); err != nil {
-					return err
-				}
-				continue
-			}
-		}
-		if _, _, err := queue.Resend(ctx, row.MessageID, forgotten); err != nil {
+		forgotten := strings.Contains(rejected[i].LastError, waybill.ReasonForgotten)
+		if _, _, err := queue.Resend(ctx, rejected[i].MessageID, forgotten); err != nil {
 			return err
 		}
 	}

@@ -209,11 +209,11 @@ func (g *guards) compare(t *rapid.T) {
 		if want := want.horizons(); !slices.Equal(horizons, want) {
 			t.Fatalf("%s: horizons\n%+v, want\n%+v", name, horizons, want)
 		}
-		once, latest := map[waybill.ID]store.Mark{}, map[store.LatestPlace]store.Mark{}
+		once, latest := map[waybill.ID]store.Mark{}, map[place]store.Mark{}
 		must(t, g.marks(t.Context(), `SELECT message_id, producer, '', '', time_stamp FROM {n1_record} WHERE consumer = ?`, name,
 			func(m store.Mark) { once[m.ID] = m }))
 		must(t, g.marks(t.Context(), `SELECT message_id, producer, dest_name, business_mark, time_stamp FROM {n2_record} WHERE consumer = ?`, name,
-			func(m store.Mark) { latest[store.LatestPlace{Destination: m.Destination, Key: m.Key}] = m }))
+			func(m store.Mark) { latest[place{m.Destination, m.Key}] = m }))
 		if !maps.Equal(once, want.once) {
 			t.Fatalf("%s: n1_record holds\n%v, want\n%v", name, once, want.once)
 		}

@@ -17,7 +17,7 @@ import (
 type queue struct {
 	*suite
 	rows []store.Row // in order of id
-	keys map[store.LatestPlace]store.Row
+	keys map[place]store.Row
 	sent int
 }
 
@@ -31,7 +31,7 @@ func queueProperty(t *rapid.T, s *suite) {
 	var err error
 	fresh.queue, err = store.NewQueue(s.db, s.dialect, "")
 	must(t, err)
-	q := &queue{suite: &fresh, keys: map[store.LatestPlace]store.Row{}}
+	q := &queue{suite: &fresh, keys: map[place]store.Row{}}
 	t.Repeat(map[string]func(*rapid.T){
 		"":                 q.compare,
 		"send":             q.send,
@@ -114,8 +114,8 @@ func (q *queue) send(t *rapid.T) {
 // stamp checks what the database has made of a message, which comes after all others
 // of its key.
 func (q *queue) stamp(t *rapid.T, n store.NewRow, got store.Row, before, after int64) {
-	place := store.LatestPlace{Destination: n.Destination, Key: n.Key}
-	key := q.keys[place]
+	at := place{n.Destination, n.Key}
+	key := q.keys[at]
 	want := store.Row{
 		ID: got.ID, MessageID: n.ID, Destination: n.Destination, Topic: n.Topic, Key: n.Key, TimeStamp: n.TimeStamp,
 		Headers: n.Headers, Body: n.Body, NotBefore: n.NotBefore,
@@ -139,7 +139,7 @@ func (q *queue) stamp(t *rapid.T, n store.NewRow, got store.Row, before, after i
 		if got.ID <= key.ID {
 			t.Fatalf("row %d of %+v stands before row %d of its key", got.ID, n, key.ID)
 		}
-		q.keys[place] = store.Row{ID: got.ID, Sequence: got.Sequence, TimeStamp: max(key.TimeStamp, got.TimeStamp)}
+		q.keys[at] = store.Row{ID: got.ID, Sequence: got.Sequence, TimeStamp: max(key.TimeStamp, got.TimeStamp)}
 	}
 }
 
@@ -226,9 +226,13 @@ func (q *queue) due(t *rapid.T, r *store.Row, before int64, delay time.Duration)
 func (q *queue) resend(t *rapid.T) {
 	r := q.draw(t)
 	before := q.clockOf(t)
-	id, found, err := q.queue.Resend(t.Context(), r.MessageID)
+	asNew := rapid.Bool().Draw(t, "as new")
+	id, found, err := q.queue.Resend(t.Context(), r.MessageID, asNew)
 	must(t, err)
 	wantFound(t, found, r.Status == store.Rejected)
+	if found && asNew == (id == r.MessageID) {
+		t.Fatalf("as new: %v, and the id %s became %s", asNew, r.MessageID, id)
+	}
 	if found {
 		r.MessageID, r.Status, r.Retry, r.Failures, r.LastError = id, store.Pending, 0, 0, ""
 		q.due(t, r, before, 0)

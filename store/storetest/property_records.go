@@ -10,15 +10,18 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
+// place is a key of a destination.
+type place struct{ destination, key string }
+
 // records is what one consumer's tables should hold, as maps.
 type records struct {
 	once      map[waybill.ID]store.Mark
-	latest    map[store.LatestPlace]store.Mark
+	latest    map[place]store.Mark
 	producers map[string]store.Horizon
 }
 
 func newRecords() *records {
-	return &records{once: map[waybill.ID]store.Mark{}, latest: map[store.LatestPlace]store.Mark{}, producers: map[string]store.Horizon{}}
+	return &records{once: map[waybill.ID]store.Mark{}, latest: map[place]store.Mark{}, producers: map[string]store.Horizon{}}
 }
 
 func (r *records) clone() *records {
@@ -33,11 +36,7 @@ func (r *records) record(level waybill.Level, marks []store.Mark) []store.Verdic
 		if level == waybill.Once {
 			verdict = r.recordOnce
 		}
-		v := verdict(m)
-		if v == store.Fresh && m.ID.Compare(r.producers[m.Producer].ID) < 0 {
-			v = store.Forgotten
-		}
-		verdicts = append(verdicts, v)
+		verdicts = append(verdicts, verdict(m))
 	}
 	return verdicts
 }
@@ -47,19 +46,22 @@ func (r *records) recordOnce(m store.Mark) store.Verdict {
 		return store.Duplicate
 	}
 	r.once[m.ID] = store.Mark{ID: m.ID, Producer: m.Producer, TimeStamp: m.TimeStamp}
+	if m.ID.Compare(r.producers[m.Producer].ID) < 0 {
+		return store.Forgotten
+	}
 	return store.Fresh
 }
 
 func (r *records) recordLatest(m store.Mark) store.Verdict {
-	place := store.LatestPlace{Destination: m.Destination, Key: m.Key}
-	last, found := r.latest[place]
+	at := place{m.Destination, m.Key}
+	last, found := r.latest[at]
 	switch {
 	case found && last.ID == m.ID:
 		return store.Duplicate
 	case found && cmp.Or(cmp.Compare(m.TimeStamp, last.TimeStamp), m.ID.Compare(last.ID)) < 0:
 		return store.Superseded
 	}
-	r.latest[place] = m
+	r.latest[at] = m
 	return store.Fresh
 }
 
@@ -73,7 +75,8 @@ func (r *records) tell(producer string, floor waybill.ID) {
 	r.producers[producer] = h
 }
 
-// forget forgets what is older than a time and below its producer's floor.
+// forget forgets what is older than a time and below its producer's floor; of a key's
+// latest state nothing.
 func (r *records) forget(before time.Time) (gone int64) {
 	for producer, h := range r.producers {
 		horizon := waybill.LowestID(before)
@@ -93,7 +96,6 @@ func (r *records) forget(before time.Time) (gone int64) {
 		return true
 	}
 	maps.DeleteFunc(r.once, func(_ waybill.ID, m store.Mark) bool { return old(m) })
-	maps.DeleteFunc(r.latest, func(_ store.LatestPlace, m store.Mark) bool { return old(m) })
 	return gone
 }
 
