@@ -1,8 +1,8 @@
 // Command brokers writes the table of docs/brokers.md from the conformance suite's
 // own results: what each adapter declares, on which server it was run, and how the
 // cases ended. It reads "go test -json" from standard input, finds the runs by the
-// line that the suite logs, and replaces what stands between the table's markers in
-// the file that it is given:
+// line that the suite logs, and replaces those adapters' rows between the table's
+// markers in the file that it is given; the rows of adapters that were not run stay:
 //
 //	go test -json -run Conformance ./broker/... | go run ./scripts/brokers docs/brokers.md
 //
@@ -48,11 +48,11 @@ func run(events io.Reader, path string) error {
 		return err
 	}
 	before, rest, found := bytes.Cut(text, []byte(begin))
-	_, after, closed := bytes.Cut(rest, []byte(end))
+	old, after, closed := bytes.Cut(rest, []byte(end))
 	if !found || !closed {
 		return fmt.Errorf("%s has no markers %q and %q", path, strings.TrimSpace(begin), strings.TrimSpace(end))
 	}
-	replaced := slices.Concat(before, []byte(begin), []byte(table(runs)), []byte(end), after)
+	replaced := slices.Concat(before, []byte(begin), []byte(table(runs, string(old))), []byte(end), after)
 	if err := os.WriteFile(path, replaced, 0o600); err != nil { // the mode of a new file only
 		return err
 	}

@@ -111,3 +111,12 @@ func TestTheTableInTheDocumentationIsUpToDate(t *testing.T) {
 		t.Errorf("an adapter has failed the suite:\n%s", rows)
 	}
 }
+
+func TestRowsOfAdaptersThatWereNotRunStay(t *testing.T) {
+	old := header() + "| `kafka` | old |\n| `stomp` | old |\n"
+	run := &result{adapter: "stomp", declared: true, passed: true}
+	got := table([]*result{run}, old)
+	if want := header() + "| `kafka` | old |\n" + row(run); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/waybill-go/waybill/broker"
@@ -21,13 +22,32 @@ var flags = []struct {
 	{"unroutable refused", func(c *broker.Capabilities) bool { return c.Unroutable }},
 }
 
-func table(runs []*result) string {
-	var b strings.Builder
-	b.WriteString(header())
+// table is the table of these runs, and of those in the old one whose adapters were
+// not run.
+func table(runs []*result, old string) string {
+	var rows []string
+	run := map[string]bool{}
 	for _, r := range runs {
-		b.WriteString(row(r))
+		rows = append(rows, row(r))
+		run[adapterOf(row(r))] = true
 	}
-	return b.String()
+	for line := range strings.Lines(old) {
+		if adapter := adapterOf(line); adapter != "" && !run[adapter] {
+			rows = append(rows, line)
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b string) int { return strings.Compare(adapterOf(a), adapterOf(b)) })
+	return header() + strings.Join(rows, "")
+}
+
+// adapterOf is the adapter of a row; "" for other lines.
+func adapterOf(line string) string {
+	_, rest, found := strings.Cut(line, "| `")
+	adapter, _, _ := strings.Cut(rest, "`")
+	if !found {
+		return ""
+	}
+	return adapter
 }
 
 func header() string {
