@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -133,6 +134,6 @@ func selfCommand(args ...string) func() (*exec.Cmd, error) {
 		}
 		// No context ends such a process: its play kills it, and it ends with its
 		// standard input.
-		return exec.Command(self, args...), nil
+		return exec.CommandContext(context.Background(), self, args...), nil
 	}
 }

@@ -86,7 +86,7 @@ func (p *producer) Run(ctx context.Context) error {
 				}
 				token := fmt.Sprintf("%s-%d-%d", p.e.Name, i, n)
 				if err := p.transact(ctx, dice, token); err != nil && ctx.Err() == nil {
-					p.log.Warn("transaction failed", slog.String("token", token), slog.Any("error", err))
+					p.log.WarnContext(ctx, "transaction failed", slog.String("token", token), slog.Any("error", err))
 					sleep(ctx, 100*time.Millisecond)
 				}
 				sleep(ctx, p.e.Pace)
