@@ -24,7 +24,9 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
+	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/sqlite"
 )
@@ -84,12 +86,36 @@ var prepare = sync.OnceValue(func() error {
 		if _, err := db.Exec(x.tables); err != nil {
 			return err
 		}
+		if x.side == store.Consumer {
+			if err := remember(db); err != nil {
+				return err
+			}
+		}
 		if err := db.Close(); err != nil {
 			return err
 		}
 	}
 	return nil
 })
+
+// remember makes a record so old that it may be forgotten.
+func remember(db *sql.DB) error {
+	ctx := context.Background()
+	ledger, err := store.NewLedger(db, sqlite.Dialect(), "", "depot")
+	if err != nil {
+		return err
+	}
+	tx, err := ledger.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	old := store.Mark{ID: waybill.NewIDAt(time.Now().Add(-24 * time.Hour)), Producer: "shop", Destination: "payments"}
+	if _, err := ledger.RecordOnce(ctx, tx, []store.Mark{old}); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
 
 func openFile(path string) (*sql.DB, error) {
 	return sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=busy_timeout(30000)&_pragma=journal_mode(wal)&_pragma=synchronous(off)")

@@ -44,9 +44,9 @@ func (j *journey) judge(ctx context.Context) error {
 	// Each message that asks to be rejected is, and nothing else is left.
 	troubles := texts(j.shop, `SELECT id FROM troubles`)
 	left := texts(j.shop, `SELECT destination || ' ' || CAST(message_content AS text) || ', status ' || status || ', ' || retry || ' copies, ' || coalesce(last_error, '')
-		FROM qmessage WHERE NOT (status = 1 AND CAST(message_content AS text) LIKE 'reject %')`)
+		FROM qmessage WHERE NOT (status = 2 AND CAST(message_content AS text) LIKE 'reject %')`)
 	problem("left over", left...)
-	if rejected := texts(j.shop, `SELECT message_id FROM qmessage WHERE status = 1`); len(rejected) != len(troubles) {
+	if rejected := texts(j.shop, `SELECT message_id FROM qmessage WHERE status = 2`); len(rejected) != len(troubles) {
 		problem("rejected, which is not as many as there were to be", rejected...)
 	}
 

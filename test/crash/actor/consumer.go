@@ -13,14 +13,11 @@ import (
 	"github.com/waybill-go/waybill/store/sqlite"
 )
 
-// retention is the age at which records may be forgotten.
-const retention = time.Hour
-
 // consume consumes until ctx ends. The handlers take every effect that comes, also
 // one that came before or is stale: the inbox alone keeps those away.
 func (p *part) consume(ctx context.Context) error {
 	in, err := inbox.New(p.db, sqlite.Dialect(), p.broker, &inbox.Options{
-		Consumer: "depot", Retention: retention, PruneEvery: 30 * time.Millisecond,
+		Consumer: "depot", Retention: time.Hour, PruneEvery: 30 * time.Millisecond,
 	})
 	if err != nil {
 		return err
