@@ -50,28 +50,28 @@ type journey struct {
 
 // travel makes a journey: everybody dies where the plan says, each death is followed
 // by another wave of messages, and in the end everything stops in good order and the
-// databases are compared.
-func travel(ctx context.Context, dir string, p plan) error {
+// databases are compared. It returns how many deaths there were.
+func travel(ctx context.Context, dir string, p plan) (deaths int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	j := &journey{plan: p}
 	defer j.close()
 	if err := j.open(dir); err != nil {
-		return err
+		return 0, err
 	}
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
 	for {
 		done, err := j.step(ctx)
 		if err != nil {
-			return err
+			return j.died(), err
 		}
 		if done {
-			return j.judge(ctx)
+			return j.died(), j.judge(ctx)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("not finished in %v: %s", patience, j)
+			return j.died(), fmt.Errorf("not finished in %v: %s", patience, j)
 		case <-ticker.C:
 		}
 	}
@@ -163,8 +163,11 @@ func (j *journey) step(ctx context.Context) (done bool, err error) {
 
 // wanted is how many waves are to be committed.
 func (j *journey) wanted() int {
-	return 1 + j.extra + j.producer.died + j.relay.died + j.consumer.died
+	return 1 + j.extra + j.died()
 }
+
+// died is how many deaths there were.
+func (j *journey) died() int { return j.producer.died + j.relay.died + j.consumer.died }
 
 // begin starts whoever is to be up and is not, and makes the rough journey's trouble.
 func (j *journey) begin(ctx context.Context) error {
