@@ -6,6 +6,8 @@ GO ?= go
 # The packages of "make test", "make unit" and "make bench": make test PKG=./relay/...
 PKG ?= ./...
 TIMEOUT ?= 20m
+# How long "make fuzz" tries each target: make fuzz FUZZTIME=10m
+FUZZTIME ?= 10s
 
 # This module and those in directories of its own, such as bench/.
 MODULES := . $(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod))
@@ -59,6 +61,17 @@ bench: ## every benchmark, against real servers
 bench-only:
 	$(call each,$(GO) test -run '^$$' -bench . -benchmem -timeout $(TIMEOUT) $(PKG))
 
+# The servers are killed and restarted in it, so one package at a time uses them.
+.PHONY: brokers-table
+brokers-table: ## writes the table of docs/brokers.md; kills and restarts this checkout's brokers
+	WAYBILL_TEST_REQUIRE=1 WAYBILL_TEST_SERVICES=$(CURDIR)/scripts/services \
+		scripts/services run activemq artemis rabbitmq nats kafka -- bash -o pipefail -c \
+		'$(GO) test -p 1 -count=1 -timeout $(TIMEOUT) -json -run Conformance ./broker/... | $(GO) run ./scripts/brokers docs/brokers.md'
+
+.PHONY: fuzz
+fuzz: ## every parser of outside input, with made-up input for FUZZTIME each
+	GO="$(GO)" scripts/fuzz $(FUZZTIME) $(PKG)
+
 .PHONY: demo
 demo: ## the whole journey, with faults, on the embedded defaults
 	$(GO) run ./cmd/waybill demo
@@ -70,6 +83,9 @@ torture: ## breaks everything on purpose for minutes, on real servers, and judge
 .PHONY: mutants
 mutants: ## plants bugs, one at a time, and shows that torture catches each
 	scripts/services run postgres -- $(GO) run ./scripts/mutants
+.PHONY: model
+model: ## checks the protocol's model with TLC, which it fetches, and that planted faults are found
+	scripts/tlc
 
 .PHONY: services-start
 services-start: ## starts the servers for the tests: eval "$$(scripts/services env)"

@@ -63,8 +63,8 @@ func CheckKey(key string) error { return checkText(key, MaxName) }
 
 // CheckHeader reports why a sender may not use this header, or nil. Names are
 // 1 to 255 ASCII letters, digits and '_', '-', '.', '$'; they do not begin with
-// a digit, '-' or '.', nor with "JMS" (any case), and are none of Waybill's own
-// in any case. Values are valid UTF-8 without control characters, of at most 32 KiB.
+// a digit, '-' or '.', nor with "JMS" or "_AMQ_" (any case), and are none of Waybill's
+// own or a protocol's in any case (see IsReservedHeader). Values are valid UTF-8 without control characters, of at most 32 KiB.
 func CheckHeader(name, value string) error {
 	if name == "" || len(name) > MaxName {
 		return fmt.Errorf("the name of a header has 1 to %d characters", MaxName)
@@ -76,8 +76,10 @@ func CheckHeader(name, value string) error {
 			return fmt.Errorf("header name %.80q: use ASCII letters, digits, '_', '-', '.' and '$', a letter first", name)
 		}
 	}
-	if len(name) >= 3 && strings.EqualFold(name[:3], "JMS") {
-		return fmt.Errorf("header name %.80q: names that begin with JMS belong to brokers", name)
+	for _, prefix := range brokersPrefixes {
+		if len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
+			return fmt.Errorf("header name %.80q: names that begin with %s belong to brokers", name, prefix)
+		}
 	}
 	if IsReservedHeader(name) {
 		return fmt.Errorf("header name %.80q is reserved", name)
@@ -87,6 +89,11 @@ func CheckHeader(name, value string) error {
 	}
 	return nil
 }
+
+// brokersPrefixes begin the names by which brokers know headers of their own. With
+// _AMQ_DUPL_ID, Artemis would confirm the second copy of a message and drop it, or
+// end a STOMP connection over it.
+var brokersPrefixes = []string{"JMS", "_AMQ_", "__AMQ_"}
 
 // IsReservedHeader reports whether name, in any case, is a header of Waybill's
 // own or one that a wire protocol keeps for itself.
@@ -103,6 +110,9 @@ var reservedHeaders = map[string]bool{
 	"type": true, "expires": true, "priority": true, "persistent": true,
 	"reply-to": true, "correlation-id": true, "redelivered": true, "transformation": true,
 	"browser": true, "destination-type": true, "selector": true,
+	// By the first ActiveMQ chooses what kind of message it makes of a STOMP frame, and
+	// with that the body's encoding; the second it sets itself on dead letters.
+	"amq-msg-type": true, "original-destination": true,
 }
 
 func checkText(s string, most int) error {

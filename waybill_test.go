@@ -86,13 +86,28 @@ func TestAnIDSurvivesItsTextForms(t *testing.T) {
 	}
 }
 
+// A text is an ID where it is one in every column that may hold it, and is the same.
 func FuzzParseID(f *testing.F) {
-	f.Add(waybill.NewID().String())
-	f.Add("00000000-0000-0000-0000-000000000000")
+	for _, seed := range []string{
+		waybill.NewID().String(), "00000000-0000-0000-0000-000000000000", "FFFFFFFF-ffff-7fff-8FFF-ffffffffffff",
+		"{01890a5d-ac96-774b-bcce-b302099a8057}", "01890a5dac96774bbcceb302099a8057", "sixteen bytes it", "",
+	} {
+		f.Add(seed)
+	}
 	f.Fuzz(func(t *testing.T, s string) {
 		id, err := waybill.ParseID(s)
 		if err == nil && !strings.EqualFold(id.String(), s) {
 			t.Errorf("%q became %s", s, id)
+		}
+		if again, err := waybill.ParseID(id.String()); err != nil || again != id {
+			t.Errorf("%s became %s, %v", id, again, err)
+		}
+		var column waybill.ID
+		if scanErr := column.Scan(s); (scanErr == nil) != (err == nil) || column != id {
+			t.Errorf("%q: parsed %s, %v, and scanned %s, %v", s, id, err, column, scanErr)
+		}
+		if scanErr := column.Scan([]byte(s)); (scanErr == nil) != (err == nil || len(s) == 16) {
+			t.Errorf("%q: parsed with %v and scanned as bytes with %v", s, err, scanErr)
 		}
 	})
 }

@@ -30,7 +30,9 @@ type Broker interface {
 	Connect(ctx context.Context) (Conn, error)
 }
 
-// Conn is one connection. Its methods are safe for concurrent use.
+// Conn is one connection. Its methods are safe for concurrent use. Its dynamic type
+// is comparable, such as a pointer, and a Conn equals itself and no other: callers
+// compare them and use them as keys of maps.
 type Conn interface {
 	// Publish sends the messages in order, as one batch in whatever way is the
 	// fastest on this broker, and returns when the fate of each is known or ctx
@@ -65,7 +67,8 @@ type Conn interface {
 }
 
 // Receiver receives from one destination. Receive is for one goroutine at a time;
-// the other methods are safe for concurrent use, beside it.
+// the other methods are safe for concurrent use, beside it. It is comparable as a
+// Conn is.
 type Receiver interface {
 	// Receive waits for at least one message and returns what has arrived, at most
 	// limit, in the broker's order. It returns an error when ctx ends, then

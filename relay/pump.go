@@ -427,12 +427,6 @@ func (p *pump) sendAgain(ctx context.Context, flights []*flight) (int, error) {
 	return read, nil
 }
 
-// floorSlack is how much older than now the floor of an empty table is: for what a
-// transaction is yet to commit, and for clocks that mint ids and are behind. No floor
-// at all would make us a producer that tells none, and that one's records go by their
-// age alone, whether it still has the message or not.
-const floorSlack = time.Hour
-
 // readFloor learns the id of the oldest pending row, which travels with every
 // message. An old floor is a low one and does no harm, so a slow query is not asked
 // often.
@@ -450,10 +444,16 @@ func (p *pump) readFloor(ctx context.Context) (bool, error) {
 	every := 2 * time.Second
 	if floor.IsZero() {
 		every = 200 * time.Millisecond // the table is empty: the first message soon has one
-		floor = waybill.LowestID(time.UnixMicro(p.databaseNow()).Add(-floorSlack))
+		if p.t.floor.Load() == nil {
+			// A consumer that is told no floor forgets by the clock alone; this one has it
+			// forget nothing.
+			floor = waybill.LowestID(time.UnixMilli(0))
+		}
 	}
-	text := floor.String()
-	p.t.floor.Store(&text)
+	if !floor.IsZero() {
+		text := floor.String()
+		p.t.floor.Store(&text)
+	}
 	p.nextFloor = began.Add(max(every, 100*time.Since(began)))
 	return false, nil
 }

@@ -225,14 +225,6 @@ type ConsumerDialect interface {
 	// PruneOnce deletes those of the records with these message ids, at most
 	// MaxBatch, that are below their producer's horizon.
 	PruneOnce(n Names, consumer string, ids []waybill.ID) Statement
-	// LatestWindow reads size records of n2_record after a place (the zero
-	// LatestPlace: from the first), in order of the primary key: dest_name,
-	// business_mark and whether message_id is below its producer's horizon. It takes
-	// no locks and waits for none.
-	LatestWindow(n Names, consumer string, after LatestPlace, size int) Statement
-	// PruneLatest deletes those of the records at these places, at most MaxBatch,
-	// that are below their producer's horizon when they are deleted.
-	PruneLatest(n Names, consumer string, places []LatestPlace) Statement
 	// Consumers reads the distinct consumers that n_horizon knows.
 	Consumers(Names) Statement
 }
@@ -242,9 +234,6 @@ type Guard struct {
 	Exec  []Statement
 	Query Statement
 }
-
-// LatestPlace is a consumer's place in n2_record's primary key.
-type LatestPlace struct{ Destination, Key string }
 
 // Adviser is implemented by a Dialect that knows what a person can do about some
 // errors; Migrate adds the advice to its own error.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"math/rand/v2"
+	"strings"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/mutant"
@@ -43,11 +44,11 @@ func (l *Ledger) RecordOnce(ctx context.Context, tx *sql.Tx, marks []Mark) ([]Ve
 	if mutant.NoRecord {
 		return make([]Verdict, len(marks)), nil // Fresh
 	}
-	return l.record(ctx, tx, marks, byID, l.dialect.RecordOnce, nil)
+	return l.record(ctx, tx, marks, byID, l.dialect.RecordOnce, l.tellForgotten)
 }
 
 // RecordLatest writes the marks' records in tx where they are newer than what is
-// recorded and says of each what it is: Fresh, Duplicate, Superseded or Forgotten.
+// recorded and says of each what it is: Fresh, Duplicate or Superseded.
 // Marks may come in any order, but no (Destination, Key) twice.
 func (l *Ledger) RecordLatest(ctx context.Context, tx *sql.Tx, marks []Mark) ([]Verdict, error) {
 	if mutant.SelectThenUpdate {
@@ -108,10 +109,10 @@ func (l *Ledger) selectThenUpdate(ctx context.Context, tx *sql.Tx, marks []Mark)
 		if stale {
 			verdicts[i] = Superseded
 		} else if err == nil {
-			_, err = l.removeLatest(ctx, tx, m)
+			err = l.removeLatest(ctx, tx, m)
 		}
 		if err == nil && !stale {
-			_, err = l.record(ctx, tx, marks[i:i+1], byKey, l.dialect.RecordLatest, nil)
+			_, err = l.record(ctx, tx, marks[i:i+1], byKey, l.dialect.RecordLatest, l.tellSuperseded)
 		}
 		if err != nil {
 			return nil, wrap(l.dialect, Consumer, "write records", err)
@@ -120,9 +121,11 @@ func (l *Ledger) selectThenUpdate(ctx context.Context, tx *sql.Tx, marks []Mark)
 	return verdicts, nil
 }
 
-func (l *Ledger) removeLatest(ctx context.Context, tx *sql.Tx, m Mark) (sql.Result, error) {
-	s := l.dialect.PruneLatest(l.names, l.consumer, []LatestPlace{{Destination: m.Destination, Key: m.Key}})
-	return tx.ExecContext(ctx, s.SQL, s.Args...)
+func (l *Ledger) removeLatest(ctx context.Context, tx *sql.Tx, m Mark) error {
+	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+	_, err := tx.ExecContext(ctx, "DELETE FROM "+l.names.Latest+" WHERE consumer = "+quote(l.consumer)+
+		" AND dest_name = "+quote(m.Destination)+" AND business_mark = "+quote(m.Key))
+	return err
 }
 
 type (
@@ -160,15 +163,7 @@ func (l *Ledger) record(ctx context.Context, tx *sql.Tx, marks []Mark, order fun
 			verdicts[i] = Duplicate
 		}
 	}
-	if refine != nil {
-		if err := refine(ctx, tx, marks, verdicts); err != nil {
-			return nil, wrap(l.dialect, Consumer, "read records", err)
-		}
-	}
-	if mutant.ForgetByClock {
-		return verdicts, nil
-	}
-	return verdicts, l.tellForgotten(ctx, tx, marks, verdicts)
+	return verdicts, wrap(l.dialect, Consumer, "read records", refine(ctx, tx, marks, verdicts))
 }
 
 // tellForgotten turns Fresh into Forgotten for messages below their producer's
@@ -176,6 +171,9 @@ func (l *Ledger) record(ctx context.Context, tx *sql.Tx, marks []Mark, order fun
 // transaction stores its horizon with its deletions, so a record that was missing
 // because it had been pruned shows its horizon here, whatever the timing.
 func (l *Ledger) tellForgotten(ctx context.Context, tx *sql.Tx, marks []Mark, verdicts []Verdict) error {
+	if mutant.ForgetByClock {
+		return nil
+	}
 	var producers []string
 	seen := make(map[string]bool, 1)
 	for i, v := range verdicts {

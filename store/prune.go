@@ -11,17 +11,21 @@ import (
 	"github.com/waybill-go/waybill/internal/mutant"
 )
 
-// Prune forgets what may be forgotten: records with an ID minted before now -
+// Prune forgets what may be forgotten: records of n1_record with an ID minted before now -
 // retention and below their producer's floor; for a producer that has never told
 // one, such as a program that is no Waybill outbox, the retention alone counts.
 // It returns how many records are gone, also beside an error.
 //
 // Each producer's horizon is committed before the first record below it goes, so
 // a guard that misses a record because it was pruned always finds the horizon.
-// The tables are then passed once, in windows of limit records (above 0) of the
-// primary key, each a read without locks and a transaction that deletes what it
+// The old end of n1_record is then passed once, in windows of limit records (above 0)
+// of the primary key, each a read without locks and a transaction that deletes what it
 // found. So there is no index that pruning alone would need and every message would
-// pay for; one pass reads all keys of n2_record and the old end of n1_record.
+// pay for.
+//
+// n2_record stays, one row a key as in the producer's qmessage_key: a key's older
+// states may come at any time (sent again by a person under a new id, delayed, or
+// another producer's), and only the record of the newer one keeps them out.
 func (l *Ledger) Prune(ctx context.Context, now time.Time, retention time.Duration, limit int) (int64, error) {
 	if limit <= 0 {
 		return 0, errors.New("waybill: prune records: the limit of a batch must be above 0")
@@ -52,41 +56,19 @@ func (l *Ledger) Prune(ctx context.Context, now time.Time, retention time.Durati
 	if highest.IsZero() {
 		return 0, nil
 	}
-	once, err := l.pruneOnce(ctx, highest, limit)
-	if err != nil {
-		return once, err
-	}
-	latest, err := l.pruneLatest(ctx, limit)
-	return once + latest, err
+	return l.pruneOnce(ctx, highest, limit)
 }
 
 // pruneOnce passes n1_record up to the highest horizon.
-func (l *Ledger) pruneOnce(ctx context.Context, highest waybill.ID, limit int) (int64, error) {
-	return prune(ctx, l, limit,
-		func(after waybill.ID) Statement {
-			return l.dialect.OnceWindow(l.names, l.consumer, after, highest, limit)
-		},
-		func(rows *sql.Rows, id *waybill.ID, old *bool) error { return rows.Scan(id, old) },
-		func(ids []waybill.ID) Statement { return l.dialect.PruneOnce(l.names, l.consumer, ids) })
-}
-
-// pruneLatest passes the whole of n2_record.
-func (l *Ledger) pruneLatest(ctx context.Context, limit int) (int64, error) {
-	return prune(ctx, l, limit,
-		func(after LatestPlace) Statement { return l.dialect.LatestWindow(l.names, l.consumer, after, limit) },
-		func(rows *sql.Rows, p *LatestPlace, old *bool) error { return rows.Scan(&p.Destination, &p.Key, old) },
-		func(places []LatestPlace) Statement { return l.dialect.PruneLatest(l.names, l.consumer, places) })
-}
-
-// prune passes a table by windows of its primary key K.
-func prune[K any](ctx context.Context, l *Ledger, limit int, window func(after K) Statement, scan func(*sql.Rows, *K, *bool) error, remove func([]K) Statement) (gone int64, err error) {
-	var place K
+func (l *Ledger) pruneOnce(ctx context.Context, highest waybill.ID, limit int) (gone int64, err error) {
+	var place waybill.ID
 	for {
-		var old []K
+		var old []waybill.ID
 		read := 0
-		err := each(ctx, l.db, window(place), func(rows *sql.Rows) error {
+		window := l.dialect.OnceWindow(l.names, l.consumer, place, highest, limit)
+		err := each(ctx, l.db, window, func(rows *sql.Rows) error {
 			var below bool
-			if err := scan(rows, &place, &below); err != nil {
+			if err := rows.Scan(&place, &below); err != nil {
 				return err
 			}
 			if read++; below {
@@ -98,7 +80,7 @@ func prune[K any](ctx context.Context, l *Ledger, limit int, window func(after K
 			return gone, wrap(l.dialect, Consumer, "prune records", err)
 		}
 		for chunk := range chunks(old, l.dialect.Traits().MaxBatch) {
-			n, err := l.remove(ctx, remove(chunk))
+			n, err := l.remove(ctx, l.dialect.PruneOnce(l.names, l.consumer, chunk))
 			gone += n
 			if err != nil {
 				return gone, err

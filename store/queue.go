@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -252,17 +251,13 @@ func (q *Queue) Find(ctx context.Context, ids []waybill.ID) ([]Row, error) {
 // that there is no such rejected row.
 //
 // The id stays, since copies of the message may still be under way, and consumers
-// that drop what they have seen must know them for the same message. It is a new one
-// where a consumer has rejected the message because it has forgotten what it knew of
-// it (waybill.ReasonForgotten): that one would reject it for ever, and any old copy
-// with it.
-func (q *Queue) Resend(ctx context.Context, id waybill.ID) (waybill.ID, bool, error) {
-	rows, err := q.Find(ctx, []waybill.ID{id})
-	if err != nil || len(rows) == 0 {
-		return id, false, err
-	}
+// that drop what they have seen must know them for the same message. asNew gives it a
+// new one, for a message that its consumer rejects for ever because it has forgotten
+// what it knew of it (waybill.ReasonForgotten). Nothing keeps that one from a second
+// effect, nor from overwriting a newer state of its key: the caller has to know better.
+func (q *Queue) Resend(ctx context.Context, id waybill.ID, asNew bool) (waybill.ID, bool, error) {
 	newID := id
-	if mutant.ResendAsNew || strings.Contains(rows[0].LastError, waybill.ReasonForgotten) {
+	if asNew || mutant.ResendAsNew {
 		newID = waybill.NewID()
 	}
 	n, err := q.exec(ctx, "send a rejected message again", q.dialect.Resend(q.names, id, newID))

@@ -59,7 +59,7 @@ const (
 	Duplicate
 	// Superseded: a newer state of its key took effect before.
 	Superseded
-	// Forgotten: there is no record, but the message is below its producer's
+	// Forgotten, of Once alone: there is no record, but the message is below its producer's
 	// horizon, so nothing can tell whether it took effect. The transaction holds a
 	// record of it and must be rolled back.
 	Forgotten

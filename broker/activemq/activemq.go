@@ -70,9 +70,9 @@ func New(address string, options *Options) (*Broker, error) {
 	if options != nil {
 		o = *options
 	}
-	target, err := dial.Parse(address, map[string]dial.Scheme{
+	target, kind, err := common.Parse(address, map[string]dial.Scheme{
 		"activemq": {}, "activemq+tls": {TLS: true},
-	}, o.TLS, "kind", "amqp_port", "stomp_port")
+	}, o.TLS, o.Kind, "amqp_port", "stomp_port")
 	if err != nil {
 		return nil, fmt.Errorf("activemq: %w", err)
 	}
@@ -89,13 +89,6 @@ func New(address string, options *Options) (*Broker, error) {
 	b.stomp, stompErr = stomp.New(stompAddress, &stomp.Options{TLS: o.TLS, MaxMessage: o.MaxMessage, Kind: o.Kind})
 	if err := errors.Join(amqpErr, stompErr); err != nil {
 		return nil, fmt.Errorf("activemq: %w", err)
-	}
-	kind, err := common.ParseKind(target.Query.Get("kind"))
-	if err != nil {
-		return nil, fmt.Errorf("activemq: %w", err)
-	}
-	if kind == AnyKind {
-		kind = o.Kind
 	}
 	b.kind.Store(int32(kind))
 	return b, nil

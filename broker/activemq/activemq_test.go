@@ -2,11 +2,8 @@ package activemq_test
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +12,7 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/activemq"
 	"github.com/waybill-go/waybill/broker/brokertest"
+	"github.com/waybill-go/waybill/broker/internal/servertest"
 	"github.com/waybill-go/waybill/internal/testserver"
 )
 
@@ -33,7 +31,6 @@ func address(t testing.TB, server, suffix string) string {
 	u.RawQuery = url.Values{"amqp_port": {amqp.Port()}, "stomp_port": {stomp.Port()}}.Encode()
 	if suffix == "_TLS" {
 		u.Scheme = "activemq+tls"
-		u.RawQuery += "&ca=" + url.QueryEscape(os.Getenv("WAYBILL_TEST_CA"))
 	}
 	return u.String()
 }
@@ -50,9 +47,11 @@ func open(t testing.TB, address string) *activemq.Broker {
 func TestConformance(t *testing.T) {
 	for _, server := range []string{"ACTIVEMQ", "ARTEMIS"} {
 		t.Run(server, func(t *testing.T) {
+			address := address(t, server, "")
 			brokertest.Test(t, brokertest.Harness{
+				Server:   testserver.Version("WAYBILL_TEST_" + server),
 				Patience: time.Minute,
-				Open:     func(t testing.TB) broker.Broker { return open(t, address(t, server, "")) },
+				Open:     func(t testing.TB) broker.Broker { return open(t, address) },
 			})
 		})
 	}
@@ -76,16 +75,17 @@ func TestTheBestConnectorThatAnswersIsTaken(t *testing.T) {
 		return u.String()
 	}
 	classic, artemis := address(t, "ACTIVEMQ", ""), address(t, "ARTEMIS", "")
+	trusted := "&ca=" + url.QueryEscape(testserver.Address(t, "WAYBILL_TEST_CA"))
 	for name, c := range map[string]struct{ address, want string }{
 		"Classic":                   {classic, "*stomp.Conn"},
 		"Classic, said to be":       {classic + "&kind=classic", "*stomp.Conn"},
 		"Classic without STOMP":     {without("stomp_port", classic), "*amqp1.Conn"},
 		"Classic without AMQP":      {without("amqp_port", classic), "*stomp.Conn"},
-		"Classic over TLS":          {address(t, "ACTIVEMQ", "_TLS"), "*stomp.Conn"},
+		"Classic over TLS":          {address(t, "ACTIVEMQ", "_TLS") + trusted, "*stomp.Conn"},
 		"Artemis":                   {artemis, "*amqp1.Conn"},
 		"Artemis, said to be":       {artemis + "&kind=artemis", "*amqp1.Conn"},
 		"Artemis without AMQP":      {without("amqp_port", artemis), "*stomp.Conn"},
-		"Artemis over TLS":          {address(t, "ARTEMIS", "_TLS"), "*amqp1.Conn"},
+		"Artemis over TLS":          {address(t, "ARTEMIS", "_TLS") + trusted, "*amqp1.Conn"},
 		"Classic, said to be other": {classic + "&kind=artemis", "*amqp1.Conn"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -112,10 +112,19 @@ func TestTheBestConnectorThatAnswersIsTaken(t *testing.T) {
 	if _, err := open(t, nowhere).Connect(t.Context()); err == nil || strings.Count(err.Error(), "connect to") != 2 {
 		t.Errorf("Connect where nobody answers: %v; want the errors of both connectors", err)
 	}
-	u, _ := url.Parse(classic)
-	u.User = url.UserPassword("waybill", "wr0ng-w0rd")
-	if _, err := open(t, u.String()).Connect(t.Context()); !errors.Is(err, broker.ErrRefused) || strings.Contains(fmt.Sprint(err), "wr0ng") {
-		t.Errorf("Connect with a wrong password: %v; want ErrRefused without it", err)
+}
+
+func TestTheDoor(t *testing.T) {
+	for _, server := range []string{"ACTIVEMQ", "ARTEMIS"} {
+		for kind, parameter := range map[string]string{"found out": "", "said to be Classic": "&kind=classic", "said to be Artemis": "&kind=artemis"} {
+			t.Run(server+", "+kind, func(t *testing.T) {
+				servertest.Door{
+					Open:  func(t testing.TB, address string) broker.Broker { return open(t, address) },
+					Plain: address(t, server, "") + parameter,
+					TLS:   address(t, server, "_TLS") + parameter,
+				}.Test(t)
+			})
+		}
 	}
 }
 

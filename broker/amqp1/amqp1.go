@@ -17,6 +17,7 @@ import (
 
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/internal/activemq"
+	"github.com/waybill-go/waybill/broker/internal/bundle"
 	"github.com/waybill-go/waybill/broker/internal/dial"
 )
 
@@ -67,16 +68,9 @@ func New(address string, options *Options) (*Broker, error) {
 	if options != nil {
 		o = *options
 	}
-	target, err := dial.Parse(address, map[string]dial.Scheme{
+	target, kind, err := activemq.Parse(address, map[string]dial.Scheme{
 		"amqp1": {Port: "5672"}, "amqp1s": {Port: "5671", TLS: true},
-	}, o.TLS, "kind")
-	if err != nil {
-		return nil, fmt.Errorf("amqp1: %w", err)
-	}
-	kind, kindErr := activemq.ParseKind(target.Query.Get("kind"))
-	if kind == activemq.Any {
-		kind = o.Kind
-	}
+	}, o.TLS, o.Kind)
 	var idleErr, sizeErr error
 	if o.IdleTimeout == 0 {
 		o.IdleTimeout = 30 * time.Second
@@ -87,7 +81,7 @@ func New(address string, options *Options) (*Broker, error) {
 	if o.MaxMessage < 0 {
 		sizeErr = errors.New("MaxMessage is below 0")
 	}
-	if err := errors.Join(kindErr, idleErr, sizeErr); err != nil {
+	if err := errors.Join(err, idleErr, sizeErr); err != nil {
 		return nil, fmt.Errorf("amqp1: %w", err)
 	}
 	return &Broker{target: target, idleTimeout: o.IdleTimeout, maxMessage: o.MaxMessage, kind: kind}, nil
@@ -110,7 +104,7 @@ func (b *Broker) Capabilities() broker.Capabilities {
 
 // Connect opens the connection that publishes. See broker.Broker.
 func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
-	c := &Conn{broker: b, done: make(chan struct{}), wires: map[*wire]struct{}{}}
+	c := &Conn{broker: b, wires: bundle.New[*wire]()}
 	w, err := c.open(ctx, "")
 	if err != nil {
 		return nil, err

@@ -1,7 +1,6 @@
 package amqp1_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,61 +9,17 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/amqp1"
+	"github.com/waybill-go/waybill/broker/brokertest"
+	"github.com/waybill-go/waybill/broker/internal/servertest"
 	"github.com/waybill-go/waybill/internal/testserver"
 )
 
-const benchBatch = 200
-
-func benchMessages(queue string) []broker.Message {
-	ms := make([]broker.Message, benchBatch)
-	for i := range ms {
-		ms[i] = broker.Message{Destination: queue, Key: "k", Body: make([]byte, 256), Headers: []broker.Header{
-			{Name: "messageId", Value: waybill.NewID().String()}, {Name: "businessMark", Value: "k"}, {Name: "timeStamp", Value: "1790000000000001"},
-			{Name: "sequence", Value: "12"}, {Name: "producer", Value: "bench"}, {Name: "receiptTo", Value: "ack.bench"}, {Name: "attempt", Value: "0"},
-			{Name: "floor", Value: waybill.NewID().String()},
-		}}
-	}
-	return ms
-}
-
-// One operation is a batch of 200 messages of 256 bytes published, and as many
-// received and acknowledged.
-func BenchmarkPublish(b *testing.B) {
+func BenchmarkAMQP1(b *testing.B) {
 	for _, variable := range servers {
-		for _, transport := range []waybill.Transport{durable, waybill.Transient} {
-			b.Run(fmt.Sprintf("%s/%v", variable, transport), func(b *testing.B) {
-				c := benchConn(b, variable)
-				ms := benchMessages("bench-" + waybill.NewID().String())
-				for b.Loop() {
-					results, err := c.Publish(b.Context(), ms, transport)
-					if err != nil || results[0].Fate != broker.Confirmed {
-						b.Fatal(results[0], err)
-					}
-				}
-				rate(b)
-				b.StopTimer()
-				drain(b, c, ms[0].Destination, b.N*benchBatch)
-			})
-		}
-	}
-}
-
-func BenchmarkConsume(b *testing.B) {
-	for _, variable := range servers {
-		for _, transport := range []waybill.Transport{durable, waybill.Transient} {
-			b.Run(fmt.Sprintf("%s/%v", variable, transport), func(b *testing.B) {
-				c := benchConn(b, variable)
-				ms := benchMessages("bench-" + waybill.NewID().String())
-				for range b.N {
-					if _, err := c.Publish(b.Context(), ms, transport); err != nil {
-						b.Fatal(err)
-					}
-				}
-				b.ResetTimer()
-				drain(b, c, ms[0].Destination, b.N*benchBatch)
-				rate(b)
-			})
-		}
+		b.Run(variable, func(b *testing.B) {
+			brokertest.Benchmark(b, servertest.Harness(b, variable, opener(amqp1.Options{})))
+		})
 	}
 }
 
@@ -73,8 +28,8 @@ func BenchmarkBareLibraryPublish(b *testing.B) {
 	for _, variable := range servers {
 		for _, transport := range []waybill.Transport{durable, waybill.Transient} {
 			b.Run(fmt.Sprintf("%s/%v", variable, transport), func(b *testing.B) {
-				ms := benchMessages("bench-" + waybill.NewID().String())
-				bare, err := amqp.Dial(b.Context(), strings.Replace(testserver.Address(b, variable), "amqp1://", "amqp://", 1), nil)
+				address := testserver.Address(b, variable)
+				bare, err := amqp.Dial(b.Context(), strings.Replace(address, "amqp1://", "amqp://", 1), nil)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -83,70 +38,40 @@ func BenchmarkBareLibraryPublish(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				sender, err := session.NewSender(b.Context(), ms[0].Destination, &amqp.SenderOptions{TargetCapabilities: []string{"queue"}})
-				if err != nil {
-					b.Fatal(err)
-				}
-				var receipts []amqp.SendReceipt
-				for b.Loop() {
-					receipts = receipts[:0]
-					for i := range ms {
-						m := amqp.NewMessage(ms[i].Body)
-						m.Header = &amqp.MessageHeader{Durable: transport == durable}
-						m.ApplicationProperties = map[string]any{}
-						for _, h := range ms[i].Headers {
-							m.ApplicationProperties[h.Name] = h.Value
-						}
-						receipt, err := sender.SendWithReceipt(b.Context(), m, nil)
+				var sender *amqp.Sender
+				servertest.Bare(b, open(b, address, nil), func(queue string, ms []broker.Message) error {
+					if sender == nil {
+						sender, err = session.NewSender(b.Context(), queue, &amqp.SenderOptions{TargetCapabilities: []string{"queue"}})
 						if err != nil {
-							b.Fatal(err)
-						}
-						receipts = append(receipts, receipt)
-					}
-					for i := range receipts {
-						if _, err := receipts[i].Wait(b.Context()); err != nil {
-							b.Fatal(err)
+							return err
 						}
 					}
-				}
-				rate(b)
-				b.StopTimer()
-				drain(b, benchConn(b, variable), ms[0].Destination, b.N*benchBatch)
+					return barePublish(b, sender, ms, transport)
+				})
 			})
 		}
 	}
 }
 
-func benchConn(b *testing.B, variable string) broker.Conn {
-	b.Helper()
-	c, err := open(b, testserver.Address(b, variable), nil).Connect(b.Context())
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { c.Close(context.Background()) })
-	return c
-}
-
-// drain receives and acknowledges n messages.
-func drain(b *testing.B, c broker.Conn, queue string, n int) {
-	b.Helper()
-	r, err := c.Subscribe(b.Context(), broker.Subscription{Destination: queue, Prefetch: 1000})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer r.Close(context.Background())
-	for n > 0 {
-		d, err := r.Receive(b.Context(), benchBatch)
+func barePublish(b *testing.B, sender *amqp.Sender, ms []broker.Message, transport waybill.Transport) error {
+	receipts := make([]amqp.SendReceipt, 0, len(ms))
+	for i := range ms {
+		m := amqp.NewMessage(ms[i].Body)
+		m.Header = &amqp.MessageHeader{Durable: transport == durable}
+		m.ApplicationProperties = map[string]any{}
+		for _, h := range ms[i].Headers {
+			m.ApplicationProperties[h.Name] = h.Value
+		}
+		receipt, err := sender.SendWithReceipt(b.Context(), m, nil)
 		if err != nil {
-			b.Fatal(err)
+			return err
 		}
-		if err := r.Settle(b.Context(), d, broker.Ack); err != nil {
-			b.Fatal(err)
-		}
-		n -= len(d)
+		receipts = append(receipts, receipt)
 	}
-}
-
-func rate(b *testing.B) {
-	b.ReportMetric(float64(b.N*benchBatch)/b.Elapsed().Seconds(), "messages/s")
+	for i := range receipts {
+		if _, err := receipts[i].Wait(b.Context()); err != nil {
+			return err
+		}
+	}
+	return nil
 }

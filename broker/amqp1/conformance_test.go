@@ -1,39 +1,27 @@
 package amqp1_test
 
 import (
-	"net/url"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/amqp1"
 	"github.com/waybill-go/waybill/broker/brokertest"
-	"github.com/waybill-go/waybill/broker/internal/restart"
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/broker/internal/servertest"
 )
 
 // servers are the variables of the servers that this adapter is tested on.
 var servers = []string{"WAYBILL_TEST_ACTIVEMQ_AMQP1", "WAYBILL_TEST_ARTEMIS_AMQP1"}
 
+// kinds are what they are.
+var kinds = map[string]amqp1.Kind{"WAYBILL_TEST_ACTIVEMQ_AMQP1": amqp1.Classic, "WAYBILL_TEST_ARTEMIS_AMQP1": amqp1.Artemis}
+
 func TestConformance(t *testing.T) {
 	for _, variable := range servers {
 		t.Run(variable, func(t *testing.T) {
-			address := testserver.Address(t, variable)
-			hooks := restart.Of(strings.ToLower(strings.Split(variable, "_")[2]))
-			brokertest.Test(t, brokertest.Harness{
-				Patience: time.Minute, Restart: hooks.Restart, Stop: hooks.Stop, Start: hooks.Start,
-				Open: func(t testing.TB) broker.Broker { return open(t, address, nil) },
-				OpenLink: func(t testing.TB) (broker.Broker, brokertest.Link) {
-					u, err := url.Parse(address)
-					if err != nil {
-						t.Fatal(err)
-					}
-					var link brokertest.Link
-					u.Host, link = brokertest.Proxy(t, u.Host)
-					return open(t, u.String(), nil), link
-				},
-			})
+			h := servertest.Harness(t, variable, opener(amqp1.Options{Kind: kinds[variable]}))
+			h.Patience = time.Minute
+			brokertest.Test(t, h)
 		})
 	}
 }
@@ -45,4 +33,12 @@ func open(t testing.TB, address string, options *amqp1.Options) *amqp1.Broker {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// opener opens with these options.
+func opener(options amqp1.Options) servertest.Open {
+	return func(t testing.TB, address string) broker.Broker {
+		t.Helper()
+		return open(t, address, &options)
+	}
 }

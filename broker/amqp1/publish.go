@@ -49,12 +49,12 @@ func (c *Conn) Publish(ctx context.Context, messages []broker.Message, transport
 	}
 	p.blame()
 	select {
-	case <-c.done:
+	case <-c.Done():
 		return p.results, fmt.Errorf("amqp1: publish: %w", c.Err())
 	default:
 	}
 	if p.dead {
-		<-c.done
+		<-c.Done()
 		return p.results, fmt.Errorf("amqp1: publish: %w", c.Err())
 	}
 	return p.results, nil

@@ -95,7 +95,7 @@ func (r *Receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, e
 		}
 		var lost *amqp.ConnError
 		if errors.As(err, &lost) {
-			<-r.conn.done
+			<-r.conn.Done()
 			return nil, r.conn.Err()
 		}
 		return nil, fmt.Errorf("amqp1: receive from %q: %w", r.subscription.Destination, err)
@@ -127,7 +127,7 @@ func (r *Receiver) ended(ctx context.Context) error {
 		return broker.ErrClosed
 	}
 	select {
-	case <-r.conn.done:
+	case <-r.conn.Done():
 		return r.conn.Err()
 	default:
 		return ctx.Err()
@@ -198,7 +198,7 @@ func (r *Receiver) Close(ctx context.Context) error {
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
-	if r.conn.forget(r.wire) {
+	if r.conn.wires.Forget(r.wire) {
 		r.wire.close(ctx)
 	}
 	return nil

@@ -12,11 +12,15 @@
 // The adapter's Capabilities decide what is asked of it. A case that does not
 // apply is skipped by its name, with the reason.
 //
+// Test logs one line, "brokertest: " and a Declaration as JSON, from which tools that
+// read "go test -json" know whose results follow.
+//
 // Every test uses destinations of its own, so that the suite can run again, and
 // beside others, on one server. What it leaves there is small and empty.
 package brokertest
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -29,6 +33,10 @@ type Harness struct {
 	// Open returns a Broker for the server under test. The suite opens connections
 	// with it and closes them; what else it holds, Open cleans up with t.Cleanup.
 	Open func(t testing.TB) broker.Broker
+
+	// Server says what the suite is run against, such as "ActiveMQ 5.18.3", for the
+	// line that Test logs: Waybill's own documentation is written from it.
+	Server string
 
 	// OpenLink returns a Broker for the same server whose connections go through a
 	// Link. For a broker that listens on TCP:
@@ -86,6 +94,7 @@ func Test(t *testing.T, h Harness) {
 	if h.Quiet == 0 {
 		h.Quiet = 200 * time.Millisecond
 	}
+	h.declare(t)
 	groups := []struct {
 		name  string
 		cases []testCase
@@ -106,6 +115,24 @@ func Test(t *testing.T, h Harness) {
 			}
 		})
 	}
+}
+
+// declare logs what the adapter declares, for scripts/brokers to read.
+func (h *Harness) declare(t *testing.T) {
+	line, err := json.Marshal(Declaration{Server: h.Server, Capabilities: h.Open(t).Capabilities()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s%s", DeclarationMark, line)
+}
+
+// DeclarationMark begins the line that Test logs; a Declaration as JSON follows.
+const DeclarationMark = "brokertest: "
+
+// Declaration is what Test logs before the first case.
+type Declaration struct {
+	Server       string
+	Capabilities broker.Capabilities
 }
 
 // run runs one case with a Broker of its own, and sees to it that the case leaves

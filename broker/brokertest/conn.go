@@ -3,6 +3,7 @@ package brokertest
 import (
 	"context"
 	"errors"
+	"reflect"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -11,6 +12,7 @@ import (
 
 var connCases = []testCase{
 	{name: "Capabilities always answers the same", run: sameCapabilities},
+	{name: "connections and receivers equal themselves alone", run: compared},
 	{name: "Connect ends with its context", run: connectEnds},
 	{name: "a connection outlives the context that opened it", run: outlivesContext},
 	{name: "a closed connection says so and may be closed again", run: closeTwice},
@@ -33,6 +35,24 @@ func sameCapabilities(r *rig) {
 	r.publish(c, message(r.name(), "m"))
 	if now := r.b.Capabilities(); now != r.caps {
 		r.Errorf("Capabilities was %+v and is %+v", r.caps, now)
+	}
+}
+
+func compared(r *rig) {
+	one, two := r.connect(), r.connect()
+	if !reflect.ValueOf(one).Comparable() {
+		r.Fatalf("connections are of the type %T, which cannot be compared", one)
+	}
+	if conns := map[broker.Conn]bool{one: true, two: true}; len(conns) != 2 {
+		r.Error("two connections are equal")
+	}
+	queue := r.name()
+	a, b := r.subscribe(one, queue, 10), r.subscribe(one, queue, 10)
+	if !reflect.ValueOf(a).Comparable() {
+		r.Fatalf("receivers are of the type %T, which cannot be compared", a)
+	}
+	if receivers := map[broker.Receiver]bool{a: true, b: true}; len(receivers) != 2 {
+		r.Error("two receivers of one queue are equal")
 	}
 }
 

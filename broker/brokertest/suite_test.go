@@ -27,20 +27,26 @@ var broken = []struct {
 	{name: "reorders", finds: "receive/one_subscriber", faults: []memory.Fault{{Reorder: 0.01}}},
 	{name: "doubts", finds: "publish/several_goroutines", faults: []memory.Fault{{Doubt: 0.01}}},
 	{name: "trims", finds: "carry/headers_of_every_kind", conn: func(c broker.Conn) broker.Conn {
-		return changing{c, func(m *broker.Message) {
+		return &changing{c, func(m *broker.Message) {
 			for i := range m.Headers {
 				m.Headers[i].Value = strings.TrimSpace(m.Headers[i].Value)
 			}
 		}}
 	}},
 	{name: "folds case", finds: "carry/destinations", conn: func(c broker.Conn) broker.Conn {
-		return changing{c, func(m *broker.Message) { m.Destination = strings.ToLower(m.Destination) }}
+		return &changing{c, func(m *broker.Message) { m.Destination = strings.ToLower(m.Destination) }}
 	}},
 	{name: "swallows", finds: "publish/copies", conn: func(c broker.Conn) broker.Conn {
 		return &swallowing{Conn: c, seen: map[string]bool{}}
 	}},
 	{name: "miscounts", finds: "publish/a_batch_of_none", conn: func(c broker.Conn) broker.Conn { return miscounting{c} }},
 	{name: "prefetches", finds: "receive/Prefetch", conn: func(c broker.Conn) broker.Conn { return greedy{c} }},
+	{name: "cannot be compared", finds: "connection/connections_and_receivers", conn: func(c broker.Conn) broker.Conn {
+		return uncomparable{Conn: c}
+	}},
+	{name: "is always the same", finds: "connection/connections_and_receivers", receive: func(r broker.Receiver) broker.Receiver {
+		return alike{}
+	}},
 	{name: "leaks", finds: "connection/a_closed_connection", conn: func(c broker.Conn) broker.Conn {
 		go func() { select {} }()
 		return c
@@ -103,7 +109,7 @@ func (w wrapped) Connect(ctx context.Context) (broker.Conn, error) {
 		c = w.conn(c)
 	}
 	if err == nil && w.receive != nil {
-		c = receiving{c, w.receive}
+		c = &receiving{c, w.receive}
 	}
 	return c, err
 }
@@ -143,6 +149,15 @@ func (c changing) Subscribe(ctx context.Context, s broker.Subscription) (broker.
 	s.Destination = m.Destination
 	return c.Conn.Subscribe(ctx, s)
 }
+
+// uncomparable is of a type that no map takes as a key.
+type uncomparable struct {
+	broker.Conn
+	_ []int
+}
+
+// alike is equal to every other of its kind.
+type alike struct{ broker.Receiver }
 
 // swallowing drops what has a message id that it knows.
 type swallowing struct {

@@ -26,6 +26,7 @@ func TestConformance(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			address := testserver.Address(t, server)
 			harness := brokertest.Harness{
+				Server:   testserver.Version(server) + ", " + name,
 				Patience: 60 * time.Second, // a group that rebalances takes its time
 				Quiet:    300 * time.Millisecond,
 				Open:     func(t testing.TB) broker.Broker { return open(t, address, options) },

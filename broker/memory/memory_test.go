@@ -11,14 +11,15 @@ import (
 
 func TestConformance(t *testing.T) {
 	for name, options := range map[string]*memory.Options{
-		"by default":              nil,
-		"with a greatest message": {MaxMessage: 100_000},
+		"in-process":                          nil,
+		"in-process, with a greatest message": {MaxMessage: 100_000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := memory.New(options)
 			brokertest.Test(t, brokertest.Harness{
-				Quiet: 50 * time.Millisecond,
-				Open:  func(testing.TB) broker.Broker { return b },
+				Server: name,
+				Quiet:  50 * time.Millisecond,
+				Open:   func(testing.TB) broker.Broker { return b },
 				OpenLink: func(testing.TB) (broker.Broker, brokertest.Link) {
 					return b, brokertest.Link{Cut: b.Break, Hold: b.Hold, Release: b.Release}
 				},

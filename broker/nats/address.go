@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -21,31 +22,36 @@ var errForm = errors.New("the address is not of the form nats://[user:password@]
 	"in a user or password the characters / : @ , ? # % have to be percent-encoded")
 
 // parse reads an address, sets the options that its parameters name and returns
-// those of TLS.
-func (a *address) parse(text string, o *Options) (url.Values, error) {
+// those of TLS, too. It takes from the options who we are.
+func parse(text string, o *Options) (*address, url.Values, error) {
+	a := &address{}
 	scheme, rest, ok := strings.Cut(text, "://")
 	switch {
 	case !ok:
-		return nil, errForm
+		return nil, nil, errForm
 	case scheme == "nats":
 	case scheme == "tls+nats":
 		a.secure = true
 	default:
-		return nil, fmt.Errorf("the address begins with %.20q, want nats:// or tls+nats://", scheme)
+		return nil, nil, fmt.Errorf("the address begins with %.20q, want nats:// or tls+nats://", scheme)
 	}
 	rest, query, _ := strings.Cut(rest, "?")
 	parameters, err := url.ParseQuery(query)
-	if err != nil {
-		return nil, errForm
+	if err != nil || strings.Contains(query, "@") {
+		return nil, nil, errForm // with '@' the parameters may be half of a password
 	}
 	for name := range parameters {
 		switch {
 		case name == "creds":
 			o.Credentials = parameters.Get(name)
+		case name == "replicas":
+			if o.Replicas, err = strconv.Atoi(parameters.Get(name)); err != nil {
+				return nil, nil, errors.New("the parameter replicas is no number")
+			}
 		case name != "ca" && name != "cert" && name != "key" && name != "server_name":
-			return nil, fmt.Errorf("the address has the unknown parameter %.40q", name)
+			return nil, nil, fmt.Errorf("the address has the unknown parameter %.40q", name)
 		case !a.secure:
-			return nil, fmt.Errorf("the parameter %q needs tls+nats://", name)
+			return nil, nil, fmt.Errorf("the parameter %q needs tls+nats://", name)
 		}
 	}
 	login := ""
@@ -53,13 +59,13 @@ func (a *address) parse(text string, o *Options) (url.Values, error) {
 		// NATS' own tools repeat the user with each host of a list.
 		if at := strings.LastIndexByte(host, '@'); at >= 0 {
 			if login != "" && login != host[:at] {
-				return nil, errors.New("the address has hosts with different users; all hosts are of one cluster and take the same one")
+				return nil, nil, errors.New("the address has hosts with different users; all hosts are of one cluster and take the same one")
 			}
 			login, host = host[:at], host[at+1:]
 		}
 		u, err := url.Parse("nats://" + host)
 		if err != nil || u.Hostname() == "" || u.Path != "" || u.Fragment != "" {
-			return nil, errForm
+			return nil, nil, errForm
 		}
 		port := u.Port()
 		if port == "" {
@@ -67,13 +73,16 @@ func (a *address) parse(text string, o *Options) (url.Values, error) {
 		}
 		a.urls = append(a.urls, "nats://"+net.JoinHostPort(u.Hostname(), port))
 	}
-	return parameters, a.login(login, o)
+	return a, parameters, a.login(login, o)
 }
 
 // login sets who we are, from the address or else the options.
 func (a *address) login(text string, o *Options) error {
 	if text == "" {
 		a.user, a.password, a.token = o.User, o.Password, o.Token
+	}
+	o.User, o.Password, o.Token = "", "", "" // one place has them
+	if text == "" {
 		return nil
 	}
 	user, password, both := strings.Cut(text, ":")

@@ -8,5 +8,5 @@ import (
 
 func BenchmarkNATS(b *testing.B) {
 	s := newServer(b)
-	brokertest.Benchmark(b, harness("nats://"+s.address()))
+	brokertest.Benchmark(b, harness("nats://"+s.address(), ""))
 }

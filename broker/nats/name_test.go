@@ -153,9 +153,9 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("%s: hosts %q, user %q, password %q, token %q", c.text, b.hosts(), b.user, b.password, b.token)
 		}
 	}
-	b, err := New("nats://a?creds=/x.creds", &Options{User: "u", Password: "p", Credentials: "/y.creds"})
-	if err != nil || b.options.Credentials != "/x.creds" || b.user != "u" || b.password != "p" {
-		t.Errorf("options and parameters: %v, %q, %q", err, b.options.Credentials, b.user)
+	b, err := New("nats://a?creds=/x.creds&replicas=3", &Options{User: "u", Password: "p", Credentials: "/y.creds", Replicas: 1})
+	if err != nil || b.options.Credentials != "/x.creds" || b.user != "u" || b.password != "p" || b.options.Replicas != 3 {
+		t.Errorf("options and parameters: %v, %+v", err, b)
 	}
 }
 
@@ -164,7 +164,7 @@ func TestAnAddressThatCannotBeReadIsNeverRepeated(t *testing.T) {
 		"", "localhost:4222", "http://u:s3cret@a", "nats://", "nats://u:s3cret@", "nats://u:s3cret@a:port",
 		"nats://u:s3c,ret@a", "nats://u:s3cret@a/path", "nats://u:s3cret@a#f", "nats://u:s3cret%zz@a", "nats://u:s3cret@a?x=y",
 		"nats://u:s3cret@a?ca=/x", "nats://u:s3cret@a?%zz", "nats://u:s3cret@a,v:other@b", "tls+nats://u:s3cret@a?ca=/does/not/exist",
-		"tls+nats://u:s3cret@a?cert=/x", "nats://u:s3cret@a b",
+		"tls+nats://u:s3cret@a?cert=/x", "nats://u:s3cret@a b", "nats://u:s3cret@a?replicas=many", "nats://u:s3cret@a?replicas=9",
 	} {
 		_, err := New(text, nil)
 		if err == nil {

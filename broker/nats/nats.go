@@ -47,6 +47,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -82,7 +83,8 @@ type Options struct {
 	NoCreate bool
 	// Memory keeps the streams that are made in the server's memory.
 	Memory bool
-	// Replicas of the streams that are made, 1 to 5. Default 1.
+	// Replicas of the streams that are made, 1 to 5: the servers of a cluster that each
+	// keep them. With 3, one of them may be lost and the others go on. Default 1.
 	Replicas int
 	// MaxBytes bounds each stream that is made; what comes beyond it is Refused.
 	// Default no limit.
@@ -112,9 +114,9 @@ type Options struct {
 
 // Broker makes connections to a NATS server or cluster. It is safe for concurrent use.
 type Broker struct {
-	address
-	options Options
-	tls     func() (*tls.Config, error) // nil without TLS
+	*address // a pointer, so that printing a Broker does not print the password
+	options  Options
+	tls      func() (*tls.Config, error) // nil without TLS
 }
 
 var _ broker.Broker = (*Broker)(nil)
@@ -124,10 +126,10 @@ var _ broker.Broker = (*Broker)(nil)
 //	nats://user:password@host1:4222,host2:4222
 //	tls+nats://token@host?ca=/etc/ca.pem&cert=/etc/me.pem&key=/etc/me.key
 //
-// The port is 4222 by default. The parameters are creds, as the Options have it,
-// and for TLS ca, cert and key, names of PEM files that are read for each
-// connection, and server_name; they go before the options. Nil options mean the
-// defaults. New opens no connection.
+// The port is 4222 by default. The parameters are creds and replicas, as the
+// Options have them, and for TLS ca, cert and key, names of PEM files that are read
+// for each connection, and server_name; they go before the options. Nil options mean
+// the defaults. New opens no connection.
 func New(address string, options *Options) (*Broker, error) {
 	b := &Broker{}
 	if options != nil {
@@ -146,7 +148,9 @@ func New(address string, options *Options) (*Broker, error) {
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}
-	query, err := b.address.parse(address, o)
+	var query url.Values
+	var err error
+	b.address, query, err = parse(address, o)
 	if err == nil && b.secure {
 		b.tls, err = dial.TLS(query, "", o.TLS)
 	}

@@ -2,12 +2,12 @@ package nats_test
 
 import (
 	"net/url"
-	"os"
 	"testing"
 	"time"
 
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/brokertest"
+	"github.com/waybill-go/waybill/broker/internal/servertest"
 	"github.com/waybill-go/waybill/broker/nats"
 	"github.com/waybill-go/waybill/internal/testserver"
 )
@@ -26,31 +26,29 @@ func open(t testing.TB, address string, options options) broker.Broker {
 	return b
 }
 
-// harness is the suite's for the server at an address.
-func harness(address string) brokertest.Harness {
-	return brokertest.Harness{
-		Open: func(t testing.TB) broker.Broker { return open(t, address, options{}) },
-		OpenLink: func(t testing.TB) (broker.Broker, brokertest.Link) {
-			u, err := url.Parse(address)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var link brokertest.Link
-			u.Host, link = brokertest.Proxy(t, u.Host)
-			return open(t, u.String(), options{}), link
-		},
-		OpenNoCreate: func(t testing.TB) broker.Broker { return open(t, address, options{NoCreate: true}) },
-	}
+// opened is open with nothing special.
+func opened(t testing.TB, address string) broker.Broker {
+	t.Helper()
+	return open(t, address, options{})
 }
 
+// harness is the suite's for the server of this version at an address.
+func harness(address, server string) brokertest.Harness {
+	h := servertest.HarnessAt(address, opened)
+	h.Server = server
+	h.OpenNoCreate = func(t testing.TB) broker.Broker { return open(t, address, options{NoCreate: true}) }
+	return h
+}
+
+const natsServer = "WAYBILL_TEST_NATS"
+
 func TestConformance(t *testing.T) {
-	brokertest.Test(t, harness(testserver.Address(t, "WAYBILL_TEST_NATS")))
+	brokertest.Test(t, harness(testserver.Address(t, natsServer), testserver.Version(natsServer)))
 }
 
 func TestConformanceOverTLS(t *testing.T) {
-	address := testserver.Address(t, "WAYBILL_TEST_NATS_TLS")
-	if ca := os.Getenv("WAYBILL_TEST_CA"); ca != "" {
-		address += "?ca=" + ca
-	}
-	brokertest.Test(t, harness(address))
+	address := testserver.Address(t, natsServer+"_TLS") + "?ca=" + url.QueryEscape(testserver.Address(t, "WAYBILL_TEST_CA"))
+	brokertest.Test(t, harness(address, testserver.Version(natsServer)+", over TLS"))
 }
+
+func TestTheDoor(t *testing.T) { servertest.DoorOf(t, natsServer, opened).Test(t) }

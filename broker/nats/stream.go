@@ -63,7 +63,7 @@ func (c *conn) find(ctx context.Context, p *place) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	for try := 0; ; try++ {
-		name, err := c.js.StreamNameBySubject(ctx, p.subject)
+		name, err := ask(ctx, func(ctx context.Context) (string, error) { return c.js.StreamNameBySubject(ctx, p.subject) })
 		if err == nil {
 			p.stream, p.own = name, name == streamName(p.name, p.topic, c.b.options.Prefix)
 			return nil
@@ -75,7 +75,8 @@ func (c *conn) find(ctx context.Context, p *place) error {
 			return fmt.Errorf("no stream has the subject %s; make one, or allow it to be made", p.subject)
 		}
 		config := c.b.streamConfig(p)
-		if _, err = c.js.CreateStream(ctx, config); err == nil {
+		_, err = ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return c.js.CreateStream(ctx, config) })
+		if err == nil {
 			p.stream, p.own = config.Name, true
 			return nil
 		}
@@ -93,8 +94,25 @@ func exists(err error) bool {
 	return errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) || errors.As(err, &api) && api.ErrorCode == subjectsOverlap
 }
 
-// apiTimeout bounds one request to the server's management.
+// apiTimeout bounds what is asked of the server's management for one destination.
 const apiTimeout = 10 * time.Second
+
+// askTimeout is how long one request waits for its answer.
+const askTimeout = 2 * time.Second
+
+// ask asks the server's management, until ctx ends: a cluster that has lost its
+// leader answers no request, and does not come back to it when it has another. What
+// is asked may be asked twice.
+func ask[T any](ctx context.Context, request func(ctx context.Context) (T, error)) (T, error) {
+	for {
+		once, cancel := context.WithTimeout(ctx, askTimeout)
+		answer, err := request(once)
+		cancel()
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return answer, err
+		}
+	}
+}
 
 // apiError says more about an error of JetStream's management.
 func (c *conn) apiError(ctx context.Context, err error) error {
@@ -137,11 +155,13 @@ func (c *conn) consumer(ctx context.Context, p *place, s *broker.Subscription) (
 	}
 	var made jetstream.Consumer
 	for try := 0; ; try++ {
-		made, err = c.js.Consumer(ctx, p.stream, name)
+		made, err = ask(ctx, func(ctx context.Context) (jetstream.Consumer, error) { return c.js.Consumer(ctx, p.stream, name) })
 		if !errors.Is(err, jetstream.ErrConsumerNotFound) {
 			break
 		}
-		made, err = c.js.CreateConsumer(ctx, p.stream, config)
+		made, err = ask(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
+			return c.js.CreateConsumer(ctx, p.stream, config)
+		})
 		if try > 0 || !errors.Is(err, jetstream.ErrConsumerExists) {
 			break
 		}

@@ -2,24 +2,17 @@ package rabbitmq_test
 
 import (
 	"context"
-	"net/url"
-	"os"
-	"os/exec"
 	"testing"
 	"time"
 
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/brokertest"
+	"github.com/waybill-go/waybill/broker/internal/servertest"
 	"github.com/waybill-go/waybill/broker/rabbitmq"
 	"github.com/waybill-go/waybill/internal/testserver"
 )
 
-const (
-	server = "WAYBILL_TEST_RABBITMQ"
-	// killable names the scripts/services that the server was started with, where it
-	// may be killed because nobody else uses it.
-	killable = "WAYBILL_TEST_SERVICES"
-)
+const server = "WAYBILL_TEST_RABBITMQ"
 
 func TestConformance(t *testing.T) {
 	for name, options := range map[string]rabbitmq.Options{
@@ -27,42 +20,29 @@ func TestConformance(t *testing.T) {
 		"quorum":  {QueueType: "quorum", MaxMessage: 1 << 20},
 	} {
 		t.Run(name, func(t *testing.T) {
-			address := testserver.Address(t, server)
-			harness := brokertest.Harness{
-				Patience: 30 * time.Second,
-				Open:     func(t testing.TB) broker.Broker { return open(t, address, options) },
-				OpenLink: func(t testing.TB) (broker.Broker, brokertest.Link) {
-					u, err := url.Parse(address)
-					if err != nil {
-						t.Fatal(err)
-					}
-					var link brokertest.Link
-					u.Host, link = brokertest.Proxy(t, u.Host)
-					return open(t, u.String(), options), link
-				},
-				OpenNoCreate: func(t testing.TB) broker.Broker {
-					options := options
-					options.NoDeclare = true
-					return open(t, address, options)
-				},
+			h := servertest.Harness(t, server, opener(options))
+			h.Server += ", " + name + " queues"
+			h.Patience = 30 * time.Second
+			h.OpenNoCreate = func(t testing.TB) broker.Broker {
+				options := options
+				options.NoDeclare = true
+				return open(t, testserver.Address(t, server), options)
 			}
 			// A quorum queue has no leader at first after a restart, and RabbitMQ 3.10 then
 			// leaves calls unanswered for half a minute; callers try again, the suite does not.
-			if services := os.Getenv(killable); services != "" && name == "classic" {
-				harness.Stop = func(t testing.TB) { run(t, services, "kill") }
-				harness.Start = func(t testing.TB) { run(t, services, "start") }
-				harness.Restart = func(t testing.TB) { harness.Stop(t); harness.Start(t) }
+			if name == "quorum" {
+				h.Restart, h.Stop, h.Start = nil, nil, nil
 			}
-			brokertest.Test(t, harness)
+			brokertest.Test(t, h)
 		})
 	}
 }
 
-// run has a command done to the server.
-func run(t testing.TB, services, command string) {
-	t.Helper()
-	if out, err := exec.Command(services, command, "rabbitmq").CombinedOutput(); err != nil {
-		t.Fatalf("%s %s rabbitmq: %v\n%s", services, command, err, out)
+// opener opens with these options.
+func opener(options rabbitmq.Options) servertest.Open {
+	return func(t testing.TB, address string) broker.Broker {
+		t.Helper()
+		return open(t, address, options)
 	}
 }
 

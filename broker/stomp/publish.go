@@ -58,7 +58,7 @@ func (c *Conn) Publish(ctx context.Context, messages []broker.Message, transport
 		}
 	}
 	if p.dead {
-		<-c.done
+		<-c.Done()
 		return p.results, fmt.Errorf("stomp: publish: %w", c.Err())
 	}
 	return p.results, nil

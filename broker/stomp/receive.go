@@ -77,7 +77,7 @@ func (r *Receiver) subscribe(ctx context.Context) error {
 func (r *Receiver) arrived(f *frame.Frame) {
 	if r.subscription.Topic && f.Header.Get("destination-type") == routing(false) {
 		// Artemis takes a subscription for the queue's where both bear one name.
-		if r.conn.forget(r.socket) {
+		if r.conn.sockets.Forget(r.socket) {
 			r.socket.fail(fmt.Errorf("stomp: the broker has a queue and a topic of the name %q, and over STOMP it mistakes the one for the other: rename one of them or use AMQP", r.subscription.Destination))
 		}
 		return
@@ -208,7 +208,7 @@ func (r *Receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d b
 
 // Close ends the subscription; see broker.Receiver.
 func (r *Receiver) Close(ctx context.Context) error {
-	if r.conn.forget(r.socket) {
+	if r.conn.sockets.Forget(r.socket) {
 		r.socket.close(ctx)
 	}
 	r.socket.running.Wait()

@@ -23,6 +23,7 @@ import (
 
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/internal/activemq"
+	"github.com/waybill-go/waybill/broker/internal/bundle"
 	"github.com/waybill-go/waybill/broker/internal/dial"
 )
 
@@ -76,16 +77,9 @@ func New(address string, options *Options) (*Broker, error) {
 	if options != nil {
 		o = *options
 	}
-	target, err := dial.Parse(address, map[string]dial.Scheme{
+	target, kind, err := activemq.Parse(address, map[string]dial.Scheme{
 		"stomp": {Port: "61613"}, "stomp+tls": {Port: "61614", TLS: true},
-	}, o.TLS, "kind")
-	if err != nil {
-		return nil, fmt.Errorf("stomp: %w", err)
-	}
-	kind, kindErr := activemq.ParseKind(target.Query.Get("kind"))
-	if kind == activemq.Any {
-		kind = o.Kind
-	}
+	}, o.TLS, o.Kind)
 	var heartBeatErr, sizeErr error
 	if o.HeartBeat == 0 {
 		o.HeartBeat = 10 * time.Second
@@ -96,7 +90,7 @@ func New(address string, options *Options) (*Broker, error) {
 	if o.MaxMessage < 0 {
 		sizeErr = errors.New("MaxMessage is below 0")
 	}
-	if err := errors.Join(kindErr, heartBeatErr, sizeErr); err != nil {
+	if err := errors.Join(err, heartBeatErr, sizeErr); err != nil {
 		return nil, fmt.Errorf("stomp: %w", err)
 	}
 	return &Broker{target: target, heartBeat: o.HeartBeat, maxMessage: o.MaxMessage, kind: kind}, nil
@@ -118,7 +112,7 @@ func (b *Broker) Capabilities() broker.Capabilities {
 
 // Connect opens the connection that publishes. See broker.Broker.
 func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
-	c := &Conn{broker: b, done: make(chan struct{}), sockets: map[*socket]struct{}{}}
+	c := &Conn{broker: b, sockets: bundle.New[*socket]()}
 	s, err := c.open(ctx, "", nil)
 	if err != nil {
 		return nil, err

@@ -1,17 +1,12 @@
 package stomp_test
 
 import (
-	"context"
-	"errors"
-	"net/url"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
-	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/broker/brokertest"
+	"github.com/waybill-go/waybill/broker/internal/servertest"
 	"github.com/waybill-go/waybill/broker/stomp"
 	"github.com/waybill-go/waybill/internal/testserver"
 )
@@ -51,94 +46,17 @@ func TestNewTellsWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestAWrongPasswordIsRefusedAndNotShown(t *testing.T) {
+func TestTheDoor(t *testing.T) {
 	for _, variable := range servers {
-		t.Run(variable, func(t *testing.T) {
-			u, err := url.Parse(testserver.Address(t, variable))
-			if err != nil {
-				t.Fatal(err)
-			}
-			u.User = url.UserPassword(u.User.Username(), "wr0ng-w0rd")
-			_, err = open(t, u.String(), nil).Connect(t.Context())
-			if !errors.Is(err, broker.ErrRefused) || strings.Contains(err.Error(), "wr0ng") {
-				t.Errorf("Connect: %v; want ErrRefused without the password", err)
-			}
-		})
-	}
-}
-
-func TestTLS(t *testing.T) {
-	for _, variable := range servers {
-		t.Run(variable, func(t *testing.T) {
-			address := testserver.Address(t, variable+"_TLS")
-			ca := "?ca=" + url.QueryEscape(os.Getenv("WAYBILL_TEST_CA"))
-			c, err := open(t, address+ca, nil).Connect(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			results, err := c.Publish(t.Context(), batch("over TLS"), durable)
-			if err != nil || results[0].Fate != broker.Confirmed {
-				t.Errorf("%v, %v", results, err)
-			}
-			r, err := c.Subscribe(t.Context(), broker.Subscription{Destination: "q", Prefetch: 10})
-			if err != nil {
-				t.Fatal(err)
-			}
-			d, err := r.Receive(t.Context(), 1)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := r.Settle(t.Context(), d, broker.Ack); err != nil {
-				t.Error(err)
-			}
-			if err := c.Close(t.Context()); err != nil {
-				t.Error(err)
-			}
-			for what, address := range map[string]string{
-				"an authority that is not trusted": address,
-				"a name that is not the broker's":  address + ca + "&server_name=other.example",
-			} {
-				if _, err := open(t, address, nil).Connect(t.Context()); !errors.Is(err, broker.ErrRefused) {
-					t.Errorf("%s: %v; want ErrRefused", what, err)
-				}
-			}
-		})
+		t.Run(variable, func(t *testing.T) { servertest.DoorOf(t, variable, opener(stomp.Options{})).Test(t) })
 	}
 }
 
 func TestAConnectionWhoseOtherEndFallsSilentEnds(t *testing.T) {
 	for _, variable := range servers {
 		t.Run(variable, func(t *testing.T) {
-			u, err := url.Parse(testserver.Address(t, variable))
-			if err != nil {
-				t.Fatal(err)
-			}
-			var link brokertest.Link
-			u.Host, link = brokertest.Proxy(t, u.Host)
-			c, err := open(t, u.String(), &stomp.Options{HeartBeat: time.Second}).Connect(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close(context.Background())
-			if _, err := c.Subscribe(t.Context(), broker.Subscription{Destination: "silence", Prefetch: 10}); err != nil {
-				t.Fatal(err)
-			}
-			// Alive while both ends beat, for longer than silence is borne.
-			select {
-			case <-c.Done():
-				t.Fatalf("an idle connection ended: %v", c.Err())
-			case <-time.After(4 * time.Second):
-			}
-			link.Hold()
-			defer link.Release()
-			select {
-			case <-c.Done():
-				if err := c.Err(); err == nil || errors.Is(err, broker.ErrClosed) {
-					t.Errorf("it ended with %v; want the reason", err)
-				}
-			case <-time.After(30 * time.Second):
-				t.Error("it lives on")
-			}
+			address, link := servertest.Through(t, testserver.Address(t, variable))
+			_ = servertest.Silence(t, open(t, address, &stomp.Options{HeartBeat: time.Second}), link, 4*time.Second)
 		})
 	}
 }
@@ -152,45 +70,5 @@ func TestDeadLettersNeedTheKindClassic(t *testing.T) {
 	if !b.Capabilities().DeadLetter {
 		t.Fatal("DeadLetter is not declared for the kind classic")
 	}
-	c, err := b.Connect(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close(context.Background())
-	queue := "dead-" + waybill.NewID().String()
-	m := broker.Message{Destination: queue, Body: []byte("dead"), Headers: []broker.Header{{Name: "messageId", Value: queue}}}
-	if results, err := c.Publish(t.Context(), []broker.Message{m}, durable); err != nil || results[0].Fate != broker.Confirmed {
-		t.Fatal(results, err)
-	}
-	r, err := c.Subscribe(t.Context(), broker.Subscription{Destination: queue, Prefetch: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := r.Receive(t.Context(), 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Settle(t.Context(), d, broker.DeadLetter); err != nil {
-		t.Fatal(err)
-	}
-	dead, err := c.Subscribe(t.Context(), broker.Subscription{Destination: "ActiveMQ.DLQ", Prefetch: 100})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	for {
-		ds, err := dead.Receive(ctx, 100)
-		if err != nil {
-			t.Fatalf("the dead letter is not in ActiveMQ.DLQ: %v", err)
-		}
-		if err := dead.Settle(ctx, ds, broker.Ack); err != nil {
-			t.Fatal(err)
-		}
-		for i := range ds {
-			if id, _ := ds[i].Header("messageId"); id == queue {
-				return
-			}
-		}
-	}
+	servertest.DeadLetter(t, b, "ActiveMQ.DLQ")
 }

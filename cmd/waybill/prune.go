@@ -19,7 +19,7 @@ databases whose consumers are gone or seldom run.
 
 Whatever the retention, no record goes that its producer may still ask for, as far as
 it has told. A message that was forgotten and comes all the same is rejected and not
-handled twice.`
+handled twice. The records of level latest, one for each key, stay.`
 
 const pruneExample = `  waybill prune --db postgres://app:secret@localhost/app
   waybill prune --retention 720h --consumer shipping --json`

@@ -57,6 +57,10 @@ func TestABrokersAddressThatIsNoneSaysWhatWouldBe(t *testing.T) {
 		{"rabbitmq://user:hunter2@", "host"},
 		{"kafka://user:hunter2@host1,host2:port", "port"},
 		{"kafka://user:hunter2@host?sasl=oauth", "oauth"},
+		{"nats://user:x?hunter2@host", "percent-encoded"},
+		{"nats://user:x?a&hunter2@host", "percent-encoded"},
+		{"stomp://user:123?hunter2@host", "percent-encode"},
+		{"rabbitmq://user:123?hunter2@host", "percent-encode"},
 		{"activemq://user:hunter2@host:61613", "stomp_port"},
 		{"embedded:", "empty"},
 	} {

@@ -31,18 +31,41 @@ func redactParameters(s string) string {
 	}
 	parameters := strings.Split(query, "&")
 	for i, p := range parameters {
-		name, _, hasValue := strings.Cut(p, "=")
-		if decoded, err := url.QueryUnescape(name); err == nil {
-			name = decoded
-		}
-		name = strings.ToLower(name)
-		for _, secret := range []string{"pass", "pwd", "secret", "token"} {
-			if hasValue && strings.Contains(name, secret) {
-				parameters[i] = p[:strings.IndexByte(p, '=')+1] + hidden
-			}
+		if at := secretAt(p); at >= 0 {
+			parameters[i] = p[:at] + hidden
 		}
 	}
 	return before + "?" + strings.Join(parameters, "&")
+}
+
+// secretAt is where a parameter's value begins, if its name is a secret's; -1 if not.
+// Where there is another '?' a name may begin after it.
+func secretAt(parameter string) int {
+	for start := 0; ; {
+		rest := parameter[start:]
+		name, _, hasValue := strings.Cut(rest, "=")
+		if hasValue && isSecret(name) {
+			return start + len(name) + 1
+		}
+		mark := strings.IndexByte(rest, '?')
+		if mark < 0 {
+			return -1
+		}
+		start += mark + 1
+	}
+}
+
+func isSecret(name string) bool {
+	if decoded, err := url.QueryUnescape(name); err == nil {
+		name = decoded
+	}
+	name = strings.ToLower(name)
+	for _, secret := range []string{"pass", "pwd", "secret", "token"} {
+		if strings.Contains(name, secret) {
+			return true
+		}
+	}
+	return false
 }
 
 // scrub returns the error's text without any password of addr.
@@ -72,11 +95,9 @@ func secrets(addr string) []string {
 		add(password, url.PathUnescape)
 	}
 	_, query, _ := strings.Cut(addr, "?")
-	redacted := strings.Split(redactParameters("?" + query)[1:], "&")
-	for i, p := range strings.Split(query, "&") {
-		if redacted[i] != p {
-			_, value, _ := strings.Cut(p, "=")
-			add(value, url.QueryUnescape)
+	for p := range strings.SplitSeq(query, "&") {
+		if at := secretAt(p); at >= 0 {
+			add(p[at:], url.QueryUnescape)
 		}
 	}
 	return found

@@ -3,6 +3,7 @@ package testserver
 
 import (
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -11,8 +12,14 @@ import (
 // "make test" and CI set it to 1.
 const Required = "WAYBILL_TEST_REQUIRE"
 
-// service is the name by which scripts/services knows the variable's server.
-func service(variable string) string {
+// Version returns what the server of such a variable says it is, such as
+// "ActiveMQ 5.18.3"; "" where that is not known.
+func Version(variable string) string {
+	return os.Getenv("WAYBILL_TEST_" + strings.ToUpper(Service(variable)) + "_VERSION")
+}
+
+// Service is the name by which scripts/services knows the variable's server.
+func Service(variable string) string {
 	name, _, _ := strings.Cut(strings.ToLower(strings.TrimPrefix(variable, "WAYBILL_TEST_")), "_")
 	return name
 }
@@ -26,11 +33,32 @@ func Address(t testing.TB, variable string) string {
 	if address := os.Getenv(variable); address != "" {
 		return address
 	}
-	name := service(variable)
-	const how = "%s is not set: no %s server. To run this test: scripts/services start %s && eval \"$(scripts/services env)\""
-	if os.Getenv(Required) == "1" {
-		t.Fatalf(how, variable, name, name)
-	}
-	t.Skipf(how, variable, name, name)
+	name := Service(variable)
+	missing(t, "%s is not set: no %s server. To run this test: scripts/services start %s && eval \"$(scripts/services env)\"", variable, name, name)
 	return ""
+}
+
+// Program returns the path of a server's program, for tests that start servers of
+// their own. Where it is not installed, they are skipped or fail as by Address.
+func Program(t testing.TB, program, service string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err == nil {
+		return path
+	}
+	// Debian installs servers where only root's path leads.
+	if path, err := exec.LookPath("/usr/sbin/" + program); err == nil {
+		return path
+	}
+	missing(t, "%s is not installed. To run this test: scripts/services install %s", program, service)
+	return ""
+}
+
+// missing ends a test whose server is missing.
+func missing(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv(Required) == "1" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
 }

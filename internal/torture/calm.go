@@ -3,8 +3,10 @@ package torture
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
+	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/troupe"
 	"github.com/waybill-go/waybill/store"
 )
@@ -100,7 +102,9 @@ func (r *run) empty(ctx context.Context) error {
 	}
 }
 
-// resendRejected sends again what was rejected, as a person would.
+// resendRejected sends again what was rejected, as a person would who knows the
+// business: what its consumer has forgotten, which did not take effect here, goes under
+// a new id.
 func (r *run) resendRejected(ctx context.Context) error {
 	queue, err := store.NewQueue(r.producerBooks.DB, r.producerBooks.dialect, r.prefix)
 	if err != nil {
@@ -111,7 +115,8 @@ func (r *run) resendRejected(ctx context.Context) error {
 		return err
 	}
 	for i := range rejected {
-		if _, _, err := queue.Resend(ctx, rejected[i].MessageID); err != nil {
+		forgotten := strings.Contains(rejected[i].LastError, waybill.ReasonForgotten)
+		if _, _, err := queue.Resend(ctx, rejected[i].MessageID, forgotten); err != nil {
 			return err
 		}
 	}

@@ -98,9 +98,7 @@ func (c *consumer) moody(work handler) inbox.Handler {
 			<-ctx.Done()
 			return ctx.Err()
 		}
-		if c.one(mood.Slow) {
-			sleep(ctx, 200*time.Millisecond)
-		}
+		c.dawdle(ctx)
 		if err := work(ctx, tx, m, &b); err != nil {
 			return err
 		}
@@ -113,6 +111,13 @@ func (c *consumer) moody(work handler) inbox.Handler {
 			return waybill.RetryAfter(300*time.Millisecond, errors.New("not now"))
 		}
 		return nil
+	}
+}
+
+// dawdle takes its time, if the mood is so.
+func (c *consumer) dawdle(ctx context.Context) {
+	if c.one(c.mood.Load().Slow) {
+		sleep(ctx, 200*time.Millisecond)
 	}
 }
 
@@ -137,13 +142,14 @@ func (c *consumer) transfer(ctx context.Context, tx *sql.Tx, m *waybill.Message,
 	return c.effect(ctx, tx, m, "transfer", b.Transfer, b)
 }
 
-// notice is no moody handler: a failure would be the broker's to deliver again, and
-// whether it does is its own affair.
+// notice may be slow and has no other moods: a failure would be the broker's to deliver
+// again, and whether it does is its own affair.
 func (c *consumer) notice(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
 	var b business
 	if err := json.Unmarshal(m.Body, &b); err != nil {
 		return waybill.Permanent(err)
 	}
+	c.dawdle(ctx)
 	return c.effect(ctx, tx, m, "notice", b.Notice, &b)
 }
 

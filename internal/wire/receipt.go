@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
@@ -62,11 +63,17 @@ func appendString(b []byte, s string) []byte {
 	return append(b, text...)
 }
 
+// cut shortens an error to maxError bytes of valid UTF-8.
 func cut(s string) string {
-	if len(s) > maxError {
-		s = s[:maxError]
+	s = strings.ToValidUTF8(s[:min(len(s), maxError+utf8.UTFMax)], "\uFFFD")
+	if len(s) <= maxError {
+		return s
 	}
-	return strings.ToValidUTF8(s, "\uFFFD")
+	n := maxError
+	for !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 // DecodeReceipts reads a receipt message. Where it fails none of it is to be

@@ -33,7 +33,7 @@ type mutant struct {
 
 var mutants = []mutant{
 	{"", "kill,pause,messages,receipts,handlers,leaders,clock", nil, true},
-	{"ack_before_commit", "kill", []string{"lost"}, false},
+	{"ack_before_commit", "kill,handlers", []string{"lost"}, false},
 	{"receipt_before_commit", "kill,handlers", []string{"lost"}, false},
 	{"guard_outside_transaction", "handlers", []string{"lost"}, false},
 	{"select_then_update", "messages,receipts", []string{"stale", "doubled"}, true},

@@ -70,36 +70,13 @@ WHERE r.consumer = ? AND r.message_id > ? AND r.message_id < ?
 ORDER BY r.message_id
 LIMIT ?`
 
-// pruneOnce and pruneLatest look each record up in turn, as deleteRows does and for
-// the same reason: a scan would wait for the records of every guard that is under way.
+// pruneOnce looks each record up in turn, as deleteRows does and for the same reason: a
+// scan would wait for the records of every guard that is under way.
 const pruneOnce = `
 DELETE r
 FROM JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(36) PATH '$')) AS g
 STRAIGHT_JOIN {n1_record} AS r FORCE INDEX (PRIMARY)
 	ON r.consumer = ? AND r.message_id = CONVERT(g.id USING ascii) COLLATE ascii_general_ci
-STRAIGHT_JOIN {n_horizon} AS h FORCE INDEX (PRIMARY)
-	ON h.consumer = r.consumer AND h.producer = r.producer AND r.message_id < h.message_id`
-
-// latestWindow spells the comparison of pairs out, because MySQL finds no range of an
-// index in (a, b) > (?, ?).
-const latestWindow = `
-SELECT r.dest_name, r.business_mark, COALESCE(r.message_id < (
-	SELECT h.message_id FROM {n_horizon} h WHERE h.consumer = r.consumer AND h.producer = r.producer), 0)
-FROM {n2_record} r FORCE INDEX (PRIMARY)
-WHERE r.consumer = ? AND (r.dest_name > ? OR r.dest_name = ? AND r.business_mark > ?)
-ORDER BY r.dest_name, r.business_mark
-LIMIT ?`
-
-// pruneLatest names the collation of the table's texts, without which its index is of
-// no use.
-const pruneLatest = `
-DELETE r
-FROM JSON_TABLE(?, '$[*]' COLUMNS (
-	dest_name VARCHAR(255) CHARACTER SET utf8mb4 PATH '$[0]',
-	business_mark VARCHAR(255) CHARACTER SET utf8mb4 PATH '$[1]')) AS g
-STRAIGHT_JOIN {n2_record} AS r FORCE INDEX (PRIMARY)
-	ON r.consumer = ? AND r.dest_name = g.dest_name COLLATE ` + collation + `
-	AND r.business_mark = g.business_mark COLLATE ` + collation + `
 STRAIGHT_JOIN {n_horizon} AS h FORCE INDEX (PRIMARY)
 	ON h.consumer = r.consumer AND h.producer = r.producer AND r.message_id < h.message_id`
 
@@ -179,20 +156,6 @@ func (dialect) OnceWindow(n store.Names, consumer string, after, below waybill.I
 // PruneOnce implements store.ConsumerDialect.
 func (dialect) PruneOnce(n store.Names, consumer string, ids []waybill.ID) store.Statement {
 	return statement(n, pruneOnce, list(ids), consumer)
-}
-
-// LatestWindow implements store.ConsumerDialect.
-func (dialect) LatestWindow(n store.Names, consumer string, after store.LatestPlace, size int) store.Statement {
-	return statement(n, latestWindow, consumer, after.Destination, after.Destination, after.Key, size)
-}
-
-// PruneLatest implements store.ConsumerDialect.
-func (dialect) PruneLatest(n store.Names, consumer string, places []store.LatestPlace) store.Statement {
-	pairs := make([][2]string, len(places))
-	for i, p := range places {
-		pairs[i] = [2]string{p.Destination, p.Key}
-	}
-	return statement(n, pruneLatest, list(pairs), consumer)
 }
 
 // Consumers implements store.ConsumerDialect.

@@ -34,23 +34,25 @@ func TestConformance(t *testing.T) {
 		}},
 	} {
 		t.Run(setting.name, func(t *testing.T) {
-			storetest.Test(t, storetest.Harness{
-				Dialect: mysql.Dialect(),
-				Open:    func(t testing.TB) *sql.DB { return open(t, setting.set) },
-				Sever:   sever,
-				Schema:  schema,
-			})
+			storetest.Test(t, harness(setting.set))
 		})
 	}
 }
 
-func BenchmarkStore(b *testing.B) {
-	storetest.Benchmark(b, storetest.Harness{
+func TestProperties(t *testing.T) { storetest.Properties(t, harness(interpolated)) }
+
+func BenchmarkStore(b *testing.B) { storetest.Benchmark(b, harness(interpolated)) }
+
+// interpolated is how the command opens a database.
+func interpolated(c *mysqldriver.Config) { c.InterpolateParams = true }
+
+func harness(set func(*mysqldriver.Config)) storetest.Harness {
+	return storetest.Harness{
 		Dialect: mysql.Dialect(),
-		Open: func(t testing.TB) *sql.DB {
-			return open(t, func(c *mysqldriver.Config) { c.InterpolateParams = true })
-		},
-	})
+		Open:    func(t testing.TB) *sql.DB { return open(t, set) },
+		Sever:   sever,
+		Schema:  schema,
+	}
 }
 
 func server(t testing.TB) *mysqldriver.Config {

@@ -44,7 +44,6 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 			"Delete":          {d.Delete(names, make([]waybill.ID, 500)), "q", "qmessage_message_id"},
 			"CountCopies":     {d.CountCopies(names, make([]int64, 500)), "q", "PRIMARY"},
 			"PruneOnce":       {d.PruneOnce(names, "c", make([]waybill.ID, 500)), "r", "PRIMARY"},
-			"PruneLatest":     {d.PruneLatest(names, "c", make([]store.LatestPlace, 500)), "r", "PRIMARY"},
 		} {
 			if plan := explain(t, db, c.statement); plan[c.table] != c.key {
 				t.Errorf("%s with %d rows: plan %v, want table %s by %s", name, rows, plan, c.table, c.key)

@@ -188,7 +188,7 @@ func (dialect) Discard(n store.Names, id waybill.ID) store.Statement {
 }
 
 // list is elements as a JSON array.
-func list[T int64 | waybill.ID | [2]string](elements []T) string {
+func list[T int64 | waybill.ID](elements []T) string {
 	text, err := json.Marshal(elements)
 	if err != nil {
 		panic(err) // what these types hold can always be marshaled

@@ -49,8 +49,7 @@ VALUES ($1::text, $2::text, $3::uuid)
 ON CONFLICT (consumer, producer) DO UPDATE SET message_id = excluded.message_id
 WHERE h.message_id IS NULL AND excluded.message_id IS NOT NULL OR excluded.message_id > h.message_id`
 
-// onceWindow and latestWindow have their limit in a subquery for the reason that
-// queue.go gives.
+// onceWindow has its limit in a subquery for the reason that queue.go gives.
 const onceWindow = `
 SELECT r.message_id, coalesce(r.message_id < (
 	SELECT h.message_id FROM {n_horizon} h WHERE h.consumer = r.consumer AND h.producer = r.producer), false)
@@ -62,19 +61,6 @@ const pruneOnce = `
 DELETE FROM {n1_record} r
 USING {n_horizon} h
 WHERE r.consumer = $1::text AND r.message_id = ANY ((SELECT $2::text::uuid[])::uuid[])
-	AND h.consumer = r.consumer AND h.producer = r.producer AND r.message_id < h.message_id`
-
-const latestWindow = `
-SELECT r.dest_name, r.business_mark, coalesce(r.message_id < (
-	SELECT h.message_id FROM {n_horizon} h WHERE h.consumer = r.consumer AND h.producer = r.producer), false)
-FROM {n2_record} r
-WHERE r.consumer = $2::text AND (r.dest_name, r.business_mark) > ($3::text, $4::text)
-ORDER BY r.dest_name, r.business_mark` + limited
-
-const pruneLatest = `
-DELETE FROM {n2_record} r
-USING unnest($2::text::text[], $3::text::text[]) AS m (dest_name, business_mark), {n_horizon} h
-WHERE r.consumer = $1::text AND r.dest_name = m.dest_name AND r.business_mark = m.business_mark
 	AND h.consumer = r.consumer AND h.producer = r.producer AND r.message_id < h.message_id`
 
 const consumers = `SELECT DISTINCT consumer FROM {n_horizon} ORDER BY consumer`
@@ -155,21 +141,6 @@ func (dialect) OnceWindow(n store.Names, consumer string, after, below waybill.I
 // PruneOnce implements store.ConsumerDialect.
 func (dialect) PruneOnce(n store.Names, consumer string, ids []waybill.ID) store.Statement {
 	return statement(n, pruneOnce, consumer, idArray(ids))
-}
-
-// LatestWindow implements store.ConsumerDialect.
-func (dialect) LatestWindow(n store.Names, consumer string, after store.LatestPlace, size int) store.Statement {
-	return statement(n, latestWindow, int64(size), consumer, after.Destination, after.Key)
-}
-
-// PruneLatest implements store.ConsumerDialect.
-func (dialect) PruneLatest(n store.Names, consumer string, places []store.LatestPlace) store.Statement {
-	destinations, keys := newArray(16*len(places)), newArray(16*len(places))
-	for _, p := range places {
-		destinations.text(p.Destination)
-		keys.text(p.Key)
-	}
-	return statement(n, pruneLatest, consumer, destinations.String(), keys.String())
 }
 
 // Consumers implements store.ConsumerDialect.

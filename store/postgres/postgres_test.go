@@ -18,22 +18,25 @@ func TestConformance(t *testing.T) {
 	// A pooler in front of the server asks for modes without prepared statements.
 	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeCacheStatement, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol} {
 		t.Run(mode.String(), func(t *testing.T) {
-			storetest.Test(t, storetest.Harness{
-				Dialect:     postgres.Dialect(),
-				Open:        func(t testing.TB) *sql.DB { return open(t, mode) },
-				Placeholder: func(n int) string { return fmt.Sprint("$", n) },
-				Sever:       sever,
-				Schema:      func(t *testing.T) string { return schema(t) },
-			})
+			storetest.Test(t, harness(mode))
 		})
 	}
 }
 
+func TestProperties(t *testing.T) { storetest.Properties(t, harness(pgx.QueryExecModeCacheStatement)) }
+
 func BenchmarkStore(b *testing.B) {
-	storetest.Benchmark(b, storetest.Harness{
-		Dialect: postgres.Dialect(),
-		Open:    func(t testing.TB) *sql.DB { return open(t, pgx.QueryExecModeCacheStatement) },
-	})
+	storetest.Benchmark(b, harness(pgx.QueryExecModeCacheStatement))
+}
+
+func harness(mode pgx.QueryExecMode) storetest.Harness {
+	return storetest.Harness{
+		Dialect:     postgres.Dialect(),
+		Open:        func(t testing.TB) *sql.DB { return open(t, mode) },
+		Placeholder: func(n int) string { return fmt.Sprint("$", n) },
+		Sever:       sever,
+		Schema:      func(t *testing.T) string { return schema(t) },
+	}
 }
 
 // open makes a schema of its own and a pool whose connections see nothing else. (To

@@ -57,26 +57,12 @@ WHERE r.consumer = ? AND r.message_id > ? AND r.message_id < ?
 ORDER BY r.message_id
 LIMIT ?`
 
-// pruneOnce ends with a list of ids and ")", pruneLatest with one of pairs.
+// pruneOnce ends with a list of ids and ")".
 const pruneOnce = `
 DELETE FROM {n1_record} AS r
 WHERE consumer = ?
 	AND message_id < (SELECT h.message_id FROM {n_horizon} h WHERE h.consumer = r.consumer AND h.producer = r.producer)
 	AND message_id IN (`
-
-const latestWindow = `
-SELECT r.dest_name, r.business_mark, coalesce(r.message_id < (
-	SELECT h.message_id FROM {n_horizon} h WHERE h.consumer = r.consumer AND h.producer = r.producer), 0)
-FROM {n2_record} r
-WHERE r.consumer = ? AND (r.dest_name, r.business_mark) > (?, ?)
-ORDER BY r.dest_name, r.business_mark
-LIMIT ?`
-
-const pruneLatest = `
-DELETE FROM {n2_record} AS r
-WHERE consumer = ?
-	AND message_id < (SELECT h.message_id FROM {n_horizon} h WHERE h.consumer = r.consumer AND h.producer = r.producer)
-	AND (dest_name, business_mark) IN (VALUES `
 
 const consumers = `SELECT DISTINCT consumer FROM {n_horizon} ORDER BY consumer`
 
@@ -144,20 +130,6 @@ func (dialect) OnceWindow(n store.Names, consumer string, after, below waybill.I
 // PruneOnce implements store.ConsumerDialect.
 func (dialect) PruneOnce(n store.Names, consumer string, ids []waybill.ID) store.Statement {
 	return statement(n, pruneOnce+repeat("?", len(ids))+`)`, append([]any{consumer}, idValues(ids)...)...)
-}
-
-// LatestWindow implements store.ConsumerDialect.
-func (dialect) LatestWindow(n store.Names, consumer string, after store.LatestPlace, size int) store.Statement {
-	return statement(n, latestWindow, consumer, after.Destination, after.Key, size)
-}
-
-// PruneLatest implements store.ConsumerDialect.
-func (dialect) PruneLatest(n store.Names, consumer string, places []store.LatestPlace) store.Statement {
-	args := append(make([]any, 0, 1+2*len(places)), consumer)
-	for _, p := range places {
-		args = append(args, p.Destination, p.Key)
-	}
-	return statement(n, pruneLatest+repeat("(?, ?)", len(places))+`)`, args...)
 }
 
 // Consumers implements store.ConsumerDialect.

@@ -42,7 +42,6 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 			"List":            {d.List(names, "", store.Rejected, 0, 50), "qmessage_rejected"},
 			"Delete":          {d.Delete(names, make([]waybill.ID, 3)), "sqlite_autoindex_qmessage_1 (message_id=?)"},
 			"OnceWindow":      {d.OnceWindow(names, "c", waybill.ID{}, waybill.NewID(), 500), "PRIMARY KEY (consumer=? AND message_id>? AND message_id<?)"},
-			"LatestWindow":    {d.LatestWindow(names, "c", store.LatestPlace{}, 500), "PRIMARY KEY (consumer=? AND (dest_name,business_mark)>(?,?))"},
 		} {
 			rows, err := db.QueryContext(t.Context(), `EXPLAIN QUERY PLAN `+c.statement.SQL, c.statement.Args...)
 			if err != nil {

@@ -15,6 +15,8 @@ func TestConformance(t *testing.T) {
 	storetest.Test(t, harness)
 }
 
+func TestProperties(t *testing.T) { storetest.Properties(t, harness) }
+
 func BenchmarkStore(b *testing.B) { storetest.Benchmark(b, harness) }
 
 var harness = storetest.Harness{

@@ -136,12 +136,12 @@ var writeCases = []testCase{
 		rows := s.sendBodies("a", "b")
 		_, err := s.queue.Postpone(s.Context(), rows[0].ID, time.Hour, 3, "busy")
 		s.must(err)
-		if _, found, err := s.queue.Resend(s.Context(), rows[0].ID); found || err != nil {
+		if _, found, err := s.queue.Resend(s.Context(), rows[0].ID, false); found || err != nil {
 			s.Errorf("sending a pending row again: found %v, error %v", found, err)
 		}
 		s.reject(rows[0].ID)
 		was, before := s.find(rows[0].ID), s.clock()
-		id, found, err := s.queue.Resend(s.Context(), rows[0].ID)
+		id, found, err := s.queue.Resend(s.Context(), rows[0].ID, false)
 		s.must(err)
 		if !found || id != rows[0].ID {
 			s.Fatalf("found %v, id %s", found, id)
@@ -156,19 +156,15 @@ var writeCases = []testCase{
 		due, err := s.queue.ScanDue(s.Context(), 0, 0, 10, 0)
 		s.must(err)
 		s.wantBodies(due, "a")
-		if _, found, err := s.queue.Resend(s.Context(), rows[0].ID); found || err != nil {
+		if _, found, err := s.queue.Resend(s.Context(), rows[0].ID, false); found || err != nil {
 			s.Errorf("sending it again twice: found %v, error %v", found, err)
 		}
 	}},
-	{name: "Resend gives a row that a consumer has forgotten a new id", run: func(s *suite) {
+	{name: "Resend as new gives a rejected row a new id", run: func(s *suite) {
 		rows := s.sendBodies("a")
+		s.reject(rows[0].ID)
 		was := s.find(rows[0].ID)
-		found, err := s.queue.Reject(s.Context(), was.MessageID, "shipping: "+waybill.ReasonForgotten+"too old")
-		s.must(err)
-		if !found {
-			s.Fatalf("not rejected")
-		}
-		id, found, err := s.queue.Resend(s.Context(), was.MessageID)
+		id, found, err := s.queue.Resend(s.Context(), was.MessageID, true)
 		s.must(err)
 		if !found || id == was.MessageID || !id.IsV7() {
 			s.Fatalf("found %v, id %s", found, id)
@@ -176,7 +172,7 @@ var writeCases = []testCase{
 		if now := s.find(id); now.ID != was.ID || now.Status != store.Pending || now.TimeStamp != was.TimeStamp {
 			s.Errorf("row %+v, was %+v", now, was)
 		}
-		if _, found, err := s.queue.Resend(s.Context(), was.MessageID); found || err != nil {
+		if _, found, err := s.queue.Resend(s.Context(), was.MessageID, true); found || err != nil {
 			s.Errorf("sending the old id again: found %v, error %v", found, err)
 		}
 	}},

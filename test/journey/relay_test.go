@@ -149,7 +149,7 @@ func TestTheFirstMessageIntoAnEmptyTableTellsAFloor(t *testing.T) {
 			if !ok {
 				t.Fatal("nothing arrived")
 			}
-			if floor, err := waybill.ParseID(header(t, m, "floor")); err != nil || !floor.IsV7() || floor.Compare(id) > 0 || floor.Time().Before(time.Now().Add(-2*time.Hour)) {
+			if floor, err := waybill.ParseID(header(t, m, "floor")); err != nil || !floor.IsV7() || floor.Compare(id) > 0 {
 				t.Errorf("floor %v of message %v: %v", floor, id, err)
 			}
 		}
@@ -216,7 +216,7 @@ func TestARejectedMessageStaysForAPersonAndCanBeSentAgain(t *testing.T) {
 		if err != nil || len(rows) != 1 || rows[0].LastError != "peer: no such order" {
 			t.Fatalf("%+v %v", rows, err)
 		}
-		again, ok, err := queue.Resend(context.Background(), id)
+		again, ok, err := queue.Resend(context.Background(), id, false)
 		if err != nil || !ok || again != id {
 			t.Fatal(again, ok, err)
 		}

@@ -3,8 +3,13 @@
 package activemq
 
 import (
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/internal/dial"
 )
 
 // Kind is a kind of broker.
@@ -16,8 +21,8 @@ const (
 	Artemis             // ActiveMQ Artemis
 )
 
-// ParseKind reads the parameter kind of an address.
-func ParseKind(text string) (Kind, error) {
+// parseKind reads the parameter kind of an address.
+func parseKind(text string) (Kind, error) {
 	switch text {
 	case "":
 		return Any, nil
@@ -27,6 +32,34 @@ func ParseKind(text string) (Kind, error) {
 		return Artemis, nil
 	}
 	return Any, fmt.Errorf("the parameter kind is %.40q, not classic or artemis", text)
+}
+
+// Parse takes an address apart that may have the parameter kind, beside the known
+// ones. Kind is the caller's own, which the parameter goes before.
+func Parse(address string, schemes map[string]dial.Scheme, config *tls.Config, kind Kind, known ...string) (*dial.Target, Kind, error) {
+	target, err := dial.Parse(address, schemes, config, append(known, "kind")...)
+	if err != nil {
+		return nil, kind, err
+	}
+	said, err := parseKind(target.Query.Get("kind"))
+	if said != Any {
+		kind = said
+	}
+	return target, kind, err
+}
+
+// Client checks a subscription and returns the id by which the broker knows a
+// topic's durable subscription, made of Group and topic; "" for a queue.
+func Client(s *broker.Subscription) (string, error) {
+	switch {
+	case s.Prefetch <= 0:
+		return "", fmt.Errorf("Prefetch is %d and has to be above 0", s.Prefetch)
+	case !s.Topic:
+		return "", nil
+	case s.Group == "":
+		return "", errors.New("a topic needs a Group")
+	}
+	return s.Group + "/" + s.Destination, nil
 }
 
 // Product tells the kind by how a broker calls itself: "ActiveMQ/5.18.3" and
@@ -58,7 +91,10 @@ func Name(destination string) string {
 // Taken reports whether a header is one that STOMP or a broker uses itself: it is
 // no part of a message that was received, and none that is sent may have it.
 // Brokers show these to consumers of another protocol as if they were the sender's.
-func Taken(name string) bool { return taken[name] || strings.HasPrefix(name, "JMS_AMQP_") }
+// waybill.CheckHeader refuses all of them but content-type.
+func Taken(name string) bool {
+	return taken[name] || strings.HasPrefix(name, "JMS_AMQP_") || strings.HasPrefix(name, "_AMQ_") || strings.HasPrefix(name, "__AMQ_")
+}
 
 var taken = map[string]bool{
 	"destination": true, "receipt": true, "receipt-id": true, "transaction": true, "subscription": true,

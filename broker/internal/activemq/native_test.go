@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/Azure/go-amqp"
+
+	waybill "github.com/waybill-go/waybill"
 )
 
 func TestNativeBody(t *testing.T) {
@@ -67,6 +69,15 @@ func TestJavaText(t *testing.T) {
 	} {
 		if got := JavaText([]byte(in)); string(got) != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// A header that the adapters keep from a consumer is one that Send refuses.
+func TestHeadersOfTheBrokersAreReserved(t *testing.T) {
+	for name := range taken {
+		if name != "content-type" && !waybill.IsReservedHeader(name) {
+			t.Errorf("%s is not reserved", name)
 		}
 	}
 }

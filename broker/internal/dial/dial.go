@@ -53,6 +53,10 @@ func Parse(address string, schemes map[string]Scheme, config *tls.Config, known 
 	if u.Path != "" && u.Path != "/" || u.Fragment != "" {
 		return nil, errors.New("the address has a path or a fragment after its host: percent-encode special characters of the user and password")
 	}
+	if strings.Contains(u.RawQuery, "@") {
+		// The parameters may be half of a password with a '?' in it.
+		return nil, errors.New("the address has an '@' after its '?': percent-encode special characters of the user and password, and of parameters")
+	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
 		return nil, errors.New("the address's parameters are not percent-encoded as a URL's have to be")

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/brokertest"
@@ -33,7 +35,8 @@ func start(t testing.TB, options embedded.Options) *embedded.Broker {
 func TestConformance(t *testing.T) {
 	b := start(t, embedded.Options{})
 	brokertest.Test(t, brokertest.Harness{
-		Open: func(testing.TB) broker.Broker { return b },
+		Server: "NATS " + server.VERSION + ", in-process",
+		Open:   func(testing.TB) broker.Broker { return b },
 		OpenLink: func(testing.TB) (broker.Broker, brokertest.Link) {
 			return b, brokertest.Link{Cut: b.Break}
 		},

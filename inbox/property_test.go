@@ -1,0 +1,290 @@
+package inbox
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/memory"
+	"github.com/waybill-go/waybill/internal/address"
+	"github.com/waybill-go/waybill/internal/propertytest"
+	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/wire"
+	"github.com/waybill-go/waybill/store"
+)
+
+// Batches arrive in any order, with copies inside, from several producers, with
+// handlers that fail, while records are forgotten. Whatever happens, what is in the
+// handler's own tables and what the producers are told has to fit the promises.
+func TestBatchesTakeEffectOnceAndNeverGoBackwards(t *testing.T) {
+	for _, database := range []struct{ name, variable, arg string }{
+		{"sqlite", "", "?"}, {"postgres", "WAYBILL_TEST_POSTGRES", "$1"}, {"mysql", "WAYBILL_TEST_MYSQL", "?"},
+	} {
+		t.Run(database.name, func(t *testing.T) {
+			d := newDesk(t, database.variable, database.arg)
+			for _, level := range []waybill.Level{waybill.Once, waybill.Latest} {
+				t.Run(level.String(), func(t *testing.T) {
+					propertytest.Check(t, 15, func(t *rapid.T) { d.property(t, level) })
+				})
+			}
+		})
+	}
+}
+
+// desk is a consumer's database with the tables of its handler.
+type desk struct {
+	db      *sql.DB
+	dialect store.Dialect
+	names   store.Names
+	arg     string // the first placeholder
+	level   waybill.Level
+	in      *Inbox
+	worker  *worker
+	pool    []waybill.Message
+	failing map[waybill.ID]bool
+	settled settler
+}
+
+func newDesk(t *testing.T, variable, arg string) *desk {
+	at := "sqlite:" + filepath.Join(t.TempDir(), "inbox.db")
+	if variable != "" {
+		at = testserver.Address(t, variable)
+	}
+	db, dialect, err := address.OpenDatabase(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	prefix := "inbox_" + strings.ReplaceAll(waybill.NewID().String()[24:], "-", "") + "_"
+	names, err := store.NewNames(prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &desk{db: db, dialect: dialect, names: names, arg: arg}
+	t.Cleanup(func() {
+		for _, table := range []string{"n1_record", "n2_record", "n_horizon", "waybill_version", "effect", "state"} {
+			if _, err := db.Exec(`DROP TABLE ` + prefix + table); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if err := store.Migrate(t.Context(), db, dialect, prefix, store.Consumer); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []string{`{effect} (message_id CHAR(36))`, `{state} (business_mark VARCHAR(10), message_id CHAR(36))`} {
+		if err := d.exec(db, `CREATE TABLE `+table); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return d
+}
+
+func (d *desk) exec(db store.Execer, text string, args ...any) error {
+	_, err := db.ExecContext(context.Background(), d.names.SQL(text), args...)
+	return err
+}
+
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func minute(n int) time.Time { return epoch.Add(time.Duration(n) * time.Minute) }
+
+func idOf(m, n int) waybill.ID {
+	id := waybill.LowestID(minute(m))
+	id[15] = byte(n)
+	return id
+}
+
+var (
+	minutes   = rapid.IntRange(0, 9)
+	producers = rapid.SampledFrom([]string{"p", "q"})
+)
+
+func (d *desk) property(t *rapid.T, level waybill.Level) {
+	for _, table := range []string{"n1_record", "n2_record", "n_horizon", "effect", "state"} {
+		must(t, d.exec(d.db, `DELETE FROM {`+table+`}`))
+	}
+	d.level, d.pool = level, nil
+	var err error
+	d.in, err = New(d.db, d.dialect, memory.New(nil), &Options{
+		Consumer: "shipping", TablePrefix: d.names.Prefix, Workers: 1, Logger: slog.New(slog.DiscardHandler),
+	})
+	must(t, err)
+	d.in.Handle("orders", level, d.handle)
+	d.worker = d.in.routes[0].workers[0]
+	for n := range rapid.IntRange(2, 8).Draw(t, "messages") {
+		d.pool = append(d.pool, waybill.Message{
+			ID: idOf(minutes.Draw(t, "minute"), n), Destination: "orders", Producer: producers.Draw(t, "producer"),
+			Key: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key"), TimeStamp: rapid.Int64Range(1, 4).Draw(t, "time stamp"),
+		})
+	}
+	t.Repeat(map[string]func(*rapid.T){"a batch": d.batch, "a floor": d.floor, "forgetting": d.forget})
+}
+
+// handle is the service's own handler.
+func (d *desk) handle(_ context.Context, tx *sql.Tx, m *waybill.Message) error {
+	if err := d.exec(tx, fmt.Sprintf(`INSERT INTO {effect} (message_id) VALUES ('%s')`, m.ID)); err != nil {
+		return err
+	}
+	if err := d.exec(tx, `DELETE FROM {state} WHERE business_mark = `+d.arg, m.Key); err != nil {
+		return err
+	}
+	if err := d.exec(tx, fmt.Sprintf(`INSERT INTO {state} (business_mark, message_id) VALUES (%s, '%s')`, d.arg, m.ID), m.Key); err != nil {
+		return err
+	}
+	if d.failing[m.ID] {
+		return errors.New("the handler fails")
+	}
+	return nil
+}
+
+// batch has the worker handle some copies, and judges what came of them.
+func (d *desk) batch(t *rapid.T) {
+	d.failing, d.settled = map[waybill.ID]bool{}, settler{}
+	var batch []*item
+	copies := rapid.SliceOfN(rapid.IntRange(0, len(d.pool)-1), 1, 6).Draw(t, "copies")
+	for _, i := range copies {
+		m := d.pool[i]
+		batch = append(batch, &item{Arrival: wire.Arrival{Message: m, ReceiptTo: waybill.ReceiptQueue(m.Producer)}, receiver: &d.settled})
+	}
+	for _, i := range rapid.SliceOfN(rapid.SampledFrom(copies), 0, 2).Draw(t, "failing") {
+		d.failing[d.pool[i].ID] = true
+	}
+	effectsBefore, statesBefore := d.effects(t)
+	d.worker.handle(t.Context(), t.Context(), batch)
+	effects, states := d.effects(t)
+	if d.settled.acknowledged != len(copies) {
+		t.Fatalf("%d copies are acknowledged, want %d", d.settled.acknowledged, len(copies))
+	}
+	told := d.told(t, copies)
+	for _, m := range d.pool {
+		d.judge(t, m, told[m.ID], effectsBefore[m.ID], effects[m.ID], states[m.Key])
+	}
+	for key, before := range statesBefore {
+		if d.level == waybill.Latest && newer(before, states[key]) {
+			t.Fatalf("the state of %s went from %+v back to %+v", key, before, states[key])
+		}
+	}
+}
+
+// judge: outcomes are what the producer was told, copy by copy. Copies may differ: a
+// message whose handler fails is done once a newer state is.
+func (d *desk) judge(t *rapid.T, m waybill.Message, outcomes []waybill.Outcome, before, after int, state waybill.Message) {
+	forgotten := false
+	horizons, err := d.in.ledger.Horizons(t.Context())
+	must(t, err)
+	for _, h := range horizons {
+		forgotten = forgotten || d.level == waybill.Once && h.Producer == m.Producer && m.ID.Compare(h.ID) < 0
+	}
+	fail := func(what string) {
+		t.Helper()
+		t.Fatalf("%s: %s; its producer was told %q, effects %d, before %d, fails %v, forgotten %v, state %s",
+			m.ID, what, outcomes, after, before, d.failing[m.ID], forgotten, state.ID)
+	}
+	if after > 1 {
+		fail("took effect twice")
+	}
+	if after != before && !slices.Contains(outcomes, waybill.Done) {
+		fail("took effect unbidden")
+	}
+	for _, outcome := range outcomes {
+		switch {
+		case outcome == waybill.Done && d.level == waybill.Once && after != 1:
+			fail("took no effect")
+		case outcome == waybill.Done && d.level == waybill.Latest && newer(m, state):
+			fail("its state is not there")
+		case outcome == waybill.Retry && !d.failing[m.ID]:
+			fail("is asked for again though its handler is well")
+		case outcome == waybill.Rejected && !forgotten:
+			fail("is rejected though nothing is wrong with it")
+		}
+	}
+}
+
+// told reads the receipts that would leave now: one for each copy.
+func (d *desk) told(t *rapid.T, copies []int) map[waybill.ID][]waybill.Outcome {
+	told, count := map[waybill.ID][]waybill.Outcome{}, 0
+	for _, receipts := range d.in.out.waiting {
+		for _, r := range receipts {
+			told[r.ID] = append(told[r.ID], r.Outcome)
+			count++
+		}
+	}
+	d.in.out = newReceipts(d.in)
+	if count != len(copies) {
+		t.Fatalf("%d receipts for %d copies", count, len(copies))
+	}
+	return told
+}
+
+// effects reads the handler's tables.
+func (d *desk) effects(t *rapid.T) (effects map[waybill.ID]int, states map[string]waybill.Message) {
+	effects, states = map[waybill.ID]int{}, map[string]waybill.Message{}
+	rows, err := d.db.QueryContext(t.Context(), d.names.SQL(`
+SELECT message_id, '' FROM {effect}
+UNION ALL
+SELECT message_id, business_mark FROM {state}`))
+	must(t, err)
+	defer rows.Close()
+	for rows.Next() {
+		var id waybill.ID
+		var key string
+		must(t, rows.Scan(&id, &key))
+		if key == "" {
+			effects[id]++
+			continue
+		}
+		for _, m := range d.pool {
+			if m.ID == id {
+				states[key] = m
+			}
+		}
+	}
+	must(t, rows.Err())
+	return effects, states
+}
+
+func (d *desk) floor(t *rapid.T) {
+	must(t, d.in.ledger.SaveFloor(t.Context(), producers.Draw(t, "producer"), idOf(minutes.Draw(t, "minute"), 0)))
+}
+
+func (d *desk) forget(t *rapid.T) {
+	retention := time.Duration(rapid.IntRange(0, 3).Draw(t, "retention")) * time.Minute
+	_, err := d.in.ledger.Prune(t.Context(), minute(minutes.Draw(t, "now")), retention, 3)
+	must(t, err)
+}
+
+func newer(a, b waybill.Message) bool {
+	return cmp.Or(cmp.Compare(a.TimeStamp, b.TimeStamp), a.ID.Compare(b.ID)) > 0
+}
+
+func must(t *rapid.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// settler is a subscription that counts what is acknowledged.
+type settler struct {
+	broker.Receiver
+	acknowledged int
+}
+
+func (s *settler) Settle(_ context.Context, deliveries []broker.Delivery, disposition broker.Disposition) error {
+	if disposition == broker.Ack {
+		s.acknowledged += len(deliveries)
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+package storetest
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/store"
+)
+
+// place is a key of a destination.
+type place struct{ destination, key string }
+
+// records is what one consumer's tables should hold, as maps.
+type records struct {
+	once      map[waybill.ID]store.Mark
+	latest    map[place]store.Mark
+	producers map[string]store.Horizon
+}
+
+func newRecords() *records {
+	return &records{once: map[waybill.ID]store.Mark{}, latest: map[place]store.Mark{}, producers: map[string]store.Horizon{}}
+}
+
+func (r *records) clone() *records {
+	return &records{once: maps.Clone(r.once), latest: maps.Clone(r.latest), producers: maps.Clone(r.producers)}
+}
+
+// record is what a guard says of each mark.
+func (r *records) record(level waybill.Level, marks []store.Mark) []store.Verdict {
+	var verdicts []store.Verdict
+	for _, m := range marks {
+		verdict := r.recordLatest
+		if level == waybill.Once {
+			verdict = r.recordOnce
+		}
+		verdicts = append(verdicts, verdict(m))
+	}
+	return verdicts
+}
+
+func (r *records) recordOnce(m store.Mark) store.Verdict {
+	if _, found := r.once[m.ID]; found {
+		return store.Duplicate
+	}
+	r.once[m.ID] = store.Mark{ID: m.ID, Producer: m.Producer, TimeStamp: m.TimeStamp}
+	if m.ID.Compare(r.producers[m.Producer].ID) < 0 {
+		return store.Forgotten
+	}
+	return store.Fresh
+}
+
+func (r *records) recordLatest(m store.Mark) store.Verdict {
+	at := place{m.Destination, m.Key}
+	last, found := r.latest[at]
+	switch {
+	case found && last.ID == m.ID:
+		return store.Duplicate
+	case found && cmp.Or(cmp.Compare(m.TimeStamp, last.TimeStamp), m.ID.Compare(last.ID)) < 0:
+		return store.Superseded
+	}
+	r.latest[at] = m
+	return store.Fresh
+}
+
+// tell makes a producer known, with its floor where there is one.
+func (r *records) tell(producer string, floor waybill.ID) {
+	h := r.producers[producer]
+	h.Producer = producer
+	if floor.Compare(h.Floor) > 0 {
+		h.Floor = floor
+	}
+	r.producers[producer] = h
+}
+
+// forget forgets what is older than a time and below its producer's floor; of a key's
+// latest state nothing.
+func (r *records) forget(before time.Time) (gone int64) {
+	for producer, h := range r.producers {
+		horizon := waybill.LowestID(before)
+		if !h.Floor.IsZero() && h.Floor.Compare(horizon) < 0 {
+			horizon = h.Floor
+		}
+		if horizon.Compare(h.ID) > 0 {
+			h.ID = horizon
+		}
+		r.producers[producer] = h
+	}
+	old := func(m store.Mark) bool {
+		if m.ID.Compare(r.producers[m.Producer].ID) >= 0 {
+			return false
+		}
+		gone++
+		return true
+	}
+	maps.DeleteFunc(r.once, func(_ waybill.ID, m store.Mark) bool { return old(m) })
+	return gone
+}
+
+func (r *records) horizons() []store.Horizon {
+	return slices.SortedFunc(maps.Values(r.producers), func(a, b store.Horizon) int { return cmp.Compare(a.Producer, b.Producer) })
+}
