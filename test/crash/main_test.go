@@ -10,19 +10,21 @@
 // journey passes is a failure.
 //
 // The files: main_test.go (the program, the databases), points_test.go (the points),
-// crash_test.go (the tests), actor_test.go (one process), journey_test.go (one journey),
-// verdict_test.go (the comparison).
+// steps_test.go (no step without points), crash_test.go (the tests), journey_test.go
+// (one journey), actor_test.go (one process), verdict_test.go (the comparison).
 package crash
 
 import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,12 +131,28 @@ func copyFile(to, from string) error {
 	return os.WriteFile(to, text, 0o600)
 }
 
-// freeAddress returns an address of this machine at which nobody listens.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// ports are tried in turn, from one of them on; the system gives none of these to
+// whoever asks for any.
+const (
+	firstPort = 20_000
+	portCount = 10_000
+)
+
+var port = func() *atomic.Int64 {
+	p := &atomic.Int64{}
+	p.Store(rand.Int64N(portCount))
+	return p
+}()
+
+// freeAddress returns an address of this machine at which nobody listens. No two
+// journeys get the same one.
+func freeAddress() (at string, err error) {
+	for range portCount {
+		at = fmt.Sprintf("127.0.0.1:%d", firstPort+port.Add(1)%portCount)
+		var l net.Listener
+		if l, err = net.Listen("tcp", at); err == nil {
+			return at, l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return "", err
 }
