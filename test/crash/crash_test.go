@@ -130,7 +130,7 @@ func TestEveryPairOfPoints(t *testing.T) {
 		a, b := roles[two[0]], roles[two[1]]
 		p, q := happy[a][dice.IntN(len(happy[a]))], happy[b][dice.IntN(len(happy[b]))]
 		trips = append(trips, trip{
-			name: p + "," + q,
+			name: fmt.Sprintf("across/%d/%s,%s", i, p, q),
 			plan: plan{late: i%2 == 0, deaths: map[string][]string{a: {p}, b: {q}}},
 		})
 	}
