@@ -22,11 +22,8 @@ CONSTANTS
   RelayMemory,  \* FALSE: relays remember nothing and send any row at any time
   MaxFaults,    \* how often something goes wrong; Unbounded: without end
   Refusals,     \* whether handlers may give a message up
-  Forgetting,   \* whether consumers prune their records
-  MaxSkew,      \* how far the order of ids may differ from the order of commits
-  Margin,       \* how far below the horizon records are kept
-  FloorMissing, \* whether first copies may travel without a floor
-  Resending,    \* a person sends rejected rows again: "never", "same-id", "new-id"
+  Forgetting,   \* whether the consumer prunes its records; those of Latest stay
+  MaxSkew,      \* how far the order of ids may differ from the order of sending
   Mutant        \* a fault planted in the protocol; "none" for what is built
 
 Message == 1..Last
@@ -107,6 +104,10 @@ Maximum(S) == CHOOSE x \in S : \A y \in S : x >= y
 
 Pending == {m \in Message : row[m] = "pending"}
 
+\* Only the records of Once are pruned, and only Once asks for the horizon.  So with
+\* Latest floor and horizon change nothing, and are left alone.
+Forgets == Forgetting /\ (Level = "Once" \/ Mutant = "prune-latest")
+
 \* Something goes wrong: a conjunct of every such action.
 Fault ==
   IF MaxFaults = Unbounded
@@ -118,8 +119,8 @@ Fault ==
 
 \* Send inserts the row in the caller's transaction.  With Latest all messages
 \* have one key, whose row of qmessage_key stays locked to the end of the
-\* transaction.  Ids are minted by clocks: they follow the order of sending as
-\* far as MaxSkew tells.
+\* transaction.  Ids are minted by the clocks of several hosts, and for later where a
+\* message is delayed: they follow the order of sending as far as MaxSkew tells.
 Send(m) ==
   /\ tx[m] = "none"
   /\ Level = "Latest" => \A k \in Message : tx[k] # "open"
@@ -143,22 +144,23 @@ Rollback(m) ==
   /\ tx' = [tx EXCEPT ![m] = "rolled back"]
   /\ UNCHANGED <<row, place, origin, late, memory, broker, ledger, job, faults>>
 
-\* A person sends again what a consumer has rejected.
+\* A person sends again what a consumer has rejected, at any time.  The id stays, and
+\* its place: what is below a floor that was read is late then.
 Resend(m) ==
-  /\ row[m] = "rejected"
-  /\ \/ /\ Resending = "same-id"
-        /\ row' = [row EXCEPT ![m] = "pending"]
-        /\ late' = IF m < told THEN late \cup {m} ELSE late
-        /\ UNCHANGED <<tx, place, origin>>
-     \/ /\ Resending = "new-id"
-        /\ \E n \in Message :
-             /\ tx[n] = "none"
-             /\ \A k \in Message : tx[k] # "none" => k < n \* it is minted now
-             /\ tx' = [tx EXCEPT ![n] = "committed"]
-             /\ row' = [row EXCEPT ![m] = "renamed", ![n] = "pending"]
-             /\ place' = [place EXCEPT ![n] = place[m]]
-             /\ origin' = [origin EXCEPT ![n] = origin[m]]
-        /\ UNCHANGED late
+  /\ row[m] \in {"rejected", "forgotten"}
+  /\ IF \/ Mutant = "resend-as-new"
+        \/ Mutant = "resend-forgotten-as-new" /\ row[m] = "forgotten"
+     THEN /\ \E n \in Message :
+               /\ tx[n] = "none"
+               /\ \A k \in Message : tx[k] # "none" => k < n \* it is minted now
+               /\ tx' = [tx EXCEPT ![n] = "committed"]
+               /\ row' = [row EXCEPT ![m] = "renamed", ![n] = "pending"]
+               /\ place' = [place EXCEPT ![n] = place[m]]
+               /\ origin' = [origin EXCEPT ![n] = origin[m]]
+          /\ UNCHANGED late
+     ELSE /\ row' = [row EXCEPT ![m] = "pending"]
+          /\ late' = IF m < told THEN late \cup {m} ELSE late
+          /\ UNCHANGED <<tx, place, origin>>
   /\ UNCHANGED <<memory, broker, ledger, job, faults>>
 
 -----------------------------------------------------------------------------
@@ -205,9 +207,11 @@ SendAny(m) ==
   /\ UNCHANGED <<cursor, flight>>
 
 \* The lowest pending id, which then travels with copies, however long.  The
-\* consumer may know it as soon as it is read: that is the worst case.
+\* consumer may know it as soon as it is read: that is the worst case.  A relay reads
+\* it before it sends anything, and where nothing is pending it tells the lowest id
+\* of all: 0 here.
 ReadFloor ==
-  /\ Forgetting
+  /\ Forgets
   /\ Pending # {}
   /\ told' = Maximum({told, Minimum(Pending)})
   /\ told' # told
@@ -268,7 +272,7 @@ Wipe ==
 -----------------------------------------------------------------------------
 (* The consumer.  A worker goes through these phases:                      *)
 (*   guarded   its transaction holds a new record and the record's lock;   *)
-(*   checked   it has seen that the message is not below the horizon;      *)
+(*   checked   with Once, the message is not below the horizon either;     *)
 (*   settled   the transaction has ended, and the outcome is known;        *)
 (*   acked     the broker was told.                                        *)
 
@@ -297,8 +301,9 @@ Guard(c, m) ==
   /\ m \in net
   /\ Locked(m) => Mutant = "guard-outside-transaction"
   /\ job' = [job EXCEPT ![c] =
-       IF Fresh(m) THEN [phase |-> "guarded", id |-> m, outcome |-> "none"]
-                   ELSE [phase |-> "settled", id |-> m, outcome |-> "done"]]
+       IF Fresh(m)
+       THEN [phase |-> IF Forgets THEN "guarded" ELSE "checked", id |-> m, outcome |-> "none"]
+       ELSE [phase |-> "settled", id |-> m, outcome |-> "done"]]
   /\ net' = IF Mutant = "ack-before-commit" THEN net \ {m} ELSE net
   /\ receipts' = IF Mutant = "receipt-before-commit" THEN receipts \cup {<<m, "done">>} ELSE receipts
   /\ UNCHANGED <<producer, memory, ledger, faults>>
@@ -375,22 +380,23 @@ Crash(c) ==
 \* is not even sent is younger.
 MayForget ==
   LET young == {m \in Message : tx[m] = "none"} \cup {Last + 1} IN
-  IF Mutant = "prune-without-floor" \/ (told = 0 /\ FloorMissing)
+  IF Mutant = "prune-without-floor" \/ (Mutant = "floor-missing" /\ told = 0)
   THEN Minimum(young)
   ELSE Minimum(young \cup {told})
 
 \* The horizon is committed before the first record below it goes.
 SaveHorizon ==
-  /\ Forgetting
+  /\ Forgets
   /\ horizon < MayForget
   /\ horizon' = horizon + 1
   /\ UNCHANGED <<producer, memory, broker, records, effects, job, faults>>
 
-\* A record goes.  With Latest a transaction that renews it holds its lock.
+\* A record of Once goes.  (If one of Latest did, a transaction that renews it would
+\* hold its lock.)
 Forget(m) ==
-  /\ Forgetting
+  /\ Forgets
   /\ m \in records
-  /\ m < horizon - Margin
+  /\ m < horizon
   /\ Level = "Latest" => ~Locked(m)
   /\ records' = records \ {m}
   /\ UNCHANGED <<producer, memory, broker, horizon, effects, job, faults>>
@@ -401,10 +407,10 @@ Next ==
        \/ Send(m)                \* code: outbox/outbox.go Send; store/queue.go Insert
        \/ Commit(m)              \* code: outbox/outbox.go InTx
        \/ Rollback(m)            \* code: outbox/outbox.go InTx
-       \/ Resend(m)              \* code: store/queue.go Resend
+       \/ Resend(m)              \* code: store/queue.go Resend; cmd/waybill/resend.go newResendCommand
        \/ SendAny(m)             \* code: relay/lane.go send
        \/ LoseMessage(m)         \* code: broker/memory/fault.go SetFaults
-       \/ Forget(m)              \* code: store/prune.go pruneOnce, pruneLatest, remove
+       \/ Forget(m)              \* code: store/prune.go pruneOnce, remove
        \/ \E r \in Relays :
             \/ Sweep(r, m)       \* code: relay/gaps.go add; relay/pump.go lookInGaps, scanDue; relay/sweep.go sweep, fetchMissed
             \/ SendAgain(r, m)   \* code: relay/resend.go overdue; relay/pump.go resendOverdue, sendAgain
@@ -470,8 +476,9 @@ EventualDelivery ==
   \A m \in Message :
     row[m] = "pending" ~> (TookEffect(m) \/ row[m] \in {"rejected", "forgotten"}) /\ row[m] # "pending"
 
-\* A message that has not taken effect is not refused for its age, but where its
-\* transaction was still open when the floor had passed it.
+\* A message is not refused for its age before it took effect, but where the floor had
+\* passed it while its transaction was still open, or while its row was rejected and no
+\* person had sent it again.
 NothingForgottenEarly ==
   \A m \in Message : row[m] = "forgotten" => m \in late
 

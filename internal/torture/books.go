@@ -15,7 +15,7 @@ import (
 // forward, and notices that are said once. The producer has its own tables of both, and so has the consumer,
 // which makes its own from messages alone.
 const (
-	accounts       = 64
+	accounts       = 256
 	orders         = 48
 	openingBalance = 1_000_000
 )
@@ -167,7 +167,7 @@ func (b *books) each(ctx context.Context, query string, scan func(*sql.Rows) err
 	return rows.Err()
 }
 
-func accountName(i int) string { return fmt.Sprintf("account-%02d", i) }
+func accountName(i int) string { return fmt.Sprintf("account-%03d", i) }
 func orderName(i int) string   { return fmt.Sprintf("order-%02d", i) }
 
 // queues are the run's destinations.

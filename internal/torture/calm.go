@@ -15,17 +15,22 @@ import (
 // empty itself. What was rejected is sent again, as a person would.
 func (r *run) calm(ctx context.Context) error {
 	r.note("calm: nothing is broken any more")
+	began := time.Now()
 	if err := r.mend(ctx); err != nil {
 		return err
 	}
+	r.mended = time.Since(began)
+	r.note("all are at work")
 	for _, m := range r.producers {
 		if err := m.Stop(r.o.Patience, errand{Stop: true}); err != nil {
 			return err
 		}
 	}
+	began = time.Now()
 	if err := r.empty(ctx); err != nil {
 		return err
 	}
+	r.emptied = time.Since(began)
 	if err := r.hush(ctx); err != nil {
 		return err
 	}

@@ -40,7 +40,9 @@ type Report struct {
 	Missing    map[string]string `json:"missing,omitempty"`
 	Seed       uint64            `json:"seed"`
 	Seconds    float64           `json:"seconds"`
-	ProducerDB string            `json:"producer_db"` // without passwords
+	Mended     float64           `json:"mended_seconds"`  // after the storm, until all were at work again
+	Emptied    float64           `json:"emptied_seconds"` // and from then until the outbox was empty
+	ProducerDB string            `json:"producer_db"`     // without passwords
 	ConsumerDB string            `json:"consumer_db"`
 	Broker     string            `json:"broker"`
 	Dir        string            `json:"dir,omitempty"` // where the files are, if they are kept
@@ -66,6 +68,7 @@ func (r *run) report(ctx context.Context, v *verdict) (*Report, error) {
 		Failures: consumers.Failures, Forgotten: consumers.Forgotten, Pruned: consumers.Pruned,
 		Faults: r.injectedSoFar(), Missing: r.missing,
 		Seed: r.o.Seed, Seconds: float64(time.Since(r.began).Milliseconds()) / 1000,
+		Mended: r.mended.Round(time.Millisecond).Seconds(), Emptied: r.emptied.Round(time.Millisecond).Seconds(),
 		ProducerDB: address.Redact(r.o.ProducerDB), ConsumerDB: address.Redact(r.o.ConsumerDB), Broker: "embedded",
 		GaveUp: r.gaveUp,
 	}
@@ -177,6 +180,7 @@ func (r *run) epilogue(p *Report) {
 	if p.GaveUp != "" {
 		r.say("\n%s", p.GaveUp)
 	}
+	r.say("\nAfter the storm all were at work again within %.1f s, and the outbox was empty %.1f s later.", p.Mended, p.Emptied)
 	word := "All promises were kept."
 	if !p.OK {
 		word = "A promise was broken. Logs and journals are in " + r.dir

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"path/filepath"
@@ -33,9 +34,12 @@ type run struct {
 	mu       sync.Mutex
 	setting  setting
 	events   []event
+	log      io.Writer         // gets the events
 	injected map[string]int    // by fault
 	missing  map[string]string // faults that cannot be, with the reason
 	gaveUp   string            // what still waited when patience was at its end
+	mended   time.Duration     // how long it took until all was whole and at work again
+	emptied  time.Duration     // and from then until the outbox was empty
 }
 
 // member is one part.
@@ -238,7 +242,11 @@ type event struct {
 func (r *run) note(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.events = append(r.events, event{time.Now(), fmt.Sprintf(format, args...)})
+	e := event{time.Now(), fmt.Sprintf(format, args...)}
+	r.events = append(r.events, e)
+	if r.log != nil {
+		fmt.Fprintf(r.log, "%s %s\n", r.clock(e.at), e.text)
+	}
 }
 
 // injectedSoFar is a copy of the counts.

@@ -150,6 +150,12 @@ func (r *run) perform(ctx context.Context) (report *Report, err error) {
 		}
 	}()
 	defer r.end()
+	log, err := os.OpenFile(filepath.Join(r.dir, "storm.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	r.log = log
 	if err := r.open(ctx); err != nil {
 		return nil, err
 	}
