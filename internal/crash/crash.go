@@ -1,6 +1,6 @@
 // Package crash marks the places before and after each step that touches a database or
-// a broker, so that test/crash can kill a process at every one of them. A build without
-// the tag crashpoints has none of it.
+// a broker, so that test/crash can kill a process at every one of them. Without
+// the build tag crashpoints Point does nothing.
 //
 // A point's name is <package>.<step>.<before|after>, a literal at one place in the
 // source: test/crash finds the points by reading it. "after" is passed whether the

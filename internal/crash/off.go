@@ -2,6 +2,5 @@
 
 package crash
 
-// Point marks a place where a process may die. In this build it does nothing, and the
-// compiler leaves nothing of it.
+// Point marks a place where a process may die. In this build it does nothing.
 func Point(string) {}
