@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/crash"
 	"github.com/waybill-go/waybill/internal/mutant"
 	"github.com/waybill-go/waybill/store"
 )
@@ -93,11 +94,17 @@ func (r *route) subjects(batch []*item) []*item {
 // transact runs one transaction: guards, handlers, commit. Where a message turns
 // out to be forgotten it rolls back before any handler runs, and says so.
 func (r *route) transact(ctx context.Context, subjects []*item) ([]store.Verdict, error) {
+	crash.Point("inbox.begin.before")
 	tx, err := r.in.ledger.Begin(ctx)
+	crash.Point("inbox.begin.after")
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = tx.Rollback() }() // does nothing after a commit
+	defer func() {
+		crash.Point("inbox.rollback.before")
+		_ = tx.Rollback() // does nothing after a commit
+		crash.Point("inbox.rollback.after")
+	}()
 	marks := make([]store.Mark, len(subjects))
 	for i, x := range subjects {
 		marks[i] = x.mark()
@@ -106,7 +113,9 @@ func (r *route) transact(ctx context.Context, subjects []*item) ([]store.Verdict
 	if r.level == waybill.Latest {
 		record = r.in.ledger.RecordLatest
 	}
+	crash.Point("inbox.guard.before")
 	verdicts, err := record(ctx, tx, marks)
+	crash.Point("inbox.guard.after")
 	if mutant.GuardOutsideTransaction && err == nil {
 		if err = tx.Commit(); err == nil {
 			tx, err = r.in.ledger.Begin(ctx)
@@ -122,7 +131,10 @@ func (r *route) transact(ctx context.Context, subjects []*item) ([]store.Verdict
 			}
 		}
 	}
-	if err := tx.Commit(); err != nil {
+	crash.Point("inbox.commit.before")
+	err = tx.Commit()
+	crash.Point("inbox.commit.after")
+	if err != nil {
 		return nil, fmt.Errorf("waybill: commit: %w", err)
 	}
 	return verdicts, nil
@@ -140,7 +152,10 @@ func (r *route) call(ctx context.Context, tx *sql.Tx, x *item) (failure error) {
 	}()
 	m := x.Message // the handler's own: what it changes does not show in a next try
 	m.Headers, m.Body = maps.Clone(m.Headers), slices.Clone(m.Body)
-	if err := r.handler(limited, tx, &m); err != nil {
+	crash.Point("inbox.handler.before")
+	err := r.handler(limited, tx, &m)
+	crash.Point("inbox.handler.after")
+	if err != nil {
 		timedOut := errors.Is(limited.Err(), context.DeadlineExceeded) && ctx.Err() == nil
 		if timedOut {
 			err = fmt.Errorf("timed out after %v (inbox.Options.Timeout): %w", r.o.Timeout, err)

@@ -9,6 +9,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/internal/crash"
 )
 
 // Messages of foreign producers carry no receipt address. Their failures use the
@@ -45,7 +46,9 @@ func (o *outcomes) requeue(ctx context.Context, x *item, tries int) {
 		if x.isGone() {
 			return
 		}
+		crash.Point("inbox.requeue.before")
 		err := x.receiver.Settle(ctx, []broker.Delivery{x.delivery}, broker.Requeue)
+		crash.Point("inbox.requeue.after")
 		if errors.Is(err, errors.ErrUnsupported) {
 			again := *x
 			again.noted = false

@@ -9,6 +9,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/internal/crash"
 )
 
 // floors remembers each producer's highest floor, as its messages tell it, until it
@@ -86,13 +87,18 @@ func (in *Inbox) forget(ctx context.Context) {
 func (in *Inbox) prune(ctx context.Context) error {
 	var problems []error // one producer's are not the others'
 	for producer, floor := range in.floors.news() {
-		if err := in.ledger.SaveFloor(ctx, producer, floor); err != nil {
+		crash.Point("inbox.floor.before")
+		err := in.ledger.SaveFloor(ctx, producer, floor)
+		crash.Point("inbox.floor.after")
+		if err != nil {
 			problems = append(problems, err)
 			continue
 		}
 		in.floors.keep(producer, floor)
 	}
+	crash.Point("inbox.prune.before")
 	gone, err := in.ledger.Prune(ctx, time.Now(), in.o.Retention, pruneBatch)
+	crash.Point("inbox.prune.after")
 	in.counters.pruned.Add(gone)
 	return errors.Join(append(problems, err)...)
 }

@@ -24,6 +24,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/internal/crash"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -272,7 +273,9 @@ func (in *Inbox) Run(ctx context.Context) error {
 func (in *Inbox) checkSchema(ctx context.Context) error {
 	wait := backoff.Backoff{Least: 100 * time.Millisecond, Most: 10 * time.Second}
 	for {
+		crash.Point("inbox.schema.before")
 		err := in.ledger.CheckSchema(ctx)
+		crash.Point("inbox.schema.after")
 		switch {
 		case err == nil || ctx.Err() != nil:
 			return nil

@@ -8,6 +8,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/internal/crash"
 	"github.com/waybill-go/waybill/internal/wire"
 )
 
@@ -94,7 +95,9 @@ func (r *receipts) flush(ctx context.Context, conn broker.Conn) bool {
 		}
 	}
 	limited, cancel := context.WithTimeout(ctx, 30*time.Second)
+	crash.Point("inbox.receipt.before")
 	results, err := conn.Publish(limited, messages, r.in.o.Receipts)
+	crash.Point("inbox.receipt.after")
 	cancel()
 
 	r.mu.Lock()

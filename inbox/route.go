@@ -12,6 +12,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/internal/crash"
 	"github.com/waybill-go/waybill/internal/wire"
 	"github.com/waybill-go/waybill/store"
 )
@@ -81,9 +82,11 @@ func (r *route) receive(ctx, alive context.Context, conn broker.Conn) {
 }
 
 func (r *route) subscribe(ctx, alive context.Context, conn broker.Conn) error {
+	crash.Point("inbox.subscribe.before")
 	receiver, err := conn.Subscribe(ctx, broker.Subscription{
 		Destination: r.destination, Topic: r.o.Topic, Group: r.in.o.Consumer, Prefetch: r.prefetch(),
 	})
+	crash.Point("inbox.subscribe.after")
 	if err != nil {
 		return err
 	}
@@ -91,7 +94,9 @@ func (r *route) subscribe(ctx, alive context.Context, conn broker.Conn) error {
 	// is not worth doing, since the broker delivers it again.
 	subscribed, end := context.WithCancel(alive)
 	for {
+		crash.Point("inbox.receive.before")
 		deliveries, err := receiver.Receive(ctx, r.o.Workers*r.o.Batch)
+		crash.Point("inbox.receive.after")
 		if err != nil {
 			if ctx.Err() != nil {
 				// On a stop the subscription stays until the connection goes, so that what
@@ -100,7 +105,10 @@ func (r *route) subscribe(ctx, alive context.Context, conn broker.Conn) error {
 				return err
 			}
 			end()
-			return errors.Join(err, receiver.Close(ctx))
+			crash.Point("inbox.unsubscribe.before")
+			err = errors.Join(err, receiver.Close(ctx))
+			crash.Point("inbox.unsubscribe.after")
+			return err
 		}
 		for i := range deliveries {
 			r.dispatch(&deliveries[i], receiver, subscribed.Done())

@@ -9,6 +9,7 @@ import (
 
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/internal/crash"
 )
 
 // connect keeps a connection to the broker until receive ends and what was received
@@ -37,7 +38,9 @@ func (in *Inbox) connect(receive, settle context.Context) error {
 // session is the life of one connection.
 func (in *Inbox) session(receive, settle context.Context) error {
 	opening, cancel := context.WithTimeout(receive, 30*time.Second)
+	crash.Point("inbox.connect.before")
 	conn, err := in.broker.Connect(opening)
+	crash.Point("inbox.connect.after")
 	cancel()
 	if err != nil {
 		return err
@@ -48,7 +51,10 @@ func (in *Inbox) session(receive, settle context.Context) error {
 	defer func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(settle), in.o.Drain)
 		defer cancel()
-		if err := conn.Close(closing); err != nil {
+		crash.Point("inbox.close.before")
+		err := conn.Close(closing)
+		crash.Point("inbox.close.after")
+		if err != nil {
 			in.log.DebugContext(closing, "broker connection not closed cleanly", slog.Any("error", err))
 		}
 	}()

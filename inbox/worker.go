@@ -10,6 +10,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/internal/crash"
 	"github.com/waybill-go/waybill/internal/mutant"
 	"github.com/waybill-go/waybill/store"
 )
@@ -189,7 +190,10 @@ func (in *Inbox) condition(ctx context.Context, err error) store.Condition {
 	}
 	asking, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if in.ledger.Ping(asking) != nil {
+	crash.Point("inbox.ping.before")
+	err = in.ledger.Ping(asking)
+	crash.Point("inbox.ping.after")
+	if err != nil {
 		return store.Unavailable
 	}
 	return store.Other
@@ -242,7 +246,10 @@ func (o *outcomes) plant(ctx context.Context, batch []*item) {
 }
 
 func (in *Inbox) settle(ctx context.Context, receiver broker.Receiver, deliveries []broker.Delivery, d broker.Disposition) {
-	if err := receiver.Settle(ctx, deliveries, d); err != nil && !errors.Is(err, broker.ErrClosed) {
+	crash.Point("inbox.settle.before")
+	err := receiver.Settle(ctx, deliveries, d)
+	crash.Point("inbox.settle.after")
+	if err != nil && !errors.Is(err, broker.ErrClosed) {
 		in.log.DebugContext(ctx, "messages not settled; the broker delivers them again", slog.Any("error", err))
 	}
 }
@@ -293,7 +300,9 @@ func (o *outcomes) reject(ctx context.Context, x *item, reason error) {
 	x.noted = true
 	o.r.forgetForeign(x.Message.ID)
 	if in.broker.Capabilities().DeadLetter {
+		crash.Point("inbox.deadletter.before")
 		in.settle(ctx, x.receiver, []broker.Delivery{x.delivery}, broker.DeadLetter)
+		crash.Point("inbox.deadletter.after")
 		return
 	}
 	o.acks[x.receiver] = append(o.acks[x.receiver], x.delivery)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/crash"
 	"github.com/waybill-go/waybill/internal/mutant"
 	"github.com/waybill-go/waybill/internal/wire"
 	"github.com/waybill-go/waybill/store"
@@ -107,7 +108,9 @@ func (o *Outbox) Send(ctx context.Context, tx Tx, messages ...waybill.Message) e
 		}
 		rows[i] = row
 	}
+	crash.Point("outbox.insert.before")
 	err := store.Insert(ctx, tx, o.dialect, o.names, rows)
+	crash.Point("outbox.insert.after")
 	if errors.Is(err, sql.ErrTxDone) {
 		return fmt.Errorf("waybill: Send was given a transaction that has ended already: %w", err)
 	}
@@ -190,15 +193,24 @@ func (o *Outbox) InTx(ctx context.Context, db *sql.DB, fn func(tx *sql.Tx) error
 	if db == nil {
 		return errors.New("waybill: InTx needs a database")
 	}
+	crash.Point("outbox.begin.before")
 	tx, err := db.BeginTx(ctx, nil)
+	crash.Point("outbox.begin.after")
 	if err != nil {
 		return fmt.Errorf("waybill: begin a transaction: %w", err)
 	}
-	defer tx.Rollback() // does nothing after a commit
+	defer func() {
+		crash.Point("outbox.rollback.before")
+		tx.Rollback() // does nothing after a commit
+		crash.Point("outbox.rollback.after")
+	}()
 	if err := fn(tx); err != nil {
 		return err
 	}
-	if err := tx.Commit(); err != nil {
+	crash.Point("outbox.commit.before")
+	err = tx.Commit()
+	crash.Point("outbox.commit.after")
+	if err != nil {
 		return fmt.Errorf("waybill: commit a transaction: %w", err)
 	}
 	o.Wake(ctx, db)
@@ -220,7 +232,9 @@ func (o *Outbox) Wake(ctx context.Context, db store.Execer) {
 	if now-last < int64(notifyEvery) || !o.notified.CompareAndSwap(last, now) {
 		return
 	}
+	crash.Point("outbox.notify.before")
 	_, _ = db.ExecContext(ctx, o.notify.SQL, o.notify.Args...)
+	crash.Point("outbox.notify.after")
 }
 
 // Committed receives a value after commits that InTx made, for the relay of this

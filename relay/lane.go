@@ -10,6 +10,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/internal/crash"
 	"github.com/waybill-go/waybill/internal/mutant"
 	"github.com/waybill-go/waybill/store"
 )
@@ -207,7 +208,9 @@ func (l *lane) send(ctx context.Context, conn broker.Conn, batch []outgoing) (re
 	}
 	began := time.Now()
 	limited, cancel := context.WithTimeout(ctx, publishTimeout)
+	crash.Point("relay.publish.before")
 	results, err := conn.Publish(limited, messages, l.o.Transport)
+	crash.Point("relay.publish.after")
 	timedOut := limited.Err() != nil && ctx.Err() == nil
 	cancel()
 	if slices.ContainsFunc(results, func(r broker.Result) bool { return r.Fate != broker.Unknown }) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/internal/crash"
 )
 
 // leaseName is the lease's row: there is one relay per set of tables.
@@ -18,11 +19,15 @@ var errLeaseLost = errors.New("another relay has taken the lease")
 // lead tries to get the lease and, where it did, leads until ctx ends or the lease
 // is lost. led says whether it led at all.
 func (r *Relay) lead(ctx context.Context) (led bool, err error) {
+	crash.Point("relay.acquire.before")
 	lease, err := r.queue.AcquireLease(ctx, leaseName, r.holder, r.o.Lease)
+	crash.Point("relay.acquire.after")
 	if err != nil || lease.Holder != r.holder {
 		return false, err
 	}
+	crash.Point("relay.clock.before")
 	clock, err := r.queue.Clock(ctx)
+	crash.Point("relay.clock.after")
 	if err != nil {
 		return false, err
 	}
@@ -45,7 +50,10 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 
 	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.o.Drain)
 	defer cancel()
-	if releaseErr := r.queue.ReleaseLease(release, leaseName, r.holder, t.safeCursor()); releaseErr != nil && err == nil && ctx.Err() == nil {
+	crash.Point("relay.release.before")
+	releaseErr := r.queue.ReleaseLease(release, leaseName, r.holder, t.safeCursor())
+	crash.Point("relay.release.after")
+	if releaseErr != nil && err == nil && ctx.Err() == nil {
 		err = releaseErr
 	}
 	r.log.InfoContext(ctx, "relay leads no more", slog.Int64("cursor", t.safeCursor()))
@@ -66,7 +74,9 @@ func (r *Relay) keepLease(ctx context.Context, t *term, end context.CancelCauseF
 		}
 		// A database that hangs must not keep us from noticing that our time is up.
 		limited, cancel := context.WithTimeout(ctx, r.o.Lease)
+		crash.Point("relay.renew.before")
 		held, err := r.queue.RenewLease(limited, leaseName, r.holder, r.o.Lease, t.safeCursor())
+		crash.Point("relay.renew.after")
 		cancel()
 		switch {
 		case ctx.Err() != nil:

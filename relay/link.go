@@ -10,6 +10,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/internal/crash"
 )
 
 // link is the term's connection to the broker. It connects again for as long as it
@@ -58,22 +59,29 @@ func (l *link) session(lead, settle context.Context) error {
 	r := l.t.r
 	opening, cancel := context.WithTimeout(settle, 30*time.Second)
 	defer cancel()
+	crash.Point("relay.connect.before")
 	conn, err := r.broker.Connect(opening)
+	crash.Point("relay.connect.after")
 	if err != nil {
 		return err
 	}
 	defer func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(settle), r.o.Drain)
 		defer cancel()
-		if err := conn.Close(closing); err != nil {
+		crash.Point("relay.close.before")
+		err := conn.Close(closing)
+		crash.Point("relay.close.after")
+		if err != nil {
 			l.t.log.DebugContext(closing, "broker connection not closed cleanly", slog.Any("error", err))
 		}
 	}()
 	var receiver broker.Receiver
 	if r.wantsReceipts() {
+		crash.Point("relay.subscribe.before")
 		receiver, err = conn.Subscribe(opening, broker.Subscription{
 			Destination: waybill.ReceiptQueue(r.o.Producer), Group: r.o.Producer, Prefetch: receiptPrefetch,
 		})
+		crash.Point("relay.subscribe.after")
 		if err != nil {
 			return err
 		}

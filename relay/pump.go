@@ -9,6 +9,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/internal/crash"
 	"github.com/waybill-go/waybill/internal/mutant"
 	"github.com/waybill-go/waybill/store"
 )
@@ -136,7 +137,9 @@ func (p *pump) wait(ctx context.Context, idle int) int {
 // scanAhead reads the rows after the cursor.
 func (p *pump) scanAhead(ctx context.Context) (bool, error) {
 	t := p.t
+	crash.Point("relay.scan.before")
 	rows, err := t.r.queue.Scan(ctx, t.cursor, t.r.o.Batch, t.r.o.BatchBytes)
+	crash.Point("relay.scan.after")
 	if err != nil {
 		return false, err
 	}
@@ -227,7 +230,9 @@ func (p *pump) eachRow(ctx context.Context, ids []int64, use func(*store.Row)) e
 // readRows reads those of the rows with these ids, in ascending order, that
 // Options.BatchBytes holds, and returns how many of the ids that answers.
 func (p *pump) readRows(ctx context.Context, ids []int64) (rows []store.Row, read int, err error) {
+	crash.Point("relay.rows.before")
 	rows, err = p.t.r.queue.Rows(ctx, ids, p.t.r.o.BatchBytes)
+	crash.Point("relay.rows.after")
 	bytes := 0
 	for i := range rows {
 		bytes += len(rows[i].Body) + len(rows[i].Headers)
@@ -245,7 +250,9 @@ func (p *pump) scanDue(ctx context.Context) (bool, error) {
 	if now.Before(p.nextDue) {
 		return false, nil
 	}
+	crash.Point("relay.due.before")
 	rows, err := p.t.r.queue.ScanDue(ctx, p.dueTime, p.dueID, p.t.r.o.Batch, p.t.r.o.BatchBytes)
+	crash.Point("relay.due.after")
 	if err != nil {
 		return false, err
 	}
@@ -286,7 +293,9 @@ func (p *pump) scanLagging(ctx context.Context) (bool, error) {
 		t.mu.Lock()
 		after, limit := l.lagFrom, min(l.room(), t.r.o.Batch)
 		t.mu.Unlock()
+		crash.Point("relay.lagging.before")
 		rows, err := t.r.queue.ScanDestination(ctx, l.destination, l.topic, after, t.cursor, limit, t.r.o.BatchBytes)
+		crash.Point("relay.lagging.after")
 		if err != nil {
 			return false, err
 		}
@@ -384,7 +393,10 @@ func (p *pump) sendAgain(ctx context.Context, flights []*flight) (int, error) {
 		}
 		due = append(due, r)
 	}
-	if err := t.r.queue.CountCopies(ctx, copies); err != nil {
+	crash.Point("relay.copies.before")
+	err = t.r.queue.CountCopies(ctx, copies)
+	crash.Point("relay.copies.after")
+	if err != nil {
 		return 0, err
 	}
 	var rejects []waybill.ID
@@ -415,6 +427,10 @@ func (p *pump) sendAgain(ctx context.Context, flights []*flight) (int, error) {
 	return read, nil
 }
 
+// emptyMargin is how far below the clock the floor of an empty table is. It costs a
+// consumer nothing whose retention is longer.
+const emptyMargin = 24 * time.Hour
+
 // readFloor learns the id of the oldest pending row, which travels with every
 // message. An old floor is a low one and does no harm, so a slow query is not asked
 // often.
@@ -423,23 +439,22 @@ func (p *pump) readFloor(ctx context.Context) (bool, error) {
 	if began.Before(p.nextFloor) {
 		return false, nil
 	}
+	crash.Point("relay.floor.before")
 	floor, err := p.t.r.queue.Floor(ctx)
+	crash.Point("relay.floor.after")
 	if err != nil {
 		return false, err
 	}
 	every := 2 * time.Second
 	if floor.IsZero() {
-		every = 200 * time.Millisecond // the table is empty: the first message soon has one
-		if p.t.floor.Load() == nil {
-			// A consumer that is told no floor forgets by the clock alone; this one has it
-			// forget nothing.
-			floor = waybill.LowestID(time.UnixMilli(0))
-		}
+		// The table is empty, and the first message soon has one. A consumer that is told
+		// no floor forgets by the clock alone: this one leaves a day for what is about to
+		// commit, and for clocks that differ.
+		every = 200 * time.Millisecond
+		floor = waybill.LowestID(time.UnixMicro(p.databaseNow()).Add(-emptyMargin))
 	}
-	if !floor.IsZero() {
-		text := floor.String()
-		p.t.floor.Store(&text)
-	}
+	text := floor.String()
+	p.t.floor.Store(&text)
 	p.nextFloor = began.Add(max(every, 100*time.Since(began)))
 	return false, nil
 }

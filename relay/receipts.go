@@ -8,6 +8,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/internal/crash"
 	"github.com/waybill-go/waybill/internal/mutant"
 	"github.com/waybill-go/waybill/internal/wire"
 )
@@ -16,7 +17,9 @@ import (
 // handled for as long as settle lasts.
 func (t *term) receive(ctx, settle context.Context, receiver broker.Receiver) error {
 	for {
+		crash.Point("relay.receive.before")
 		deliveries, err := receiver.Receive(ctx, receiptPrefetch)
+		crash.Point("relay.receive.after")
 		if err != nil {
 			return err
 		}
@@ -27,7 +30,10 @@ func (t *term) receive(ctx, settle context.Context, receiver broker.Receiver) er
 		}
 		// Only now, when the table has the confirmations: receipts that are lost come
 		// again with the next copy, but that takes its time.
-		if err := receiver.Settle(settle, deliveries, broker.Ack); err != nil {
+		crash.Point("relay.ack.before")
+		err = receiver.Settle(settle, deliveries, broker.Ack)
+		crash.Point("relay.ack.after")
+		if err != nil {
 			return err
 		}
 	}
@@ -191,7 +197,9 @@ func (t *term) strangers(ctx context.Context, words []word) map[waybill.ID]bool 
 	}
 	for page := range slices.Chunk(ask, t.r.o.Batch) {
 		t.insist(ctx, "look up receipts", func() error {
+			crash.Point("relay.find.before")
 			rows, err := t.r.queue.Find(ctx, page)
+			crash.Point("relay.find.after")
 			if err != nil {
 				return err
 			}

@@ -28,6 +28,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/internal/crash"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -277,7 +278,9 @@ func (r *Relay) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		var err error
 		if !checked {
+			crash.Point("relay.schema.before")
 			err = r.queue.CheckSchema(ctx)
+			crash.Point("relay.schema.after")
 			checked = err == nil
 		}
 		led := false

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/crash"
 	"github.com/waybill-go/waybill/internal/mutant"
 	"github.com/waybill-go/waybill/store"
 )
@@ -34,7 +35,9 @@ func (p *pump) sweep(ctx context.Context) (bool, error) {
 		if began.Before(p.nextSweep) && !(p.gaps.missed && began.After(early)) {
 			return false, nil
 		}
+		crash.Point("relay.time.before")
 		clock, err := t.r.queue.Clock(ctx)
+		crash.Point("relay.time.after")
 		if err != nil {
 			return false, err
 		}
@@ -49,7 +52,9 @@ func (p *pump) sweep(ctx context.Context) (bool, error) {
 			return false, nil
 		}
 	}
+	crash.Point("relay.sweep.before")
 	rows, err := t.r.queue.Sweep(ctx, p.sweepFrom, p.sweepTo, sweepPage)
+	crash.Point("relay.sweep.after")
 	if err != nil {
 		return false, err
 	}

@@ -11,6 +11,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/internal/crash"
 	"github.com/waybill-go/waybill/internal/wire"
 	"github.com/waybill-go/waybill/store"
 )
@@ -227,7 +228,9 @@ func (t *term) encode(r *store.Row, l *lane) (broker.Message, error) {
 // database that is away is waited for.
 func (t *term) remove(ctx context.Context, ids []waybill.ID) {
 	t.insist(ctx, "delete confirmed messages", func() error {
+		crash.Point("relay.delete.before")
 		n, err := t.r.queue.Delete(ctx, ids)
+		crash.Point("relay.delete.after")
 		t.r.counters.confirmed.Add(n)
 		return err
 	})
@@ -237,7 +240,9 @@ func (t *term) remove(ctx context.Context, ids []waybill.ID) {
 // reject keeps a row for a person and takes it out of its window.
 func (t *term) reject(ctx context.Context, id waybill.ID, reason string) {
 	t.insist(ctx, "reject a message", func() error {
+		crash.Point("relay.reject.before")
 		found, err := t.r.queue.Reject(ctx, id, reason)
+		crash.Point("relay.reject.after")
 		if found {
 			t.r.counters.rejected.Add(1)
 			t.log.WarnContext(ctx, "message rejected; see 'waybill list --rejected'", slog.String("id", id.String()), slog.String("reason", reason))
@@ -250,7 +255,9 @@ func (t *term) reject(ctx context.Context, id waybill.ID, reason string) {
 // postpone schedules a row's next copy and takes it out of its window.
 func (t *term) postpone(ctx context.Context, id waybill.ID, delay time.Duration, failures int, reason string) {
 	t.insist(ctx, "postpone a message", func() error {
+		crash.Point("relay.postpone.before")
 		_, err := t.r.queue.Postpone(ctx, id, delay, failures, reason)
+		crash.Point("relay.postpone.after")
 		return err
 	})
 	t.forget(id)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/crash"
 	"github.com/waybill-go/waybill/internal/mutant"
 )
 
@@ -40,7 +41,10 @@ func (l *Ledger) Prune(ctx context.Context, now time.Time, retention time.Durati
 			horizon = h.Floor
 		}
 		save := l.dialect.SaveHorizon(l.names, l.consumer, h.Producer, horizon)
-		if _, err := l.db.ExecContext(ctx, save.SQL, save.Args...); err != nil {
+		crash.Point("store.horizon.before")
+		_, err := l.db.ExecContext(ctx, save.SQL, save.Args...)
+		crash.Point("store.horizon.after")
+		if err != nil {
 			return 0, wrap(l.dialect, Consumer, "store a horizon", err)
 		}
 		for _, id := range []waybill.ID{horizon, h.ID} {
@@ -104,7 +108,10 @@ func (l *Ledger) remove(ctx context.Context, s Statement) (int64, error) {
 	if err != nil {
 		return 0, wrap(l.dialect, Consumer, "prune records", err)
 	}
-	if err := tx.Commit(); err != nil {
+	crash.Point("store.forget.before")
+	err = tx.Commit()
+	crash.Point("store.forget.after")
+	if err != nil {
 		return 0, wrap(l.dialect, Consumer, "prune records", err)
 	}
 	return n, nil

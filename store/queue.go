@@ -12,6 +12,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/crash"
 	"github.com/waybill-go/waybill/internal/mutant"
 )
 
@@ -177,7 +178,10 @@ func (q *Queue) Clock(ctx context.Context) (int64, error) {
 // lease as it is then.
 func (q *Queue) AcquireLease(ctx context.Context, name, holder string, ttl time.Duration) (Lease, error) {
 	for _, s := range q.dialect.AcquireLease(q.names, name, holder, ttl.Microseconds()) {
-		if _, err := q.exec(ctx, "acquire the relay's lease", s); err != nil {
+		crash.Point("store.lease.before")
+		_, err := q.exec(ctx, "acquire the relay's lease", s)
+		crash.Point("store.lease.after")
+		if err != nil {
 			return Lease{}, err
 		}
 	}

@@ -193,7 +193,7 @@ func (b *Broker) start() (err error) {
 	}
 	defer func() {
 		if err != nil {
-			lock.Close()
+			unlockFile(lock)
 		}
 	}()
 	options := &server.Options{
@@ -272,7 +272,7 @@ func (b *Broker) kill() {
 	b.server.Shutdown()
 	b.server.WaitForShutdown()
 	b.server = nil
-	_ = b.lock.Close()
+	unlockFile(b.lock)
 }
 
 // Wipe kills the server and deletes everything that it keeps, as if its disk were

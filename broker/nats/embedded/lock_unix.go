@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// lockFile opens a file that one Broker at a time has; closing it, or the end of
-// the process, lets go of it. It holds the process id of who has it.
+// lockFile opens a file that one Broker at a time has; unlockFile, or the end of the
+// process, lets go of it. It holds the process id of who has it.
 func lockFile(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -30,4 +30,11 @@ func lockFile(path string) (*os.File, error) {
 		_, _ = fmt.Fprintln(file, os.Getpid())
 	}
 	return file, nil
+}
+
+// unlockFile lets go of the file. Closing it would not do: a process that is being
+// started at this moment has it, too, until it runs its own program.
+func unlockFile(file *os.File) {
+	_ = syscall.Flock(int(file.Fd()), syscall.LOCK_UN)
+	_ = file.Close()
 }

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// lockFile opens a file that one Broker at a time has; closing it, or the end of
+// lockFile opens a file that one Broker at a time has; unlockFile, or the end of
 // the process, lets go of it.
 func lockFile(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -25,3 +25,6 @@ func lockFile(path string) (*os.File, error) {
 	}
 	return file, nil
 }
+
+// unlockFile lets go of the file.
+func unlockFile(file *os.File) { _ = file.Close() }

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/inbox"
+	"github.com/waybill-go/waybill/store/sqlite"
+)
+
+// consume consumes until ctx ends. The handlers take every effect that comes, also
+// one that came before or is stale: the inbox alone keeps those away.
+func (p *part) consume(ctx context.Context) error {
+	in, err := inbox.New(p.db, sqlite.Dialect(), p.broker, &inbox.Options{
+		Consumer: "depot", Retention: time.Hour, PruneEvery: 30 * time.Millisecond,
+	})
+	if err != nil {
+		return err
+	}
+	in.Handle("payments", waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+		return effect(ctx, tx, `INSERT INTO payment_effects (id) VALUES (?)`, string(m.Body))
+	})
+	in.Handle("orders", waybill.Latest, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+		var version int
+		var token string
+		if _, err := fmt.Sscanf(string(m.Body), "%d %s", &version, &token); err != nil {
+			return waybill.Permanent(err)
+		}
+		return effect(ctx, tx, `INSERT INTO order_effects (id, version, token) VALUES (?, ?, ?)`, m.Key, version, token)
+	})
+	in.HandleWith("trouble", waybill.Once, trouble, &inbox.HandleOptions{MaxTries: 3})
+	return in.Run(ctx)
+}
+
+func effect(ctx context.Context, tx *sql.Tx, query string, args ...any) error {
+	_, err := tx.ExecContext(ctx, query, args...)
+	return err
+}
+
+// trouble does a message's effect, and fails afterwards as the message says.
+func trouble(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+	if err := effect(ctx, tx, `INSERT INTO trouble_effects (id) VALUES (?)`, string(m.Body)); err != nil {
+		return err
+	}
+	kind, _, _ := strings.Cut(string(m.Body), " ")
+	switch {
+	case kind == "reject":
+		return waybill.Permanent(errors.New("as the message says"))
+	case kind == "retry" && m.Failures == 0:
+		return errors.New("as the message says, at first")
+	case kind == "foreign":
+		return errors.New("as the message says, always")
+	}
+	return nil
+}

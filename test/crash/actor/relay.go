@@ -1,0 +1,30 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/waybill-go/waybill/relay"
+	"github.com/waybill-go/waybill/store/sqlite"
+)
+
+// relay leads until ctx ends.
+func (p *part) relay(ctx context.Context) error {
+	o := relay.Options{
+		Producer: "shop", Poll: 10 * time.Millisecond, Lease: 300 * time.Millisecond, Sweep: 50 * time.Millisecond,
+		MinResend: 100 * time.Millisecond, FirstResend: 100 * time.Millisecond, MaxResend: 500 * time.Millisecond,
+		MinRetry: 20 * time.Millisecond, MaxRetry: 100 * time.Millisecond,
+	}
+	if p.rough {
+		// A window that is soon full, and consumers that are counted.
+		o.Destinations = map[string]relay.Destination{
+			"payments": {Window: 2},
+			"orders":   {Consumers: []string{"depot"}},
+		}
+	}
+	r, err := relay.New(p.db, sqlite.Dialect(), p.broker, &o)
+	if err != nil {
+		return err
+	}
+	return r.Run(ctx)
+}

@@ -1,0 +1,182 @@
+package crash
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// atOnce is how many journeys are made at a time. They wait, for leases and for
+// messages that come again, most of the time.
+const atOnce = 4
+
+// trip is a journey with a name.
+type trip struct {
+	name string
+	plan plan
+}
+
+// travelAll makes the journeys, each a test of its own.
+func travelAll(t *testing.T, trips []trip) {
+	t.Helper()
+	if err := prepare(); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	var made, deaths atomic.Int64
+	queue := make(chan trip)
+	var travellers sync.WaitGroup
+	for range atOnce {
+		travellers.Go(func() {
+			for x := range queue {
+				t.Run(x.name, func(t *testing.T) {
+					died, err := travel(t.Context(), t.TempDir(), x.plan)
+					if err != nil {
+						t.Error(err)
+					}
+					made.Add(1)
+					deaths.Add(int64(died))
+				})
+			}
+		})
+	}
+	for _, x := range trips {
+		queue <- x
+	}
+	close(queue)
+	travellers.Wait()
+	t.Logf("%d journeys with %d deaths took %v", made.Load(), deaths.Load(), time.Since(began).Round(time.Millisecond))
+}
+
+// TestEveryPoint kills a process once at every point, on a journey on which messages
+// are committed while relay and consumer are up, and on one on which a wave waits for
+// them; and at its third passing, where a process that runs passes it again and again.
+func TestEveryPoint(t *testing.T) {
+	var trips []trip
+	for _, point := range readPoints(t) {
+		who := role(point)
+		if who == "" {
+			t.Errorf("nobody is known to pass %s", point)
+			continue
+		}
+		at := []string{point}
+		if again(point) {
+			at = append(at, point+"#3")
+		}
+		for _, p := range at {
+			for _, late := range []bool{false, true} {
+				when := "early"
+				if late {
+					when = "late"
+				}
+				trips = append(trips, trip{name: strings.ReplaceAll(p, "#", "/") + "/" + when, plan: plan{rough: rough(point), late: late, deaths: map[string][]string{who: {p}}}})
+			}
+		}
+	}
+	travelAll(t, trips)
+}
+
+// TestEveryPairOfPoints kills a process at every point A of the happy journey, and the
+// process that takes its place at every point B, for all A and B of one role. It does
+// so in chains: the deaths of a journey are A B C D, which are the pairs AB, BC and CD,
+// and the last life goes on to the end. The seed that is logged gives the same chains
+// again. Pairs of two roles' points are drawn by chance:
+// the first life of each ends at its own.
+//
+// Not among the pairs are the points that only rough journeys pass, and those that are
+// passed once a journey at most.
+func TestEveryPairOfPoints(t *testing.T) {
+	if testing.Short() {
+		t.Skip("pairs of crash points take minutes")
+	}
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("WAYBILL_CRASH_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("WAYBILL_CRASH_SEED: %v", err)
+		}
+	}
+	t.Logf("WAYBILL_CRASH_SEED=%d", seed)
+	dice := rand.New(rand.NewPCG(seed, 0))
+
+	happy := map[string][]string{} // by role
+	for _, point := range readPoints(t) {
+		if !rough(point) && !rare(point) {
+			happy[role(point)] = append(happy[role(point)], point)
+		}
+	}
+	var trips []trip
+	pairs := 0
+	roles := []string{"producer", "relay", "consumer"}
+	for _, who := range roles {
+		points := happy[who]
+		dice.Shuffle(len(points), func(i, k int) { points[i], points[k] = points[k], points[i] })
+		for i, chain := range chains(points) {
+			pairs += len(chain) - 1
+			trips = append(trips, trip{
+				name: fmt.Sprintf("%s/%d", who, i),
+				plan: plan{late: i%2 == 0, deaths: map[string][]string{who: chain}},
+			})
+		}
+	}
+	for i := range acrossRoles {
+		two := dice.Perm(len(roles))
+		a, b := roles[two[0]], roles[two[1]]
+		p, q := happy[a][dice.IntN(len(happy[a]))], happy[b][dice.IntN(len(happy[b]))]
+		trips = append(trips, trip{
+			name: fmt.Sprintf("across/%d/%s,%s", i, p, q),
+			plan: plan{late: i%2 == 0, deaths: map[string][]string{a: {p}, b: {q}}},
+		})
+	}
+	t.Logf("%d pairs of one role, and %d of two", pairs, acrossRoles)
+	travelAll(t, trips)
+}
+
+const (
+	chainDeaths = 16 // of one journey
+	acrossRoles = 60 // pairs
+)
+
+// chains returns chains of points in which each stands behind each, and behind itself,
+// once: a de Bruijn sequence of order 2, cut into pieces.
+func chains(points []string) (all [][]string) {
+	var cycle []string
+	for i, p := range points {
+		cycle = append(cycle, p)
+		for _, q := range points[i+1:] {
+			cycle = append(cycle, p, q)
+		}
+	}
+	cycle = append(cycle, cycle[0])
+	for from := 0; from+1 < len(cycle); from += chainDeaths - 1 {
+		all = append(all, cycle[from:min(from+chainDeaths, len(cycle))])
+	}
+	return all
+}
+
+// TestChains shows that the chains have each pair once.
+func TestChains(t *testing.T) {
+	points := strings.Split("abcdefghijklmnop", "")
+	seen := map[string]int{}
+	for _, chain := range chains(points) {
+		for i := range chain[1:] {
+			seen[chain[i]+chain[i+1]]++
+		}
+	}
+	for _, p := range points {
+		for _, q := range points {
+			if seen[p+q] != 1 {
+				t.Errorf("%s%s is there %d times", p, q, seen[p+q])
+			}
+		}
+	}
+	if len(seen) != len(points)*len(points) {
+		t.Errorf("%d pairs of %d points", len(seen), len(points))
+	}
+}
