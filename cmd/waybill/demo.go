@@ -1,12 +1,9 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"os"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/waybill-go/waybill/internal/demo"
 )
@@ -45,27 +42,17 @@ func newDemoCommand() *cobra.Command {
 				return usagef("--messages is %d; the least is 1", o.Messages)
 			}
 			o.Command = selfCommand("demo", demoPart)
-			o.Out = cmd.OutOrStdout()
-			if asJSON {
-				o.Out = cmd.ErrOrStderr()
-			}
-			if file, ok := o.Out.(*os.File); ok && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb" {
-				o.Width = func() int { return terminalWidth(file) }
+			out, terminal := stage(cmd, asJSON)
+			o.Out = out
+			if terminal != nil {
+				o.Width = func() int { return terminalWidth(terminal) }
 				o.Colour = os.Getenv("NO_COLOR") == ""
 			}
 			report, err := demo.Run(cmd.Context(), o)
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(report); err != nil {
-					return err
-				}
-			}
-			if !report.OK {
-				return errors.New("the demo's verdict is bad")
-			}
-			return nil
+			return verdict(cmd, asJSON, report, report.OK)
 		},
 	}
 	flags := cmd.Flags()
@@ -83,13 +70,4 @@ func newDemoCommand() *cobra.Command {
 		},
 	})
 	return cmd
-}
-
-// terminalWidth is the terminal's width in columns, or the usual one where it does
-// not say.
-func terminalWidth(file *os.File) int {
-	if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 0 {
-		return width
-	}
-	return 80
 }

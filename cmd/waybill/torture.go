@@ -1,16 +1,10 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/waybill-go/waybill/internal/torture"
 )
@@ -25,7 +19,8 @@ handlers hang, panic and fail. Then everything is mended, and the outbox has to 
 itself. The producers' own journals and the two databases are compared.
 
 Give --db and --broker to try your own set-up: tables get the prefix torture_..., and
-are dropped at the end; queues are called torture.<run>.*, and are empty at the end.
+are dropped at the end, unless a promise was broken; queues are called torture.<run>.*,
+and are empty at the end.
 Without them it runs on SQLite files and the embedded broker.
 
 To have your servers killed, give the commands that do it; those that start must not
@@ -76,26 +71,13 @@ func newTortureCommand(o *options) *cobra.Command {
 			}
 			t.ProducerDB, t.Broker, t.Schema = o.db, o.broker, o.prefix
 			t.Command = selfCommand("torture", torturePart)
-			t.Out = cmd.OutOrStdout()
-			if asJSON {
-				t.Out = cmd.ErrOrStderr()
-			}
-			if file, ok := t.Out.(*os.File); ok && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb" {
-				t.Live = true
-			}
+			out, terminal := stage(cmd, asJSON)
+			t.Out, t.Live = out, terminal != nil
 			report, err := torture.Run(cmd.Context(), t)
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(report); err != nil {
-					return err
-				}
-			}
-			if !report.OK {
-				return errors.New("the torture's verdict is bad")
-			}
-			return nil
+			return verdict(cmd, asJSON, report, report.OK)
 		},
 	}
 	flags := cmd.Flags()
@@ -123,17 +105,4 @@ func newTortureCommand(o *options) *cobra.Command {
 		},
 	})
 	return cmd
-}
-
-// selfCommand makes commands that run this program again with some arguments.
-func selfCommand(args ...string) func() (*exec.Cmd, error) {
-	return func() (*exec.Cmd, error) {
-		self, err := os.Executable()
-		if err != nil {
-			return nil, fmt.Errorf("find this program, to start its other processes: %w", err)
-		}
-		// No context ends such a process: its play kills it, and it ends with its
-		// standard input.
-		return exec.CommandContext(context.Background(), self, args...), nil
-	}
 }

@@ -2,15 +2,14 @@ package demo
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker/nats/embedded"
+	"github.com/waybill-go/waybill/internal/troupe"
 )
 
 // brokerPlayer is the broker's process: the embedded broker, with a port for the
@@ -28,7 +27,7 @@ type brokerPlayer struct {
 const countEvery = 25 * time.Millisecond
 
 func (p *brokerPlayer) Run(ctx context.Context) error {
-	b, err := p.start(ctx)
+	b, err := troupe.StartBroker(ctx, p.address, p.dir, embedded.Options{AckWait: ackWait, Log: p.log})
 	if err != nil {
 		return err
 	}
@@ -41,27 +40,6 @@ func (p *brokerPlayer) Run(ctx context.Context) error {
 		sleep(ctx, countEvery)
 	}
 	return nil
-}
-
-// start starts the server. A port that its killed predecessor has left a moment ago
-// may not be free yet.
-func (p *brokerPlayer) start(ctx context.Context) (*embedded.Broker, error) {
-	u, err := url.Parse(p.address)
-	if err != nil {
-		return nil, errors.New("the broker's address is no URL")
-	}
-	password, _ := u.User.Password()
-	for try := 1; ; try++ {
-		b, err := embedded.New(p.dir, &embedded.Options{
-			Listen: u.Host, User: u.User.Username(), Password: password, AckWait: ackWait, Log: p.log,
-		})
-		if err == nil {
-			return b, nil
-		}
-		if sleep(ctx, 200*time.Millisecond); try == 20 || ctx.Err() != nil {
-			return nil, errors.Join(err, ctx.Err())
-		}
-	}
 }
 
 // count counts what the broker keeps.

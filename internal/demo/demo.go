@@ -20,13 +20,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"time"
 
 	"github.com/waybill-go/waybill/internal/address"
+	"github.com/waybill-go/waybill/internal/troupe"
 )
 
 // Options are what a demo is asked for.
@@ -82,11 +82,13 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.acts == nil {
 		o.acts = wholePlay
 	}
-	dir, remove, err := directory(o.Dir)
+	dir, err := troupe.Directory(o.Dir, "waybill-demo-")
 	if err != nil {
 		return nil, err
 	}
-	defer remove()
+	if o.Dir == "" {
+		defer func() { _ = os.RemoveAll(dir) }()
+	}
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -97,29 +99,6 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, reason(ctx, err)
 	}
 	return p.run(ctx, cancel)
-}
-
-// directory makes the directory for the files, and returns what removes it where
-// nobody asked to keep it.
-func directory(dir string) (path string, remove func(), err error) {
-	if dir == "" {
-		path, err = os.MkdirTemp("", "waybill-demo-")
-		return path, func() { _ = os.RemoveAll(path) }, err
-	}
-	if path, err = filepath.Abs(dir); err != nil {
-		return "", nil, err
-	}
-	if err := os.MkdirAll(path, 0o750); err != nil {
-		return "", nil, err
-	}
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		return "", nil, err
-	}
-	if len(entries) > 0 {
-		return "", nil, fmt.Errorf("%s is not empty; name a directory for this demo alone", path)
-	}
-	return path, func() {}, nil
 }
 
 // open makes the databases and readies the parts.
@@ -139,11 +118,10 @@ func (p *play) open(ctx context.Context, fail context.CancelCauseFunc) error {
 	if err := openShipping(ctx, p.shippingDB, dialect); err != nil {
 		return err
 	}
-	port, err := freePort(ctx)
+	url, err := troupe.BrokerAddress(ctx)
 	if err != nil {
 		return err
 	}
-	url := fmt.Sprintf("nats://demo:%s@127.0.0.1:%d", rand.Text(), port)
 	p.brokerDir = filepath.Join(p.dir, "broker")
 	part := func(name string, e errand) *child {
 		e.Broker, e.Seed = url, p.o.Seed
@@ -156,24 +134,6 @@ func (p *play) open(ctx context.Context, fail context.CancelCauseFunc) error {
 	p.relay = part("relay", errand{Part: relayPart, Database: orders})
 	p.shipping = part("shipping service", errand{Part: shippingPart, Database: shipping})
 	return nil
-}
-
-// freePort finds a port of the loopback interface that is free. It is below those
-// that systems give to outgoing connections, so that it stays free while the broker
-// is away.
-func freePort(ctx context.Context) (int, error) {
-	var last error
-	for range 50 {
-		var two [2]byte
-		_, _ = rand.Read(two[:])
-		port := 20_000 + int(binary.BigEndian.Uint16(two[:]))%12_000
-		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			return port, listener.Close()
-		}
-		last = err
-	}
-	return 0, fmt.Errorf("find a free port for the broker: %w", last)
 }
 
 // end ends what is left, in whatever state the demo is.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/waybill-go/waybill/internal/faulty"
+	"github.com/waybill-go/waybill/internal/troupe"
 )
 
 // partVariable turns the test's binary into a part of the demo.
@@ -165,11 +165,11 @@ func TestAPartEndsWhenTheDemoDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = cmd.Process.Kill() }()
-	port, err := freePort(t.Context())
+	url, err := troupe.BrokerAddress(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := errand{Part: brokerPart, Dir: t.TempDir(), Broker: fmt.Sprintf("nats://demo:secret@127.0.0.1:%d", port)}
+	first := errand{Part: brokerPart, Dir: t.TempDir(), Broker: url}
 	if err := json.NewEncoder(in).Encode(first); err != nil {
 		t.Fatal(err)
 	}

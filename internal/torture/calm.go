@@ -3,6 +3,7 @@ package torture
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +35,7 @@ func (r *run) calm(ctx context.Context) error {
 	if err := r.hush(ctx); err != nil {
 		return err
 	}
-	for _, m := range append(append([]*member{}, r.relays...), r.consumers...) {
+	for _, m := range slices.Concat(r.relays, r.consumers) {
 		if err := m.Stop(r.o.Patience, errand{Stop: true}); err != nil {
 			return err
 		}
@@ -56,21 +57,10 @@ func (r *run) mend(ctx context.Context) error {
 		*s = setting{}
 		return errand{}
 	})
-	for _, m := range r.all() {
-		m.Tell(r.settled(errand{Part: partOf(r, m)}))
+	for _, m := range slices.Concat(r.relays, r.consumers) {
+		m.Tell(errand{Weather: &weather{}, Mood: &moods{}})
 	}
 	return r.startAll(ctx)
-}
-
-func partOf(r *run, m *member) string {
-	for kind, members := range map[string][]*member{relayPart: r.relays, consumerPart: r.consumers} {
-		for _, x := range members {
-			if x == m {
-				return kind
-			}
-		}
-	}
-	return ""
 }
 
 // empty waits until the outbox is empty. Where nothing moves any more for as long as

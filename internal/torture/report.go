@@ -183,7 +183,7 @@ func (r *run) epilogue(p *Report) {
 	r.say("\nAfter the storm all were at work again within %.1f s, and the outbox was empty %.1f s later.", p.Mended, p.Emptied)
 	word := "All promises were kept."
 	if !p.OK {
-		word = "A promise was broken. Logs and journals are in " + r.dir
+		word = fmt.Sprintf("A promise was broken. Logs and journals are in %s; the tables %s* are kept.", r.dir, r.prefix)
 	}
 	r.say("\n%s  (%.0f s, seed %d)", word, p.Seconds, p.Seed)
 }

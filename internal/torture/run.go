@@ -2,11 +2,9 @@ package torture
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -64,11 +62,10 @@ func (r *run) cast(ctx context.Context) error {
 	r.injected = map[string]int{}
 	r.brokerAddr = r.o.Broker
 	if r.brokerAddr == "" {
-		port, err := freePort(ctx)
-		if err != nil {
+		var err error
+		if r.brokerAddr, err = troupe.BrokerAddress(ctx); err != nil {
 			return err
 		}
-		r.brokerAddr = fmt.Sprintf("nats://torture:%s@127.0.0.1:%d", rand.Text(), port)
 		r.broker = r.part("broker", errand{Part: brokerPart, Broker: r.brokerAddr, Dir: r.brokerDir(), MaxStore: maxStore})
 	}
 	var addrs [5]string
@@ -199,8 +196,8 @@ func isReady(m *member) bool {
 	return there && now.Ready
 }
 
-// end ends what is left, in whatever state the run is.
-func (r *run) end() {
+// kill ends the parts that are left, in whatever state the run is.
+func (r *run) kill() {
 	parts := r.all()
 	if r.rebel != nil {
 		parts = append(parts, r.rebel)
@@ -208,6 +205,10 @@ func (r *run) end() {
 	for _, m := range parts {
 		m.Kill()
 	}
+}
+
+// end closes what the run has opened.
+func (r *run) end() {
 	for _, w := range r.wires {
 		w.close()
 	}
@@ -254,24 +255,6 @@ func (r *run) injectedSoFar() map[string]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return maps.Clone(r.injected)
-}
-
-// freePort finds a port of the loopback interface that is free. It is below those
-// that systems give to outgoing connections, so that it stays free while the broker
-// is away.
-func freePort(ctx context.Context) (int, error) {
-	var last error
-	for range 50 {
-		var two [2]byte
-		_, _ = rand.Read(two[:])
-		port := 20_000 + (int(two[0])<<8|int(two[1]))%12_000
-		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			return port, listener.Close()
-		}
-		last = err
-	}
-	return 0, fmt.Errorf("find a free port for the broker: %w", last)
 }
 
 // setting is what the storm has set for parts that may be killed and come back.

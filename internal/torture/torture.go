@@ -30,6 +30,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waybill-go/waybill/internal/troupe"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -94,7 +95,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		_, _ = rand.Read(seed[:]) // never fails
 		o.Seed = uint64(binary.BigEndian.Uint32(seed[:]) % math.MaxInt32)
 	}
-	dir, err := directory(o.Dir)
+	dir, err := troupe.Directory(o.Dir, "waybill-torture-")
 	if err != nil {
 		return nil, err
 	}
@@ -113,28 +114,6 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 // ErrInterrupted is what Run returns where the person ended it.
 var ErrInterrupted = errors.New("the run was interrupted")
 
-// directory makes the directory for the files.
-func directory(dir string) (string, error) {
-	if dir == "" {
-		return os.MkdirTemp("", "waybill-torture-")
-	}
-	path, err := filepath.Abs(dir)
-	if err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(path, 0o750); err != nil {
-		return "", err
-	}
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		return "", err
-	}
-	if len(entries) > 0 {
-		return "", fmt.Errorf("%s is not empty; name a directory for this run alone", path)
-	}
-	return path, nil
-}
-
 // perform is the whole run.
 func (r *run) perform(ctx context.Context) (report *Report, err error) {
 	ctx, fail := context.WithCancelCause(ctx)
@@ -148,8 +127,10 @@ func (r *run) perform(ctx context.Context) (report *Report, err error) {
 				err = ErrInterrupted
 			}
 		}
+		r.kill()
+		err = errors.Join(err, r.tidy(ctx, report))
+		r.end()
 	}()
-	defer r.end()
 	log, err := os.OpenFile(filepath.Join(r.dir, "storm.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
@@ -178,14 +159,26 @@ func (r *run) perform(ctx context.Context) (report *Report, err error) {
 		return nil, err
 	}
 	r.epilogue(report)
-	if !r.o.Keep && (report.OK || r.o.ProducerDB != "") {
-		for _, b := range []*books{r.producerBooks, r.consumerBooks} {
-			if err := b.drop(ctx); err != nil {
-				return nil, err
-			}
+	return report, nil
+}
+
+// tidy drops the run's tables, unless they are wanted: where the verdict is bad they
+// are what shows why. It works after an interruption, too.
+func (r *run) tidy(ctx context.Context, report *Report) error {
+	if r.o.Keep || report != nil && !report.OK {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	for _, b := range []*books{r.producerBooks, r.consumerBooks} {
+		if b == nil {
+			continue
+		}
+		if err := b.drop(ctx); err != nil {
+			return fmt.Errorf("%w; the run's tables have the prefix %s", err, r.prefix)
 		}
 	}
-	return report, nil
+	return nil
 }
 
 // open opens the databases, makes the tables, and readies the parts.

@@ -182,13 +182,21 @@ func (m *Member[E, W]) Doom(errand E, patience time.Duration) bool {
 	p.asked = true
 	m.tell(errand)
 	m.mu.Unlock()
+	if !p.endsWithin(patience) {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kills++
+	return true
+}
+
+// endsWithin waits for the process to end, for a while.
+func (p *process) endsWithin(patience time.Duration) bool {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
 	case <-p.ended:
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.kills++
 		return true
 	case <-timer.C:
 		return false
@@ -225,11 +233,7 @@ func (m *Member[E, W]) Stop(patience time.Duration, errand E) error {
 	p.asked = true
 	m.tell(errand)
 	m.mu.Unlock()
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case <-p.ended:
-	case <-timer.C:
+	if !p.endsWithin(patience) {
 		_ = p.cmd.Process.Kill()
 		<-p.ended
 	}

@@ -1,0 +1,100 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// role is the variable that makes this test program a part of a run.
+const role = "WAYBILL_TORTURE_TEST_PART"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(role) != "" {
+		if err := Part(context.Background(), os.Stdin, os.Stdout, os.Stderr); err != nil {
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func testCommand() (*exec.Cmd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), role+"=1", "GORACE=atexit_sleep_ms=0")
+	return cmd, nil
+}
+
+func TestAShortRunKeepsAllPromises(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	var out strings.Builder
+	report, err := Run(t.Context(), Options{
+		Duration: 6 * time.Second, Faults: []string{"all", "-clock"}, Command: testCommand, Out: &out, Dir: t.TempDir(),
+	})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	if !report.OK || report.Sent == 0 || report.Applied == 0 || len(report.Faults) < 3 {
+		t.Errorf("%+v\n%s", report, out.String())
+	}
+	if !strings.Contains(out.String(), "All promises were kept.") {
+		t.Errorf("it said:\n%s", out.String())
+	}
+}
+
+func TestAnInterruptedRunLeavesNothingBehind(t *testing.T) {
+	dir := t.TempDir()
+	db := "sqlite:" + dir + "/user.db"
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	var out strings.Builder
+	began := make(chan struct{})
+	go func() {
+		<-began
+		interrupt()
+	}()
+	_, err := Run(ctx, Options{
+		ProducerDB: db, Duration: time.Minute, Faults: []string{"kill"}, Out: &out,
+		Command: func() (*exec.Cmd, error) {
+			select {
+			case <-began:
+			default:
+				close(began)
+			}
+			return testCommand()
+		},
+	})
+	if !errors.Is(err, ErrInterrupted) {
+		t.Errorf("%v", err)
+	}
+	b, err := openBooks(db, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if n, err := b.number(t.Context(), `SELECT count(*) FROM sqlite_master WHERE name LIKE 'torture%'`); n != 0 || err != nil {
+		t.Errorf("%d tables are left, %v", n, err)
+	}
+}
+
+func TestAWrongFaultOrFullDirectoryIsToldBeforeAnythingIsDone(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/mine", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []Options{{Faults: []string{"earthquake"}}, {Dir: dir}} {
+		if _, err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "earthquake") && !strings.Contains(err.Error(), "not empty") {
+			t.Errorf("%v", err)
+		}
+	}
+}

@@ -1,0 +1,81 @@
+package troupe
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/waybill-go/waybill/broker/nats/embedded"
+)
+
+// Directory makes the directory for a play's files: dir, which may exist and has to be
+// empty, or a temporary one for "", whose name begins with prefix.
+func Directory(dir, prefix string) (path string, err error) {
+	if dir == "" {
+		return os.MkdirTemp("", prefix)
+	}
+	if path, err = filepath.Abs(dir); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(path, 0o750); err != nil {
+		return "", err
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return "", err
+	}
+	if len(entries) > 0 {
+		return "", fmt.Errorf("%s is not empty; name a directory for this run alone", path)
+	}
+	return path, nil
+}
+
+// BrokerAddress makes an address for an embedded broker in a process of its own, with a
+// password and a port of the loopback interface that is free. The port is below those
+// that systems give to outgoing connections, so that it stays free while the broker is
+// away.
+func BrokerAddress(ctx context.Context) (string, error) {
+	var last error
+	for range 50 {
+		var two [2]byte
+		_, _ = rand.Read(two[:])
+		host := fmt.Sprintf("127.0.0.1:%d", 20_000+int(binary.BigEndian.Uint16(two[:]))%12_000)
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", host)
+		if err == nil {
+			return fmt.Sprintf("nats://play:%s@%s", rand.Text(), host), listener.Close()
+		}
+		last = err
+	}
+	return "", fmt.Errorf("find a free port for the broker: %w", last)
+}
+
+// StartBroker starts the embedded broker at such an address. A port that its killed
+// predecessor has left a moment ago may not be free yet: it is waited for.
+func StartBroker(ctx context.Context, address, dir string, o embedded.Options) (*embedded.Broker, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, errors.New("the broker's address is no URL")
+	}
+	o.Listen, o.User = u.Host, u.User.Username()
+	o.Password, _ = u.User.Password()
+	wait := time.NewTicker(200 * time.Millisecond)
+	defer wait.Stop()
+	for try := 1; ; try++ {
+		b, err := embedded.New(dir, &o)
+		if err == nil || try == 20 {
+			return b, err
+		}
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			return nil, errors.Join(err, ctx.Err())
+		}
+	}
+}
