@@ -38,7 +38,7 @@ and so are brokers:
 Give passwords in WAYBILL_DB and WAYBILL_BROKER rather than in flags, which other
 users of the machine can see. No command shows them.
 
-Exit status: 0 success; 1 a failed operation; 2 wrong usage, and nothing was done.`
+Exit status: 0 success; 1 a failed operation or a bad verdict; 2 wrong usage, and nothing was done.`
 
 const rootExample = `  export WAYBILL_DB=postgres://app:secret@localhost/app
   export WAYBILL_BROKER=amqp1://app:secret@localhost

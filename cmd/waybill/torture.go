@@ -18,9 +18,10 @@ cut, delayed and black-holed; messages and receipts are lost, doubled and reorde
 handlers hang, panic and fail. Then everything is mended, and the outbox has to empty
 itself. The producers' own journals and the two databases are compared.
 
-Give --db and --broker to try your own set-up: tables get the prefix torture_..., and
-are dropped at the end, unless a promise was broken; queues are called torture.<run>.*,
-and are empty at the end.
+Give --db and --broker to try your own set-up. Tables get the prefix torture_<run>_ and
+are dropped at the end, unless a promise was broken. Queues are called torture.<run>.*
+and ack.torture-<run>; the broker's user must be allowed to make them, and they stay, all
+but empty, since no protocol can delete them everywhere.
 Without them it runs on SQLite files and the embedded broker.
 
 To have your servers killed, give the commands that do it; those that start must not
@@ -28,7 +29,8 @@ return before the server serves. With Docker, say:
 
   --broker-kill 'docker kill mq' --broker-start 'docker start mq && sleep 15'
 
-Faults (--faults; all by default, and "all,-wipe" leaves one out):
+Faults (--faults; all by default, "all,-wipe" leaves one out, and "none" is none). The
+same --seed gives the same faults, as far as timing allows:
 
 %s
 Exit status 0: nothing was lost, doubled, stale, phantom or left over, and all else

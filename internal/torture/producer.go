@@ -12,7 +12,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -155,7 +154,9 @@ func (p *producer) rollBack(tx *sql.Tx, token string) error {
 // die ends this process without notice a moment from now.
 func die(in time.Duration) {
 	time.Sleep(in)
-	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	if self, err := os.FindProcess(os.Getpid()); err == nil {
+		_ = self.Kill()
+	}
 }
 
 // change changes some orders and moves some money, and sends a message of each. All

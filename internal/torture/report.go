@@ -102,6 +102,9 @@ func (r *run) prologue() {
 	r.say("producers: %s", address.Redact(r.o.ProducerDB))
 	r.say("consumers: %s", address.Redact(r.o.ConsumerDB))
 	r.say("broker:    %s", broker)
+	for _, name := range slices.Sorted(maps.Keys(r.missing)) {
+		r.say("not broken: %s (%s)", name, r.missing[name])
+	}
 	r.say("%d producers, %d relays, %d consumers: each a process. Logs: %s", producerCount, relayCount, 2*consumerCount, r.dir)
 }
 

@@ -87,6 +87,11 @@ func (r *run) cast(ctx context.Context) error {
 		}
 		r.wires, addrs[i] = append(r.wires, w), through
 	}
+	for fault := range r.chosen {
+		if reason := r.impossible(fault); reason != "" {
+			r.missing[fault] = reason
+		}
+	}
 	retain := retention
 	if r.chosen["clock"] || r.brokerIsTrusted() {
 		retain = skewedRetention

@@ -56,11 +56,7 @@ func (r *run) rage(ctx context.Context) {
 	defer s.work.Wait()
 	var possible []blow
 	for _, b := range blows {
-		if !r.chosen[b.fault] {
-			continue
-		}
-		if reason := r.impossible(b.fault); reason != "" {
-			r.missing[b.fault] = reason
+		if !r.chosen[b.fault] || r.missing[b.fault] != "" {
 			continue
 		}
 		for range b.weight {

@@ -16,7 +16,6 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -204,13 +203,14 @@ func (p *process) endsWithin(patience time.Duration) bool {
 }
 
 // Pause stops the process where it stands, as a machine does that is out of memory or
-// suspended, until Resume; it reports whether there was one to pause.
-func (m *Member[E, W]) Pause() bool { return m.signal(syscall.SIGSTOP, true) }
+// suspended, until Resume; it reports whether there was one to pause. It needs a system
+// with SIGSTOP.
+func (m *Member[E, W]) Pause() bool { return m.signal(stopSignal, true) }
 
 // Resume lets a paused process go on.
-func (m *Member[E, W]) Resume() { m.signal(syscall.SIGCONT, false) }
+func (m *Member[E, W]) Resume() { m.signal(continueSignal, false) }
 
-func (m *Member[E, W]) signal(s syscall.Signal, paused bool) bool {
+func (m *Member[E, W]) signal(s os.Signal, paused bool) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.proc == nil || m.proc.paused == paused || m.proc.cmd.Process.Signal(s) != nil {
