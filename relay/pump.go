@@ -427,7 +427,7 @@ func (p *pump) sendAgain(ctx context.Context, flights []*flight) (int, error) {
 	return read, nil
 }
 
-// emptyMargin is how far below the clock the floor of an empty table is. It costs a
+// emptyMargin is how far below the clock the floor is where no row waits. It costs a
 // consumer nothing whose retention is longer.
 const emptyMargin = 24 * time.Hour
 
@@ -440,18 +440,21 @@ func (p *pump) readFloor(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	crash.Point("relay.floor.before")
-	floor, err := p.t.r.queue.Floor(ctx)
+	// The id of a delayed row is of the time at which it is due: ahead of the clock, and
+	// no floor.
+	now := time.UnixMicro(p.databaseNow())
+	floor, err := p.t.r.queue.FloorBelow(ctx, waybill.LowestID(now))
 	crash.Point("relay.floor.after")
 	if err != nil {
 		return false, err
 	}
 	every := 2 * time.Second
 	if floor.IsZero() {
-		// The table is empty, and the first message soon has one. A consumer that is told
-		// no floor forgets by the clock alone: this one leaves a day for what is about to
-		// commit, and for clocks that differ.
+		// Nothing waits, and the first message soon will. A consumer that is told no floor
+		// forgets by the clock alone: this one leaves a day for what is about to commit,
+		// and for clocks that differ.
 		every = 200 * time.Millisecond
-		floor = waybill.LowestID(time.UnixMicro(p.databaseNow()).Add(-emptyMargin))
+		floor = waybill.LowestID(now.Add(-emptyMargin))
 	}
 	text := floor.String()
 	p.t.floor.Store(&text)

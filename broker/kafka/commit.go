@@ -100,17 +100,22 @@ func (r *Receiver) drop(partitions []int32) {
 	r.mu.Lock()
 	for _, partition := range partitions {
 		if t := r.tracks[partition]; t != nil {
-			r.unsettled -= t.unsettled()
-			t.lost = true
+			r.abandon(t)
 			delete(r.tracks, partition)
 		}
 	}
-	r.arrivals = slices.DeleteFunc(r.arrivals, func(d broker.Delivery) bool {
-		k, ok := d.Token.(*token)
-		return ok && k.track.lost
-	})
 	r.mu.Unlock()
 	signal(r.room)
+}
+
+// abandon gives up what came by a track; r.mu is held.
+func (r *Receiver) abandon(t *track) {
+	r.unsettled -= t.unsettled()
+	t.lost = true
+	r.arrivals = slices.DeleteFunc(r.arrivals, func(d broker.Delivery) bool {
+		k, ok := d.Token.(*token)
+		return ok && k.track == t
+	})
 }
 
 // Close commits what is settled and leaves the group; see broker.Receiver.

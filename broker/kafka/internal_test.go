@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 func TestEveryDestinationHasATopicOfItsOwn(t *testing.T) {
@@ -109,5 +111,34 @@ func TestSettlingWhatWasLostDoesNothing(t *testing.T) {
 	}
 	if position, _, news := tr.position(); position != 5 || news {
 		t.Errorf("the position is %d, news %v", position, news)
+	}
+}
+
+func TestAPartitionThatWasCutIsCommittedFromWhereItGoesOn(t *testing.T) {
+	r := &Receiver{tracks: tracks{}, wake: make(chan struct{}, 1)}
+	fetch := func(offsets ...int64) {
+		p := kgo.FetchPartition{Partition: 0}
+		for _, offset := range offsets {
+			p.Records = append(p.Records, &kgo.Record{Topic: "t", Offset: offset})
+		}
+		r.arrived(kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: "t", Partitions: []kgo.FetchPartition{p}}}}})
+	}
+	fetch(88, 89, 90, 91)
+	before := r.tracks[0]
+	for _, k := range slices.Clone(before.open[:2]) {
+		before.settle(k)
+		r.unsettled--
+	}
+	fetch(85, 86) // the broker has lost what came behind 84
+	if position, _, news := r.tracks[0].position(); position != 85 || news {
+		t.Errorf("the position is %d, news %v", position, news)
+	}
+	if len(r.arrivals) != 2 || r.unsettled != 2 {
+		t.Errorf("%d messages wait, %d are not settled", len(r.arrivals), r.unsettled)
+	}
+	for _, d := range r.arrivals {
+		if k := d.Token.(*token); k.track == before {
+			t.Errorf("offset %d of the end that was lost waits", k.offset)
+		}
 	}
 }

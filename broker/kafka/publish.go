@@ -137,7 +137,7 @@ func (p *publication) send(ctx context.Context, client *client, work []int) (cro
 			p.results[i] = broker.Result{Err: fmt.Errorf("kafka: the message's fate is unknown: %w", why)}
 		case err == nil:
 			p.results[i] = broker.Result{Fate: broker.Confirmed}
-		case errors.Is(err, kerr.MessageTooLarge) && len(work) > 1 && why == nil:
+		case (errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge)) && len(work) > 1 && why == nil:
 			crowded = append(crowded, i)
 		default:
 			p.results[i] = broker.Result{Fate: fateOf(err), Err: fmt.Errorf("kafka: publish to %q: %w", p.messages[i].Destination, err)}

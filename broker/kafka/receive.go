@@ -157,6 +157,12 @@ func (r *Receiver) arrived(fetches kgo.Fetches) {
 	if r.err == nil {
 		fetches.EachRecord(func(in *kgo.Record) {
 			t := r.tracks[in.Partition]
+			if t != nil && in.Offset < t.next {
+				// The partition has lost its end, and goes on from further back: what came
+				// of that end is nothing to settle, and no position to commit.
+				r.abandon(t)
+				t = nil
+			}
 			if t == nil {
 				t = newTrack(in.Offset, in.LeaderEpoch)
 				r.tracks[in.Partition] = t

@@ -83,7 +83,7 @@ func (b *books) sql(text string) string {
 
 func (b *books) serial() string {
 	switch b.kind {
-	case "mysql":
+	case "mysql", "mariadb":
 		return "bigint PRIMARY KEY AUTO_INCREMENT"
 	case "sqlite":
 		return "integer PRIMARY KEY AUTOINCREMENT"

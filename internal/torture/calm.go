@@ -35,7 +35,7 @@ func (r *run) calm(ctx context.Context) error {
 	if err := r.hush(ctx); err != nil {
 		return err
 	}
-	for _, m := range slices.Concat(r.relays, r.consumers) {
+	for _, m := range slices.Concat(r.consumers, r.relays) {
 		if err := m.Stop(r.o.Patience, errand{Stop: true}); err != nil {
 			return err
 		}
@@ -69,27 +69,17 @@ func (r *run) empty(ctx context.Context) error {
 	var before [2]int64
 	moved := time.Now()
 	for {
-		left, err := r.producerBooks.number(ctx, `SELECT count(*) FROM {qmessage}`)
-		if err != nil {
-			return err
-		}
-		effects, err := r.consumerBooks.number(ctx, `SELECT coalesce(max(n), 0) FROM {effect}`)
-		if err != nil {
-			return err
-		}
-		if left == 0 {
+		now, err := r.progress(ctx)
+		if err == nil && now[0] == 0 {
 			r.note("the outbox is empty")
 			return nil
 		}
-		if err := r.resendRejected(ctx); err != nil {
-			return err
-		}
-		if now := [2]int64{left, effects}; now != before {
+		if err == nil && now != before {
 			before, moved = now, time.Now()
 		}
 		if time.Since(moved) > r.o.Patience {
-			r.gaveUp = fmt.Sprintf("%d messages were still in the outbox when nothing had moved for %v", left, r.o.Patience)
-			return nil
+			r.gaveUp = fmt.Sprintf("%d messages were still in the outbox when nothing had moved for %v", now[0], r.o.Patience)
+			return err
 		}
 		if sleep(ctx, 50*time.Millisecond); ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -97,9 +87,22 @@ func (r *run) empty(ctx context.Context) error {
 	}
 }
 
-// resendRejected sends again what was rejected, as a person would who knows the
-// business: what its consumer has forgotten, which did not take effect here, goes under
-// a new id.
+// progress sends again what was rejected, and returns what is left in the outbox and the
+// effects so far.
+func (r *run) progress(ctx context.Context) (now [2]int64, err error) {
+	if err := r.resendRejected(ctx); err != nil {
+		return now, err
+	}
+	if now[0], err = r.producerBooks.number(ctx, `SELECT count(*) FROM {qmessage}`); err != nil {
+		return now, err
+	}
+	now[1], err = r.consumerBooks.number(ctx, `SELECT coalesce(max(n), 0) FROM {effect}`)
+	return now, err
+}
+
+// resendRejected sends again what was rejected, as a person would. What its consumer has
+// forgotten goes under a new id, unless a look at the consumer shows that it did take
+// effect: then its receipt was lost, and its record forgotten since.
 func (r *run) resendRejected(ctx context.Context) error {
 	queue, err := store.NewQueue(r.producerBooks.DB, r.producerBooks.dialect, r.prefix)
 	if err != nil {
@@ -110,8 +113,21 @@ func (r *run) resendRejected(ctx context.Context) error {
 		return err
 	}
 	for i := range rejected {
+		id := rejected[i].MessageID
 		forgotten := strings.Contains(rejected[i].LastError, waybill.ReasonForgotten)
-		if _, _, err := queue.Resend(ctx, rejected[i].MessageID, forgotten); err != nil {
+		if forgotten {
+			done, err := r.consumerBooks.number(ctx, `SELECT count(*) FROM {effect} WHERE message_id = ?`, id.String())
+			if err != nil {
+				return err
+			}
+			if done > 0 {
+				if _, err := queue.Discard(ctx, id); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		if _, _, err := queue.Resend(ctx, id, forgotten); err != nil {
 			return err
 		}
 	}

@@ -185,7 +185,7 @@ func TestEachCheckerFindsItsFault(t *testing.T) {
 }
 
 func TestALostNoticeIsTheBrokersWhereItWasToLoseThings(t *testing.T) {
-	for _, chosen := range []selection{{}, {"wipe": true}} {
+	for _, chosen := range []selection{{}, {"messages": true}} {
 		c := newCourt(t)
 		c.chosen = chosen
 		c.sound()

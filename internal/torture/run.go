@@ -2,6 +2,7 @@ package torture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -35,6 +36,7 @@ type run struct {
 	log      io.Writer         // gets the events
 	injected map[string]int    // by fault
 	missing  map[string]string // faults that cannot be, with the reason
+	trouble  error             // of the user's commands
 	gaveUp   string            // what still waited when patience was at its end
 	mended   time.Duration     // how long it took until all was whole and at work again
 	emptied  time.Duration     // and from then until the outbox was empty
@@ -128,7 +130,9 @@ func (r *run) cast(ctx context.Context) error {
 // brokerIsTrusted says that nothing in this run makes the broker lose what it has
 // confirmed. Only then notices have to arrive, whose rows go with its confirmation;
 // they hold no floor, so that then nothing may be forgotten early.
-func (r *run) brokerIsTrusted() bool { return !r.chosen["wipe"] && !r.chosen["messages"] }
+func (r *run) brokerIsTrusted() bool {
+	return !r.chosen["messages"] && (!r.chosen["wipe"] || r.impossible("wipe") != "")
+}
 
 func (r *run) brokerDir() string { return filepath.Join(r.dir, "broker") }
 
@@ -236,6 +240,16 @@ func (r *run) count(fault string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.injected[fault]++
+}
+
+// troubled ends the run because of a user's command that failed, and remembers that a
+// server may be down, which an interruption must not hide.
+func (r *run) troubled(err error) {
+	r.note("%v", err)
+	r.mu.Lock()
+	r.trouble = errors.Join(r.trouble, err)
+	r.mu.Unlock()
+	r.fail(err)
 }
 
 // event is something that the storm did.

@@ -3,6 +3,7 @@ package torture
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
@@ -354,11 +355,10 @@ func (s *storm) brokerFalls(ctx context.Context, dice *rand.Rand, wiped bool) {
 		err = s.wipeBroker(ctx)
 	}
 	sleep(ctx, down)
-	if err == nil {
-		err = s.startBroker(ctx)
-	}
-	if err != nil && ctx.Err() == nil {
-		s.fail(err)
+	// Whatever became of the others, a user's server must not stay down.
+	if err = errors.Join(err, s.startBroker(ctx)); err != nil {
+		s.troubled(err)
+		return
 	}
 	s.note("the broker is back")
 	sleep(ctx, 2*time.Second) // some peace, to have something to lose
@@ -400,25 +400,32 @@ func (s *storm) databaseDies(ctx context.Context, dice *rand.Rand) {
 	s.note("the databases' server was killed")
 	err := hook(ctx, s.o.DBKill)
 	sleep(ctx, between(dice, 0, time.Second))
-	if err == nil {
-		err = hook(ctx, s.o.DBStart)
-	}
-	if err != nil && ctx.Err() == nil {
-		s.fail(err)
+	if err = errors.Join(err, hook(ctx, s.o.DBStart)); err != nil {
+		s.troubled(err)
+		return
 	}
 	s.note("the databases' server is back")
 	sleep(ctx, 2*time.Second)
 }
 
-// hook runs a command of the user's. The end of the storm does not end it: what it
-// has begun it has to finish.
+// hook runs a command of the user's, in a session of its own. The end of the storm does
+// not end it, nor does an interrupt: what it has begun it has to finish. What it writes
+// goes to a file, since a server that it starts may keep that open.
 func hook(ctx context.Context, command string) error {
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Minute)
 	defer cancel()
+	said, err := os.CreateTemp("", "waybill-hook-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(said.Name())
+	defer said.Close()
 	cmd := exec.CommandContext(limited, "sh", "-c", command)
-	cmd.WaitDelay = 5 * time.Second
-	if output, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("the command %q failed: %w\n%s", command, err, strings.TrimSpace(string(output)))
+	cmd.Stdout, cmd.Stderr = said, said
+	troupe.Detach(cmd)
+	if err := cmd.Run(); err != nil {
+		text, _ := os.ReadFile(said.Name())
+		return fmt.Errorf("the command %q failed: %w\n%s", command, err, strings.TrimSpace(string(text)))
 	}
 	return nil
 }

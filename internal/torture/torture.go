@@ -124,11 +124,16 @@ func (r *run) perform(ctx context.Context) (report *Report, err error) {
 		if cause := context.Cause(ctx); err != nil && cause != nil {
 			err = cause
 			if errors.Is(cause, context.Canceled) {
-				err = ErrInterrupted
+				err = errors.Join(ErrInterrupted, r.trouble)
 			}
 		}
 		r.kill()
-		err = errors.Join(err, r.tidy(ctx, report))
+		if left := r.tidy(ctx, report); left != nil && report != nil && err == nil {
+			report.LeftBehind = left.Error()
+			r.say("%v", left)
+		} else {
+			err = errors.Join(err, left)
+		}
 		r.end()
 	}()
 	log, err := os.OpenFile(filepath.Join(r.dir, "storm.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)

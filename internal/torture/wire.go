@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
@@ -21,7 +23,7 @@ type wire struct {
 // usual ports. With TLS the server's certificate would not fit the proxy, and Kafka's
 // clients go where the servers tell them.
 var tappable = map[string]string{
-	"postgres": "5432", "postgresql": "5432", "mysql": "3306",
+	"postgres": "5432", "postgresql": "5432", "mysql": "3306", "mariadb": "3306",
 	"amqp1": "5672", "stomp": "61613", "rabbitmq": "5672", "nats": "4222",
 }
 
@@ -37,21 +39,32 @@ func tap(name, addr string) (w *wire, through, reason string, err error) {
 	if err != nil || strings.Contains(u.Host, ",") {
 		return nil, addr, "no proxy for several hosts", nil
 	}
+	if u.Host == "" || checksName(u.Query()) {
+		return nil, addr, "no proxy where the address names a socket or checks a certificate", nil
+	}
 	if u.Port() != "" {
 		port = u.Port()
 	}
-	host := u.Hostname()
-	if host == "" {
-		host = "127.0.0.1"
-	}
 	zerolog.SetGlobalLevel(zerolog.Disabled) // its toxics have loggers of their own
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	p := toxiproxy.NewProxy(server, name, "127.0.0.1:0", net.JoinHostPort(host, port))
+	p := toxiproxy.NewProxy(server, name, "127.0.0.1:0", net.JoinHostPort(u.Hostname(), port))
 	if err := p.Start(); err != nil {
 		return nil, addr, "", fmt.Errorf("start a proxy for the %s: %w", name, err)
 	}
 	u.Host = p.Listen
 	return &wire{name: name, proxy: p}, u.String(), "", nil
+}
+
+// checksName says whether a database's parameters lead elsewhere than its host, or to a
+// certificate that has to fit it.
+func checksName(q url.Values) bool {
+	for _, name := range []string{"host", "hostaddr", "port"} {
+		if q.Has(name) {
+			return true
+		}
+	}
+	tls := strings.ToLower(q.Get("tls"))
+	return strings.HasPrefix(q.Get("sslmode"), "verify") || tls != "" && !slices.Contains([]string{"false", "0", "skip-verify", "preferred"}, tls)
 }
 
 // The ways in which a wire goes bad.
@@ -75,31 +88,53 @@ type badness struct {
 
 // worsen makes the wire bad.
 func (w *wire) worsen(b badness) error {
-	if b.name == cut.name {
-		w.proxy.Stop()
-		return nil
-	}
-	for _, toxic := range b.toxics {
-		for _, stream := range b.streams {
-			if _, err := w.proxy.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(toxic, stream))); err != nil {
-				return err
+	return w.within(func() error {
+		if b.name == cut.name {
+			w.proxy.Stop()
+			return nil
+		}
+		for _, toxic := range b.toxics {
+			for _, stream := range b.streams {
+				if _, err := w.proxy.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(toxic, stream))); err != nil {
+					return err
+				}
 			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // heal makes it good again. What was in a black hole is cut.
 func (w *wire) heal(ctx context.Context) error {
-	w.proxy.Toxics.ResetToxics(ctx)
-	w.proxy.Lock()
-	enabled := w.proxy.Enabled
-	w.proxy.Unlock()
-	if enabled {
-		return nil
+	return w.within(func() error {
+		w.proxy.Toxics.ResetToxics(ctx)
+		w.proxy.Lock()
+		enabled := w.proxy.Enabled
+		w.proxy.Unlock()
+		if enabled {
+			return nil
+		}
+		return w.proxy.Start()
+	})
+}
+
+// within bounds what the proxy's library does: it waits for its own connections with a
+// lock held that they may need.
+func (w *wire) within(do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(30 * time.Second):
+		return fmt.Errorf("the proxy to the %s hangs", w.name)
 	}
-	return w.proxy.Start()
 }
 
 // close ends the proxy.
-func (w *wire) close() { w.proxy.Stop() }
+func (w *wire) close() {
+	_ = w.within(func() error {
+		w.proxy.Stop()
+		return nil
+	})
+}

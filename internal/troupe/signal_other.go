@@ -2,10 +2,16 @@
 
 package troupe
 
-import "os"
+import (
+	"os"
+	"os/exec"
+)
 
 // Where there is no SIGSTOP, these are signals that cannot be sent.
 var (
 	stopSignal     = os.Interrupt
 	continueSignal = os.Interrupt
 )
+
+// Detach does nothing here.
+func Detach(*exec.Cmd) {}

@@ -150,6 +150,8 @@ func torture(ctx context.Context, program string, m mutant, db string) (caught [
 		cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
 			return strings.HasPrefix(v, "WAYBILL_DB=") || strings.HasPrefix(v, "WAYBILL_BROKER=")
 		}), "WAYBILL_DB="+db)
+		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it tidies up
+		cmd.WaitDelay = time.Minute
 		var log strings.Builder
 		cmd.Stderr = &log
 		output, runErr := cmd.Output()

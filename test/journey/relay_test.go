@@ -156,6 +156,26 @@ func TestTheFirstMessageIntoAnEmptyTableTellsAFloor(t *testing.T) {
 	})
 }
 
+func TestARowThatIsDelayedForLongIsNoFloor(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		w := newWorld(t, d, memory.New(nil))
+		w.mustSend(waybill.Message{Destination: "orders", NotBefore: time.Now().Add(60 * 24 * time.Hour)})
+		w.runs(w.relay().Run)
+		next := w.peer().subscribe(broker.Subscription{Destination: "orders"})
+		for range 3 {
+			id := waybill.NewID()
+			w.mustSend(waybill.Message{ID: id, Destination: "orders"})
+			m, ok := next(5 * time.Second)
+			if !ok {
+				t.Fatal("nothing arrived")
+			}
+			if floor, err := waybill.ParseID(header(t, m, "floor")); err != nil || floor.Compare(id) > 0 {
+				t.Errorf("floor %v of message %v: %v", floor, id, err)
+			}
+		}
+	})
+}
+
 func TestAReceiptThatMakesNoSenseIsDroppedAndTheOthersCount(t *testing.T) {
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
