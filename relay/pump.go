@@ -439,10 +439,10 @@ func (p *pump) readFloor(ctx context.Context) (bool, error) {
 	if began.Before(p.nextFloor) {
 		return false, nil
 	}
-	crash.Point("relay.floor.before")
 	// The id of a delayed row is of the time at which it is due: ahead of the clock, and
 	// no floor.
 	now := time.UnixMicro(p.databaseNow())
+	crash.Point("relay.floor.before")
 	floor, err := p.t.r.queue.FloorBelow(ctx, waybill.LowestID(now))
 	crash.Point("relay.floor.after")
 	if err != nil {
