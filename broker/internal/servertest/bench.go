@@ -62,7 +62,7 @@ func SideBySide(b *testing.B, adapter broker.Broker, bare func(b *testing.B, que
 			for k := range 2 {
 				queue := "bench-" + strings.ToLower(rand.Text()[:10])
 				ms := benchMessages(queue)
-				w := Way(&seam{ctx: context.Background(), conn: c, queue: queue})
+				w := Way(&seam{conn: c, queue: queue})
 				do(b, w.Publish(ms, waybill.Durable)) // makes the queue
 				if k == 0 {
 					w = bare(b, queue)
@@ -115,14 +115,13 @@ func benchMessages(queue string) []broker.Message {
 
 // seam is the way through an adapter.
 type seam struct {
-	ctx      context.Context
 	conn     broker.Conn
 	queue    string
 	receiver broker.Receiver
 }
 
 func (s *seam) Publish(ms []broker.Message, transport waybill.Transport) error {
-	results, err := s.conn.Publish(s.ctx, ms, transport)
+	results, err := s.conn.Publish(context.Background(), ms, transport)
 	if err != nil {
 		return err
 	}
@@ -135,17 +134,18 @@ func (s *seam) Publish(ms []broker.Message, transport waybill.Transport) error {
 }
 
 func (s *seam) Receive(n int) error {
+	ctx := context.Background()
 	if s.receiver == nil {
 		var err error
-		s.receiver, err = s.conn.Subscribe(s.ctx, broker.Subscription{Destination: s.queue, Prefetch: BenchPrefetch})
+		s.receiver, err = s.conn.Subscribe(ctx, broker.Subscription{Destination: s.queue, Prefetch: BenchPrefetch})
 		if err != nil {
 			return err
 		}
 	}
 	for n > 0 {
-		deliveries, err := s.receiver.Receive(s.ctx, min(n, BenchBatch))
+		deliveries, err := s.receiver.Receive(ctx, min(n, BenchBatch))
 		if err == nil {
-			err = s.receiver.Settle(s.ctx, deliveries, broker.Ack)
+			err = s.receiver.Settle(ctx, deliveries, broker.Ack)
 		}
 		if err != nil {
 			return err
