@@ -10,7 +10,8 @@ TIMEOUT ?= 20m
 FUZZTIME ?= 10s
 
 # This module and those in directories of its own, such as bench/.
-MODULES := . $(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod))
+# Packages that are named are of this module.
+MODULES := . $(if $(filter ./...,$(PKG)),$(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod)))
 
 # $(call each,COMMAND) runs it in every module, and stops at the first that fails.
 each = @for module in $(MODULES); do (cd $$module && { set -x; $(1); }); done

@@ -64,7 +64,7 @@ func TestAnInterruptedRunLeavesNothingBehind(t *testing.T) {
 		interrupt()
 	}()
 	_, err := Run(ctx, Options{
-		ProducerDB: db, Duration: time.Minute, Faults: []string{"kill"}, Out: &out,
+		Dir: dir + "/files", ProducerDB: db, Duration: time.Minute, Faults: []string{"kill"}, Out: &out,
 		Command: func() (*exec.Cmd, error) {
 			select {
 			case <-began:
