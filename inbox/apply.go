@@ -36,7 +36,7 @@ func (e *gaveUpError) Error() string {
 }
 func (e *gaveUpError) Unwrap() error { return e.err }
 
-var errForgotten = errors.New(waybill.ReasonForgotten + "the message is older than what this consumer remembers of its producer: nothing can tell any more whether it took effect; if it did not, send it again from the outbox")
+var errForgotten = errors.New(waybill.ReasonForgotten + "the message is older than what this consumer remembers of its producer: nothing can tell any more whether it took effect; if it did not, send it again from the outbox under a new id (waybill resend --as-new)")
 
 // apply does the batch's effects in one transaction: guards first, in one
 // statement, then the handlers, then the commit. Outcomes are noted only once it

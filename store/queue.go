@@ -254,7 +254,7 @@ func (q *Queue) Find(ctx context.Context, ids []waybill.ID) ([]Row, error) {
 // that drop what they have seen must know them for the same message. asNew gives it a
 // new one, for a message that its consumer rejects for ever because it has forgotten
 // what it knew of it (waybill.ReasonForgotten). Nothing keeps that one from a second
-// effect, nor from overwriting a newer state of its key: the caller has to know better.
+// effect: the caller has to know better.
 func (q *Queue) Resend(ctx context.Context, id waybill.ID, asNew bool) (waybill.ID, bool, error) {
 	newID := id
 	if asNew || mutant.ResendAsNew {

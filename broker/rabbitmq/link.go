@@ -86,7 +86,7 @@ func (b *Broker) login(w *wire) (*amqp.Connection, error) {
 func refusal(said *amqp.Error) error {
 	switch {
 	case strings.Contains(said.Reason, "limit"):
-		return said // connection limits of users and virtual hosts are refusals for now
+		return said // a limit of connections, of a user or a virtual host, may have room again
 	case said.Code == amqp.AccessRefused, said.Code == amqp.NotAllowed:
 		return fmt.Errorf("%w: %w", broker.ErrRefused, said)
 	}

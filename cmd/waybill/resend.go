@@ -18,8 +18,7 @@ copies may still be under way, and a consumer takes one of them and drops the ot
 
 A message that its consumer has rejected because it has forgotten what it knew of
 messages that old (waybill:forgotten) would be rejected again. --as-new sends such a
-message under a new id. Then it takes effect even if it did before, and even if a newer
-state of its key did: look first.`
+message under a new id. Then it takes effect even if it did before: look first.`
 
 const resendExample = `  waybill list --rejected
   waybill resend 01890a5d-ac96-774b-bcce-b302099a8057`

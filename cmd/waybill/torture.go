@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -59,8 +60,11 @@ func newTortureCommand(o *options) *cobra.Command {
 		Example: tortureExample,
 		Args:    takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if t.Duration < 0 || t.Pace < 0 {
-				return usagef("--duration and --pace are not below 0")
+			if t.Duration < 0 || t.Pace < 0 || t.Patience < 0 {
+				return usagef("--duration, --pace and --patience are not below 0")
+			}
+			if t.ConsumerDB == "" {
+				t.ConsumerDB = os.Getenv("WAYBILL_CONSUMER_DB")
 			}
 			if faults != "" {
 				t.Faults = strings.Split(faults, ",")
@@ -84,7 +88,7 @@ func newTortureCommand(o *options) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&t.ConsumerDB, "consumer-db", "", "`address` of the consumers' database, where it is not --db")
+	flags.StringVar(&t.ConsumerDB, "consumer-db", "", "`address` of the consumers' database, where it is not --db (WAYBILL_CONSUMER_DB)")
 	flags.DurationVar(&t.Duration, "duration", 0, "how long things are broken (default 1m)")
 	flags.Uint64Var(&t.Seed, "seed", 0, "seed of the faults (default a random one)")
 	flags.StringVar(&faults, "faults", "", "`names` of the faults, with commas between them (default all)")

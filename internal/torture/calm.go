@@ -53,13 +53,9 @@ func (r *run) mend(ctx context.Context) error {
 			return err
 		}
 	}
-	r.set(func(s *setting) errand {
-		*s = setting{}
-		return errand{}
-	})
-	for _, m := range slices.Concat(r.relays, r.consumers) {
-		m.Tell(errand{Weather: &weather{}, Mood: &moods{}})
-	}
+	well := func(s *setting) { *s = setting{} }
+	r.set(relayPart, r.relays, well)
+	r.set(consumerPart, r.consumers, well)
 	return r.startAll(ctx)
 }
 

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
-	"hash/fnv"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -131,11 +130,7 @@ func (c *consumer) one(n int) bool {
 }
 
 // pick picks one of n names, always the same ones.
-func pick(name string, n int) bool {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(name))
-	return h.Sum32()%uint32(n) == 0
-}
+func pick(name string, n int) bool { return hash(name)%uint64(n) == 0 }
 
 func (c *consumer) transfer(ctx context.Context, tx *sql.Tx, m *waybill.Message, b *business) error {
 	if err := c.books.move(ctx, tx, "book", map[string]int64{b.Source: -b.Amount, b.Target: b.Amount}); err != nil {

@@ -282,14 +282,18 @@ type setting struct {
 	mood              moods
 }
 
-// set changes the setting.
-func (r *run) set(change func(*setting) errand) errand {
+// set changes the setting, and tells the parts of a kind.
+func (r *run) set(part string, members []*member, change func(*setting)) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return change(&r.setting)
+	change(&r.setting)
+	r.mu.Unlock()
+	e := r.settled(errand{Part: part})
+	for _, m := range members {
+		m.Tell(e)
+	}
 }
 
-// settled adds the setting to what a new process is told.
+// settled adds the setting to what a process is told.
 func (r *run) settled(e errand) errand {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -216,40 +216,25 @@ func (s *storm) network(ctx context.Context, dice *rand.Rand) {
 var badWeather = faulty.Faults{Lose: 0.3, Repeat: 0.3, Reorder: 0.3, Hold: 0.2, Delay: 500 * time.Millisecond}
 
 func (s *storm) messages(ctx context.Context, dice *rand.Rand) {
-	s.whilst(ctx, dice, "messages", s.relays, func(st *setting, bad bool) errand {
-		st.relays = weather{}
-		if bad {
-			st.relays.Messages = badWeather
-		}
-		w := st.relays
-		return errand{Weather: &w}
-	})
+	s.whilst(ctx, dice, "messages", relayPart, s.relays,
+		func(st *setting) { st.relays.Messages = badWeather },
+		func(st *setting) { st.relays = weather{} })
 }
 
 func (s *storm) receipts(ctx context.Context, dice *rand.Rand) {
-	s.whilst(ctx, dice, "receipts", s.consumers, func(st *setting, bad bool) errand {
-		st.consumers = weather{}
-		if bad {
-			st.consumers.Receipts = badWeather
-		}
-		w := st.consumers
-		return errand{Weather: &w}
-	})
+	s.whilst(ctx, dice, "receipts", consumerPart, s.consumers,
+		func(st *setting) { st.consumers.Receipts = badWeather },
+		func(st *setting) { st.consumers = weather{} })
 }
 
 func (s *storm) handlers(ctx context.Context, dice *rand.Rand) {
-	s.whilst(ctx, dice, "handlers", s.consumers, func(st *setting, bad bool) errand {
-		st.mood = moods{}
-		if bad {
-			st.mood = badMood
-		}
-		mood := st.mood
-		return errand{Mood: &mood}
-	})
+	s.whilst(ctx, dice, "handlers", consumerPart, s.consumers,
+		func(st *setting) { st.mood = badMood },
+		func(st *setting) { st.mood = moods{} })
 }
 
-// whilst changes what some parts do, for a while.
-func (s *storm) whilst(ctx context.Context, dice *rand.Rand, fault string, members []*member, change func(st *setting, bad bool) errand) {
+// whilst changes what the parts of a kind do, for a while.
+func (s *storm) whilst(ctx context.Context, dice *rand.Rand, fault, part string, members []*member, spoil, mend func(*setting)) {
 	release, ok := s.claim(fault)
 	if !ok {
 		return
@@ -258,15 +243,9 @@ func (s *storm) whilst(ctx context.Context, dice *rand.Rand, fault string, membe
 	span := between(dice, time.Second, 6*time.Second)
 	s.count(fault)
 	s.note("%s are bad for %v", fault, span)
-	for _, bad := range []bool{true, false} {
-		e := s.set(func(st *setting) errand { return change(st, bad) })
-		for _, m := range members {
-			m.Tell(e)
-		}
-		if bad {
-			sleep(ctx, span)
-		}
-	}
+	s.set(part, members, spoil)
+	sleep(ctx, span)
+	s.set(part, members, mend)
 }
 
 func (s *storm) leaders(ctx context.Context, dice *rand.Rand) {
