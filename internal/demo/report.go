@@ -5,22 +5,13 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/waybill-go/waybill/internal/troupe"
 )
 
 // Report is what a demo came to. Its JSON form is part of Waybill's protocol.
 type Report struct {
-	Sent       int64 `json:"sent"`       // messages committed
-	Applied    int64 `json:"applied"`    // of these, with an effect
-	Resent     int64 `json:"resent"`     // copies sent beyond the first, at least
-	Duplicates int64 `json:"duplicates"` // copies that the consumer dropped, at least
-	Superseded int64 `json:"superseded"` // messages skipped, since a newer state was there
-
-	Lost     int64 `json:"lost"`
-	Doubled  int64 `json:"doubled"`
-	Stale    int64 `json:"stale"`
-	Phantom  int64 `json:"phantom"`
-	Leftover int64 `json:"leftover"`
-	OK       bool  `json:"ok"`
+	troupe.Figures
 
 	RolledBack   int64    `json:"rolled_back"`   // messages of transactions that were rolled back
 	LostMessages int64    `json:"lost_messages"` // copies that the network lost
@@ -40,7 +31,7 @@ type Report struct {
 // report puts together what the verdict and the parts say.
 func (p *play) report(v *Verdict) *Report {
 	relay, shipping := p.relay.Said(), p.shipping.Said()
-	r := &Report{
+	r := &Report{Figures: troupe.Figures{
 		Sent: v.Sent, Applied: v.Applied, Superseded: v.Superseded,
 		Lost: v.Lost, Doubled: v.Doubled, Stale: v.Stale, Phantom: v.Phantom, Leftover: v.Leftover,
 		OK: v.OK(),
@@ -51,7 +42,7 @@ func (p *play) report(v *Verdict) *Report {
 		Resent: max(relay.Copies, relay.Published-v.Sent, 0),
 		// A copy of a state that was superseded is a duplicate too, as people see it.
 		Duplicates: shipping.Duplicates + max(shipping.Superseded-v.Superseded, 0),
-
+	},
 		RolledBack:   p.shop.rolledBack.Load(),
 		LostMessages: relay.Faults.Messages.Lost, LostReceipts: shipping.Faults.Receipts.Lost,
 		DiskMessages: p.disk.Messages, DiskReceipts: p.disk.Receipts,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -52,7 +53,7 @@ func publish(t *testing.T, b *faulty.Broker, inner *memory.Broker, queue string,
 		clear(batch[i].Body)
 		batch[i].Headers[0].Value = "changed"
 	}
-	time.Sleep(wait)
+	time.Sleep(wait) // of a bubble's time, where it is above 0
 	if err := conn.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -107,27 +108,32 @@ func TestFaultsHappenInExactlyTheSharesAskedFor(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			inner := memory.New(nil)
-			b := faulty.New(inner, &faulty.Options{Seed: 7, Messages: c.faults, Receipts: faulty.Faults{Lose: 1}})
-			got := publish(t, b, inner, "orders", n, 200*time.Millisecond)
-			if len(got) != c.arrive {
-				t.Errorf("%d messages arrived, want %d", len(got), c.arrive)
-			}
-			if slices.IsSorted(got) != c.ordered {
-				t.Errorf("in order: %v, want %v", !c.ordered, c.ordered)
-			}
-			if tally := b.Counts().Messages; tally != c.want {
-				t.Errorf("counts %+v, want %+v", tally, c.want)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				inner := memory.New(nil)
+				b := faulty.New(inner, &faulty.Options{Seed: 7, Messages: c.faults, Receipts: faulty.Faults{Lose: 1}})
+				got := publish(t, b, inner, "orders", n, 200*time.Millisecond)
+				if len(got) != c.arrive {
+					t.Errorf("%d messages arrived, want %d", len(got), c.arrive)
+				}
+				if slices.IsSorted(got) != c.ordered {
+					t.Errorf("in order: %v, want %v", !c.ordered, c.ordered)
+				}
+				if tally := b.Counts().Messages; tally != c.want {
+					t.Errorf("counts %+v, want %+v", tally, c.want)
+				}
+			})
 		})
 	}
 }
 
 func TestTheSameSeedGivesTheSameFaults(t *testing.T) {
-	run := func(seed uint64) []string {
-		inner := memory.New(nil)
-		b := faulty.New(inner, &faulty.Options{Seed: seed, Messages: faulty.Faults{Lose: 0.1, Repeat: 0.1, Reorder: 0.1}})
-		return publish(t, b, inner, "orders", 300, 50*time.Millisecond)
+	run := func(seed uint64) (got []string) {
+		synctest.Test(t, func(t *testing.T) {
+			inner := memory.New(nil)
+			b := faulty.New(inner, &faulty.Options{Seed: seed, Messages: faulty.Faults{Lose: 0.1, Repeat: 0.1, Reorder: 0.1}})
+			got = publish(t, b, inner, "orders", 300, 50*time.Millisecond)
+		})
+		return got
 	}
 	first := run(1)
 	if !slices.Equal(first, run(1)) {

@@ -10,25 +10,16 @@ import (
 	"time"
 
 	"github.com/waybill-go/waybill/internal/address"
+	"github.com/waybill-go/waybill/internal/troupe"
 )
 
 // Report is what a run came to. Its JSON form is part of Waybill's protocol.
 type Report struct {
-	Sent       int64 `json:"sent"`       // messages committed
-	Applied    int64 `json:"applied"`    // of these, with an effect
-	Resent     int64 `json:"resent"`     // copies sent beyond the first, at least
-	Duplicates int64 `json:"duplicates"` // copies that the consumers dropped, at least
-	Superseded int64 `json:"superseded"` // messages skipped, since a newer state was there
+	troupe.Figures
 
-	Lost         int64 `json:"lost"`
-	Doubled      int64 `json:"doubled"`
-	Stale        int64 `json:"stale"`
-	Phantom      int64 `json:"phantom"`
-	Leftover     int64 `json:"leftover"`
 	Sequence     int64 `json:"sequence"`
 	Conservation int64 `json:"conservation"`
 	Unsaved      int64 `json:"unsaved"`
-	OK           bool  `json:"ok"`
 
 	Unkept     int64             `json:"unkept"`      // messages whose rows went with the broker's confirmation, and that it lost
 	RolledBack int64             `json:"rolled_back"` // transactions
@@ -55,17 +46,18 @@ type Report struct {
 // report puts together what the verdict and the parts say.
 func (r *run) report(ctx context.Context, v *verdict) (*Report, error) {
 	relays, consumers := said(append([]*member{r.rebel}, r.relays...)), said(r.consumers)
-	report := &Report{
+	report := &Report{Figures: troupe.Figures{
 		Sent: v.Sent, Applied: v.Applied, Superseded: v.Superseded,
 		Lost: v.Broken["lost"], Doubled: v.Broken["doubled"], Stale: v.Broken["stale"], Phantom: v.Broken["phantom"],
-		Leftover: v.Broken["leftover"], Sequence: v.Broken["sequence"], Conservation: v.Broken["conservation"], Unsaved: v.Broken["unsaved"],
-		OK: v.ok(),
+		Leftover: v.Broken["leftover"], OK: v.ok(),
 
 		// A relay that was killed and came back does not know which of its messages are
 		// copies, and what a part did in the moment before it was killed it could not tell.
 		Resent:     max(relays.Copies, relays.Published-v.Sent, 0),
 		Duplicates: consumers.Duplicates + max(consumers.Superseded-v.Superseded, 0),
-		Unkept:     v.Unkept, RolledBack: v.RolledBack, Unknown: v.Unknown,
+	},
+		Sequence: v.Broken["sequence"], Conservation: v.Broken["conservation"], Unsaved: v.Broken["unsaved"],
+		Unkept: v.Unkept, RolledBack: v.RolledBack, Unknown: v.Unknown,
 		Failures: consumers.Failures, Forgotten: consumers.Forgotten, Pruned: consumers.Pruned,
 		Faults: r.injectedSoFar(), Missing: r.missing,
 		Seed: r.o.Seed, Seconds: float64(time.Since(r.began).Milliseconds()) / 1000,
