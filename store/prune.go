@@ -11,10 +11,10 @@ import (
 	"github.com/waybill-go/waybill/internal/mutant"
 )
 
-// Prune forgets what may be forgotten: records of n1_record with an ID minted before now -
-// retention and below their producer's floor; for a producer that has never told
-// one, such as a program that is no Waybill outbox, the retention alone counts.
-// It returns how many records are gone, also beside an error.
+// Prune forgets what may be forgotten: records of n1_record with an ID minted before
+// now - retention and below their producer's floor; for a producer that has never told
+// one, such as a program that is no Waybill outbox, the retention alone counts. It
+// returns how many records are gone, also beside an error.
 //
 // Each producer's horizon is committed before the first record below it goes, so
 // a guard that misses a record because it was pruned always finds the horizon.

@@ -30,6 +30,8 @@ type run struct {
 	wires                        []*wire
 	brokerAddr                   string
 
+	telling sync.Mutex // held while a setting is changed and told; taken before mu
+
 	mu       sync.Mutex
 	setting  setting
 	events   []event
@@ -284,6 +286,8 @@ type setting struct {
 
 // set changes the setting, and tells the parts of a kind.
 func (r *run) set(part string, members []*member, change func(*setting)) {
+	r.telling.Lock() // or parts might hear of an older setting last
+	defer r.telling.Unlock()
 	r.mu.Lock()
 	change(&r.setting)
 	r.mu.Unlock()
