@@ -21,7 +21,7 @@ var Faults = []Fault{
 	{"receipts", "the same with receipts"},
 	{"handlers", "handlers that are slow, hang, panic, fail, ask for another copy, and reject"},
 	{"leaders", "relays that lead although another one does"},
-	{"clock", "a producer whose clock is an hour off; then records are kept for two hours, else for five seconds"},
+	{"clock", "a producer whose clock is an hour off (records are then kept for two hours, and forgetting is not tried)"},
 	{"snapshot", "long transactions that hold the producer's database at its oldest snapshot"},
 	{"broker", "the broker killed and started again (servers: --broker-kill, --broker-start)"},
 	{"wipe", "the broker killed and started again without its data (servers: --broker-wipe too)"},
