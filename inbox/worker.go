@@ -23,11 +23,14 @@ type worker struct {
 	queue   []*item // bounded by the subscription's prefetch
 	arrived chan struct{}
 
-	size int // of the next batch; run's own
+	// run's own:
+	size   int  // of the next batch
+	wary   int  // the size from which on it grows by one at a time; see resize
+	beaten bool // the batch under way has lost to another transaction
 }
 
 func newWorker(r *route) *worker {
-	return &worker{r: r, arrived: make(chan struct{}, 1), size: r.o.Batch}
+	return &worker{r: r, arrived: make(chan struct{}, 1), size: r.o.Batch, wary: r.o.Batch}
 }
 
 func (w *worker) put(x *item) {
@@ -82,15 +85,25 @@ func (w *worker) run(ctx, settle context.Context) {
 	}
 }
 
-// resize keeps a transaction's time near Options.BatchTime.
+// resize keeps a transaction's time near Options.BatchTime. Where handlers lock what
+// others lock too, the more rows a transaction holds the likelier it loses to another
+// one, and a deadlock may take a second to be found: a batch that has lost is halved,
+// and from that size on grows by one message at a time.
 func (w *worker) resize(n int, took time.Duration) {
 	limit := w.r.in.o.BatchTime
 	switch {
+	case w.beaten:
+		w.wary = max(1, n/2)
+		w.size = w.wary
 	case took > limit:
 		w.size = max(1, min(w.size, int(float64(n)*float64(limit)/float64(took))))
-	case n == w.size:
-		w.size = min(2*w.size, w.r.o.Batch)
+	case n < w.size:
+	case w.size < w.wary:
+		w.size = min(2*w.size, w.wary)
+	default:
+		w.size = min(w.size+1, w.r.o.Batch)
 	}
+	w.beaten = false
 }
 
 // handle does a batch in one transaction. Where a handler or the commit fails, it
@@ -149,7 +162,7 @@ func (w *worker) attempt(ctx, settle context.Context, batch []*item, done *outco
 		blamed := errors.As(err, &failure)
 		switch condition := w.r.in.condition(settle, err); {
 		case condition == store.Conflict && tries <= maxConflicts:
-			// It lost to another transaction: once more.
+			w.beaten = true // by another transaction: once more
 		case len(batch) > 1 && (condition == store.Other || condition == store.Conflict):
 			return errAlone
 		case blamed && condition != store.Unavailable && condition != store.NoTable:
