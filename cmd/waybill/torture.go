@@ -60,8 +60,8 @@ func newTortureCommand(o *options) *cobra.Command {
 		Example: tortureExample,
 		Args:    takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if t.Duration < 0 || t.Pace < 0 || t.Patience < 0 {
-				return usagef("--duration, --pace and --patience are not below 0")
+			if t.Duration < 0 || t.Every < 0 || t.Transfers < 0 || t.Pace < 0 || t.Patience < 0 {
+				return usagef("--duration, --every, --transfers, --pace and --patience are not below 0")
 			}
 			if t.ConsumerDB == "" {
 				t.ConsumerDB = os.Getenv("WAYBILL_CONSUMER_DB")
@@ -92,6 +92,8 @@ func newTortureCommand(o *options) *cobra.Command {
 	flags.DurationVar(&t.Duration, "duration", 0, "how long things are broken (default 1m)")
 	flags.Uint64Var(&t.Seed, "seed", 0, "seed of the faults (default a random one)")
 	flags.StringVar(&faults, "faults", "", "`names` of the faults, with commas between them (default all)")
+	flags.DurationVar(&t.Every, "every", 0, "mean `time` between two faults (default 325ms)")
+	flags.IntVar(&t.Transfers, "transfers", 0, "greatest `number` of transfers, each a message, in a transaction (default 2)")
 	flags.DurationVar(&t.Pace, "pace", 0, "rest of a producer's clerk between transactions (default 5ms)")
 	flags.StringVar(&t.BrokerKill, "broker-kill", "", "`command` that kills the broker's server")
 	flags.StringVar(&t.BrokerStart, "broker-start", "", "`command` that starts it and waits until it serves")

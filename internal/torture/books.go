@@ -15,7 +15,7 @@ import (
 // forward, and notices that are said once. The producer has its own tables of both, and so has the consumer,
 // which makes its own from messages alone.
 const (
-	accounts       = 256
+	accounts       = 8192
 	orders         = 48
 	openingBalance = 1_000_000
 )
@@ -36,6 +36,7 @@ var (
 		`CREATE TABLE {held} (id varchar(32) PRIMARY KEY, version bigint NOT NULL, token varchar(64) NOT NULL)`,
 		`CREATE TABLE {effect} (n {serial}, kind varchar(16) NOT NULL, ref varchar(64) NOT NULL, version bigint NOT NULL, token varchar(64) NOT NULL,
 			message_id varchar(36) NOT NULL, sequence bigint NOT NULL, time_stamp bigint NOT NULL, attempt bigint NOT NULL, happened bigint NOT NULL, who varchar(64) NOT NULL)`,
+		`CREATE INDEX {effect_id} ON {effect} (message_id)`,
 	}
 )
 
@@ -110,8 +111,13 @@ func (b *books) make(ctx context.Context, side store.Side) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
-	for i := range accounts {
-		if _, err := tx.ExecContext(ctx, b.sql(`INSERT INTO {`+account+`} (id, balance) VALUES (?, ?)`), accountName(i), openingBalance); err != nil {
+	const chunk = 512
+	for first := 0; first < accounts; first += chunk {
+		var values []any
+		for i := range chunk {
+			values = append(values, accountName(first+i), openingBalance)
+		}
+		if _, err := tx.ExecContext(ctx, b.sql(`INSERT INTO {`+account+`} (id, balance) VALUES `+placeholders(chunk, "(?, ?)")), values...); err != nil {
 			return err
 		}
 	}
@@ -167,7 +173,12 @@ func (b *books) each(ctx context.Context, query string, scan func(*sql.Rows) err
 	return rows.Err()
 }
 
-func accountName(i int) string { return fmt.Sprintf("account-%03d", i) }
+// placeholders are those of n rows.
+func placeholders(n int, row string) string {
+	return strings.TrimSuffix(strings.Repeat(row+", ", n), ", ")
+}
+
+func accountName(i int) string { return fmt.Sprintf("account-%04d", i) }
 func orderName(i int) string   { return fmt.Sprintf("order-%02d", i) }
 
 // queues are the run's destinations.

@@ -56,8 +56,8 @@ func newConsumer(e errand, log *slog.Logger) (*consumer, error) {
 	in, err := inbox.New(b.DB, b.dialect, n, &inbox.Options{
 		Consumer: "torture-" + e.Group, TablePrefix: e.Prefix,
 		// Transfers lock accounts in the order in which they come, so that batches can
-		// deadlock: small ones and few at a time, or little else would happen.
-		Workers: 2, Batch: 20, Timeout: 3 * time.Second, MaxTries: 1000, Drain: 5 * time.Second,
+		// deadlock: medium ones and few at a time, or little else would happen.
+		Workers: 2, Batch: 50, Timeout: 3 * time.Second, MaxTries: 1000, Drain: 5 * time.Second,
 		Retention: e.Retain, PruneEvery: time.Second,
 		Logger: log,
 	})

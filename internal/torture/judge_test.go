@@ -57,12 +57,12 @@ func (c *court) consumer(query string, args ...any) {
 func (c *court) transfer(token string, effects int) {
 	c.t.Helper()
 	id := token + "-0"
-	c.producer(`INSERT INTO {transfer} VALUES (?, 'account-000', 'account-001', 10, 'm')`, id)
-	c.producer(`UPDATE {account} SET balance = balance - 10 WHERE id = 'account-000'`)
-	c.producer(`UPDATE {account} SET balance = balance + 10 WHERE id = 'account-001'`)
+	c.producer(`INSERT INTO {transfer} VALUES (?, 'account-0000', 'account-0001', 10, 'm')`, id)
+	c.producer(`UPDATE {account} SET balance = balance - 10 WHERE id = 'account-0000'`)
+	c.producer(`UPDATE {account} SET balance = balance + 10 WHERE id = 'account-0001'`)
 	for range effects {
-		c.consumer(`UPDATE {book} SET balance = balance - 10 WHERE id = 'account-000'`)
-		c.consumer(`UPDATE {book} SET balance = balance + 10 WHERE id = 'account-001'`)
+		c.consumer(`UPDATE {book} SET balance = balance - 10 WHERE id = 'account-0000'`)
+		c.consumer(`UPDATE {book} SET balance = balance + 10 WHERE id = 'account-0001'`)
 		c.effect("transfer", id, 0, token, 0)
 	}
 }
@@ -149,7 +149,7 @@ func TestEachCheckerFindsItsFault(t *testing.T) {
 			c.holds(4, "b")
 			c.consumer(`UPDATE {effect} SET time_stamp = 1 WHERE version = 4`)
 		}, []string{"sequence"}},
-		{"money from nowhere", func(c *court) { c.consumer(`UPDATE {book} SET balance = balance + 1 WHERE id = 'account-007'`) }, []string{"conservation"}},
+		{"money from nowhere", func(c *court) { c.consumer(`UPDATE {book} SET balance = balance + 1 WHERE id = 'account-0007'`) }, []string{"conservation"}},
 		{"a row left over", func(c *court) {
 			c.producer(`INSERT INTO {qmessage} (destination, message_content) VALUES ('x', x'00')`)
 		}, []string{"leftover"}},

@@ -48,7 +48,7 @@ type producer struct {
 
 const (
 	clerks      = 4
-	maxWaiting  = 3_000 // rows in the outbox at which the clerks pause
+	maxWaiting  = 8_000 // rows in the outbox at which the clerks pause
 	hotOrders   = 4     // of all orders these get half of the changes
 	noticeOne   = 4     // of so many transactions one has a notice
 	rollbackOne = 6     // of so many transactions one is rolled back
@@ -172,7 +172,7 @@ func (p *producer) change(ctx context.Context, tx *sql.Tx, dice *rand.Rand, toke
 	}
 	slices.Sort(changed)
 	changed = slices.Compact(changed)
-	transfers := dice.IntN(3)
+	transfers := dice.IntN(p.e.Transfers + 1)
 	if len(changed) == 0 {
 		transfers++
 	}
@@ -199,14 +199,17 @@ func (p *producer) change(ctx context.Context, tx *sql.Tx, dice *rand.Rand, toke
 	if err := p.books.move(ctx, tx, "account", deltas); err != nil {
 		return err
 	}
+	var values []any
 	for _, b := range moves {
 		m := p.message(p.e.Queues.Transfers, "", b)
-		_, err := tx.ExecContext(ctx, p.books.sql(`INSERT INTO {transfer} (id, source, target, amount, message_id) VALUES (?, ?, ?, ?, ?)`),
-			b.Transfer, b.Source, b.Target, b.Amount, m.ID.String())
-		if err != nil {
+		values = append(values, b.Transfer, b.Source, b.Target, b.Amount, m.ID.String())
+		messages = append(messages, m)
+	}
+	if transfers > 0 {
+		insert := `INSERT INTO {transfer} (id, source, target, amount, message_id) VALUES ` + placeholders(transfers, "(?, ?, ?, ?, ?)")
+		if _, err := tx.ExecContext(ctx, p.books.sql(insert), values...); err != nil {
 			return err
 		}
-		messages = append(messages, m)
 	}
 	if dice.IntN(noticeOne) == 0 {
 		b := business{Token: token, Notice: token + "-notice"}

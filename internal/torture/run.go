@@ -100,7 +100,7 @@ func (r *run) cast(ctx context.Context) error {
 	if r.chosen["clock"] || r.brokerIsTrusted() {
 		retain = skewedRetention
 	}
-	common := errand{Run: r.name, Prefix: r.prefix, Queues: queuesOf(r.name), Pace: r.o.Pace, Retain: retain}
+	common := errand{Run: r.name, Prefix: r.prefix, Queues: queuesOf(r.name), Pace: r.o.Pace, Transfers: r.o.Transfers, Retain: retain}
 	if r.broker != nil {
 		common.Dir = r.brokerDir()
 	}

@@ -76,7 +76,7 @@ func (r *run) rage(ctx context.Context) {
 	})
 	dice := rand.New(rand.NewPCG(r.o.Seed, 1))
 	for n := uint64(0); raging.Err() == nil; n++ {
-		sleep(raging, between(dice, 50*time.Millisecond, 600*time.Millisecond))
+		sleep(raging, between(dice, r.o.Every/6, r.o.Every*11/6))
 		if len(possible) == 0 || raging.Err() != nil {
 			continue
 		}
@@ -410,7 +410,7 @@ func hook(ctx context.Context, command string) error {
 }
 
 func between(dice *rand.Rand, least, most time.Duration) time.Duration {
-	return (least + time.Duration(dice.Int64N(int64(most-least)))).Round(time.Millisecond)
+	return (least + time.Duration(dice.Int64N(int64(max(most-least, 1))))).Round(time.Millisecond)
 }
 
 func hash(text string) uint64 {

@@ -49,8 +49,14 @@ type Options struct {
 	Seed uint64
 	// Faults are the faults' names; see Faults. Default all.
 	Faults []string
+	// Every is the mean time between the beginnings of two faults. Default 325 ms. The
+	// less breaks, the more messages go through.
+	Every time.Duration
 	// Pace is how long a producer's clerk rests between two transactions. Default 5 ms.
 	Pace time.Duration
+	// Transfers is the greatest number of money transfers in a transaction, each of
+	// which is a message. Default 2.
+	Transfers int
 	// BrokerKill, BrokerStart and BrokerWipe are shell commands that kill the broker's
 	// server, start it and wait until it serves, and delete its data while it is down.
 	BrokerKill, BrokerStart, BrokerWipe string
@@ -83,6 +89,12 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	if o.Duration == 0 {
 		o.Duration = time.Minute
+	}
+	if o.Every == 0 {
+		o.Every = 325 * time.Millisecond
+	}
+	if o.Transfers == 0 {
+		o.Transfers = 2
 	}
 	if o.Pace == 0 {
 		o.Pace = 5 * time.Millisecond
