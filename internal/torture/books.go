@@ -12,8 +12,8 @@ import (
 )
 
 // The business of a run: accounts between which money moves, orders whose state moves
-// forward, and notices that are said once. The producer has its own tables of both, and so has the consumer,
-// which makes its own from messages alone.
+// forward, and notices that are said once. The producer has its own tables of them, and
+// so have the consumers, which make theirs from messages alone.
 const (
 	accounts       = 8192
 	orders         = 48
@@ -22,7 +22,8 @@ const (
 
 // producerTables and consumerTables are the run's own, beside Waybill's. The
 // consumer's "effect" takes every effect that comes, also one that came before or is
-// stale: the inbox alone keeps those away. {serial} is a key that counts up.
+// stale: the inbox alone keeps those away. Its kind is "transfer", "notice", or the
+// keeper of an order's state. {serial} is a key that counts up.
 var (
 	producerTables = []string{
 		`CREATE TABLE {account} (id varchar(32) PRIMARY KEY, balance bigint NOT NULL)`,
@@ -33,7 +34,7 @@ var (
 	}
 	consumerTables = []string{
 		`CREATE TABLE {book} (id varchar(32) PRIMARY KEY, balance bigint NOT NULL)`,
-		`CREATE TABLE {held} (id varchar(32) PRIMARY KEY, version bigint NOT NULL, token varchar(64) NOT NULL)`,
+		`CREATE TABLE {held} (keeper varchar(16) NOT NULL, id varchar(32) NOT NULL, version bigint NOT NULL, token varchar(64) NOT NULL, PRIMARY KEY (keeper, id))`,
 		`CREATE TABLE {effect} (n {serial}, kind varchar(16) NOT NULL, ref varchar(64) NOT NULL, version bigint NOT NULL, token varchar(64) NOT NULL,
 			message_id varchar(36) NOT NULL, sequence bigint NOT NULL, time_stamp bigint NOT NULL, attempt bigint NOT NULL, happened bigint NOT NULL, who varchar(64) NOT NULL)`,
 		`CREATE INDEX {effect_id} ON {effect} (message_id)`,
@@ -97,9 +98,9 @@ func (b *books) make(ctx context.Context, side store.Side) error {
 	if err := store.Migrate(ctx, b.DB, b.dialect, b.prefix, side); err != nil {
 		return err
 	}
-	tables, account, order := producerTables, "account", `INSERT INTO {orders} (id, version) VALUES (?, 0)`
+	tables, account := producerTables, "account"
 	if side == store.Consumer {
-		tables, account, order = consumerTables, "book", `INSERT INTO {held} (id, version, token) VALUES (?, 0, '')`
+		tables, account = consumerTables, "book"
 	}
 	for _, table := range tables {
 		if _, err := b.ExecContext(ctx, b.sql(table)); err != nil {
@@ -122,8 +123,17 @@ func (b *books) make(ctx context.Context, side store.Side) error {
 		}
 	}
 	for i := range orders {
-		if _, err := tx.ExecContext(ctx, b.sql(order), orderName(i)); err != nil {
-			return err
+		id := orderName(i)
+		if side == store.Producer {
+			if _, err := tx.ExecContext(ctx, b.sql(`INSERT INTO {orders} (id, version) VALUES (?, 0)`), id); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, keeper := range keepersOf(id) {
+			if _, err := tx.ExecContext(ctx, b.sql(`INSERT INTO {held} (keeper, id, version, token) VALUES (?, ?, 0, '')`), keeper, id); err != nil {
+				return err
+			}
 		}
 	}
 	return tx.Commit()
@@ -179,15 +189,35 @@ func placeholders(n int, row string) string {
 }
 
 func accountName(i int) string { return fmt.Sprintf("account-%04d", i) }
-func orderName(i int) string   { return fmt.Sprintf("order-%02d", i) }
 
-// queues are the run's destinations.
-type queues struct {
+// orderName names an order. Every other one is public: its states go to a topic.
+func orderName(i int) string {
+	if i%2 == 1 {
+		return fmt.Sprintf("public-%02d", i)
+	}
+	return fmt.Sprintf("order-%02d", i)
+}
+
+func isPublic(order string) bool { return strings.HasPrefix(order, "public-") }
+
+// keepersOf are the consumers that keep an order's latest state.
+func keepersOf(order string) []string {
+	if isPublic(order) {
+		return mirrorGroups
+	}
+	return []string{latestGroup}
+}
+
+// destinations are the run's queues and its topic.
+type destinations struct {
 	Transfers string
+	Quick     string // transfers, too, that travel transient
 	Orders    string
+	Public    string // a topic: the public orders' states, for each of mirrorGroups
 	Notices   string // whose rows go when the broker has confirmed: the classic outbox
 }
 
-func queuesOf(run string) queues {
-	return queues{Transfers: "torture." + run + ".transfers", Orders: "torture." + run + ".orders", Notices: "torture." + run + ".notices"}
+func destinationsOf(run string) destinations {
+	name := func(of string) string { return "torture." + run + "." + of }
+	return destinations{Transfers: name("transfers"), Quick: name("quick"), Orders: name("orders"), Public: name("public"), Notices: name("notices")}
 }

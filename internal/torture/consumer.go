@@ -53,12 +53,16 @@ func newConsumer(e errand, log *slog.Logger) (*consumer, error) {
 	}
 	c := &consumer{network: n, e: e, books: b, dice: rand.New(rand.NewPCG(e.Seed, 7))}
 	c.mood.Store(&moods{})
+	receipts := waybill.Durable
+	if e.Seed%2 == 0 { // each of its processes in its own way
+		receipts = waybill.Transient
+	}
 	in, err := inbox.New(b.DB, b.dialect, n, &inbox.Options{
-		Consumer: "torture-" + e.Group, TablePrefix: e.Prefix,
+		Consumer: consumerNames([]string{e.Group})[0], TablePrefix: e.Prefix,
 		// Transfers lock accounts in the order in which they come, so that batches can
 		// deadlock: medium ones and few at a time, or little else would happen.
 		Workers: 2, Batch: 50, Timeout: 3 * time.Second, MaxTries: 1000, Drain: 5 * time.Second,
-		Retention: e.Retain, PruneEvery: time.Second,
+		Retention: e.Retain, PruneEvery: time.Second, Receipts: receipts,
 		Logger: log,
 	})
 	if err != nil {
@@ -67,20 +71,34 @@ func newConsumer(e errand, log *slog.Logger) (*consumer, error) {
 	c.in = in
 	switch e.Group {
 	case onceGroup:
-		in.Handle(e.Queues.Transfers, waybill.Once, c.moody(c.transfer))
-		in.Handle(e.Queues.Notices, waybill.Once, c.notice)
+		in.Handle(e.Destinations.Transfers, waybill.Once, c.moody(c.transfer))
+		in.Handle(e.Destinations.Quick, waybill.Once, c.moody(c.transfer))
+		in.Handle(e.Destinations.Notices, waybill.Once, c.notice)
 	case latestGroup:
-		in.Handle(e.Queues.Orders, waybill.Latest, c.moody(c.order))
+		in.Handle(e.Destinations.Orders, waybill.Latest, c.moody(c.order))
+	default:
+		in.HandleWith(e.Destinations.Public, waybill.Latest, c.moody(c.order), &inbox.HandleOptions{Topic: true})
 	}
 	return c, nil
 }
 
-// The consumer groups: one keeps accounts and takes every transfer once, the other
-// one keeps the latest state of orders.
+// The consumer groups: one keeps accounts and takes every transfer once, one keeps the
+// latest state of the orders that come through a queue, and two each keep that of the
+// orders that come through a topic.
 const (
 	onceGroup   = "once"
 	latestGroup = "latest"
 )
+
+var mirrorGroups = []string{"mirror-1", "mirror-2"}
+
+// consumerNames are the groups' names as the inbox has them.
+func consumerNames(groups []string) (names []string) {
+	for _, g := range groups {
+		names = append(names, "torture-"+g)
+	}
+	return names
+}
 
 type handler func(ctx context.Context, tx *sql.Tx, m *waybill.Message, b *business) error
 
@@ -151,11 +169,11 @@ func (c *consumer) notice(ctx context.Context, tx *sql.Tx, m *waybill.Message) e
 }
 
 func (c *consumer) order(ctx context.Context, tx *sql.Tx, m *waybill.Message, b *business) error {
-	_, err := tx.ExecContext(ctx, c.books.sql(`UPDATE {held} SET version = ?, token = ? WHERE id = ?`), b.Version, b.Token, b.Order)
+	_, err := tx.ExecContext(ctx, c.books.sql(`UPDATE {held} SET version = ?, token = ? WHERE keeper = ? AND id = ?`), b.Version, b.Token, c.e.Group, b.Order)
 	if err != nil {
 		return err
 	}
-	return c.effect(ctx, tx, m, "order", b.Order, b)
+	return c.effect(ctx, tx, m, c.e.Group, b.Order, b)
 }
 
 func (c *consumer) effect(ctx context.Context, tx *sql.Tx, m *waybill.Message, kind, ref string, b *business) error {

@@ -20,6 +20,7 @@ func (r *run) history(ctx context.Context, f finding) ([]string, error) {
 	}
 	lines := []string{f.text}
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	ofOrder := f.kind != "transfer" && f.kind != "notice"
 	journal, err := readJournals(r.dir)
 	if err != nil {
 		return nil, err
@@ -30,7 +31,7 @@ func (r *run) history(ctx context.Context, f finding) ([]string, error) {
 			var token, id string
 			var version int64
 			err := rows.Scan(&token, &version, &id)
-			if f.kind != "order" {
+			if !ofOrder {
 				token = tokenOf(token)
 			}
 			ids[id] = true
@@ -38,7 +39,7 @@ func (r *run) history(ctx context.Context, f finding) ([]string, error) {
 			return err
 		}, args...)
 	}
-	if f.kind != "order" {
+	if !ofOrder {
 		err = committed(`SELECT id, 0, message_id FROM {`+f.kind+`} WHERE id = ?`, f.ref)
 	} else {
 		err = committed(`SELECT token, version, message_id FROM {order_state} WHERE id = ? AND version BETWEEN ? AND ? ORDER BY version`, f.ref, f.version-1, f.version+1)
@@ -48,7 +49,7 @@ func (r *run) history(ctx context.Context, f finding) ([]string, error) {
 	}
 	var times []time.Time
 	query, args := `kind = ? AND ref = ?`, []any{f.kind, f.ref}
-	if f.kind == "order" {
+	if ofOrder {
 		query, args = query+` AND version BETWEEN ? AND ?`, append(args, f.version-1, f.version+1)
 	}
 	err = r.consumerBooks.each(ctx, `SELECT n, version, token, message_id, sequence, time_stamp, attempt, happened, who FROM {effect} WHERE `+query+` ORDER BY n`, func(rows *sql.Rows) error {

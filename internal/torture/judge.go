@@ -27,6 +27,7 @@ type verdict struct {
 	Sent       int64 // messages committed
 	Applied    int64 // of these, with an effect
 	Superseded int64 // without one, rightly: a newer state of their order has taken effect
+	Skipped    int64 // the same, for each consumer that the state was for
 	Unkept     int64 // notices that a broker which was to lose things has lost
 	RolledBack int64 // transactions
 	Unknown    int64 // transactions whose producer was not told how they ended
@@ -38,7 +39,7 @@ type verdict struct {
 type finding struct {
 	checker string
 	text    string
-	kind    string // "transfer", "notice" or "order", "" for none
+	kind    string // of the effect: "transfer", "notice" or an order's keeper; "" for none
 	ref     string // its name
 	version int64  // of an order
 }
@@ -171,12 +172,40 @@ func (q *inquest) judgeOnce(ctx context.Context, r *run, kind string, committed 
 	return nil
 }
 
-// judgeOrders: no state twice, none after a newer one, and the newest one is held.
+// judgeOrders: each keeper has no state twice and none after a newer one, and holds the
+// newest one of its orders.
 func (q *inquest) judgeOrders(ctx context.Context, r *run) error {
-	seen := make(map[state]bool, len(q.states))
+	applied := make(map[state]bool, len(q.states))
+	for _, keeper := range append([]string{latestGroup}, mirrorGroups...) {
+		if err := q.judgeKeeper(ctx, r, keeper, applied); err != nil {
+			return err
+		}
+	}
+	q.Applied += int64(len(applied))
+	for s := range q.states {
+		if !applied[s] && s.version < q.newest[s.id] {
+			q.Superseded++
+		}
+	}
+	return nil
+}
+
+// judgeKeeper judges what one consumer holds, and notes in applied what took effect.
+func (q *inquest) judgeKeeper(ctx context.Context, r *run, keeper string, applied map[state]bool) error {
+	held := map[string]int64{}
+	err := r.consumerBooks.each(ctx, `SELECT id, version FROM {held} WHERE keeper = ?`, func(rows *sql.Rows) error {
+		var s state
+		err := rows.Scan(&s.id, &s.version)
+		held[s.id] = s.version
+		return err
+	}, keeper)
+	if err != nil {
+		return err
+	}
+	seen := map[state]bool{}
 	last := map[string]effect{} // by order, the newest one so far
 	newest := map[string]int64{}
-	err := r.consumerBooks.each(ctx, `SELECT n, ref, version, token, sequence, time_stamp FROM {effect} WHERE kind = 'order' ORDER BY n`, func(rows *sql.Rows) error {
+	err = r.consumerBooks.each(ctx, `SELECT n, ref, version, token, sequence, time_stamp FROM {effect} WHERE kind = ? ORDER BY n`, func(rows *sql.Rows) error {
 		var s state
 		var e effect
 		if err := rows.Scan(&e.n, &s.id, &s.version, &e.token, &e.sequence, &e.timeStamp); err != nil {
@@ -184,12 +213,14 @@ func (q *inquest) judgeOrders(ctx context.Context, r *run) error {
 		}
 		before := last[s.id]
 		found := func(checker, text string) {
-			q.find(finding{checker, fmt.Sprintf("version %d of %s %s", s.version, s.id, text), "order", s.id, s.version})
+			q.find(finding{checker, fmt.Sprintf("%s: version %d of %s %s", keeper, s.version, s.id, text), keeper, s.id, s.version})
 		}
 		token, committed := q.states[s]
 		switch {
 		case !committed || token != e.token:
 			found("phantom", fmt.Sprintf("(transaction %s) took effect and was never committed", e.token))
+		case !slices.Contains(keepersOf(s.id), keeper):
+			found("phantom", "took effect and was sent to others")
 		case seen[s]:
 			found("doubled", "took effect twice")
 		case s.version < newest[s.id]:
@@ -200,36 +231,30 @@ func (q *inquest) judgeOrders(ctx context.Context, r *run) error {
 			found("sequence", fmt.Sprintf("has the time stamp %d, and an older one %d", e.timeStamp, before.timeStamp))
 		}
 		seen[s] = true
+		if committed {
+			applied[s] = true
+		}
 		if s.version > newest[s.id] {
 			newest[s.id], last[s.id] = s.version, e
 		}
 		return nil
-	})
-	if err != nil {
-		return err
-	}
-	held := map[string]int64{}
-	err = r.consumerBooks.each(ctx, `SELECT id, version FROM {held}`, func(rows *sql.Rows) error {
-		var s state
-		err := rows.Scan(&s.id, &s.version)
-		held[s.id] = s.version
-		return err
-	})
+	}, keeper)
 	if err != nil {
 		return err
 	}
 	for s := range q.states {
-		if seen[s] {
-			q.Applied++
-		} else if s.version < held[s.id] {
-			q.Superseded++
+		if slices.Contains(keepersOf(s.id), keeper) && !seen[s] {
+			q.Skipped++
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(q.newest)) {
+		if !slices.Contains(keepersOf(id), keeper) {
+			continue
+		}
 		if want, have := q.newest[id], held[id]; have < want {
-			q.find(finding{"lost", fmt.Sprintf("version %d of %s was committed, and the consumer holds version %d", want, id, have), "order", id, want})
+			q.find(finding{"lost", fmt.Sprintf("version %d of %s was committed, and %s holds version %d", want, id, keeper, have), keeper, id, want})
 		} else if have > want {
-			q.find(finding{"phantom", fmt.Sprintf("the consumer holds version %d of %s, and the newest one is %d", have, id, want), "order", id, have})
+			q.find(finding{"phantom", fmt.Sprintf("%s holds version %d of %s, and the newest one is %d", keeper, have, id, want), keeper, id, have})
 		}
 	}
 	return nil

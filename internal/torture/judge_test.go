@@ -76,15 +76,26 @@ func (c *court) effect(kind, ref string, version int64, token string, sequence i
 // order commits a state of an order.
 func (c *court) order(version int64, token string) {
 	c.t.Helper()
-	c.producer(`UPDATE {orders} SET version = ? WHERE id = 'order-00'`, version)
-	c.producer(`INSERT INTO {order_state} VALUES ('order-00', ?, ?, 'm')`, version, token)
+	c.state("order-00", version, token)
+}
+
+func (c *court) state(order string, version int64, token string) {
+	c.t.Helper()
+	c.producer(`UPDATE {orders} SET version = ? WHERE id = ?`, version, order)
+	c.producer(`INSERT INTO {order_state} VALUES (?, ?, ?, 'm')`, order, version, token)
 }
 
 // holds has the consumer take a state of the order.
 func (c *court) holds(version int64, token string) {
 	c.t.Helper()
-	c.consumer(`UPDATE {held} SET version = ?, token = ? WHERE id = 'order-00'`, version, token)
-	c.effect("order", "order-00", version, token, version)
+	c.takes(latestGroup, "order-00", version, token)
+}
+
+// takes has a keeper of an order take a state.
+func (c *court) takes(keeper, order string, version int64, token string) {
+	c.t.Helper()
+	c.consumer(`UPDATE {held} SET version = ?, token = ? WHERE keeper = ? AND id = ?`, version, token, keeper, order)
+	c.effect(keeper, order, version, token, version)
 }
 
 // journals writes what a producer knows.
@@ -100,7 +111,7 @@ func (c *court) journals(lines ...string) {
 }
 
 // sound is a run in which nothing is wrong: three transactions, one of them unknown,
-// and a state that was superseded.
+// and states that were superseded: one at its only keeper, one at one of two.
 func (c *court) sound() {
 	c.t.Helper()
 	c.transfer("a", 1)
@@ -109,6 +120,11 @@ func (c *court) sound() {
 	c.order(3, "u")
 	c.holds(2, "b")
 	c.holds(3, "u")
+	c.state("public-01", 1, "a")
+	c.state("public-01", 2, "b")
+	c.takes("mirror-1", "public-01", 1, "a")
+	c.takes("mirror-1", "public-01", 2, "b")
+	c.takes("mirror-2", "public-01", 2, "b")
 	c.journals("a begun", "a committed", "b begun", "b committed", "r rolled-back", "u begun", "v begun", "v unknown")
 }
 
@@ -119,7 +135,7 @@ func TestASoundRunIsFoundSound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !v.ok() || v.Sent != 4 || v.Applied != 3 || v.Superseded != 1 || v.RolledBack != 1 || v.Unknown != 2 {
+	if !v.ok() || v.Sent != 6 || v.Applied != 5 || v.Superseded != 1 || v.Skipped != 2 || v.RolledBack != 1 || v.Unknown != 2 {
 		t.Errorf("%+v", v)
 	}
 }
@@ -134,11 +150,17 @@ func TestEachCheckerFindsItsFault(t *testing.T) {
 		{"a transfer with two effects", func(c *court) { c.transfer("b", 2) }, []string{"conservation", "doubled"}},
 		{"an effect of nothing", func(c *court) { c.effect("transfer", "x-0", 0, "x", 0) }, []string{"phantom"}},
 		{"an effect of a state that was rolled back", func(c *court) { c.holds(4, "r") }, []string{"phantom"}},
-		{"a state's effect under another transaction", func(c *court) { c.effect("order", "order-00", 1, "r", 1) }, []string{"phantom"}},
-		{"an older state after a newer one", func(c *court) { c.effect("order", "order-00", 1, "a", 1) }, []string{"stale"}},
+		{"a state's effect under another transaction", func(c *court) { c.effect(latestGroup, "order-00", 1, "r", 1) }, []string{"phantom"}},
+		{"an older state after a newer one", func(c *court) { c.effect(latestGroup, "order-00", 1, "a", 1) }, []string{"stale"}},
 		{"an older state in the newest one's place", func(c *court) { c.holds(1, "a") }, []string{"lost", "stale"}},
 		{"a state that took effect twice", func(c *court) { c.holds(3, "u") }, []string{"doubled"}},
 		{"the newest state missing", func(c *court) { c.order(4, "b") }, []string{"lost"}},
+		{"a topic's newest state missing at one consumer", func(c *court) {
+			c.state("public-01", 3, "b")
+			c.takes("mirror-2", "public-01", 3, "b")
+		}, []string{"lost"}},
+		{"a topic's older state after a newer one at one consumer", func(c *court) { c.effect("mirror-2", "public-01", 1, "a", 1) }, []string{"stale"}},
+		{"a state at a consumer to which it was not sent", func(c *court) { c.effect("mirror-1", "order-00", 3, "u", 3) }, []string{"phantom"}},
 		{"a wrong sequence", func(c *court) {
 			c.order(4, "b")
 			c.holds(4, "b")

@@ -28,24 +28,24 @@ const (
 // errand is what a part is told. The first one says who it is and where things are;
 // later ones change what goes wrong, or stop it.
 type errand struct {
-	Part      string        `json:"part,omitempty"`
-	Name      string        `json:"name,omitempty"`
-	Life      uint64        `json:"life,omitempty"`
-	Run       string        `json:"run,omitempty"`
-	Database  string        `json:"database,omitempty"` // address
-	Broker    string        `json:"broker,omitempty"`   // address
-	Dir       string        `json:"dir,omitempty"`      // of the embedded broker
-	Prefix    string        `json:"prefix,omitempty"`   // of the tables
-	Queues    queues        `json:"queues"`
-	Seed      uint64        `json:"seed,omitempty"`
-	Journal   string        `json:"journal,omitempty"`   // a producer's file
-	Pace      time.Duration `json:"pace,omitempty"`      // of a clerk, between transactions
-	Transfers int           `json:"transfers,omitempty"` // at most, of a transaction
-	Skew      time.Duration `json:"skew,omitempty"`      // of a producer's clock
-	Group     string        `json:"group,omitempty"`     // of a consumer
-	Retain    time.Duration `json:"retain,omitempty"`    // retention of a consumer's records
-	Rebel     bool          `json:"rebel,omitempty"`     // a relay that leads whoever else does
-	MaxStore  int64         `json:"max_store,omitempty"` // bytes of the embedded broker
+	Part         string        `json:"part,omitempty"`
+	Name         string        `json:"name,omitempty"`
+	Life         uint64        `json:"life,omitempty"`
+	Run          string        `json:"run,omitempty"`
+	Database     string        `json:"database,omitempty"` // address
+	Broker       string        `json:"broker,omitempty"`   // address
+	Dir          string        `json:"dir,omitempty"`      // of the embedded broker
+	Prefix       string        `json:"prefix,omitempty"`   // of the tables
+	Destinations destinations  `json:"destinations"`
+	Seed         uint64        `json:"seed,omitempty"`
+	Journal      string        `json:"journal,omitempty"`   // a producer's file
+	Pace         time.Duration `json:"pace,omitempty"`      // of a clerk, between transactions
+	Transfers    int           `json:"transfers,omitempty"` // at most, of a transaction
+	Skew         time.Duration `json:"skew,omitempty"`      // of a producer's clock
+	Group        string        `json:"group,omitempty"`     // of a consumer
+	Retain       time.Duration `json:"retain,omitempty"`    // retention of a consumer's records
+	Rebel        bool          `json:"rebel,omitempty"`     // a relay that leads whoever else does
+	MaxStore     int64         `json:"max_store,omitempty"` // bytes of the embedded broker
 
 	Weather     *weather `json:"weather,omitempty"`
 	Mood        *moods   `json:"mood,omitempty"`
@@ -163,20 +163,24 @@ func newRelay(e errand, log *slog.Logger) (*relayer, error) {
 		dialect = rebel{dialect}
 	}
 	r, err := relay.New(b.DB, dialect, n, &relay.Options{
-		Producer:     producerName(e.Run),
-		Destinations: map[string]relay.Destination{e.Queues.Notices: {Confirm: waybill.Accepted}},
-		TablePrefix:  e.Prefix,
-		Poll:         50 * time.Millisecond,
-		MinResend:    300 * time.Millisecond,
-		FirstResend:  time.Second,
-		MaxResend:    4 * time.Second,
-		Window:       1500,
-		MinRetry:     100 * time.Millisecond,
-		MaxRetry:     2 * time.Second,
-		Sweep:        2 * time.Second,
-		Lease:        time.Second,
-		Drain:        5 * time.Second,
-		Logger:       log,
+		Producer: producerName(e.Run),
+		Destinations: map[string]relay.Destination{
+			e.Destinations.Quick:   {Transport: waybill.Transient},
+			e.Destinations.Public:  {Consumers: consumerNames(mirrorGroups)},
+			e.Destinations.Notices: {Confirm: waybill.Accepted},
+		},
+		TablePrefix: e.Prefix,
+		Poll:        50 * time.Millisecond,
+		MinResend:   300 * time.Millisecond,
+		FirstResend: time.Second,
+		MaxResend:   4 * time.Second,
+		Window:      1500,
+		MinRetry:    100 * time.Millisecond,
+		MaxRetry:    2 * time.Second,
+		Sweep:       2 * time.Second,
+		Lease:       time.Second,
+		Drain:       5 * time.Second,
+		Logger:      log,
 	})
 	return &relayer{n, r}, err
 }

@@ -201,7 +201,10 @@ func (p *producer) change(ctx context.Context, tx *sql.Tx, dice *rand.Rand, toke
 	}
 	var values []any
 	for _, b := range moves {
-		m := p.message(p.e.Queues.Transfers, "", b)
+		m := p.message(p.e.Destinations.Transfers, "", b)
+		if dice.IntN(2) == 0 {
+			m.Destination = p.e.Destinations.Quick
+		}
 		values = append(values, b.Transfer, b.Source, b.Target, b.Amount, m.ID.String())
 		messages = append(messages, m)
 	}
@@ -213,7 +216,7 @@ func (p *producer) change(ctx context.Context, tx *sql.Tx, dice *rand.Rand, toke
 	}
 	if dice.IntN(noticeOne) == 0 {
 		b := business{Token: token, Notice: token + "-notice"}
-		m := p.message(p.e.Queues.Notices, "", b)
+		m := p.message(p.e.Destinations.Notices, "", b)
 		if _, err := tx.ExecContext(ctx, p.books.sql(`INSERT INTO {notice} (id, message_id) VALUES (?, ?)`), b.Notice, m.ID.String()); err != nil {
 			return err
 		}
@@ -228,7 +231,10 @@ func (p *producer) changeOrder(ctx context.Context, tx *sql.Tx, id, token string
 	if err == nil {
 		err = tx.QueryRowContext(ctx, p.books.sql(`SELECT version FROM {orders} WHERE id = ?`), id).Scan(&b.Version)
 	}
-	m := p.message(p.e.Queues.Orders, id, b)
+	m := p.message(p.e.Destinations.Orders, id, b)
+	if isPublic(id) {
+		m.Destination, m.Topic = p.e.Destinations.Public, true
+	}
 	if err == nil {
 		_, err = tx.ExecContext(ctx, p.books.sql(`INSERT INTO {order_state} (id, version, token, message_id) VALUES (?, ?, ?, ?)`), id, b.Version, token, m.ID.String())
 	}

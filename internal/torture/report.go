@@ -54,7 +54,7 @@ func (r *run) report(ctx context.Context, v *verdict) (*Report, error) {
 		// A relay that was killed and came back does not know which of its messages are
 		// copies, and what a part did in the moment before it was killed it could not tell.
 		Resent:     max(relays.Copies, relays.Published-v.Sent, 0),
-		Duplicates: consumers.Duplicates + max(consumers.Superseded-v.Superseded, 0),
+		Duplicates: consumers.Duplicates + max(consumers.Superseded-v.Skipped, 0),
 	},
 		Sequence: v.Broken["sequence"], Conservation: v.Broken["conservation"], Unsaved: v.Broken["unsaved"],
 		Unkept: v.Unkept, RolledBack: v.RolledBack, Unknown: v.Unknown,
@@ -98,7 +98,7 @@ func (r *run) prologue() {
 	for _, name := range slices.Sorted(maps.Keys(r.missing)) {
 		r.say("not broken: %s (%s)", name, r.missing[name])
 	}
-	r.say("%d producers, %d relays, %d consumers: each a process. Logs: %s", producerCount, relayCount, 2*consumerCount, r.dir)
+	r.say("%d producers, %d relays, %d consumers: each a process. Logs: %s", producerCount, relayCount, len(r.consumers), r.dir)
 }
 
 // liven shows, on a terminal, how the run gets on, until the returned function is

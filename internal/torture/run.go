@@ -50,7 +50,7 @@ type member = troupe.Member[errand, word]
 const (
 	producerCount = 3
 	relayCount    = 2
-	consumerCount = 2 // of each group
+	consumerCount = 2 // of each group that takes from queues
 )
 
 // retention is short, so that forgetting is at work all the time; with a clock that is
@@ -100,7 +100,7 @@ func (r *run) cast(ctx context.Context) error {
 	if r.chosen["clock"] || r.brokerIsTrusted() {
 		retain = skewedRetention
 	}
-	common := errand{Run: r.name, Prefix: r.prefix, Queues: queuesOf(r.name), Pace: r.o.Pace, Transfers: r.o.Transfers, Retain: retain}
+	common := errand{Run: r.name, Prefix: r.prefix, Destinations: destinationsOf(r.name), Pace: r.o.Pace, Transfers: r.o.Transfers, Retain: retain}
 	if r.broker != nil {
 		common.Dir = r.brokerDir()
 	}
@@ -119,12 +119,17 @@ func (r *run) cast(ctx context.Context) error {
 		}
 		r.relays = append(r.relays, r.part(fmt.Sprint("relay-", i+1), e))
 	}
-	for _, group := range []string{onceGroup, latestGroup} {
-		for i := range consumerCount {
-			e := common
-			e.Part, e.Database, e.Broker, e.Group = consumerPart, addrs[2], addrs[4], group
-			r.consumers = append(r.consumers, r.part(fmt.Sprint(group, "-", i+1), e))
-		}
+	consumer := func(name, group string) {
+		e := common
+		e.Part, e.Database, e.Broker, e.Group = consumerPart, addrs[2], addrs[4], group
+		r.consumers = append(r.consumers, r.part(name, e))
+	}
+	for i := range consumerCount {
+		consumer(fmt.Sprint(onceGroup, "-", i+1), onceGroup)
+		consumer(fmt.Sprint(latestGroup, "-", i+1), latestGroup)
+	}
+	for _, group := range mirrorGroups { // not every broker lets several share a topic
+		consumer(group, group)
 	}
 	return nil
 }
