@@ -17,8 +17,8 @@ import (
 // figures are what a relay's /stats tells.
 type figures struct {
 	Relay struct {
-		Leading, Connected           bool
-		Published, Copies, Confirmed int64
+		Leading, Connected                     bool
+		Published, Copies, Confirmed, Receipts int64
 	}
 }
 

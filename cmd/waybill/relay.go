@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,12 +42,14 @@ process, or a broker that is a server.`
 const relayExample = `  waybill relay --db postgres://app:secret@localhost/app --broker amqp1://app:secret@localhost
   waybill relay --producer orders --http :9090
   waybill relay --transient orders,stock        # the relay, not the broker's disk, keeps these safe
-  waybill relay --accepted mails                # for a consumer that knows nothing of Waybill`
+  waybill relay --accepted mails                # for a consumer that knows nothing of Waybill
+  waybill relay --consumers prices=shop,audit   # a topic: both must have confirmed before a row goes`
 
 type relayFlags struct {
 	o                   relay.Options
 	http                []string
 	transient, accepted []string
+	consumers           []string
 }
 
 func newRelayCommand(o *options) *cobra.Command {
@@ -67,6 +70,7 @@ func newRelayCommand(o *options) *cobra.Command {
 	flags.StringArrayVar(&f.http, "http", nil, "serve health and figures on this `address`, such as :9090; may be repeated")
 	flags.StringSliceVar(&f.transient, "transient", nil, "`destinations` whose messages the broker need not write to its disk; * for all")
 	flags.StringSliceVar(&f.accepted, "accepted", nil, "`destinations` whose rows go when the broker has the message, without receipts; * for all")
+	flags.StringArrayVar(&f.consumers, "consumers", nil, "`TOPIC=NAME,NAME`: the consumers that must each confirm, in place of whoever does first; may be repeated")
 	flags.IntVar(&f.o.Window, "window", 10_000, "most messages per destination that are sent and not confirmed")
 	flags.IntVar(&f.o.Batch, "batch", 500, "most messages read or published at once")
 	flags.DurationVar(&f.o.Lease, "lease", 15*time.Second, "how long a relay that died keeps others waiting")
@@ -95,6 +99,13 @@ func (f *relayFlags) relayOptions(o *options, d *database) (*relay.Options, erro
 	}
 	each(f.transient, func(x *relay.Destination) { x.Transport = waybill.Transient })
 	each(f.accepted, func(x *relay.Destination) { x.Confirm = waybill.Accepted })
+	for _, value := range f.consumers {
+		topic, names, _ := strings.Cut(value, "=")
+		if topic == "" || names == "" {
+			return nil, usagef("--consumers %.80q is not TOPIC=NAME,NAME", value)
+		}
+		each([]string{topic}, func(x *relay.Destination) { x.Consumers = append(x.Consumers, strings.Split(names, ",")...) })
+	}
 	for _, v := range []struct {
 		flag string
 		bad  bool

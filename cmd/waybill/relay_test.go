@@ -52,6 +52,30 @@ func TestAcceptedRowsGoWithoutAConsumer(t *testing.T) {
 	p.stops()
 }
 
+func TestARowGoesWhenTheNamedConsumersHaveConfirmed(t *testing.T) {
+	t.Parallel()
+	addr := testserver.Address(t, "WAYBILL_TEST_NATS")
+	topic := "prices-" + strings.ToLower(rand.Text())
+	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER="+addr)
+	s.ok("", "init")
+	for _, wrong := range []string{topic, topic + "=", "=shop", topic + "=shop,", topic + "=shop,shop"} {
+		s.fails(2, "", []string{"relay", "--consumers", wrong})
+	}
+	s.ok("", "send", topic, "--topic", "--body", "x")
+	p := s.start("relay", "--producer", topic, "--consumers", topic+"=shop,audit", "--min-resend", "200ms", "--max-resend", "400ms", "--http", "127.0.0.1:0")
+	receive := func(consumer string) {
+		s.ok("", "receive", topic, "--topic", "--consumer", consumer, "--count", "1")
+	}
+	receive("shop")
+	eventually(t, "a receipt that is not enough", func() bool { return relayStats(p).Relay.Receipts >= 1 })
+	if n := pending(s); n != 1 {
+		t.Errorf("%d rows wait when one of two consumers has confirmed", n)
+	}
+	receive("audit")
+	eventually(t, "the row to go", func() bool { return pending(s) == 0 })
+	p.stops()
+}
+
 func TestTheLogIsJSONWhereAskedFor(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
