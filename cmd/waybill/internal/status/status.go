@@ -45,7 +45,8 @@ type Destination struct {
 	OldestID    waybill.ID `json:"oldest_id"`
 	// OldestAge is in seconds; below 0 where the first message is due later.
 	OldestAge float64 `json:"oldest_age_seconds"`
-	MostSent  int     `json:"most_copies"` // of one message, the first included
+	// MostCopies is the most of any one message, known to be sent beyond the first.
+	MostCopies int `json:"most_copies"`
 }
 
 // Lease is the relay's.
@@ -152,7 +153,7 @@ func (r *Reader) readProducer(ctx context.Context, report *Report) error {
 	}
 	for _, c := range counts {
 		d := Destination{Destination: c.Destination, Topic: c.Topic, Messages: c.Rows, OldestID: c.Oldest,
-			OldestAge: seconds(report.At.Sub(c.Oldest.Time())), MostSent: c.MaxRetry + 1}
+			OldestAge: seconds(report.At.Sub(c.Oldest.Time())), MostCopies: c.MaxRetry}
 		switch c.Status {
 		case store.Pending:
 			d.Status = "pending"

@@ -39,7 +39,7 @@ func (r *Report) writeProducer(w io.Writer) {
 	fmt.Fprintf(w, "\nDESTINATION\tSTATUS\tMESSAGES\tOLDEST\tMOST COPIES\n")
 	for _, d := range p.Destinations {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\n", Name(d.Destination, d.Topic), d.Status, Number(d.Messages),
-			Age(time.Duration(d.OldestAge*float64(time.Second))), d.MostSent)
+			Age(time.Duration(d.OldestAge*float64(time.Second))), d.MostCopies)
 	}
 }
 
