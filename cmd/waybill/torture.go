@@ -26,7 +26,7 @@ but empty, since no protocol can delete them everywhere.
 Without them it runs on SQLite files and the embedded broker.
 
 To have your servers killed, give the commands that do it; those that start must not
-return before the server serves. With Docker, say:
+return before the server serves, and are tried three times. With Docker, say:
 
   --broker-kill 'docker kill mq' --broker-start 'docker start mq && sleep 15'
 

@@ -366,7 +366,7 @@ func (r *run) startBroker(ctx context.Context) error {
 		_, err := troupe.Within(context.WithoutCancel(ctx), 20*time.Second, func() bool { return isReady(r.broker) })
 		return err
 	}
-	return hook(ctx, r.o.BrokerStart)
+	return startHook(ctx, r.o.BrokerStart)
 }
 
 func (s *storm) databaseDies(ctx context.Context, dice *rand.Rand) {
@@ -379,12 +379,26 @@ func (s *storm) databaseDies(ctx context.Context, dice *rand.Rand) {
 	s.note("the databases' server was killed")
 	err := hook(ctx, s.o.DBKill)
 	sleep(ctx, between(dice, 0, time.Second))
-	if err = errors.Join(err, hook(ctx, s.o.DBStart)); err != nil {
+	if err = errors.Join(err, startHook(ctx, s.o.DBStart)); err != nil {
 		s.troubled(err)
 		return
 	}
 	s.note("the databases' server is back")
 	sleep(ctx, 2*time.Second)
+}
+
+// startHook runs a command that starts a server, three times at most: what is left of
+// the one that was killed may be in its way for a moment.
+func startHook(ctx context.Context, command string) (err error) {
+	for try := range 3 {
+		if try > 0 {
+			sleep(context.WithoutCancel(ctx), 2*time.Second)
+		}
+		if err = hook(ctx, command); err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // hook runs a command of the user's, in a session of its own. The end of the storm does

@@ -100,6 +100,9 @@ terminate() {
 
 kill_tree() {
 	local -a processes
+	# It must not begin another process once they have been listed: one that is left
+	# may keep the server from starting again.
+	kill -STOP "$(pid)" 2>/dev/null || true
 	mapfile -t processes < <(tree "$(pid)")
 	kill_processes "${processes[@]}"
 	rm -f "$server/pid"
