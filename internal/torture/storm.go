@@ -392,7 +392,7 @@ func (s *storm) databaseDies(ctx context.Context, dice *rand.Rand) {
 func startHook(ctx context.Context, command string) (err error) {
 	for try := range 3 {
 		if try > 0 {
-			sleep(context.WithoutCancel(ctx), 2*time.Second)
+			sleep(context.WithoutCancel(ctx), time.Second)
 		}
 		if err = hook(ctx, command); err == nil {
 			return nil

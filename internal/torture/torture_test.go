@@ -98,3 +98,24 @@ func TestAWrongFaultOrFullDirectoryIsToldBeforeAnythingIsDone(t *testing.T) {
 		}
 	}
 }
+
+func TestACommandThatStartsAServerIsTriedThreeTimes(t *testing.T) {
+	t.Parallel()
+	tries := t.TempDir() + "/tries"
+	for _, x := range []struct {
+		succeeds string // a shell condition
+		want     bool
+	}{
+		{`[ $(wc -l < ` + tries + `) -eq 3 ]`, true},
+		{`false`, false},
+	} {
+		if err := os.WriteFile(tries, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := startHook(t.Context(), "echo try >> "+tries+"; "+x.succeeds)
+		text, _ := os.ReadFile(tries)
+		if n := strings.Count(string(text), "try"); (err == nil) != x.want || n != 3 {
+			t.Errorf("%s: %v after %d tries", x.succeeds, err, n)
+		}
+	}
+}
