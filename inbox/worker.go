@@ -97,11 +97,12 @@ func (w *worker) resize(n int, took time.Duration) {
 		w.size = w.wary
 	case took > limit:
 		w.size = max(1, min(w.size, int(float64(n)*float64(limit)/float64(took))))
-	case n < w.size:
+	case n < w.size: // tells nothing of larger ones
 	case w.size < w.wary:
 		w.size = min(2*w.size, w.wary)
 	default:
 		w.size = min(w.size+1, w.r.o.Batch)
+		w.wary = max(w.wary, w.size)
 	}
 	w.beaten = false
 }

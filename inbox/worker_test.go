@@ -21,9 +21,10 @@ func TestBatchSize(t *testing.T) {
 		{took: 10 * time.Millisecond, want: 102},
 		{n: 50, took: 10 * time.Millisecond, want: 102},
 		{took: time.Second, want: 25},
-		{took: 10 * time.Millisecond, want: 50}, // up to where it is wary, fast
+		{took: 10 * time.Millisecond, want: 50}, // up to where it was, fast
 		{took: 10 * time.Millisecond, want: 100},
-		{took: 10 * time.Millisecond, want: 101},
+		{took: 10 * time.Millisecond, want: 102},
+		{took: 10 * time.Millisecond, want: 103},
 		{n: 8, took: time.Second, beaten: true, want: 4},
 		{n: 1, took: time.Second, beaten: true, want: 1},
 		{took: time.Minute, want: 1},

@@ -146,7 +146,7 @@ func (t *term) sort(ctx context.Context, words []word) (done []waybill.ID, rest 
 			}
 			if w.Outcome == waybill.Done {
 				f.by |= 1 << who
-				if f.by != 1<<len(f.lane.o.Consumers)-1 {
+				if f.by != 1<<len(f.lane.o.Consumers)-1 && !mutant.FirstConsumer {
 					continue
 				}
 			}

@@ -70,7 +70,7 @@ func newRelayCommand(o *options) *cobra.Command {
 	flags.StringArrayVar(&f.http, "http", nil, "serve health and figures on this `address`, such as :9090; may be repeated")
 	flags.StringSliceVar(&f.transient, "transient", nil, "`destinations` whose messages the broker need not write to its disk; * for all")
 	flags.StringSliceVar(&f.accepted, "accepted", nil, "`destinations` whose rows go when the broker has the message, without receipts; * for all")
-	flags.StringArrayVar(&f.consumers, "consumers", nil, "`TOPIC=NAME,NAME`: the consumers that must each confirm, in place of whoever does first; may be repeated")
+	flags.StringArrayVar(&f.consumers, "consumers", nil, "`TOPIC=NAME,NAME`: all these consumers must confirm; otherwise the first to confirm suffices; may be repeated")
 	flags.IntVar(&f.o.Window, "window", 10_000, "most messages per destination that are sent and not confirmed")
 	flags.IntVar(&f.o.Batch, "batch", 500, "most messages read or published at once")
 	flags.DurationVar(&f.o.Lease, "lease", 15*time.Second, "how long a relay that died keeps others waiting")
@@ -101,10 +101,15 @@ func (f *relayFlags) relayOptions(o *options, d *database) (*relay.Options, erro
 	each(f.accepted, func(x *relay.Destination) { x.Confirm = waybill.Accepted })
 	for _, value := range f.consumers {
 		topic, names, _ := strings.Cut(value, "=")
-		if topic == "" || names == "" {
+		if topic == "" || topic == "*" || names == "" {
 			return nil, usagef("--consumers %.80q is not TOPIC=NAME,NAME", value)
 		}
-		each([]string{topic}, func(x *relay.Destination) { x.Consumers = append(x.Consumers, strings.Split(names, ",")...) })
+		x, known := ro.Destinations[topic]
+		if !known {
+			x = ro.Default
+		}
+		x.Consumers = append(x.Consumers, strings.Split(names, ",")...)
+		ro.Destinations[topic] = x
 	}
 	for _, v := range []struct {
 		flag string

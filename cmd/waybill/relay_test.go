@@ -58,7 +58,7 @@ func TestARowGoesWhenTheNamedConsumersHaveConfirmed(t *testing.T) {
 	topic := "prices-" + strings.ToLower(rand.Text())
 	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER="+addr)
 	s.ok("", "init")
-	for _, wrong := range []string{topic, topic + "=", "=shop", topic + "=shop,", topic + "=shop,shop"} {
+	for _, wrong := range []string{topic, topic + "=", "=shop", topic + "=shop,", topic + "=shop,shop", "*=shop"} {
 		s.fails(2, "", []string{"relay", "--consumers", wrong})
 	}
 	s.ok("", "send", topic, "--topic", "--body", "x")

@@ -21,8 +21,9 @@ itself. The producers' own journals and the two databases are compared.
 
 Give --db and --broker to try your own set-up. Tables get the prefix torture_<run>_ and
 are dropped at the end, unless a promise was broken. Queues are called torture.<run>.*
-and ack.torture-<run>; the broker's user must be allowed to make them, and they stay, all
-but empty, since no protocol can delete them everywhere.
+and ack.torture-<run>, and in two of three runs there is a topic torture.<run>.public with
+two subscriptions; the broker's user must be allowed to make them, and they stay, all but
+empty, since no protocol can delete them everywhere.
 Without them it runs on SQLite files and the embedded broker.
 
 To have your servers killed, give the commands that do it; those that start must not
@@ -63,6 +64,12 @@ func newTortureCommand(o *options) *cobra.Command {
 			if t.Duration < 0 || t.Every < 0 || t.Transfers < 0 || t.Pace < 0 || t.Patience < 0 {
 				return usagef("--duration, --every, --transfers, --pace and --patience are not below 0")
 			}
+			if t.Every != 0 && t.Every < torture.MinEvery {
+				return usagef("--every is %v; the least is %v", t.Every, torture.MinEvery)
+			}
+			if t.Transfers > torture.MaxTransfers {
+				return usagef("--transfers is %d; the most is %d", t.Transfers, torture.MaxTransfers)
+			}
 			if t.ConsumerDB == "" {
 				t.ConsumerDB = os.Getenv("WAYBILL_CONSUMER_DB")
 			}
@@ -92,8 +99,8 @@ func newTortureCommand(o *options) *cobra.Command {
 	flags.DurationVar(&t.Duration, "duration", 0, "how long things are broken (default 1m)")
 	flags.Uint64Var(&t.Seed, "seed", 0, "seed of the faults (default a random one)")
 	flags.StringVar(&faults, "faults", "", "`names` of the faults, with commas between them (default all)")
-	flags.DurationVar(&t.Every, "every", 0, "mean `time` between two faults (default 325ms)")
-	flags.IntVar(&t.Transfers, "transfers", 0, "greatest `number` of transfers, each a message, in a transaction (default 2)")
+	flags.DurationVar(&t.Every, "every", 0, "`time` between two faults, on average (default 325ms)")
+	flags.IntVar(&t.Transfers, "transfers", 0, "greatest `number` of transfers, each a message, in a transaction: up to 1000 (default 2)")
 	flags.DurationVar(&t.Pace, "pace", 0, "rest of a producer's clerk between transactions (default 5ms)")
 	flags.StringVar(&t.BrokerKill, "broker-kill", "", "`command` that kills the broker's server")
 	flags.StringVar(&t.BrokerStart, "broker-start", "", "`command` that starts it and waits until it serves")

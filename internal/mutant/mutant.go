@@ -23,6 +23,9 @@ const (
 	DeleteOnPublish = chosen == "delete_on_publish"
 	// DeleteOnRetry: the relay takes every receipt for a good one.
 	DeleteOnRetry = chosen == "delete_on_retry"
+	// FirstConsumer: the relay takes the first receipt for enough, where several
+	// consumers must confirm.
+	FirstConsumer = chosen == "first_consumer"
 	// CursorWithoutSweep: the relay reads forward only, and never looks back for what
 	// committed late or was sent by a relay that is gone.
 	CursorWithoutSweep = chosen == "cursor_without_sweep"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -37,7 +38,7 @@ var (
 		`CREATE TABLE {held} (keeper varchar(16) NOT NULL, id varchar(32) NOT NULL, version bigint NOT NULL, token varchar(64) NOT NULL, PRIMARY KEY (keeper, id))`,
 		`CREATE TABLE {effect} (n {serial}, kind varchar(16) NOT NULL, ref varchar(64) NOT NULL, version bigint NOT NULL, token varchar(64) NOT NULL,
 			message_id varchar(36) NOT NULL, sequence bigint NOT NULL, time_stamp bigint NOT NULL, attempt bigint NOT NULL, happened bigint NOT NULL, who varchar(64) NOT NULL)`,
-		`CREATE INDEX {effect_id} ON {effect} (message_id)`,
+		`CREATE INDEX {effect_index} (message_id)`,
 	}
 )
 
@@ -67,9 +68,12 @@ func (b *books) sql(text string) string {
 		switch c := text[i]; {
 		case c == '{':
 			end := i + strings.IndexByte(text[i:], '}')
-			if name := text[i+1 : end]; name == "serial" {
+			switch name := text[i+1 : end]; name {
+			case "serial":
 				out.WriteString(b.serial())
-			} else {
+			case "effect_index":
+				out.WriteString(b.effectIndex())
+			default:
 				out.WriteString(b.prefix + name)
 			}
 			i = end
@@ -93,8 +97,19 @@ func (b *books) serial() string {
 	return "bigserial PRIMARY KEY"
 }
 
-// make makes one side's tables, with Waybill's, and what is in them at the start.
-func (b *books) make(ctx context.Context, side store.Side) error {
+// effectIndex is an index's name and its table's. SQLite takes the schema before the
+// one, the others before the other.
+func (b *books) effectIndex() string {
+	bare := b.prefix[strings.IndexByte(b.prefix, '.')+1:]
+	if b.kind == "sqlite" {
+		return b.prefix + "effect_id ON " + bare + "effect"
+	}
+	return bare + "effect_id ON " + b.prefix + "effect"
+}
+
+// make makes one side's tables, with Waybill's, and what is in them at the start. topic
+// says that some orders are public.
+func (b *books) make(ctx context.Context, side store.Side, topic bool) error {
 	if err := store.Migrate(ctx, b.DB, b.dialect, b.prefix, side); err != nil {
 		return err
 	}
@@ -115,15 +130,16 @@ func (b *books) make(ctx context.Context, side store.Side) error {
 	const chunk = 512
 	for first := 0; first < accounts; first += chunk {
 		var values []any
-		for i := range chunk {
+		n := min(chunk, accounts-first)
+		for i := range n {
 			values = append(values, accountName(first+i), openingBalance)
 		}
-		if _, err := tx.ExecContext(ctx, b.sql(`INSERT INTO {`+account+`} (id, balance) VALUES `+placeholders(chunk, "(?, ?)")), values...); err != nil {
+		if _, err := tx.ExecContext(ctx, b.sql(`INSERT INTO {`+account+`} (id, balance) VALUES `+placeholders(n, "(?, ?)")), values...); err != nil {
 			return err
 		}
 	}
 	for i := range orders {
-		id := orderName(i)
+		id := orderName(i, topic)
 		if side == store.Producer {
 			if _, err := tx.ExecContext(ctx, b.sql(`INSERT INTO {orders} (id, version) VALUES (?, 0)`), id); err != nil {
 				return err
@@ -190,9 +206,10 @@ func placeholders(n int, row string) string {
 
 func accountName(i int) string { return fmt.Sprintf("account-%04d", i) }
 
-// orderName names an order. Every other one is public: its states go to a topic.
-func orderName(i int) string {
-	if i%2 == 1 {
+// orderName names an order. Where there is a topic, every other one is public: its
+// states go there.
+func orderName(i int, topic bool) string {
+	if topic && i%2 == 1 {
 		return fmt.Sprintf("public-%02d", i)
 	}
 	return fmt.Sprintf("order-%02d", i)
@@ -207,6 +224,8 @@ func keepersOf(order string) []string {
 	}
 	return []string{latestGroup}
 }
+
+func keeps(keeper, order string) bool { return slices.Contains(keepersOf(order), keeper) }
 
 // destinations are the run's queues and its topic.
 type destinations struct {

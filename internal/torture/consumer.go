@@ -58,9 +58,10 @@ func newConsumer(e errand, log *slog.Logger) (*consumer, error) {
 		receipts = waybill.Transient
 	}
 	in, err := inbox.New(b.DB, b.dialect, n, &inbox.Options{
-		Consumer: consumerNames([]string{e.Group})[0], TablePrefix: e.Prefix,
-		// Transfers lock accounts in the order in which they come, so that batches can
-		// deadlock: medium ones and few at a time, or little else would happen.
+		Consumer: consumerName(e.Group), TablePrefix: e.Prefix,
+		// Batches of transfers lock accounts in the order in which they come, and so
+		// deadlock now and then, as they should here; with larger ones that would take
+		// most of the time.
 		Workers: 2, Batch: 50, Timeout: 3 * time.Second, MaxTries: 1000, Drain: 5 * time.Second,
 		Retention: e.Retain, PruneEvery: time.Second, Receipts: receipts,
 		Logger: log,
@@ -92,13 +93,8 @@ const (
 
 var mirrorGroups = []string{"mirror-1", "mirror-2"}
 
-// consumerNames are the groups' names as the inbox has them.
-func consumerNames(groups []string) (names []string) {
-	for _, g := range groups {
-		names = append(names, "torture-"+g)
-	}
-	return names
-}
+// consumerName is a group's name as the inbox has it.
+func consumerName(group string) string { return "torture-" + group }
 
 type handler func(ctx context.Context, tx *sql.Tx, m *waybill.Message, b *business) error
 

@@ -69,7 +69,11 @@ func (r *run) history(ctx context.Context, f finding) ([]string, error) {
 			b     *books
 			table string
 		}{{r.producerBooks, "qmessage"}, {r.consumerBooks, "n1_record"}, {r.consumerBooks, "n2_record"}} {
-			n, err := x.b.number(ctx, `SELECT count(*) FROM {`+x.table+`} WHERE message_id = ?`, id)
+			query, args := `SELECT count(*) FROM {`+x.table+`} WHERE message_id = ?`, []any{id}
+			if ofOrder && x.b == r.consumerBooks {
+				query, args = query+` AND consumer = ?`, append(args, consumerName(f.kind))
+			}
+			n, err := x.b.number(ctx, query, args...)
 			if err != nil {
 				return nil, err
 			}

@@ -26,8 +26,8 @@ var Checkers = []Fault{
 type verdict struct {
 	Sent       int64 // messages committed
 	Applied    int64 // of these, with an effect
-	Superseded int64 // without one, rightly: a newer state of their order has taken effect
-	Skipped    int64 // the same, for each consumer that the state was for
+	Superseded int64 // without one, where there is a newer state of their order
+	Skipped    int64 // states without one at a consumer that they were for
 	Unkept     int64 // notices that a broker which was to lose things has lost
 	RolledBack int64 // transactions
 	Unknown    int64 // transactions whose producer was not told how they ended
@@ -219,7 +219,7 @@ func (q *inquest) judgeKeeper(ctx context.Context, r *run, keeper string, applie
 		switch {
 		case !committed || token != e.token:
 			found("phantom", fmt.Sprintf("(transaction %s) took effect and was never committed", e.token))
-		case !slices.Contains(keepersOf(s.id), keeper):
+		case !keeps(keeper, s.id):
 			found("phantom", "took effect and was sent to others")
 		case seen[s]:
 			found("doubled", "took effect twice")
@@ -243,18 +243,21 @@ func (q *inquest) judgeKeeper(ctx context.Context, r *run, keeper string, applie
 		return err
 	}
 	for s := range q.states {
-		if slices.Contains(keepersOf(s.id), keeper) && !seen[s] {
+		if keeps(keeper, s.id) && !seen[s] {
 			q.Skipped++
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(q.newest)) {
-		if !slices.Contains(keepersOf(id), keeper) {
+		if !keeps(keeper, id) {
 			continue
 		}
-		if want, have := q.newest[id], held[id]; have < want {
-			q.find(finding{"lost", fmt.Sprintf("version %d of %s was committed, and %s holds version %d", want, id, keeper, have), keeper, id, want})
-		} else if have > want {
+		want, have := q.newest[id], held[id]
+		if have > want {
 			q.find(finding{"phantom", fmt.Sprintf("%s holds version %d of %s, and the newest one is %d", keeper, have, id, want), keeper, id, have})
+		}
+		// What is held and what took effect were written in one transaction.
+		if have = min(have, newest[id]); have < want {
+			q.find(finding{"lost", fmt.Sprintf("version %d of %s was committed, and %s has version %d", want, id, keeper, have), keeper, id, want})
 		}
 	}
 	return nil

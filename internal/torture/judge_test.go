@@ -28,7 +28,7 @@ func newCourt(t *testing.T) *court {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = b.Close() })
-		if err := b.make(t.Context(), x.side); err != nil {
+		if err := b.make(t.Context(), x.side, true); err != nil {
 			t.Fatal(err)
 		}
 		*x.b = b

@@ -41,6 +41,7 @@ type errand struct {
 	Journal      string        `json:"journal,omitempty"`   // a producer's file
 	Pace         time.Duration `json:"pace,omitempty"`      // of a clerk, between transactions
 	Transfers    int           `json:"transfers,omitempty"` // at most, of a transaction
+	Topic        bool          `json:"topic,omitempty"`     // some orders are public
 	Skew         time.Duration `json:"skew,omitempty"`      // of a producer's clock
 	Group        string        `json:"group,omitempty"`     // of a consumer
 	Retain       time.Duration `json:"retain,omitempty"`    // retention of a consumer's records
@@ -162,25 +163,32 @@ func newRelay(e errand, log *slog.Logger) (*relayer, error) {
 	if e.Rebel {
 		dialect = rebel{dialect}
 	}
+	special := map[string]relay.Destination{
+		e.Destinations.Quick:   {Transport: waybill.Transient},
+		e.Destinations.Notices: {Confirm: waybill.Accepted},
+	}
+	if e.Topic {
+		var names []string
+		for _, group := range mirrorGroups {
+			names = append(names, consumerName(group))
+		}
+		special[e.Destinations.Public] = relay.Destination{Consumers: names}
+	}
 	r, err := relay.New(b.DB, dialect, n, &relay.Options{
-		Producer: producerName(e.Run),
-		Destinations: map[string]relay.Destination{
-			e.Destinations.Quick:   {Transport: waybill.Transient},
-			e.Destinations.Public:  {Consumers: consumerNames(mirrorGroups)},
-			e.Destinations.Notices: {Confirm: waybill.Accepted},
-		},
-		TablePrefix: e.Prefix,
-		Poll:        50 * time.Millisecond,
-		MinResend:   300 * time.Millisecond,
-		FirstResend: time.Second,
-		MaxResend:   4 * time.Second,
-		Window:      1500,
-		MinRetry:    100 * time.Millisecond,
-		MaxRetry:    2 * time.Second,
-		Sweep:       2 * time.Second,
-		Lease:       time.Second,
-		Drain:       5 * time.Second,
-		Logger:      log,
+		Producer:     producerName(e.Run),
+		Destinations: special,
+		TablePrefix:  e.Prefix,
+		Poll:         50 * time.Millisecond,
+		MinResend:    300 * time.Millisecond,
+		FirstResend:  time.Second,
+		MaxResend:    4 * time.Second,
+		Window:       1500,
+		MinRetry:     100 * time.Millisecond,
+		MaxRetry:     2 * time.Second,
+		Sweep:        2 * time.Second,
+		Lease:        time.Second,
+		Drain:        5 * time.Second,
+		Logger:       log,
 	})
 	return &relayer{n, r}, err
 }

@@ -168,13 +168,13 @@ func (p *producer) change(ctx context.Context, tx *sql.Tx, dice *rand.Rand, toke
 		if dice.IntN(2) == 0 {
 			n = dice.IntN(hotOrders)
 		}
-		changed = append(changed, orderName(n))
+		changed = append(changed, orderName(n, p.e.Topic))
 	}
 	slices.Sort(changed)
 	changed = slices.Compact(changed)
 	transfers := dice.IntN(p.e.Transfers + 1)
 	if len(changed) == 0 {
-		transfers++
+		transfers = max(transfers, 1)
 	}
 	var messages []waybill.Message
 	for _, id := range changed {
@@ -208,7 +208,7 @@ func (p *producer) change(ctx context.Context, tx *sql.Tx, dice *rand.Rand, toke
 		values = append(values, b.Transfer, b.Source, b.Target, b.Amount, m.ID.String())
 		messages = append(messages, m)
 	}
-	if transfers > 0 {
+	if len(moves) > 0 {
 		insert := `INSERT INTO {transfer} (id, source, target, amount, message_id) VALUES ` + placeholders(transfers, "(?, ?, ?, ?, ?)")
 		if _, err := tx.ExecContext(ctx, p.books.sql(insert), values...); err != nil {
 			return err

@@ -366,7 +366,7 @@ func (r *run) startBroker(ctx context.Context) error {
 		_, err := troupe.Within(context.WithoutCancel(ctx), 20*time.Second, func() bool { return isReady(r.broker) })
 		return err
 	}
-	return startHook(ctx, r.o.BrokerStart)
+	return r.startHook(ctx, r.o.BrokerStart)
 }
 
 func (s *storm) databaseDies(ctx context.Context, dice *rand.Rand) {
@@ -379,7 +379,7 @@ func (s *storm) databaseDies(ctx context.Context, dice *rand.Rand) {
 	s.note("the databases' server was killed")
 	err := hook(ctx, s.o.DBKill)
 	sleep(ctx, between(dice, 0, time.Second))
-	if err = errors.Join(err, startHook(ctx, s.o.DBStart)); err != nil {
+	if err = errors.Join(err, s.startHook(ctx, s.o.DBStart)); err != nil {
 		s.troubled(err)
 		return
 	}
@@ -389,9 +389,10 @@ func (s *storm) databaseDies(ctx context.Context, dice *rand.Rand) {
 
 // startHook runs a command that starts a server, three times at most: what is left of
 // the one that was killed may be in its way for a moment.
-func startHook(ctx context.Context, command string) (err error) {
+func (r *run) startHook(ctx context.Context, command string) (err error) {
 	for try := range 3 {
 		if try > 0 {
+			r.note("once more: %v", err)
 			sleep(context.WithoutCancel(ctx), time.Second)
 		}
 		if err = hook(ctx, command); err == nil {

@@ -49,13 +49,14 @@ type Options struct {
 	Seed uint64
 	// Faults are the faults' names; see Faults. Default all.
 	Faults []string
-	// Every is the mean time between the beginnings of two faults. Default 325 ms. The
-	// less breaks, the more messages go through.
+	// Every is how long the storm rests on average before its next blow, which may
+	// hit what is broken already. At least 10 ms; default 325 ms. The less breaks, the
+	// more messages go through.
 	Every time.Duration
 	// Pace is how long a producer's clerk rests between two transactions. Default 5 ms.
 	Pace time.Duration
 	// Transfers is the greatest number of money transfers in a transaction, each of
-	// which is a message. Default 2.
+	// which is a message: at most MaxTransfers. Default 2.
 	Transfers int
 	// BrokerKill, BrokerStart and BrokerWipe are shell commands that kill the broker's
 	// server, start it and wait until it serves, and delete its data while it is down.
@@ -80,12 +81,21 @@ type Options struct {
 	Live bool
 }
 
+// The bounds of Options.
+const (
+	MinEvery     = 10 * time.Millisecond
+	MaxTransfers = 1000 // of which each locks two accounts, in a transaction of 20 s at most
+)
+
 // Run runs a torture. It returns an error where it could not be carried to its end; a
 // bad verdict is none, but Report.OK.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	chosen, err := choose(o.Faults)
 	if err != nil {
 		return nil, err
+	}
+	if o.Every != 0 && o.Every < MinEvery || o.Transfers < 0 || o.Transfers > MaxTransfers {
+		return nil, fmt.Errorf("a fault every %v, and %d transfers in a transaction: at least %v, and at most %d", o.Every, o.Transfers, MinEvery, MaxTransfers)
 	}
 	if o.Duration == 0 {
 		o.Duration = time.Minute
@@ -221,10 +231,10 @@ func (r *run) open(ctx context.Context) error {
 	if r.consumerBooks, err = openBooks(r.o.ConsumerDB, r.prefix); err != nil {
 		return err
 	}
-	if err := r.producerBooks.make(ctx, store.Producer); err != nil {
+	if err := r.producerBooks.make(ctx, store.Producer, r.topic()); err != nil {
 		return err
 	}
-	if err := r.consumerBooks.make(ctx, store.Consumer); err != nil {
+	if err := r.consumerBooks.make(ctx, store.Consumer, r.topic()); err != nil {
 		return err
 	}
 	return r.cast(ctx)

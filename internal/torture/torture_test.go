@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/waybill-go/waybill/store"
 )
 
 // role is the variable that makes this test program a part of a run.
@@ -112,10 +114,29 @@ func TestACommandThatStartsAServerIsTriedThreeTimes(t *testing.T) {
 		if err := os.WriteFile(tries, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		err := startHook(t.Context(), "echo try >> "+tries+"; "+x.succeeds)
+		err := (&run{}).startHook(t.Context(), "echo try >> "+tries+"; "+x.succeeds)
 		text, _ := os.ReadFile(tries)
 		if n := strings.Count(string(text), "try"); (err == nil) != x.want || n != 3 {
 			t.Errorf("%s: %v after %d tries", x.succeeds, err, n)
+		}
+	}
+}
+
+func TestTablesMayBeInASchema(t *testing.T) {
+	for _, side := range []store.Side{store.Producer, store.Consumer} {
+		b, err := openBooks("sqlite:"+t.TempDir()+"/db", "main.torture_x_")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		if err := b.make(t.Context(), side, true); err != nil {
+			t.Error(err)
+		}
+		if err := b.drop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if n, err := b.number(t.Context(), `SELECT count(*) FROM sqlite_master WHERE name LIKE 'torture%'`); n != 0 || err != nil {
+			t.Errorf("%d tables are left, %v", n, err)
 		}
 	}
 }

@@ -40,6 +40,7 @@ var mutants = []mutant{
 	{"no_record", "messages", []string{"doubled"}, false},
 	{"delete_on_publish", "messages", []string{"lost"}, false},
 	{"delete_on_retry", "handlers", []string{"lost"}, false},
+	{"first_consumer", "handlers", []string{"lost"}, false},
 	{"cursor_without_sweep", "messages", []string{"leftover"}, true},
 	{"no_resend", "messages", []string{"leftover"}, false},
 	{"process_clock", "clock", []string{"lost", "sequence"}, false},

@@ -87,7 +87,7 @@ func TestEveryPoint(t *testing.T) {
 // so in chains: the deaths of a journey are A B C D, which are the pairs AB, BC and CD,
 // and the last life goes on to the end. The seed that is logged gives the same chains
 // again. Pairs of two roles' points, where the first life of each ends at its own, are
-// drawn by chance; WAYBILL_CRASH_ACROSS=all takes them all.
+// drawn by chance; WAYBILL_CRASH_ACROSS=all takes each of them once.
 //
 // Not among the pairs are the points that only rough journeys pass, and those that are
 // passed once a journey at most.
