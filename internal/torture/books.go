@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -23,8 +22,8 @@ const (
 
 // producerTables and consumerTables are the run's own, beside Waybill's. The
 // consumer's "effect" takes every effect that comes, also one that came before or is
-// stale: the inbox alone keeps those away. Its kind is "transfer", "notice", or the
-// keeper of an order's state. {serial} is a key that counts up.
+// stale: the inbox alone keeps those away. Its kind is "transfer",
+// "notice", or the consumer of an order's state. {serial} is a key that counts up.
 var (
 	producerTables = []string{
 		`CREATE TABLE {account} (id varchar(32) PRIMARY KEY, balance bigint NOT NULL)`,
@@ -35,7 +34,7 @@ var (
 	}
 	consumerTables = []string{
 		`CREATE TABLE {book} (id varchar(32) PRIMARY KEY, balance bigint NOT NULL)`,
-		`CREATE TABLE {held} (keeper varchar(16) NOT NULL, id varchar(32) NOT NULL, version bigint NOT NULL, token varchar(64) NOT NULL, PRIMARY KEY (keeper, id))`,
+		`CREATE TABLE {held} (id varchar(32) PRIMARY KEY, version bigint NOT NULL, token varchar(64) NOT NULL)`,
 		`CREATE TABLE {effect} (n {serial}, kind varchar(16) NOT NULL, ref varchar(64) NOT NULL, version bigint NOT NULL, token varchar(64) NOT NULL,
 			message_id varchar(36) NOT NULL, sequence bigint NOT NULL, time_stamp bigint NOT NULL, attempt bigint NOT NULL, happened bigint NOT NULL, who varchar(64) NOT NULL)`,
 		`CREATE INDEX {effect_index} (message_id)`,
@@ -146,10 +145,8 @@ func (b *books) make(ctx context.Context, side store.Side, topic bool) error {
 			}
 			continue
 		}
-		for _, keeper := range keepersOf(id) {
-			if _, err := tx.ExecContext(ctx, b.sql(`INSERT INTO {held} (keeper, id, version, token) VALUES (?, ?, 0, '')`), keeper, id); err != nil {
-				return err
-			}
+		if _, err := tx.ExecContext(ctx, b.sql(`INSERT INTO {held} (id, version, token) VALUES (?, 0, '')`), id); err != nil {
+			return err
 		}
 	}
 	return tx.Commit()
@@ -217,22 +214,20 @@ func orderName(i int, topic bool) string {
 
 func isPublic(order string) bool { return strings.HasPrefix(order, "public-") }
 
-// keepersOf are the consumers that keep an order's latest state.
-func keepersOf(order string) []string {
+// keeperOf is the consumer that keeps an order's latest state.
+func keeperOf(order string) string {
 	if isPublic(order) {
-		return mirrorGroups
+		return mirrorGroup
 	}
-	return []string{latestGroup}
+	return latestGroup
 }
-
-func keeps(keeper, order string) bool { return slices.Contains(keepersOf(order), keeper) }
 
 // destinations are the run's queues and its topic.
 type destinations struct {
 	Transfers string
 	Quick     string // transfers, too, that travel transient
 	Orders    string
-	Public    string // a topic: the public orders' states, for each of mirrorGroups
+	Public    string // a topic: the public orders' states, for each of topicGroups
 	Notices   string // whose rows go when the broker has confirmed: the classic outbox
 }
 

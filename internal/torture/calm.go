@@ -112,7 +112,7 @@ func (r *run) resendRejected(ctx context.Context) error {
 		id := rejected[i].MessageID
 		forgotten := strings.Contains(rejected[i].LastError, waybill.ReasonForgotten)
 		if forgotten {
-			done, err := r.consumerBooks.number(ctx, `SELECT count(*) FROM {effect} WHERE message_id = ?`, id.String())
+			done, err := r.consumerBooks.number(ctx, `SELECT count(*) FROM {effect} WHERE message_id = ? AND kind <> ?`, id.String(), mirrorGroup)
 			if err != nil {
 				return err
 			}

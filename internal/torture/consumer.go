@@ -5,8 +5,11 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,7 +31,7 @@ type moods struct {
 	Reject int `json:"reject,omitempty"`
 }
 
-var badMood = moods{Slow: 30, Hang: 500, Panic: 100, Fail: 25, Later: 50, Reject: 60}
+var badMood = moods{Slow: 30, Hang: 500, Panic: 100, Fail: 25, Later: 50, Reject: 25}
 
 // consumer is a process that makes its own accounts or orders from messages.
 type consumer struct {
@@ -77,21 +80,25 @@ func newConsumer(e errand, log *slog.Logger) (*consumer, error) {
 		in.Handle(e.Destinations.Notices, waybill.Once, c.notice)
 	case latestGroup:
 		in.Handle(e.Destinations.Orders, waybill.Latest, c.moody(c.order))
-	default:
+	case mirrorGroup:
 		in.HandleWith(e.Destinations.Public, waybill.Latest, c.moody(c.order), &inbox.HandleOptions{Topic: true})
+	case auditGroup:
+		in.HandleWith(e.Destinations.Public, waybill.Once, c.moody(c.audit), &inbox.HandleOptions{Topic: true})
 	}
 	return c, nil
 }
 
-// The consumer groups: one keeps accounts and takes every transfer once, one keeps the
-// latest state of the orders that come through a queue, and two each keep that of the
-// orders that come through a topic.
+// The consumer groups: one keeps accounts and takes every transfer once, and one keeps
+// the latest state of the orders that come through a queue. Of those that come through
+// the topic, one keeps the latest state, and one takes every state once.
 const (
 	onceGroup   = "once"
 	latestGroup = "latest"
+	mirrorGroup = "mirror"
+	auditGroup  = "audit"
 )
 
-var mirrorGroups = []string{"mirror-1", "mirror-2"}
+var topicGroups = []string{mirrorGroup, auditGroup}
 
 // consumerName is a group's name as the inbox has it.
 func consumerName(group string) string { return "torture-" + group }
@@ -106,7 +113,8 @@ func (c *consumer) moody(work handler) inbox.Handler {
 			return waybill.Permanent(err)
 		}
 		mood := *c.mood.Load()
-		if mood.Reject > 0 && pick(string(m.Body), mood.Reject) {
+		// What one of a topic's consumers rejects goes again to all of them.
+		if mood.Reject > 0 && !m.Topic && pick(string(m.Body), mood.Reject) {
 			return waybill.Permanent(errors.New("not taken, for as long as the mood lasts"))
 		}
 		if c.one(mood.Hang) {
@@ -165,11 +173,25 @@ func (c *consumer) notice(ctx context.Context, tx *sql.Tx, m *waybill.Message) e
 }
 
 func (c *consumer) order(ctx context.Context, tx *sql.Tx, m *waybill.Message, b *business) error {
-	_, err := tx.ExecContext(ctx, c.books.sql(`UPDATE {held} SET version = ?, token = ? WHERE keeper = ? AND id = ?`), b.Version, b.Token, c.e.Group, b.Order)
+	_, err := tx.ExecContext(ctx, c.books.sql(`UPDATE {held} SET version = ?, token = ? WHERE id = ?`), b.Version, b.Token, b.Order)
 	if err != nil {
 		return err
 	}
 	return c.effect(ctx, tx, m, c.e.Group, b.Order, b)
+}
+
+func (c *consumer) audit(ctx context.Context, tx *sql.Tx, m *waybill.Message, b *business) error {
+	return c.effect(ctx, tx, m, auditGroup, auditRef(state{b.Order, b.Version}), b)
+}
+
+// auditRef names a state of an order among the audit's effects.
+func auditRef(s state) string { return fmt.Sprintf("%s/%d", s.id, s.version) }
+
+// auditedState is what auditRef names.
+func auditedState(ref string) (order string, version int64) {
+	order, number, _ := strings.Cut(ref, "/")
+	version, _ = strconv.ParseInt(number, 10, 64) // it is auditRef's
+	return order, version
 }
 
 func (c *consumer) effect(ctx context.Context, tx *sql.Tx, m *waybill.Message, kind, ref string, b *business) error {

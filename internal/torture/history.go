@@ -20,7 +20,15 @@ func (r *run) history(ctx context.Context, f finding) ([]string, error) {
 	}
 	lines := []string{f.text}
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
-	ofOrder := f.kind != "transfer" && f.kind != "notice"
+	group, order, version := f.kind, "", f.version
+	switch f.kind {
+	case "transfer", "notice":
+		group = onceGroup
+	case auditGroup:
+		order, version = auditedState(f.ref)
+	default:
+		order = f.ref
+	}
 	journal, err := readJournals(r.dir)
 	if err != nil {
 		return nil, err
@@ -31,7 +39,7 @@ func (r *run) history(ctx context.Context, f finding) ([]string, error) {
 			var token, id string
 			var version int64
 			err := rows.Scan(&token, &version, &id)
-			if !ofOrder {
+			if order == "" {
 				token = tokenOf(token)
 			}
 			ids[id] = true
@@ -39,18 +47,18 @@ func (r *run) history(ctx context.Context, f finding) ([]string, error) {
 			return err
 		}, args...)
 	}
-	if !ofOrder {
+	if order == "" {
 		err = committed(`SELECT id, 0, message_id FROM {`+f.kind+`} WHERE id = ?`, f.ref)
 	} else {
-		err = committed(`SELECT token, version, message_id FROM {order_state} WHERE id = ? AND version BETWEEN ? AND ? ORDER BY version`, f.ref, f.version-1, f.version+1)
+		err = committed(`SELECT token, version, message_id FROM {order_state} WHERE id = ? AND version BETWEEN ? AND ? ORDER BY version`, order, version-1, version+1)
 	}
 	if err != nil {
 		return nil, err
 	}
 	var times []time.Time
 	query, args := `kind = ? AND ref = ?`, []any{f.kind, f.ref}
-	if ofOrder {
-		query, args = query+` AND version BETWEEN ? AND ?`, append(args, f.version-1, f.version+1)
+	if f.ref == order {
+		query, args = query+` AND version BETWEEN ? AND ?`, append(args, version-1, version+1)
 	}
 	err = r.consumerBooks.each(ctx, `SELECT n, version, token, message_id, sequence, time_stamp, attempt, happened, who FROM {effect} WHERE `+query+` ORDER BY n`, func(rows *sql.Rows) error {
 		var n, version, sequence, stamp, attempt, happened int64
@@ -70,8 +78,8 @@ func (r *run) history(ctx context.Context, f finding) ([]string, error) {
 			table string
 		}{{r.producerBooks, "qmessage"}, {r.consumerBooks, "n1_record"}, {r.consumerBooks, "n2_record"}} {
 			query, args := `SELECT count(*) FROM {`+x.table+`} WHERE message_id = ?`, []any{id}
-			if ofOrder && x.b == r.consumerBooks {
-				query, args = query+` AND consumer = ?`, append(args, consumerName(f.kind))
+			if x.b == r.consumerBooks {
+				query, args = query+` AND consumer = ?`, append(args, consumerName(group))
 			}
 			n, err := x.b.number(ctx, query, args...)
 			if err != nil {

@@ -26,8 +26,7 @@ var Checkers = []Fault{
 type verdict struct {
 	Sent       int64 // messages committed
 	Applied    int64 // of these, with an effect
-	Superseded int64 // without one, where there is a newer state of their order
-	Skipped    int64 // states without one at a consumer that they were for
+	Superseded int64 // without one, rightly: a newer state of their order has taken effect
 	Unkept     int64 // notices that a broker which was to lose things has lost
 	RolledBack int64 // transactions
 	Unknown    int64 // transactions whose producer was not told how they ended
@@ -39,9 +38,9 @@ type verdict struct {
 type finding struct {
 	checker string
 	text    string
-	kind    string // of the effect: "transfer", "notice" or an order's keeper; "" for none
+	kind    string // of the effect; "" for none
 	ref     string // its name
-	version int64  // of an order
+	version int64  // of an order's state that is to be held
 }
 
 // maxFindings bounds the findings that are named one by one.
@@ -90,7 +89,7 @@ func (r *run) judge(ctx context.Context) (*verdict, error) {
 	if q.journal, err = readJournals(r.dir); err != nil {
 		return nil, err
 	}
-	steps := []func(context.Context, *run) error{q.readProducer, q.judgeTransfers, q.judgeNotices, q.judgeOrders, q.judgeAccounts, q.judgeOutbox}
+	steps := []func(context.Context, *run) error{q.readProducer, q.judgeTransfers, q.judgeNotices, q.judgeOrders, q.judgeAudit, q.judgeAccounts, q.judgeOutbox}
 	for _, step := range steps {
 		if err := step(ctx, r); err != nil {
 			return nil, fmt.Errorf("compare the databases: %w", err)
@@ -132,17 +131,38 @@ func tokenOf(id string) string { return id[:max(strings.LastIndexByte(id, '-'), 
 
 // judgeTransfers: each has one effect, and there are no others.
 func (q *inquest) judgeTransfers(ctx context.Context, r *run) error {
-	return q.judgeOnce(ctx, r, "transfer", q.transfers, true)
+	applied, err := q.judgeOnce(ctx, r, "transfer", q.transfers, true)
+	q.Applied += applied
+	return err
 }
 
 // judgeNotices: none has two effects, and where the broker keeps its word each has one.
 func (q *inquest) judgeNotices(ctx context.Context, r *run) error {
-	return q.judgeOnce(ctx, r, "notice", q.notices, r.brokerIsTrusted())
+	trusted := r.brokerIsTrusted()
+	applied, err := q.judgeOnce(ctx, r, "notice", q.notices, trusted)
+	q.Applied += applied
+	if !trusted {
+		q.Unkept = int64(len(q.notices)) - applied
+	}
+	return err
 }
 
-func (q *inquest) judgeOnce(ctx context.Context, r *run, kind string, committed map[string]bool, mustArrive bool) error {
+// judgeAudit: the topic's second consumer has each state of a public order once.
+func (q *inquest) judgeAudit(ctx context.Context, r *run) error {
+	public := map[string]bool{}
+	for s := range q.states {
+		if isPublic(s.id) {
+			public[auditRef(s)] = true
+		}
+	}
+	_, err := q.judgeOnce(ctx, r, auditGroup, public, true)
+	return err
+}
+
+// judgeOnce returns how many of those that were committed have an effect.
+func (q *inquest) judgeOnce(ctx context.Context, r *run, kind string, committed map[string]bool, mustArrive bool) (applied int64, err error) {
 	seen := make(map[string]bool, len(committed))
-	err := r.consumerBooks.each(ctx, `SELECT ref FROM {effect} WHERE kind = ? ORDER BY n`, func(rows *sql.Rows) error {
+	err = r.consumerBooks.each(ctx, `SELECT ref FROM {effect} WHERE kind = ? ORDER BY n`, func(rows *sql.Rows) error {
 		var id string
 		if err := rows.Scan(&id); err != nil {
 			return err
@@ -152,75 +172,56 @@ func (q *inquest) judgeOnce(ctx context.Context, r *run, kind string, committed 
 			q.find(finding{"phantom", fmt.Sprintf("%s %s took effect and was never committed", kind, id), kind, id, 0})
 		case seen[id]:
 			q.find(finding{"doubled", fmt.Sprintf("%s %s took effect twice", kind, id), kind, id, 0})
+		default:
+			applied++
 		}
 		seen[id] = true
 		return nil
 	}, kind)
-	if err != nil {
-		return err
+	if err != nil || !mustArrive {
+		return applied, err
 	}
 	for _, id := range slices.Sorted(maps.Keys(committed)) {
-		switch {
-		case seen[id]:
-			q.Applied++
-		case mustArrive:
+		if !seen[id] {
 			q.find(finding{"lost", fmt.Sprintf("%s %s was committed and took no effect", kind, id), kind, id, 0})
-		default:
-			q.Unkept++
 		}
 	}
-	return nil
+	return applied, nil
 }
 
-// judgeOrders: each keeper has no state twice and none after a newer one, and holds the
-// newest one of its orders.
+// judgeOrders: no state takes effect twice and none after a newer one, and the newest
+// one is held.
 func (q *inquest) judgeOrders(ctx context.Context, r *run) error {
-	applied := make(map[state]bool, len(q.states))
-	for _, keeper := range append([]string{latestGroup}, mirrorGroups...) {
-		if err := q.judgeKeeper(ctx, r, keeper, applied); err != nil {
-			return err
-		}
-	}
-	q.Applied += int64(len(applied))
-	for s := range q.states {
-		if !applied[s] && s.version < q.newest[s.id] {
-			q.Superseded++
-		}
-	}
-	return nil
-}
-
-// judgeKeeper judges what one consumer holds, and notes in applied what took effect.
-func (q *inquest) judgeKeeper(ctx context.Context, r *run, keeper string, applied map[state]bool) error {
 	held := map[string]int64{}
-	err := r.consumerBooks.each(ctx, `SELECT id, version FROM {held} WHERE keeper = ?`, func(rows *sql.Rows) error {
+	err := r.consumerBooks.each(ctx, `SELECT id, version FROM {held}`, func(rows *sql.Rows) error {
 		var s state
 		err := rows.Scan(&s.id, &s.version)
 		held[s.id] = s.version
 		return err
-	}, keeper)
+	})
 	if err != nil {
 		return err
 	}
-	seen := map[state]bool{}
+	seen := make(map[state]bool, len(q.states))
 	last := map[string]effect{} // by order, the newest one so far
 	newest := map[string]int64{}
-	err = r.consumerBooks.each(ctx, `SELECT n, ref, version, token, sequence, time_stamp FROM {effect} WHERE kind = ? ORDER BY n`, func(rows *sql.Rows) error {
+	err = r.consumerBooks.each(ctx, `SELECT n, kind, ref, version, token, sequence, time_stamp FROM {effect} WHERE kind IN (?, ?) ORDER BY n`, func(rows *sql.Rows) error {
 		var s state
 		var e effect
-		if err := rows.Scan(&e.n, &s.id, &s.version, &e.token, &e.sequence, &e.timeStamp); err != nil {
+		var keeper string
+		if err := rows.Scan(&e.n, &keeper, &s.id, &s.version, &e.token, &e.sequence, &e.timeStamp); err != nil {
 			return err
 		}
 		before := last[s.id]
 		found := func(checker, text string) {
-			q.find(finding{checker, fmt.Sprintf("%s: version %d of %s %s", keeper, s.version, s.id, text), keeper, s.id, s.version})
+			q.find(finding{checker, fmt.Sprintf("version %d of %s %s", s.version, s.id, text), keeper, s.id, s.version})
 		}
 		token, committed := q.states[s]
 		switch {
 		case !committed || token != e.token:
 			found("phantom", fmt.Sprintf("(transaction %s) took effect and was never committed", e.token))
-		case !keeps(keeper, s.id):
-			found("phantom", "took effect and was sent to others")
+		case keeper != keeperOf(s.id):
+			found("phantom", "took effect at "+keeper+", to which it was not sent")
 		case seen[s]:
 			found("doubled", "took effect twice")
 		case s.version < newest[s.id]:
@@ -231,33 +232,29 @@ func (q *inquest) judgeKeeper(ctx context.Context, r *run, keeper string, applie
 			found("sequence", fmt.Sprintf("has the time stamp %d, and an older one %d", e.timeStamp, before.timeStamp))
 		}
 		seen[s] = true
-		if committed {
-			applied[s] = true
-		}
 		if s.version > newest[s.id] {
 			newest[s.id], last[s.id] = s.version, e
 		}
 		return nil
-	}, keeper)
+	}, latestGroup, mirrorGroup)
 	if err != nil {
 		return err
 	}
 	for s := range q.states {
-		if keeps(keeper, s.id) && !seen[s] {
-			q.Skipped++
+		if seen[s] {
+			q.Applied++
+		} else if s.version < newest[s.id] {
+			q.Superseded++
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(q.newest)) {
-		if !keeps(keeper, id) {
-			continue
-		}
 		want, have := q.newest[id], held[id]
 		if have > want {
-			q.find(finding{"phantom", fmt.Sprintf("%s holds version %d of %s, and the newest one is %d", keeper, have, id, want), keeper, id, have})
+			q.find(finding{"phantom", fmt.Sprintf("the consumer holds version %d of %s, and the newest one is %d", have, id, want), keeperOf(id), id, have})
 		}
 		// What is held and what took effect were written in one transaction.
 		if have = min(have, newest[id]); have < want {
-			q.find(finding{"lost", fmt.Sprintf("version %d of %s was committed, and %s has version %d", want, id, keeper, have), keeper, id, want})
+			q.find(finding{"lost", fmt.Sprintf("version %d of %s was committed, and the consumer has version %d", want, id, have), keeperOf(id), id, want})
 		}
 	}
 	return nil

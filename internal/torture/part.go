@@ -169,7 +169,7 @@ func newRelay(e errand, log *slog.Logger) (*relayer, error) {
 	}
 	if e.Topic {
 		var names []string
-		for _, group := range mirrorGroups {
+		for _, group := range topicGroups {
 			names = append(names, consumerName(group))
 		}
 		special[e.Destinations.Public] = relay.Destination{Consumers: names}

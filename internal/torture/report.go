@@ -54,7 +54,7 @@ func (r *run) report(ctx context.Context, v *verdict) (*Report, error) {
 		// A relay that was killed and came back does not know which of its messages are
 		// copies, and what a part did in the moment before it was killed it could not tell.
 		Resent:     max(relays.Copies, relays.Published-v.Sent, 0),
-		Duplicates: consumers.Duplicates + max(consumers.Superseded-v.Skipped, 0),
+		Duplicates: consumers.Duplicates + max(consumers.Superseded-v.Superseded, 0),
 	},
 		Sequence: v.Broken["sequence"], Conservation: v.Broken["conservation"], Unsaved: v.Broken["unsaved"],
 		Unkept: v.Unkept, RolledBack: v.RolledBack, Unknown: v.Unknown,

@@ -129,7 +129,7 @@ func (r *run) cast(ctx context.Context) error {
 		consumer(fmt.Sprint(latestGroup, "-", i+1), latestGroup)
 	}
 	if r.topic() {
-		for _, group := range mirrorGroups { // not every broker lets several share a topic
+		for _, group := range topicGroups { // not every broker lets several share a topic
 			consumer(group, group)
 		}
 	}

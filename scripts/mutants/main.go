@@ -49,7 +49,7 @@ var mutants = []mutant{
 }
 
 const (
-	tries    = 6 // a bug is a matter of timing: so often it may hide
+	tries    = 8 // a bug is a matter of timing: so often it may hide
 	duration = "15s"
 	patience = "8s"
 )
