@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"net/url"
@@ -101,11 +102,20 @@ func openMySQL(addr string) (*sql.DB, error) {
 	if !u.Query().Has("interpolateParams") {
 		config.InterpolateParams = true
 	}
+	config.Logger = driverLog{}
 	connector, err := mysqldriver.NewConnector(config)
 	if err != nil {
 		return nil, err
 	}
 	return sql.OpenDB(connector), nil
+}
+
+// driverLog puts what MySQL's driver says of broken connections into the log. Callers
+// get errors of their own where that concerns them.
+type driverLog struct{}
+
+func (driverLog) Print(words ...any) {
+	slog.Debug("MySQL driver", slog.String("text", strings.TrimSpace(fmt.Sprintln(words...))))
 }
 
 // server parses the address of a database behind a network.

@@ -1,6 +1,9 @@
 package address_test
 
 import (
+	"bytes"
+	"log/slog"
+	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -154,5 +157,37 @@ func TestASQLiteFileSyncsEachCommitAndCanBeOpenedManyTimesAtOnce(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func TestWhatMySQLsDriverSaysIsInTheLog(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.Close() // no greeting, as of a server that ends
+		}
+	}()
+	var text bytes.Buffer
+	before := slog.Default()
+	defer slog.SetDefault(before)
+	slog.SetDefault(slog.New(slog.NewJSONHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	db, _, err := address.OpenDatabase("mysql://user:secret@" + l.Addr().String() + "/app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.PingContext(t.Context()); err == nil {
+		t.Error("a server that says nothing was taken for a database")
+	}
+	if !strings.Contains(text.String(), `"msg":"MySQL driver"`) {
+		t.Errorf("logged: %s", text.String())
 	}
 }
