@@ -21,8 +21,8 @@ itself. The producers' own journals and the two databases are compared.
 
 Give --db and --broker to try your own set-up. Tables get the prefix torture_<run>_ and
 are dropped at the end, unless a promise was broken. Queues are called torture.<run>.*
-and ack.torture-<run>, and in two of three runs there is a topic torture.<run>.public with
-two subscriptions; the broker's user must be allowed to make them, and they stay, all but
+and ack.torture-<run>, and with odd seeds there is a topic torture.<run>.public with two
+subscriptions; the broker's user must be allowed to make them, and they stay, all but
 empty, since no protocol can delete them everywhere.
 Without them it runs on SQLite files and the embedded broker.
 

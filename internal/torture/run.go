@@ -136,9 +136,10 @@ func (r *run) cast(ctx context.Context) error {
 	return nil
 }
 
-// topic says that some orders go to a topic. In one of three runs none do: a relay that
-// counts consumers looks at all receipts in another way.
-func (r *run) topic() bool { return r.o.Seed%3 != 0 }
+// topic says that some orders go to a topic. With even seeds none do: a relay that
+// counts consumers looks at all receipts in another way, and rows that wait for two hold
+// the floor up in a storm, so that little is forgotten.
+func (r *run) topic() bool { return r.o.Seed%2 == 1 }
 
 // brokerIsTrusted says that nothing in this run makes the broker lose what it has
 // confirmed. Only then notices have to arrive, whose rows go with its confirmation;
