@@ -18,7 +18,7 @@ type ID [16]byte
 // lastTick is the newest tick (see tick) that NewID has used in this process.
 var lastTick atomic.Uint64
 
-// NewID mints an ID for now. IDs of one process are strictly increasing, also
+// NewID mints an ID of the present time. IDs of one process are strictly increasing, also
 // when the wall clock steps back. It is safe for concurrent use.
 func NewID() ID {
 	now := tick(time.Now())

@@ -58,8 +58,8 @@ type Options struct {
 	// Batch is the greatest number of messages in one transaction. Default 200.
 	Batch int
 	// BatchTime is how long a transaction should take at most: where handlers are
-	// slow, or lock rows that other transactions lock in another order, batches get
-	// smaller. Default 250 ms.
+	// slow, batches get smaller, and so they do where transactions lose to others that
+	// lock the same rows in another order. Default 250 ms.
 	BatchTime time.Duration
 	// Timeout bounds one call of a handler. Default 1 min.
 	Timeout time.Duration

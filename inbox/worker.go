@@ -163,7 +163,9 @@ func (w *worker) attempt(ctx, settle context.Context, batch []*item, done *outco
 		blamed := errors.As(err, &failure)
 		switch condition := w.r.in.condition(settle, err); {
 		case condition == store.Conflict && tries <= maxConflicts:
-			w.beaten = true // by another transaction: once more
+			// By another transaction: once more. Where one writes at a time it has only
+			// waited too long for its turn, which a smaller batch would not have had sooner.
+			w.beaten = !w.r.in.ledger.Traits().SingleWriter
 		case len(batch) > 1 && (condition == store.Other || condition == store.Conflict):
 			return errAlone
 		case blamed && condition != store.Unavailable && condition != store.NoTable:

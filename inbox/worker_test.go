@@ -1,8 +1,17 @@
 package inbox
 
 import (
+	"context"
+	"database/sql"
 	"testing"
 	"time"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker/memory"
+	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/sqlite"
 )
 
 func TestBatchSize(t *testing.T) {
@@ -44,5 +53,60 @@ func TestBatchSize(t *testing.T) {
 	}
 	if w.size != 200 {
 		t.Errorf("after a long peace the next batch is of %d, want Options.Batch, 200", w.size)
+	}
+}
+
+// busy is an error as SQLite's drivers have it.
+type busy struct{}
+
+func (busy) Error() string { return "database is locked" }
+func (busy) Code() int     { return 5 }
+
+// severalWriters is SQLite's dialect as if several transactions could write at a time.
+type severalWriters struct{ store.Dialect }
+
+func (d severalWriters) Traits() store.Traits {
+	traits := d.Dialect.Traits()
+	traits.SingleWriter = false
+	return traits
+}
+
+func TestABatchThatHasLostIsHalvedUnlessItWasOnlyLate(t *testing.T) {
+	for _, c := range []struct {
+		dialect store.Dialect
+		want    int
+	}{{severalWriters{sqlite.Dialect()}, 100}, {sqlite.Dialect(), 200}} {
+		db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/db?_txlock=immediate")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if err := store.Migrate(t.Context(), db, c.dialect, "", store.Consumer); err != nil {
+			t.Fatal(err)
+		}
+		in, err := New(db, c.dialect, memory.New(nil), &Options{Consumer: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls := 0
+		handler := func(context.Context, *sql.Tx, *waybill.Message) error {
+			if calls++; calls == 1 {
+				return busy{}
+			}
+			return nil
+		}
+		w := newWorker(newRoute(in, "orders", waybill.Once, handler, HandleOptions{Workers: 1, Batch: 200, Timeout: time.Minute, MaxTries: 1}))
+		var batch []*item
+		for range 200 {
+			x := &item{}
+			x.Message.ID, x.Message.Producer = waybill.NewID(), "shop"
+			batch = append(batch, x)
+		}
+		if err := w.attempt(t.Context(), t.Context(), batch, newOutcomes(w.r)); err != nil {
+			t.Fatal(err)
+		}
+		if w.resize(len(batch), time.Millisecond); w.size != c.want || calls != 201 {
+			t.Errorf("SingleWriter %v: the next batch is of %d after %d calls, want %d after 201", c.dialect.Traits().SingleWriter, w.size, calls, c.want)
+		}
 	}
 }

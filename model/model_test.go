@@ -55,7 +55,7 @@ func TestEveryActionNamesCodeThatExists(t *testing.T) {
 			}
 			for name := range strings.SplitSeq(names, ",") {
 				if name = strings.TrimSpace(name); !files[file][name] {
-					t.Errorf("%s stands for %s in %s, which is not there: say in model/Waybill.tla what it stands for now", a.name, name, file)
+					t.Errorf("%s stands for %s in %s, which is not there: say in model/Waybill.tla which code it stands for", a.name, name, file)
 				}
 			}
 		}

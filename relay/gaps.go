@@ -42,7 +42,7 @@ func (g *gaps) add(after, before int64, now time.Time) {
 	g.size += int(n)
 }
 
-// due takes the ids that are to be looked for now, at most limit. Those that are
+// due takes the ids whose time to be looked for has come, at most limit. Those that are
 // found are to be given to found.
 func (g *gaps) due(now time.Time, limit int) []int64 {
 	var ids []int64

@@ -200,7 +200,7 @@ func (l *lane) giveUp(batch []outgoing) {
 const publishTimeout = 30 * time.Second
 
 // send publishes one batch and sorts its messages by their fates. It reports
-// whether the broker refused any for now, and how many it did not.
+// whether the broker refused any and may take it later, and how many it did not refuse.
 func (l *lane) send(ctx context.Context, conn broker.Conn, batch []outgoing) (refused bool, taken int) {
 	messages := make([]broker.Message, len(batch))
 	for i := range batch {
