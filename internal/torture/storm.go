@@ -425,7 +425,7 @@ func hook(ctx context.Context, command string) error {
 }
 
 func between(dice *rand.Rand, least, most time.Duration) time.Duration {
-	return (least + time.Duration(dice.Int64N(int64(max(most-least, 1))))).Round(time.Millisecond)
+	return (least + time.Duration(dice.Int64N(int64(most-least)))).Round(time.Millisecond)
 }
 
 func hash(text string) uint64 {

@@ -148,7 +148,7 @@ func (b *base) everything() {
 	if p.Pending != 3 || p.Rejected != 1 || len(p.Destinations) != 3 || p.Relay == nil || !p.Relay.Leading || p.Relay.Holder != "host/1/X" || p.Relay.Left < 50 {
 		t.Errorf("%+v", p)
 	}
-	if d := p.Destinations[0]; d.Destination != "orders" || d.Status != "pending" || d.Messages != 2 || d.OldestAge < -1 || d.OldestAge > 60 {
+	if d := p.Destinations[0]; d.Destination != "orders" || d.Status != "pending" || d.Messages != 2 || d.MostCopies != 0 || d.OldestAge < -1 || d.OldestAge > 60 {
 		t.Errorf("%+v", d)
 	}
 	if d := p.Destinations[2]; !d.Topic || d.OldestAge > -3000 {
