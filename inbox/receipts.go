@@ -2,6 +2,8 @@ package inbox
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -22,12 +24,20 @@ type receipts struct {
 	waiting map[string][]waybill.Receipt // by queue
 	count   int
 	sending bool
+	problem string        // why the last ones are still here; "" after a publishing that left none
 	idle    chan struct{} // closed while nothing waits or is being sent
 	arrived chan struct{}
 }
 
 // maxWaiting bounds the receipts that are kept while the broker is away.
 const maxWaiting = 100_000
+
+// publishTimeout bounds one publishing. A broker that takes longer blocks those who
+// publish, or the connection is half open.
+const publishTimeout = 30 * time.Second
+
+// errNotAnswered says so, in place of the context's error.
+var errNotAnswered = fmt.Errorf("the broker has not answered for %v: it may be out of disk or memory and block those who publish", publishTimeout)
 
 func newReceipts(in *Inbox) *receipts {
 	idle := make(chan struct{})
@@ -94,7 +104,7 @@ func (r *receipts) flush(ctx context.Context, conn broker.Conn) bool {
 			all = all[k:]
 		}
 	}
-	limited, cancel := context.WithTimeout(ctx, 30*time.Second)
+	limited, cancel := context.WithTimeout(ctx, publishTimeout)
 	crash.Point("inbox.receipt.before")
 	results, err := conn.Publish(limited, messages, r.in.o.Receipts)
 	crash.Point("inbox.receipt.after")
@@ -102,6 +112,7 @@ func (r *receipts) flush(ctx context.Context, conn broker.Conn) bool {
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	problem := ""
 	for i := range messages {
 		result := broker.Result{Err: err}
 		if i < len(results) {
@@ -114,6 +125,12 @@ func (r *receipts) flush(ctx context.Context, conn broker.Conn) bool {
 			to := messages[i].Destination
 			r.waiting[to] = append(held[i], r.waiting[to]...)
 			r.count += len(held[i])
+			if errors.Is(result.Err, context.DeadlineExceeded) {
+				result.Err = errNotAnswered
+			}
+			if err == nil && result.Err != nil { // or the connection broke, which is told elsewhere
+				problem = result.Err.Error()
+			}
 		default:
 			// The queue is gone or full: the next copies of these messages bring new ones.
 			r.in.counters.receiptsLost.Add(int64(len(held[i])))
@@ -121,6 +138,10 @@ func (r *receipts) flush(ctx context.Context, conn broker.Conn) bool {
 				slog.String("queue", messages[i].Destination), slog.Int("receipts", len(held[i])), slog.Any("error", result.Err))
 		}
 	}
+	if problem != "" && problem != r.problem && ctx.Err() == nil {
+		r.in.log.WarnContext(ctx, "receipts not taken by the broker; they are sent again", slog.Int("receipts", r.count), slog.String("error", problem))
+	}
+	r.problem = problem
 	r.sending = false
 	if r.count == 0 {
 		close(r.idle)

@@ -2,6 +2,8 @@ package relay
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"slices"
@@ -199,6 +201,9 @@ func (l *lane) giveUp(batch []outgoing) {
 // its producers on purpose, or the connection is half open: then nobody is answered.
 const publishTimeout = 30 * time.Second
 
+// errNotAnswered says so, in place of the context's error.
+var errNotAnswered = fmt.Errorf("the broker has not answered for %v: it may be out of disk or memory and block those who publish", publishTimeout)
+
 // send publishes one batch and sorts its messages by their fates. It reports
 // whether the broker refused any and may take it later, and how many it did not refuse.
 func (l *lane) send(ctx context.Context, conn broker.Conn, batch []outgoing) (refused bool, taken int) {
@@ -251,6 +256,9 @@ func (l *lane) send(ctx context.Context, conn broker.Conn, batch []outgoing) (re
 		case broker.Unknown:
 			f.state = unsure
 			problem = result.Err
+			if timedOut && errors.Is(problem, context.DeadlineExceeded) {
+				problem = errNotAnswered
+			}
 		case broker.Refused:
 			f.state, f.copies = sent, f.copies-1
 			l.refuse(f)

@@ -26,8 +26,9 @@ subscriptions; the broker's user must be allowed to make them, and they stay, al
 empty, since no protocol can delete them everywhere.
 Without them it runs on SQLite files and the embedded broker.
 
-To have your servers killed, give the commands that do it; those that start must not
-return before the server serves, and are tried three times. With Docker, say:
+To have your servers killed, give the commands that do it; those that start, and the
+one that makes room on a disk, must not return before the server serves, and are tried
+three times. With Docker, say:
 
   --broker-kill 'docker kill mq' --broker-start 'docker start mq && sleep 15'
 
@@ -105,6 +106,8 @@ func newTortureCommand(o *options) *cobra.Command {
 	flags.StringVar(&t.BrokerKill, "broker-kill", "", "`command` that kills the broker's server")
 	flags.StringVar(&t.BrokerStart, "broker-start", "", "`command` that starts it and waits until it serves")
 	flags.StringVar(&t.BrokerWipe, "broker-wipe", "", "`command` that deletes its data while it is down")
+	flags.StringVar(&t.BrokerFill, "broker-fill", "", "`command` that fills its disk")
+	flags.StringVar(&t.BrokerFree, "broker-free", "", "`command` that makes room again and waits until it serves")
 	flags.StringVar(&t.DBKill, "db-kill", "", "`command` that kills the databases' server")
 	flags.StringVar(&t.DBStart, "db-start", "", "`command` that starts it and waits until it serves")
 	flags.DurationVar(&t.Patience, "patience", 0, "how long to wait at the end while nothing moves any more (default 1m)")

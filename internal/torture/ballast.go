@@ -15,7 +15,7 @@ import (
 // maxStore is the size of the embedded broker's disk in bytes, as far as it knows.
 const maxStore = 24 << 20
 
-// diskIsFull fills the embedded broker's disk until it takes no more, and makes room
+// diskIsFull fills the broker's disk until it takes no more, and makes room
 // again after a while.
 func (s *storm) diskIsFull(ctx context.Context, dice *rand.Rand) {
 	release, ok := s.claim("broker")
@@ -24,12 +24,30 @@ func (s *storm) diskIsFull(ctx context.Context, dice *rand.Rand) {
 	}
 	defer release()
 	span := between(dice, time.Second, 4*time.Second)
-	if err := s.fill(ctx, span); err != nil && ctx.Err() == nil {
+	if s.broker == nil {
+		s.fillServer(ctx, span)
+	} else if err := s.fillEmbedded(ctx, span); err != nil && ctx.Err() == nil {
 		s.fail(fmt.Errorf("fill the broker's disk: %w", err))
 	}
 }
 
-func (s *storm) fill(ctx context.Context, span time.Duration) error {
+func (s *storm) fillServer(ctx context.Context, span time.Duration) {
+	err := hook(ctx, s.o.BrokerFill)
+	if err == nil {
+		s.count("disk")
+		s.note("the broker's disk is full for %v", span)
+		sleep(ctx, span)
+	}
+	// Whatever became of the first, a user's server must not stay without room.
+	if err = errors.Join(err, s.startHook(ctx, s.o.BrokerFree)); err != nil {
+		s.troubled(err)
+		return
+	}
+	s.note("the broker's disk has room again")
+	sleep(ctx, 2*time.Second)
+}
+
+func (s *storm) fillEmbedded(ctx context.Context, span time.Duration) error {
 	b, err := nats.New(s.brokerAddr, &nats.Options{Name: "ballast"})
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ var Faults = []Fault{
 	{"snapshot", "long transactions that hold the producer's database at its oldest snapshot"},
 	{"broker", "the broker killed and started again (servers: --broker-kill, --broker-start)"},
 	{"wipe", "the broker killed and started again without its data (servers: --broker-wipe too)"},
-	{"disk", "the broker's disk full (the embedded broker only)"},
+	{"disk", "the broker's disk full (servers: --broker-fill, --broker-free)"},
 	{"database", "the databases' server killed and started again (--db-kill, --db-start)"},
 }
 

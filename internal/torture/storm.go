@@ -105,7 +105,7 @@ func (r *run) impossible(fault string) string {
 		}
 	case "disk":
 		if r.broker == nil {
-			return "only the embedded broker's disk is filled"
+			return needs(r.o.BrokerFill, r.o.BrokerFree)
 		}
 	case "database":
 		return needs(r.o.DBKill, r.o.DBStart)

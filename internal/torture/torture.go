@@ -61,6 +61,9 @@ type Options struct {
 	// BrokerKill, BrokerStart and BrokerWipe are shell commands that kill the broker's
 	// server, start it and wait until it serves, and delete its data while it is down.
 	BrokerKill, BrokerStart, BrokerWipe string
+	// BrokerFill and BrokerFree are shell commands that fill the disk of the broker's
+	// server, and that make room again and wait until it serves.
+	BrokerFill, BrokerFree string
 	// DBKill and DBStart are shell commands that kill the databases' server, and start
 	// it and wait until it serves.
 	DBKill, DBStart string

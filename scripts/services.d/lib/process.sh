@@ -156,10 +156,12 @@ make_home() {
 		chown "$run_as" "$elsewhere"
 		ln -s "$elsewhere" "$home"
 	fi
+	[[ ! ${WAYBILL_DISK:-} ]] || mount_disk
 }
 
 # wipe_files deletes all that the server has, also what $home links to.
 wipe_files() {
+	unmount_disk
 	if [[ -L $home ]]; then
 		rm -rf -- "$(readlink "$home")"
 	fi

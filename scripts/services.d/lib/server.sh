@@ -37,10 +37,11 @@ start_server() {
 # fetch: only some servers have files that are in no package.
 fetch() { ! declare -F server_fetch >/dev/null || server_fetch; }
 
-# prepare makes $home, anew where it is half made, of another layout or was moved.
+# prepare makes $home, anew where it is half made, of another layout, was moved, or is
+# not on the disk that it should be on.
 prepare() {
-	local mark="$layout $server"
-	if [[ $(cat "$server/prepared" 2>/dev/null) == "$mark" ]]; then
+	local mark="$layout $server ${WAYBILL_DISK:-}"
+	if [[ $(cat "$server/prepared" 2>/dev/null) == "$mark" ]] && { [[ ! ${WAYBILL_DISK:-} ]] || has_disk; }; then
 		return
 	fi
 	wipe_files
