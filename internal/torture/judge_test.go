@@ -239,6 +239,35 @@ func TestALostNoticeIsTheBrokersWhereItWasToLoseThings(t *testing.T) {
 	}
 }
 
+func TestABrokerIsTrustedUnlessItIsMadeToLoseThings(t *testing.T) {
+	const command = "true"
+	full := Options{BrokerFill: command, BrokerFree: command}
+	robbed := Options{BrokerKill: command, BrokerStart: command, BrokerWipe: command}
+	for _, x := range []struct {
+		o        Options
+		chosen   selection
+		embedded bool
+		want     bool
+	}{
+		{Options{}, selection{"kill": true, "broker": true}, false, true},
+		{Options{}, selection{"messages": true}, false, false},
+		{robbed, selection{"wipe": true}, false, false},
+		{Options{}, selection{"wipe": true}, false, true}, // which then does not happen
+		{Options{}, selection{"wipe": true}, true, false},
+		{full, selection{"disk": true}, false, false},
+		{Options{}, selection{"disk": true}, false, true},
+		{Options{}, selection{"disk": true}, true, true},
+	} {
+		r := &run{o: x.o, chosen: x.chosen}
+		if x.embedded {
+			r.broker = &member{}
+		}
+		if got := r.brokerIsTrusted(); got != x.want {
+			t.Errorf("%+v, embedded: %v: %v", x.chosen, x.embedded, got)
+		}
+	}
+}
+
 func TestFaultsAreChosenByName(t *testing.T) {
 	for _, x := range []struct {
 		names []string

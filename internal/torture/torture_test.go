@@ -122,6 +122,26 @@ func TestACommandThatStartsAServerIsTriedThreeTimes(t *testing.T) {
 	}
 }
 
+func TestRoomIsMadeOnAServersDiskWhateverBecameOfFillingIt(t *testing.T) {
+	t.Parallel()
+	for _, fill := range []string{"true", "false"} {
+		calls := t.TempDir() + "/calls"
+		ctx, end := context.WithCancelCause(t.Context())
+		s := &storm{run: &run{injected: map[string]int{}, fail: end}, claims: map[string]bool{}}
+		s.o.BrokerFill = "echo fill >> " + calls + "; " + fill
+		s.o.BrokerFree = "echo free >> " + calls
+		s.fillServer(ctx, time.Millisecond)
+		struck, want := s.injected["disk"], 0
+		if fill == "true" {
+			want = 1
+		}
+		text, _ := os.ReadFile(calls)
+		if string(text) != "fill\nfree\n" || struck != want || (ctx.Err() == nil) != (want == 1) {
+			t.Errorf("%s: called %q, counted %d, %v", fill, text, struck, context.Cause(ctx))
+		}
+	}
+}
+
 func TestTablesMayBeInASchema(t *testing.T) {
 	for _, side := range []store.Side{store.Producer, store.Consumer} {
 		b, err := openBooks("sqlite:"+t.TempDir()+"/db", "main.torture_x_")

@@ -20,7 +20,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // mutant is one bug, and how to torture it.
@@ -52,6 +55,7 @@ const (
 	tries    = 8 // a bug is a matter of timing: so often it may hide
 	duration = "15s"
 	patience = "8s"
+	atOnce   = 2 // they wait for each other's processes most of the time
 )
 
 func main() {
@@ -83,39 +87,59 @@ func run(ctx context.Context, names []string, out io.Writer) (survivors int, err
 			return 0, fmt.Errorf("there is no mutant %q", name)
 		}
 	}
-	fmt.Fprintf(out, "%-26s %-10s %-14s %s\n", "bug", "verdict", "caught by", "after")
+	fmt.Fprintf(out, "%-26s %-10s %-18s %s\n", "bug", "verdict", "caught by", "after")
+	var mu sync.Mutex // guards out and survivors
+	trials, ctx := errgroup.WithContext(ctx)
+	trials.SetLimit(atOnce)
 	for _, m := range mutants {
 		if len(names) > 0 && !slices.Contains(names, m.name) {
 			continue
 		}
-		began := time.Now()
-		program := filepath.Join(dir, "waybill-"+m.name)
-		if err := build(ctx, program, m.name); err != nil {
-			return survivors, err
-		}
-		db := ""
-		if m.postgres {
-			db = postgres
-		}
-		caught, took, err := torture(ctx, program, m, db)
-		if err != nil {
-			return survivors, fmt.Errorf("%s: %w", m.title(), err)
-		}
-		_ = os.Remove(program)
-		verdict := "caught"
-		switch {
-		case m.name == "" && len(caught) == 0:
-			verdict = "passes"
-		case m.name == "" || !slices.ContainsFunc(caught, func(c string) bool { return slices.Contains(m.checkers, c) }):
-			verdict = "SURVIVES"
-			if m.name == "" {
-				verdict = "FAILS"
+		trials.Go(func() error {
+			program := filepath.Join(dir, "waybill-"+m.name)
+			if err := build(ctx, program, m.name); err != nil {
+				return err
 			}
-			survivors++
-		}
-		fmt.Fprintf(out, "%-26s %-10s %-14s %.0f s (%.0f s with the build)\n", m.title(), verdict, strings.Join(caught, ","), took.Seconds(), time.Since(began).Seconds())
+			db := ""
+			if m.postgres {
+				db = postgres
+			}
+			caught, took, err := torture(ctx, program, m, db)
+			if err != nil {
+				return fmt.Errorf("%s: %w", m.title(), err)
+			}
+			_ = os.Remove(program)
+			verdict, ok := m.verdict(caught)
+			mu.Lock()
+			defer mu.Unlock()
+			if !ok {
+				survivors++
+			}
+			fmt.Fprintf(out, "%-26s %-10s %-18s %.0f s\n", m.title(), verdict, strings.Join(caught, ","), took.Seconds())
+			return nil
+		})
 	}
-	return survivors, nil
+	err = trials.Wait()
+	return survivors, err
+}
+
+// verdict says in a word what became of a bug, and whether that is as it should be.
+func (m *mutant) verdict(caught []string) (word string, ok bool) {
+	switch {
+	case m.name == "" && len(caught) == 0:
+		return "passes", true
+	case m.name == "":
+		return "FAILS", false
+	case m.isCaught(caught):
+		return "caught", true
+	}
+	return "SURVIVES", false
+}
+
+// isCaught says whether one of the checkers that should have spoken is among those
+// that did.
+func (m *mutant) isCaught(caught []string) bool {
+	return slices.ContainsFunc(caught, func(c string) bool { return slices.Contains(m.checkers, c) })
 }
 
 func (m *mutant) title() string {
@@ -171,7 +195,7 @@ func torture(ctx context.Context, program string, m mutant, db string) (caught [
 				caught = append(caught, checker)
 			}
 		}
-		if slices.ContainsFunc(caught, func(c string) bool { return slices.Contains(m.checkers, c) }) {
+		if m.isCaught(caught) {
 			break
 		}
 	}

@@ -3,6 +3,8 @@
 # cannot be fetched, Debian's package, which has STOMP only.
 
 version=5.18.3
+# With the room on its disk it lowers its limit of what it stores, and never raises it.
+recovers=
 apache=$dist/activemq-$version
 debian=/usr/share/activemq
 
@@ -69,6 +71,8 @@ configuration() {
 		</beans>
 	END
 }
+
+server_is_full() { log_says 'No space left on device'; }
 
 server_run() {
 	local program=$apache open

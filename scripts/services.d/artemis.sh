@@ -4,6 +4,8 @@
 version=2.40.0
 program=$dist/artemis-$version
 layout="1 $program"
+# On a disk of its own it blocks those who publish at less than a tenth.
+full_at=$((20 << 20))
 
 server_ports() { echo ARTEMIS_AMQP1 ARTEMIS_AMQP1_TLS ARTEMIS_STOMP ARTEMIS_STOMP_TLS; }
 
@@ -43,14 +45,17 @@ acceptors() {
 }
 
 server_run() {
-	local etc=$PWD/instance/etc
+	local etc=$PWD/instance/etc usage=90
 	acceptors >"$etc/acceptors.xml"
-	# A full disk is the machine's concern: near one, the broker would block.
+	# The machine's disk may be nearly full, where it would block those who publish.
+	[[ ${WAYBILL_DISK:-} ]] || usage=-1
 	sed -e "/<acceptors>/r $etc/acceptors.xml" -e '/<acceptors>/,/<\/acceptors>/d' \
-		-e 's/<max-disk-usage>[0-9]*/<max-disk-usage>-1/' \
+		-e 's/<max-disk-usage>[0-9]*/<max-disk-usage>'"$usage/" \
 		"$etc/broker.xml.created" >"$etc/broker.xml"
 	become "$PWD/instance/bin/artemis" run
 }
+
+server_is_full() { log_says 'beyond the configured <max-disk-usage>' 'below the configured <max-disk-usage>'; }
 
 server_ready() { answers_amqp1 ARTEMIS_AMQP1 && answers_stomp ARTEMIS_STOMP; }
 

@@ -83,6 +83,8 @@ server_prepare() {
 		--config server.properties --add-scram "SCRAM-SHA-256=[name=$user,password=$password]"
 }
 
+server_is_full() { log_says 'No space left on device'; }
+
 server_run() {
 	configuration >server.properties
 	kafka_java kafka.Kafka server.properties

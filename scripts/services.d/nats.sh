@@ -1,6 +1,9 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # variables shared with scripts/services
 # NATS with JetStream. It has one port for both: a client that asks for TLS gets it.
 
+# Once a stream could not be written, it may answer nobody any more, nor stop.
+recovers=
+
 server_ports() { echo NATS; }
 
 server_packages() { needs nats-server nats-server; }

@@ -2,6 +2,11 @@
 # RabbitMQ, a node of its own: its own name, cookie and Erlang port mapper, and no
 # plugin. Nothing of the system's node is read or written.
 
+# It blocks those who publish as soon as less than 50 MB are free.
+full_at=$((20 << 20))
+
+server_is_full() { log_says 'Free disk space is insufficient' 'Free disk space is sufficient'; }
+
 server_ports() { echo RABBITMQ RABBITMQ_TLS RABBITMQ_DIST RABBITMQ_EPMD; }
 
 # rabbitmq_server: the real script; the one in the path insists on Debian's user.
@@ -55,9 +60,10 @@ server_run() {
 	export RABBITMQ_LOG=-color
 	# With these two the script becomes the server, instead of waiting for it.
 	export RABBITMQ_ALLOW_INPUT=1 RABBITMQ_SERVER_START_ARGS=-noinput
-	# The port mapper is the server's child, and ends with it.
+	# The port mapper is the server's child, and is killed with it.
 	epmd=$(command -v epmd || printf '%s\n' /usr/lib/erlang/erts-*/bin/epmd | tail -n 1)
 	setsid "$epmd" &
+	echo "$! $(started "$!")" >"$server/helper"
 	become "$(rabbitmq_server)"
 }
 

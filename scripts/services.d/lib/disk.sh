@@ -18,13 +18,25 @@ unmount_disk() {
 	! has_disk || umount -l "$(realpath "$home")"
 }
 
+# log_says TEXT [TAKEN-BACK]: whether the server's log says so, and not the other text
+# after it.
+log_says() {
+	grep -m 1 -F -e "$1" ${2:+-e "$2"} <(tac "$server/log") | grep -q -F -e "$1"
+}
+
 fill_server() {
 	if ! has_disk; then
 		say "has no disk of its own that could be filled: start it with WAYBILL_DISK=512m" >&2
 		return 1
 	fi
-	# Until there is no room for another byte.
-	! cat /dev/zero >"$home/ballast" 2>/dev/null
+	local room deadline=$((SECONDS + 30))
+	room=$(($(stat -f -c '%a * %S' "$home/.") - full_at))
+	# Fails where what the server writes meanwhile leaves less.
+	head -c "$((room > 0 ? room : 0))" /dev/zero >>"$home/ballast" 2>/dev/null || true
+	while declare -F server_is_full >/dev/null && alive && ! server_is_full; do
+		((SECONDS < deadline)) || fail "does not mind that its disk is full"
+		sleep 0.1
+	done
 	say "has a full disk"
 }
 
@@ -32,5 +44,8 @@ fill_server() {
 free_server() {
 	rm -f "$home/ballast"
 	say "has room again"
+	if [[ ! $recovers ]] && alive; then
+		kill_tree # it may not stop when it is asked to
+	fi
 	start_server
 }

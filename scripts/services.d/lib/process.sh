@@ -108,6 +108,13 @@ kill_tree() {
 	rm -f "$server/pid"
 }
 
+# kill_helper: a process that the server began, "PID START" in $server/helper, and that
+# has outlived it.
+kill_helper() {
+	[[ ! -e $server/helper ]] || kill_processes "$(cat "$server/helper")"
+	rm -f "$server/helper"
+}
+
 # kill_processes "PID START"...: all at once, and waits until they are gone.
 kill_processes() {
 	local process

@@ -9,6 +9,8 @@ load() {
 	layout=1            # of these files; those of another layout are made anew
 	run_as=             # system user, for servers that refuse to run as root
 	stop_signal=TERM
+	full_at=0    # bytes free at which its disk is full
+	recovers=yes # by itself, from a full disk
 	# shellcheck source=/dev/null
 	. "$here/services.d/$name.sh"
 	load_ports
@@ -24,6 +26,7 @@ start_server() {
 		say "already runs on $(show_ports)"
 		return
 	fi
+	kill_helper
 	check_ports
 	fetch
 	prepare
@@ -58,6 +61,7 @@ prepare() {
 
 stop_server() {
 	if ! alive; then
+		kill_helper
 		say "is not running"
 		return
 	fi
@@ -79,6 +83,7 @@ wipe_server() {
 		say "runs; stop it first" >&2
 		return 1
 	fi
+	kill_helper
 	wipe_files
 	say "wiped"
 }
