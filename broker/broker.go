@@ -66,6 +66,17 @@ type Conn interface {
 	Close(ctx context.Context) error
 }
 
+// Remover is a Conn of a broker whose destinations can be removed through it. Not every
+// protocol has a way to do that, so that it is no part of Conn. Waybill itself never
+// removes anything; what does is 'waybill torture', which makes destinations of its own.
+type Remover interface {
+	// Remove removes a queue with the messages in it; of a topic, what the broker keeps
+	// for s.Group, or with no Group the topic itself. Nobody may be subscribed. What is
+	// not there is no error, and one that matches errors.ErrUnsupported says that the
+	// broker cannot be told to. Prefetch is not looked at.
+	Remove(ctx context.Context, s Subscription) error
+}
+
 // Receiver receives from one destination. Receive is for one goroutine at a time;
 // the other methods are safe for concurrent use, beside it. It is comparable as a
 // Conn is.

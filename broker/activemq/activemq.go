@@ -193,6 +193,17 @@ func (c *conn) Subscribe(ctx context.Context, s broker.Subscription) (broker.Rec
 	return &receiver{Receiver: r, can: c.can}, nil
 }
 
+var _ broker.Remover = (*conn)(nil)
+
+// Remove ends the durable subscription of a topic's group; see broker.Remover.
+func (c *conn) Remove(ctx context.Context, s broker.Subscription) error {
+	remover, ok := c.Conn.(broker.Remover)
+	if !ok {
+		return fmt.Errorf("activemq: remove %q: %w", s.Destination, errors.ErrUnsupported)
+	}
+	return remover.Remove(ctx, s)
+}
+
 type receiver struct {
 	broker.Receiver
 	can broker.Capabilities

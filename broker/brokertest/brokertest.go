@@ -105,6 +105,7 @@ func Test(t *testing.T, h Harness) {
 		{"settle", settleCases},
 		{"connection", connCases},
 		{"topic", topicCases},
+		{"remove", removeCases},
 		{"link", linkCases},
 		{"server", serverCases},
 	}

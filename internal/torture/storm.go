@@ -46,7 +46,7 @@ var blows = []blow{
 	{"snapshot", 1, (*storm).snapshot},
 	{"broker", 2, (*storm).brokerDies},
 	{"wipe", 2, (*storm).brokerLosesAll},
-	{"disk", 1, (*storm).diskIsFull},
+	{"disk", 2, (*storm).diskIsFull},
 	{"database", 2, (*storm).databaseDies},
 }
 

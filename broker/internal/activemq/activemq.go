@@ -59,8 +59,12 @@ func Client(s *broker.Subscription) (string, error) {
 	case s.Group == "":
 		return "", errors.New("a topic needs a Group")
 	}
-	return s.Group + "/" + s.Destination, nil
+	return ClientID(s), nil
 }
+
+// ClientID is the id by which the broker knows the durable subscription that a group
+// has of a topic.
+func ClientID(s *broker.Subscription) string { return s.Group + "/" + s.Destination }
 
 // Product tells the kind by how a broker calls itself: "ActiveMQ/5.18.3" and
 // "ActiveMQ-Artemis/2.40.0 ..." in STOMP, "ActiveMQ" and "apache-activemq-artemis"

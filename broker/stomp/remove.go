@@ -1,0 +1,53 @@
+package stomp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-stomp/stomp/v3/frame"
+
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/internal/activemq"
+)
+
+var _ broker.Remover = (*Conn)(nil)
+
+// Remove ends the durable subscription of a topic's group. STOMP cannot remove a queue
+// or a topic: Artemis does so by itself where none of its messages is left, Classic
+// where it is set up to (gcInactiveDestinations). See broker.Remover.
+func (c *Conn) Remove(ctx context.Context, sub broker.Subscription) error {
+	if !sub.Topic || sub.Group == "" {
+		return fmt.Errorf("stomp: remove %q: only a topic's durable subscription can be removed: %w", sub.Destination, errors.ErrUnsupported)
+	}
+	s, err := c.open(ctx, activemq.ClientID(&sub), nil)
+	if err != nil {
+		return fmt.Errorf("stomp: remove the subscription of %q: %w", sub.Destination, err)
+	}
+	defer func() {
+		if c.sockets.Forget(s) {
+			s.close(ctx)
+		}
+		s.running.Wait()
+	}()
+	name := "activemq.subscriptionName"
+	if s.kind == activemq.Artemis {
+		name = "durable-subscription-name"
+	}
+	err = s.ask(ctx, frame.New(frame.UNSUBSCRIBE, frame.Id, subscriptionID, name, activemq.Name(sub.Destination)))
+	if err != nil && !isNoSubscription(err) {
+		return fmt.Errorf("stomp: remove the subscription of %q: %w", sub.Destination, err)
+	}
+	return nil
+}
+
+// isNoSubscription says that there was none: in Classic's words, and in those of Artemis.
+func isNoSubscription(err error) bool {
+	var said *BrokerError
+	if !errors.As(err, &said) {
+		return false
+	}
+	text := strings.ToLower(said.Message)
+	return strings.Contains(text, "no durable subscription exists") || strings.Contains(text, "cannot find subscription")
+}
