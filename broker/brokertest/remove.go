@@ -10,6 +10,7 @@ var removeCases = []testCase{
 	{name: "a queue that was removed has lost its messages and can be used again", run: removedQueue},
 	{name: "a group that was removed has lost its messages, and another one has not", skip: needsTopics, run: removedGroup},
 	{name: "a topic that was removed can be used again", skip: needsTopics, run: removedTopic},
+	{name: "a group that is not there can be removed", skip: needsTopics, run: removedNoGroup},
 	{name: "what is not there can be removed", run: removedNothing},
 }
 
@@ -72,11 +73,15 @@ func removedTopic(r *rig) {
 	r.nothing(receiver)
 }
 
-func removedNothing(r *rig) {
+func removedNoGroup(r *rig) {
 	c, name := r.connect(), r.name()
 	for range 2 {
 		r.remove(c, broker.Subscription{Destination: name, Topic: true, Group: "group"})
 	}
+}
+
+func removedNothing(r *rig) {
+	c, name := r.connect(), r.name()
 	r.remove(c, broker.Subscription{Destination: name, Topic: true})
 	r.remove(c, broker.Subscription{Destination: name})
 }

@@ -142,7 +142,7 @@ func (p *publication) send(ctx context.Context, client *client, work []int) (cro
 		default:
 			p.results[i] = broker.Result{Fate: fateOf(err), Err: fmt.Errorf("kafka: publish to %q: %w", p.messages[i].Destination, err)}
 			if isMissing(err) {
-				p.gone(i)
+				p.conn.gone(place{p.messages[i].Destination, p.messages[i].Topic}, p.topics[i])
 			}
 		}
 	}
@@ -150,15 +150,14 @@ func (p *publication) send(ctx context.Context, client *client, work []int) (cro
 }
 
 // gone forgets a topic that was deleted. It is made again with the next message.
-func (p *publication) gone(i int) {
-	c := p.conn
-	c.unresolve(place{p.messages[i].Destination, p.messages[i].Topic})
+func (c *Conn) gone(at place, topic string) {
+	c.unresolve(at)
 	c.mu.Lock()
 	clients := []*client{c.durable, c.transient}
 	c.mu.Unlock()
 	for _, client := range clients {
 		if client != nil {
-			client.PurgeTopicsFromProducing(p.topics[i])
+			client.PurgeTopicsFromProducing(topic)
 		}
 	}
 }

@@ -19,8 +19,6 @@ var _ broker.Remover = (*Conn)(nil)
 func (c *Conn) Remove(ctx context.Context, s broker.Subscription) error {
 	limited, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
-	at := place{s.Destination, s.Topic}
-	defer c.unresolve(at)
 	for _, name := range c.broker.candidates(s.Destination, s.Topic) {
 		var problems []error
 		if !s.Topic || s.Group != "" {
@@ -28,6 +26,7 @@ func (c *Conn) Remove(ctx context.Context, s broker.Subscription) error {
 		}
 		if !s.Topic || s.Group == "" {
 			problems = append(problems, c.deleteTopic(limited, name))
+			c.gone(place{s.Destination, s.Topic}, name)
 		}
 		if err := errors.Join(problems...); err != nil {
 			return fmt.Errorf("kafka: remove %q: %w", s.Destination, err)

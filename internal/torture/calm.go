@@ -49,7 +49,7 @@ func (r *run) calm(ctx context.Context) error {
 // mend makes whole what the storm may have left.
 func (r *run) mend(ctx context.Context) error {
 	for _, w := range r.wires {
-		if err := w.heal(ctx); err != nil {
+		if err := w.heal(); err != nil {
 			return err
 		}
 	}

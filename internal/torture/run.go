@@ -67,7 +67,7 @@ func (r *run) cast(ctx context.Context) error {
 	r.brokerAddr = r.o.Broker
 	if r.brokerAddr == "" {
 		var err error
-		if r.brokerAddr, err = troupe.BrokerAddress(ctx); err != nil {
+		if r.brokerAddr, err = troupe.BrokerAddress(); err != nil {
 			return err
 		}
 		r.broker = r.part("broker", errand{Part: brokerPart, Broker: r.brokerAddr, Dir: r.brokerDir(), MaxStore: maxStore})
@@ -237,7 +237,7 @@ func (r *run) kill() {
 // end closes what the run has opened.
 func (r *run) end() {
 	for _, w := range r.wires {
-		w.close()
+		w.Close()
 	}
 	for _, b := range []*books{r.producerBooks, r.consumerBooks} {
 		if b != nil {

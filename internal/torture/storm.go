@@ -202,12 +202,12 @@ func (s *storm) network(ctx context.Context, dice *rand.Rand) {
 	defer release()
 	s.count("network")
 	s.note("%s: %s for %v", w.name, b.name, span)
-	if err := w.worsen(b); err != nil {
-		s.fail(err)
+	if err := w.Set(b.conditions); err != nil {
+		s.fail(fmt.Errorf("the proxy to the %s: %w", w.name, err))
 		return
 	}
 	sleep(ctx, span)
-	if err := w.heal(context.WithoutCancel(ctx)); err != nil {
+	if err := w.heal(); err != nil {
 		s.fail(err)
 	}
 }

@@ -1,7 +1,6 @@
 package torture
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/url"
@@ -9,14 +8,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/Shopify/toxiproxy/v2"
-	"github.com/rs/zerolog"
+	"github.com/waybill-go/waybill/internal/badnet"
 )
 
 // wire is a TCP proxy between some of the parts and a server.
 type wire struct {
-	name  string
-	proxy *toxiproxy.Proxy
+	name string
+	*badnet.Proxy
 }
 
 // tappable are the schemes of addresses that a proxy can stand in for, with their
@@ -45,14 +43,12 @@ func tap(name, addr string) (w *wire, through, reason string, err error) {
 	if u.Port() != "" {
 		port = u.Port()
 	}
-	zerolog.SetGlobalLevel(zerolog.Disabled) // its toxics have loggers of their own
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	p := toxiproxy.NewProxy(server, name, "127.0.0.1:0", net.JoinHostPort(u.Hostname(), port))
-	if err := p.Start(); err != nil {
+	p, err := badnet.Listen(net.JoinHostPort(u.Hostname(), port))
+	if err != nil {
 		return nil, addr, "", fmt.Errorf("start a proxy for the %s: %w", name, err)
 	}
-	u.Host = p.Listen
-	return &wire{name: name, proxy: p}, u.String(), "", nil
+	u.Host = p.Addr()
+	return &wire{name, p}, u.String(), "", nil
 }
 
 // checksName says whether a database's parameters lead elsewhere than its host, or to a
@@ -69,72 +65,29 @@ func checksName(q url.Values) bool {
 
 // The ways in which a wire goes bad.
 var (
-	delayed   = badness{"delay", []string{`{"type":"latency","stream":"%s","attributes":{"latency":120,"jitter":100}}`}, both}
-	throttled = badness{"throttle", []string{`{"type":"bandwidth","stream":"%s","attributes":{"rate":40}}`}, both}
-	blackHole = badness{"black hole", []string{`{"type":"timeout","stream":"%s","attributes":{"timeout":0}}`}, both}
-	halfOpen  = badness{"half open", blackHole.toxics, []string{"downstream"}}
-	halfDeaf  = badness{"half deaf", blackHole.toxics, []string{"upstream"}}
-	resetting = badness{"reset", []string{`{"type":"reset_peer","stream":"%s","attributes":{"timeout":0}}`}, both}
-	badnesses = []badness{delayed, throttled, blackHole, halfOpen, halfDeaf, resetting, cut}
-	cut       = badness{name: "cut"} // connections break, and for a while there are none
-	both      = []string{"upstream", "downstream"}
+	slow      = badnet.Way{Delay: 120 * time.Millisecond, Jitter: 100 * time.Millisecond}
+	narrow    = badnet.Way{Rate: 40 << 10}
+	dead      = badnet.Way{Lose: true}
+	badnesses = []badness{
+		{"delay", badnet.Conditions{Up: slow, Down: slow}},
+		{"throttle", badnet.Conditions{Up: narrow, Down: narrow}},
+		{"black hole", badnet.Conditions{Up: dead, Down: dead}},
+		{"half open", badnet.Conditions{Down: dead}},
+		{"half deaf", badnet.Conditions{Up: dead}},
+		{"reset", badnet.Conditions{Reset: true}},
+		{"cut", badnet.Conditions{Away: true}},
+	}
 )
 
 type badness struct {
-	name    string
-	toxics  []string // as toxiproxy's API takes them, with a place for the stream
-	streams []string
+	name       string
+	conditions badnet.Conditions
 }
 
-// worsen makes the wire bad.
-func (w *wire) worsen(b badness) error {
-	return w.within(func() error {
-		if b.name == cut.name {
-			w.proxy.Stop()
-			return nil
-		}
-		for _, toxic := range b.toxics {
-			for _, stream := range b.streams {
-				if _, err := w.proxy.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(toxic, stream))); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-}
-
-// heal makes it good again. What was in a black hole is cut.
-func (w *wire) heal(ctx context.Context) error {
-	return w.within(func() error {
-		w.proxy.Toxics.ResetToxics(ctx)
-		w.proxy.Lock()
-		enabled := w.proxy.Enabled
-		w.proxy.Unlock()
-		if enabled {
-			return nil
-		}
-		return w.proxy.Start()
-	})
-}
-
-// within bounds what the proxy's library does: it waits for its own connections with a
-// lock held that they may need.
-func (w *wire) within(do func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- do() }()
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(30 * time.Second):
-		return fmt.Errorf("the proxy to the %s hangs", w.name)
+// heal makes the wire good again. What has lost something is reset.
+func (w *wire) heal() error {
+	if err := w.Set(badnet.Conditions{}); err != nil {
+		return fmt.Errorf("the proxy to the %s: %w", w.name, err)
 	}
-}
-
-// close ends the proxy.
-func (w *wire) close() {
-	_ = w.within(func() error {
-		w.proxy.Stop()
-		return nil
-	})
+	return nil
 }

@@ -3,16 +3,15 @@ package troupe
 import (
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/waybill-go/waybill/broker/nats/embedded"
+	"github.com/waybill-go/waybill/internal/freeport"
 )
 
 // Directory makes the directory for a play's files: dir, which may exist and has to be
@@ -38,22 +37,13 @@ func Directory(dir, prefix string) (path string, err error) {
 }
 
 // BrokerAddress makes an address for an embedded broker in a process of its own, with a
-// password and a port of the loopback interface that is free. The port is below those
-// that systems give to outgoing connections, so that it stays free while the broker is
-// away.
-func BrokerAddress(ctx context.Context) (string, error) {
-	var last error
-	for range 50 {
-		var two [2]byte
-		_, _ = rand.Read(two[:])
-		host := fmt.Sprintf("127.0.0.1:%d", 20_000+int(binary.BigEndian.Uint16(two[:]))%12_000)
-		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", host)
-		if err == nil {
-			return fmt.Sprintf("nats://play:%s@%s", rand.Text(), host), listener.Close()
-		}
-		last = err
+// password and a port of the loopback interface that stays free while the broker is away.
+func BrokerAddress() (string, error) {
+	listener, err := freeport.Listen()
+	if err != nil {
+		return "", err
 	}
-	return "", fmt.Errorf("find a free port for the broker: %w", last)
+	return fmt.Sprintf("nats://play:%s@%s", rand.Text(), listener.Addr()), listener.Close()
 }
 
 // StartBroker starts the embedded broker at such an address. A port that its killed
