@@ -11,7 +11,7 @@ import (
 // and holds the connections.
 func Proxy(t testing.TB, target string) (address string, link Link) {
 	t.Helper()
-	p, err := badnet.Listen(target)
+	p, err := badnet.Listen(t.Context(), target)
 	if err != nil {
 		t.Fatalf("brokertest: %v", err)
 	}

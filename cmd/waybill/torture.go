@@ -22,8 +22,9 @@ itself. The producers' own journals and the two databases are compared.
 Give --db and --broker to try your own set-up. Tables get the prefix torture_<run>_ and
 are dropped at the end, unless a promise was broken. Queues are called torture.<run>.*
 and ack.torture-<run>, and with odd seeds there is a topic torture.<run>.public with two
-subscriptions; the broker's user must be allowed to make them, and they stay, all but
-empty, since no protocol can delete them everywhere.
+subscriptions; the broker's user must be allowed to make and delete them. They are
+deleted at the end, too, but for ActiveMQ's queues and topics, which neither STOMP nor
+AMQP 1.0 can delete: those stay, all but empty.
 Without them it runs on SQLite files and the embedded broker.
 
 To have your servers killed, give the commands that do it; those that start, and the
@@ -112,7 +113,7 @@ func newTortureCommand(o *options) *cobra.Command {
 	flags.StringVar(&t.DBStart, "db-start", "", "`command` that starts it and waits until it serves")
 	flags.DurationVar(&t.Patience, "patience", 0, "how long to wait at the end while nothing moves any more (default 1m)")
 	flags.StringVar(&t.Dir, "dir", "", "empty directory to keep logs and journals in")
-	flags.BoolVar(&t.Keep, "keep", false, "leave the run's tables in the databases")
+	flags.BoolVar(&t.Keep, "keep", false, "leave the run's tables in the databases, and its queues at the broker")
 	flags.BoolVar(&asJSON, "json", false, "end with one JSON object on standard output; the rest goes to standard error")
 	cmd.AddCommand(&cobra.Command{
 		Use:    torturePart,

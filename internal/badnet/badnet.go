@@ -6,6 +6,7 @@
 package badnet
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -56,9 +57,9 @@ type Proxy struct {
 }
 
 // Listen makes a proxy with a port of its own on 127.0.0.1, before the server at target,
-// host:port.
-func Listen(target string) (*Proxy, error) {
-	l, err := freeport.Listen()
+// host:port. The proxy outlives ctx.
+func Listen(ctx context.Context, target string) (*Proxy, error) {
+	l, err := freeport.Listen(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +80,8 @@ func (p *Proxy) Set(c Conditions) error {
 		return net.ErrClosed
 	}
 	if !c.Away && p.listener == nil {
-		l, err := net.Listen("tcp", p.addr)
+		var config net.ListenConfig
+		l, err := config.Listen(context.Background(), "tcp", p.addr)
 		if err != nil {
 			return fmt.Errorf("listen again: %w", err)
 		}
@@ -148,7 +150,8 @@ func (p *Proxy) serve(client net.Conn) {
 		return
 	}
 	defer p.drop(x)
-	server, err := net.DialTimeout("tcp", p.target, 10*time.Second)
+	dialer := net.Dialer{Timeout: 10 * time.Second}
+	server, err := dialer.DialContext(context.Background(), "tcp", p.target)
 	if err != nil {
 		client.Close()
 		return

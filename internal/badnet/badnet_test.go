@@ -25,7 +25,7 @@ func newServer(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	s := &server{t: t, conns: make(chan net.Conn, 10)}
-	if s.Proxy, err = Listen(l.Addr().String()); err != nil {
+	if s.Proxy, err = Listen(t.Context(), l.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
 	var accepting sync.WaitGroup
@@ -298,7 +298,7 @@ func TestAServerThatIsNotThereEndsTheConnection(t *testing.T) {
 	}
 	gone := l.Addr().String()
 	l.Close()
-	p, err := Listen(gone)
+	p, err := Listen(t.Context(), gone)
 	if err != nil {
 		t.Fatal(err)
 	}

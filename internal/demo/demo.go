@@ -118,7 +118,7 @@ func (p *play) open(ctx context.Context, fail context.CancelCauseFunc) error {
 	if err := openShipping(ctx, p.shippingDB, dialect); err != nil {
 		return err
 	}
-	url, err := troupe.BrokerAddress()
+	url, err := troupe.BrokerAddress(ctx)
 	if err != nil {
 		return err
 	}

@@ -165,7 +165,7 @@ func TestAPartEndsWhenTheDemoDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = cmd.Process.Kill() }()
-	url, err := troupe.BrokerAddress()
+	url, err := troupe.BrokerAddress(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

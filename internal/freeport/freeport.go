@@ -3,6 +3,7 @@
 package freeport
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -16,10 +17,11 @@ const (
 )
 
 // Listen listens at such a port of the loopback interface.
-func Listen() (net.Listener, error) {
+func Listen(ctx context.Context) (net.Listener, error) {
+	var config net.ListenConfig
 	var last error
 	for range 50 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(count)))
+		l, err := config.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(count)))
 		if err == nil {
 			return l, nil
 		}

@@ -40,7 +40,7 @@ type Report struct {
 	Findings   []string          `json:"findings,omitempty"`
 	History    []string          `json:"history,omitempty"` // of the first broken message
 	GaveUp     string            `json:"gave_up,omitempty"`
-	LeftBehind string            `json:"left_behind,omitempty"` // why the run's tables are still there
+	LeftBehind string            `json:"left_behind,omitempty"` // tables and queues that are still there, and why
 }
 
 // report puts together what the verdict and the parts say.

@@ -22,7 +22,9 @@ type run struct {
 	dir    string
 	chosen selection
 	began  time.Time
-	fail   context.CancelCauseFunc
+
+	started bool // there are processes, and what they make at the broker
+	fail    context.CancelCauseFunc
 
 	producerBooks, consumerBooks *books
 	producers, relays, consumers []*member
@@ -67,7 +69,7 @@ func (r *run) cast(ctx context.Context) error {
 	r.brokerAddr = r.o.Broker
 	if r.brokerAddr == "" {
 		var err error
-		if r.brokerAddr, err = troupe.BrokerAddress(); err != nil {
+		if r.brokerAddr, err = troupe.BrokerAddress(ctx); err != nil {
 			return err
 		}
 		r.broker = r.part("broker", errand{Part: brokerPart, Broker: r.brokerAddr, Dir: r.brokerDir(), MaxStore: maxStore})
@@ -81,7 +83,7 @@ func (r *run) cast(ctx context.Context) error {
 		if !r.chosen["network"] {
 			continue
 		}
-		w, through, reason, err := tap(x.name, x.addr)
+		w, through, reason, err := tap(ctx, x.name, x.addr)
 		if err != nil {
 			return err
 		}

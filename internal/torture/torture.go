@@ -11,8 +11,8 @@
 //
 // The files: torture.go (options, Run), run.go (the run's parts), storm.go and
 // faults.go (what breaks), ballast.go (a full disk), wire.go (the network), calm.go
-// (what comes after the storm), judge.go and history.go (the verdict), report.go (what
-// a person sees), books.go (the business's tables), journal.go (what producers know),
+// (what comes after the storm), judge.go and history.go (the verdict), tidy.go (what is
+// removed), report.go (what a person sees), books.go (the business's tables), journal.go (what producers know),
 // and the processes: part.go, producer.go, consumer.go, embedded.go.
 package torture
 
@@ -71,7 +71,7 @@ type Options struct {
 	// and has to be empty. Default a temporary one, removed at the end unless the verdict
 	// is bad.
 	Dir string
-	// Keep leaves the run's tables in the databases.
+	// Keep leaves the run's tables in the databases, and its queues at the broker.
 	Keep bool
 	// Patience is how long to wait, once all is mended, while nothing moves any more.
 	// Default 1 min.
@@ -153,11 +153,16 @@ func (r *run) perform(ctx context.Context) (report *Report, err error) {
 			}
 		}
 		r.kill()
-		if left := r.tidy(ctx, report); left != nil && report != nil && err == nil {
-			report.LeftBehind = left.Error()
-			r.say("%v", left)
-		} else {
-			err = errors.Join(err, left)
+		left, problem := r.tidy(ctx, report)
+		if problem != nil && err == nil { // which is for a person, and no reason to hide the verdict
+			left, problem = strings.TrimSpace(problem.Error()+"\n"+left), nil
+		}
+		err = errors.Join(err, problem)
+		if left != "" {
+			r.say("%s", left)
+		}
+		if report != nil {
+			report.LeftBehind = left
 		}
 		r.end()
 	}()
@@ -171,6 +176,7 @@ func (r *run) perform(ctx context.Context) (report *Report, err error) {
 		return nil, err
 	}
 	r.prologue()
+	r.started = true
 	if err := r.startAll(ctx); err != nil {
 		return nil, err
 	}
@@ -190,25 +196,6 @@ func (r *run) perform(ctx context.Context) (report *Report, err error) {
 	}
 	r.epilogue(report)
 	return report, nil
-}
-
-// tidy drops the run's tables, unless they are wanted: where the verdict is bad they
-// are what shows why. It works after an interruption, too.
-func (r *run) tidy(ctx context.Context, report *Report) error {
-	if r.o.Keep || report != nil && !report.OK {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-	defer cancel()
-	for _, b := range []*books{r.producerBooks, r.consumerBooks} {
-		if b == nil {
-			continue
-		}
-		if err := b.drop(ctx); err != nil {
-			return fmt.Errorf("%w; the run's tables have the prefix %s", err, r.prefix)
-		}
-	}
-	return nil
 }
 
 // open opens the databases, makes the tables, and readies the parts.

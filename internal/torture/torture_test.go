@@ -9,6 +9,11 @@ import (
 	"testing"
 	"time"
 
+	natsgo "github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/waybill-go/waybill/broker/nats/embedded"
+	"github.com/waybill-go/waybill/internal/troupe"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -51,6 +56,57 @@ func TestAShortRunKeepsAllPromises(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "All promises were kept.") {
 		t.Errorf("it said:\n%s", out.String())
+	}
+}
+
+func TestNothingIsLeftAtTheBroker(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes ten seconds")
+	}
+	at, err := troupe.BrokerAddress(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := troupe.StartBroker(t.Context(), at, t.TempDir(), embedded.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = server.Shutdown() }()
+	client, err := natsgo.Connect(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	js, err := jetstream.New(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	streams := func() (names []string) {
+		list := js.StreamNames(t.Context())
+		for name := range list.Name() {
+			names = append(names, name)
+		}
+		if err := list.Err(); err != nil {
+			t.Error(err)
+		}
+		return names
+	}
+	for _, keep := range []bool{true, false} {
+		before := len(streams())
+		var out strings.Builder
+		report, err := Run(t.Context(), Options{
+			Broker: at, Duration: time.Second, Seed: 1, Faults: []string{"none"}, Keep: keep, Command: testCommand, Out: &out, Dir: t.TempDir(),
+		})
+		if err != nil || !report.OK || report.LeftBehind != "" {
+			t.Fatalf("%v, %+v\n%s", err, report, out.String())
+		}
+		made := 0
+		if keep {
+			made = 6 // four queues, the receipts' and a topic
+		}
+		if left := streams(); len(left) != before+made {
+			t.Errorf("keep: %v: %d streams before, and now %q", keep, before, left)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/url"
@@ -27,7 +28,7 @@ var tappable = map[string]string{
 
 // tap puts a proxy before a server and returns the address through it; a nil wire
 // and the reason where that cannot be.
-func tap(name, addr string) (w *wire, through, reason string, err error) {
+func tap(ctx context.Context, name, addr string) (w *wire, through, reason string, err error) {
 	scheme, _, _ := strings.Cut(addr, ":")
 	port, ok := tappable[scheme]
 	if !ok {
@@ -43,7 +44,7 @@ func tap(name, addr string) (w *wire, through, reason string, err error) {
 	if u.Port() != "" {
 		port = u.Port()
 	}
-	p, err := badnet.Listen(net.JoinHostPort(u.Hostname(), port))
+	p, err := badnet.Listen(ctx, net.JoinHostPort(u.Hostname(), port))
 	if err != nil {
 		return nil, addr, "", fmt.Errorf("start a proxy for the %s: %w", name, err)
 	}

@@ -38,8 +38,8 @@ func Directory(dir, prefix string) (path string, err error) {
 
 // BrokerAddress makes an address for an embedded broker in a process of its own, with a
 // password and a port of the loopback interface that stays free while the broker is away.
-func BrokerAddress() (string, error) {
-	listener, err := freeport.Listen()
+func BrokerAddress(ctx context.Context) (string, error) {
+	listener, err := freeport.Listen(ctx)
 	if err != nil {
 		return "", err
 	}
