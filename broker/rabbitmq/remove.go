@@ -11,17 +11,34 @@ import (
 
 var _ broker.Remover = (*Conn)(nil)
 
-// Remove deletes a queue, the queue of a topic's group, or a topic's exchange. See
-// broker.Remover.
+// Remove deletes a queue, the queue of a topic's group, or a topic's exchange. When ctx
+// ends it may still be under way. See broker.Remover.
 func (c *Conn) Remove(ctx context.Context, s broker.Subscription) error {
-	if err := c.Err(); err != nil {
-		return err
+	removed := make(chan error, 1)
+	c.mu.Lock()
+	if c.err != nil {
+		defer c.mu.Unlock()
+		return c.err
 	}
-	if err := ctx.Err(); err != nil {
-		return err
+	c.running.Go(func() { removed <- c.remove(&s) }) // the library waits without bounds
+	c.mu.Unlock()
+	var err error
+	select {
+	case err = <-removed:
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-c.done:
+		err = c.Err()
 	}
 	c.undeclare(routeTo(s.Destination, s.Topic))
-	err := c.publisher.onChannel(func(ch *amqp.Channel) (err error) {
+	if err != nil {
+		return fmt.Errorf("rabbitmq: remove %q: %w", s.Destination, err)
+	}
+	return nil
+}
+
+func (c *Conn) remove(s *broker.Subscription) error {
+	return c.publisher.onChannel(func(ch *amqp.Channel) (err error) {
 		switch {
 		case !s.Topic:
 			_, err = ch.QueueDelete(entity(s.Destination), false, false, false)
@@ -32,8 +49,4 @@ func (c *Conn) Remove(ctx context.Context, s broker.Subscription) error {
 		}
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("rabbitmq: remove %q: %w", s.Destination, err)
-	}
-	return nil
 }
