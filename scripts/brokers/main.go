@@ -59,7 +59,7 @@ func run(events io.Reader, path string) error {
 	var failed []error
 	for _, r := range runs {
 		if !r.ok() {
-			failed = append(failed, fmt.Errorf("%s on %s: %s", r.adapter, r.Server, r.verdict()))
+			failed = append(failed, fmt.Errorf("%s on %s: %s\n%s", r.adapter, r.Server, r.verdict(), strings.Join(r.problems, "\n")))
 		}
 	}
 	return errors.Join(failed...)

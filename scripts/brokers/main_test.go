@@ -15,6 +15,7 @@ const events = `
 {"Action":"output","Package":"m/broker/stomp","Test":"TestConformance/X","Output":"    b.go:1: brokertest: {\"Server\":\"ActiveMQ 5\",\"Capabilities\":{\"Name\":\"STOMP\",\"Persistent\":true,\"MaxMessage\":7}}\n"}
 {"Action":"pass","Package":"m/broker/stomp","Test":"TestConformance/X/carry/a"}
 {"Action":"skip","Package":"m/broker/stomp","Test":"TestConformance/X/carry/b"}
+{"Action":"output","Package":"m/broker/stomp","Test":"TestConformance/X/carry/c","Output":"    c.go:1: what went wrong\n"}
 {"Action":"RESULT","Package":"m/broker/stomp","Test":"TestConformance/X/carry/c"}
 {"Action":"RESULT","Package":"m/broker/stomp","Test":"TestConformance/X/carry"}
 WHOLE
@@ -69,6 +70,9 @@ func TestTheTableShowsWhatTheSuiteSaid(t *testing.T) {
 			}
 			if (err != nil) != c.fails {
 				t.Errorf("it ended with %v", err)
+			}
+			if name == "a case failed" && !strings.Contains(err.Error(), "TestConformance/X/carry/c\n    c.go:1: what went wrong") {
+				t.Errorf("it does not say what failed: %v", err)
 			}
 		})
 	}

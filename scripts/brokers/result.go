@@ -20,6 +20,7 @@ type result struct {
 	declared                bool
 	passed                  bool // the run as a whole
 	cases, failed, notAsked int
+	problems                []string // a text for each case that failed
 }
 
 func (r *result) ok() bool { return r.passed && r.failed == 0 }
@@ -34,6 +35,7 @@ type test struct{ pkg, name string }
 func read(events io.Reader) ([]*result, error) {
 	runs := map[test]*result{}
 	ended := map[test]string{} // how; the name "" stands for the package
+	said := map[test]string{}
 	lines := bufio.NewScanner(events)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -44,6 +46,7 @@ func read(events io.Reader) ([]*result, error) {
 		at := test{e.Package, e.Test}
 		switch e.Action {
 		case "output":
+			said[at] += e.Output
 			if _, text, found := strings.Cut(e.Output, brokertest.DeclarationMark); found {
 				r := &result{adapter: adapter(e.Package), declared: true}
 				if err := json.Unmarshal([]byte(text), &r.Declaration); err != nil {
@@ -55,7 +58,7 @@ func read(events io.Reader) ([]*result, error) {
 			ended[at] = e.Action
 		}
 	}
-	count(runs, ended)
+	count(runs, ended, said)
 	for at, how := range ended {
 		if at.name == "" && how == "fail" && !slices.ContainsFunc(slices.Collect(maps.Keys(runs)), func(run test) bool { return run.pkg == at.pkg }) {
 			runs[at] = &result{adapter: adapter(at.pkg)}
@@ -67,7 +70,7 @@ func read(events io.Reader) ([]*result, error) {
 }
 
 // count counts each run's cases: the tests below it that have none below them.
-func count(runs map[test]*result, ended map[test]string) {
+func count(runs map[test]*result, ended, said map[test]string) {
 	parents := map[test]bool{}
 	for at := range ended {
 		if i := strings.LastIndex(at.name, "/"); i >= 0 {
@@ -84,10 +87,12 @@ func count(runs map[test]*result, ended map[test]string) {
 			switch how {
 			case "fail":
 				r.failed++
+				r.problems = append(r.problems, at.name+"\n"+said[at])
 			case "skip":
 				r.notAsked++
 			}
 		}
+		slices.Sort(r.problems)
 	}
 }
 
