@@ -20,17 +20,20 @@ import (
 type receipts struct {
 	in *Inbox
 
-	mu      sync.Mutex
-	waiting map[string][]waybill.Receipt // by queue
-	count   int
-	sending bool
-	problem string        // why the last ones are still here; "" after a publishing that left none
-	idle    chan struct{} // closed while nothing waits or is being sent
-	arrived chan struct{}
+	mu       sync.Mutex
+	waiting  map[string][]waybill.Receipt // by queue
+	problems map[string]string            // by queue: what was told of it since it last took any
+	count    int
+	sending  bool
+	idle     chan struct{} // closed while nothing waits or is being sent
+	arrived  chan struct{}
 }
 
 // maxWaiting bounds the receipts that are kept while the broker is away.
 const maxWaiting = 100_000
+
+// maxProblems bounds the queues of which it is known what was told.
+const maxProblems = 1000
 
 // publishTimeout bounds one publishing. A broker that takes longer blocks those who
 // publish, or the connection is half open.
@@ -42,7 +45,7 @@ var errNotAnswered = fmt.Errorf("the broker has not answered for %v: it may be o
 func newReceipts(in *Inbox) *receipts {
 	idle := make(chan struct{})
 	close(idle)
-	return &receipts{in: in, waiting: map[string][]waybill.Receipt{}, idle: idle, arrived: make(chan struct{}, 1)}
+	return &receipts{in: in, waiting: map[string][]waybill.Receipt{}, problems: map[string]string{}, idle: idle, arrived: make(chan struct{}, 1)}
 }
 
 // add takes receipts to send.
@@ -112,36 +115,31 @@ func (r *receipts) flush(ctx context.Context, conn broker.Conn) bool {
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	problem := ""
 	for i := range messages {
 		result := broker.Result{Err: err}
 		if i < len(results) {
 			result = results[i]
 		}
+		to := messages[i].Destination
 		switch {
 		case result.Fate == broker.Confirmed:
 			r.in.counters.receipts.Add(int64(len(held[i])))
+			delete(r.problems, to)
 		case result.Fate == broker.Unknown && r.count+len(held[i]) <= maxWaiting:
-			to := messages[i].Destination
 			r.waiting[to] = append(held[i], r.waiting[to]...)
 			r.count += len(held[i])
 			if errors.Is(result.Err, context.DeadlineExceeded) {
 				result.Err = errNotAnswered
 			}
-			if err == nil && result.Err != nil { // or the connection broke, which is told elsewhere
-				problem = result.Err.Error()
+			if err == nil && ctx.Err() == nil { // or the connection broke, which is told elsewhere
+				r.tell(ctx, to, "receipts not taken by the broker; they are sent again", result.Err)
 			}
 		default:
 			// The queue is gone or full: the next copies of these messages bring new ones.
 			r.in.counters.receiptsLost.Add(int64(len(held[i])))
-			r.in.log.WarnContext(ctx, "receipts not taken by the broker; the messages' next copies bring new ones",
-				slog.String("queue", messages[i].Destination), slog.Int("receipts", len(held[i])), slog.Any("error", result.Err))
+			r.tell(ctx, to, "receipts not taken by the broker; the messages' next copies bring new ones", result.Err)
 		}
 	}
-	if problem != "" && problem != r.problem && ctx.Err() == nil {
-		r.in.log.WarnContext(ctx, "receipts not taken by the broker; they are sent again", slog.Int("receipts", r.count), slog.String("error", problem))
-	}
-	r.problem = problem
 	r.sending = false
 	if r.count == 0 {
 		close(r.idle)
@@ -149,6 +147,22 @@ func (r *receipts) flush(ctx context.Context, conn broker.Conn) bool {
 		r.poke()
 	}
 	return err == nil
+}
+
+// tell logs why a queue does not take receipts, once. r.mu is held.
+func (r *receipts) tell(ctx context.Context, queue, what string, err error) {
+	reason := "no reason given"
+	if err != nil {
+		reason = err.Error()
+	}
+	if r.problems[queue] == reason {
+		return
+	}
+	if len(r.problems) >= maxProblems {
+		clear(r.problems) // messages name the queues, and could name any number
+	}
+	r.problems[queue] = reason
+	r.in.log.WarnContext(ctx, what, slog.String("queue", queue), slog.String("error", reason))
 }
 
 // drain waits until everything is sent or ctx ends.

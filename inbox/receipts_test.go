@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -15,14 +16,26 @@ import (
 	"github.com/waybill-go/waybill/store/sqlite"
 )
 
-// blocked is a connection to a broker that takes nothing from those who publish.
-type blocked struct{ broker.Conn }
+// blocked is a connection to a broker that takes nothing from those who publish, and
+// full one to a broker that says so.
+type (
+	blocked struct{ broker.Conn }
+	full    struct{ broker.Conn }
+)
 
 func (blocked) Publish(ctx context.Context, messages []broker.Message, _ waybill.Transport) ([]broker.Result, error) {
 	<-ctx.Done()
 	results := make([]broker.Result, len(messages))
 	for i := range results {
 		results[i].Err = ctx.Err()
+	}
+	return results, nil
+}
+
+func (full) Publish(_ context.Context, messages []broker.Message, _ waybill.Transport) ([]broker.Result, error) {
+	results := make([]broker.Result, len(messages))
+	for i := range results {
+		results[i] = broker.Result{Fate: broker.Refused, Err: errors.New("no room")}
 	}
 	return results, nil
 }
@@ -54,6 +67,21 @@ func TestReceiptsThatTheBrokerDoesNotTakeStayAndOneLineSaysWhy(t *testing.T) {
 		defer func() { _ = conn.Close(t.Context()) }()
 		if !in.out.flush(t.Context(), conn) || in.out.count != 0 {
 			t.Errorf("%d receipts are left with a broker that takes them", in.out.count)
+		}
+		for range 2 { // what is refused is told again, once receipts have been taken
+			log.Reset()
+			for range 3 {
+				in.out.add("ack.shop", []waybill.Receipt{{ID: waybill.NewID()}})
+				in.out.flush(t.Context(), full{})
+			}
+			if n := strings.Count(log.String(), "no room"); n != 1 || in.out.count != 0 || !strings.Contains(log.String(), "queue=ack.shop") {
+				t.Errorf("said %d times with %d receipts left:\n%s", n, in.out.count, log.String())
+			}
+			in.out.add("ack.shop", []waybill.Receipt{{ID: waybill.NewID()}})
+			in.out.flush(t.Context(), conn)
+		}
+		if lost := in.Stats().ReceiptsLost; lost != 6 {
+			t.Errorf("%d receipts were counted as lost", lost)
 		}
 	})
 }
