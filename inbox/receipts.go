@@ -131,13 +131,18 @@ func (r *receipts) flush(ctx context.Context, conn broker.Conn) bool {
 			if errors.Is(result.Err, context.DeadlineExceeded) {
 				result.Err = errNotAnswered
 			}
-			if err == nil && ctx.Err() == nil { // or the connection broke, which is told elsewhere
-				r.tell(ctx, to, "receipts not taken by the broker; they are sent again", result.Err)
+			// Where the connection broke, that is told elsewhere.
+			if reason, news := r.isNews(to, result.Err); news && err == nil && ctx.Err() == nil {
+				r.in.log.WarnContext(ctx, "receipts not taken by the broker; they are sent again",
+					slog.String("queue", to), slog.String("error", reason))
 			}
 		default:
 			// The queue is gone or full: the next copies of these messages bring new ones.
 			r.in.counters.receiptsLost.Add(int64(len(held[i])))
-			r.tell(ctx, to, "receipts not taken by the broker; the messages' next copies bring new ones", result.Err)
+			if reason, news := r.isNews(to, result.Err); news {
+				r.in.log.WarnContext(ctx, "receipts not taken by the broker; the messages' next copies bring new ones",
+					slog.String("queue", to), slog.String("error", reason))
+			}
 		}
 	}
 	r.sending = false
@@ -149,20 +154,21 @@ func (r *receipts) flush(ctx context.Context, conn broker.Conn) bool {
 	return err == nil
 }
 
-// tell logs why a queue does not take receipts, once. r.mu is held.
-func (r *receipts) tell(ctx context.Context, queue, what string, err error) {
-	reason := "no reason given"
+// isNews returns why a queue does not take receipts, and whether that is another reason
+// than before. r.mu is held.
+func (r *receipts) isNews(queue string, err error) (reason string, news bool) {
+	reason = "no reason given"
 	if err != nil {
 		reason = err.Error()
 	}
 	if r.problems[queue] == reason {
-		return
+		return reason, false
 	}
 	if len(r.problems) >= maxProblems {
 		clear(r.problems) // messages name the queues, and could name any number
 	}
 	r.problems[queue] = reason
-	r.in.log.WarnContext(ctx, what, slog.String("queue", queue), slog.String("error", reason))
+	return reason, true
 }
 
 // drain waits until everything is sent or ctx ends.
