@@ -214,20 +214,45 @@ func (b *Broker) start() (err error) {
 			return err
 		}
 	}
-	s, err := server.NewServer(options)
-	if err != nil {
-		return err
+	for began := time.Now(); ; time.Sleep(portPause) {
+		s, log, err := b.serve(options)
+		if err == nil {
+			b.server, b.lock = s, lock
+			return nil
+		}
+		if !log.inUse() || time.Since(began) > portPatience {
+			return err
+		}
 	}
-	log := &logger{to: b.options.Log}
+}
+
+// A port that the server has just left may be taken for a moment still: by a process
+// that this one is starting, until it is another program.
+const (
+	portPatience = 2 * time.Second
+	portPause    = 50 * time.Millisecond
+)
+
+// serve starts a server, once.
+func (b *Broker) serve(options *server.Options) (*server.Server, *logger, error) {
+	log := &logger{to: b.options.Log, fatal: make(chan struct{})}
+	s, err := server.NewServer(options.Clone())
+	if err != nil {
+		return nil, log, err
+	}
 	s.SetLogger(log, false, false)
 	s.Start()
-	if !s.ReadyForConnections(startTimeout) || !s.JetStreamEnabled() {
-		s.Shutdown()
-		s.WaitForShutdown()
-		return fmt.Errorf("the server did not start: %s", log.last())
+	for deadline := time.Now().Add(startTimeout); !s.ReadyForConnections(portPause); {
+		if log.failed() || time.Now().After(deadline) {
+			break
+		}
 	}
-	b.server, b.lock = s, lock
-	return nil
+	if s.ReadyForConnections(portPause) && s.JetStreamEnabled() {
+		return s, log, nil
+	}
+	s.Shutdown()
+	s.WaitForShutdown()
+	return nil, log, fmt.Errorf("the server did not start: %s", log.last())
 }
 
 // loopback splits an address, which has to be the machine's own.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -11,6 +13,22 @@ import (
 type logger struct {
 	to        *slog.Logger
 	complaint atomic.Pointer[string]
+	fatal     chan struct{} // closed where the server cannot start
+	once      sync.Once
+}
+
+func (l *logger) failed() bool {
+	select {
+	case <-l.fatal:
+		return true
+	default:
+		return false
+	}
+}
+
+// inUse says that the server could not start since something else has its port.
+func (l *logger) inUse() bool {
+	return l.failed() && strings.Contains(l.last(), "address already in use")
 }
 
 func (l *logger) say(level slog.Level, format string, values []any) {
@@ -38,4 +56,7 @@ func (l *logger) Warnf(format string, values ...any)   { l.say(slog.LevelWarn, f
 func (l *logger) Errorf(format string, values ...any)  { l.say(slog.LevelError, format, values) }
 
 // Fatalf is called where the server cannot start; it must not end the process.
-func (l *logger) Fatalf(format string, values ...any) { l.say(slog.LevelError, format, values) }
+func (l *logger) Fatalf(format string, values ...any) {
+	l.say(slog.LevelError, format, values)
+	l.once.Do(func() { close(l.fatal) })
+}
