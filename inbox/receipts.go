@@ -131,8 +131,10 @@ func (r *receipts) flush(ctx context.Context, conn broker.Conn) bool {
 			if errors.Is(result.Err, context.DeadlineExceeded) {
 				result.Err = errNotAnswered
 			}
-			// Where the connection broke, that is told elsewhere.
-			if reason, news := r.isNews(to, result.Err); news && err == nil && ctx.Err() == nil {
+			if err != nil || ctx.Err() != nil {
+				break // told elsewhere
+			}
+			if reason, news := r.isNews(to, result.Err); news {
 				r.in.log.WarnContext(ctx, "receipts not taken by the broker; they are sent again",
 					slog.String("queue", to), slog.String("error", reason))
 			}

@@ -12,8 +12,9 @@
 // The files: torture.go (options, Run), run.go (the run's parts), storm.go and
 // faults.go (what breaks), ballast.go (a full disk), wire.go (the network), calm.go
 // (what comes after the storm), judge.go and history.go (the verdict), tidy.go (what is
-// removed), report.go (what a person sees), books.go (the business's tables), journal.go (what producers know),
-// and the processes: part.go, producer.go, consumer.go, embedded.go.
+// removed), report.go (what a person sees), books.go (the business's tables),
+// journal.go (what producers know), and the processes: part.go, producer.go,
+// consumer.go, embedded.go.
 package torture
 
 import (

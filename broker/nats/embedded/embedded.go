@@ -242,12 +242,11 @@ func (b *Broker) serve(options *server.Options) (*server.Server, *logger, error)
 	}
 	s.SetLogger(log, false, false)
 	s.Start()
-	for deadline := time.Now().Add(startTimeout); !s.ReadyForConnections(portPause); {
-		if log.failed() || time.Now().After(deadline) {
-			break
-		}
+	ready := false
+	for deadline := time.Now().Add(startTimeout); !ready && !log.failed() && time.Now().Before(deadline); {
+		ready = s.ReadyForConnections(portPause)
 	}
-	if s.ReadyForConnections(portPause) && s.JetStreamEnabled() {
+	if ready && s.JetStreamEnabled() {
 		return s, log, nil
 	}
 	s.Shutdown()
