@@ -3,7 +3,6 @@ package inbox
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -16,28 +15,15 @@ import (
 	"github.com/waybill-go/waybill/store/sqlite"
 )
 
-// blocked is a connection to a broker that takes nothing from those who publish, and
-// full one to a broker that says so.
-type (
-	blocked struct{ broker.Conn }
-	full    struct{ broker.Conn }
-)
-
-func (blocked) Publish(ctx context.Context, messages []broker.Message, _ waybill.Transport) ([]broker.Result, error) {
-	<-ctx.Done()
-	results := make([]broker.Result, len(messages))
-	for i := range results {
-		results[i].Err = ctx.Err()
+// connect connects to a broker.
+func connect(t *testing.T, b broker.Broker) broker.Conn {
+	t.Helper()
+	conn, err := b.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
-	return results, nil
-}
-
-func (full) Publish(_ context.Context, messages []broker.Message, _ waybill.Transport) ([]broker.Result, error) {
-	results := make([]broker.Result, len(messages))
-	for i := range results {
-		results[i] = broker.Result{Fate: broker.Refused, Err: errors.New("no room")}
-	}
-	return results, nil
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
 }
 
 func TestReceiptsThatTheBrokerDoesNotTakeStayAndOneLineSaysWhy(t *testing.T) {
@@ -47,10 +33,15 @@ func TestReceiptsThatTheBrokerDoesNotTakeStayAndOneLineSaysWhy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		blocking := memory.New(nil)
+		blocked := connect(t, blocking)
+		refusing := connect(t, memory.New(&memory.Options{NoCreate: true}))
+		taking := connect(t, memory.New(nil))
+		blocking.Hold()
 		in.out.add("ack.shop", []waybill.Receipt{{ID: waybill.NewID()}})
 		began := time.Now()
 		for range 3 {
-			if !in.out.flush(t.Context(), blocked{}) {
+			if !in.out.flush(t.Context(), blocked) {
 				t.Error("the connection was given up")
 			}
 		}
@@ -60,25 +51,20 @@ func TestReceiptsThatTheBrokerDoesNotTakeStayAndOneLineSaysWhy(t *testing.T) {
 		if n := strings.Count(log.String(), "out of disk or memory"); n != 1 {
 			t.Errorf("said %d times:\n%s", n, log.String())
 		}
-		conn, err := memory.New(nil).Connect(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = conn.Close(t.Context()) }()
-		if !in.out.flush(t.Context(), conn) || in.out.count != 0 {
+		if !in.out.flush(t.Context(), taking) || in.out.count != 0 {
 			t.Errorf("%d receipts are left with a broker that takes them", in.out.count)
 		}
 		for range 2 { // what is refused is told again, once receipts have been taken
 			log.Reset()
 			for range 3 {
 				in.out.add("ack.shop", []waybill.Receipt{{ID: waybill.NewID()}})
-				in.out.flush(t.Context(), full{})
+				in.out.flush(t.Context(), refusing)
 			}
-			if n := strings.Count(log.String(), "no room"); n != 1 || in.out.count != 0 || !strings.Contains(log.String(), "queue=ack.shop") {
+			if n := strings.Count(log.String(), "has no queue"); n != 1 || in.out.count != 0 || !strings.Contains(log.String(), "queue=ack.shop") {
 				t.Errorf("said %d times with %d receipts left:\n%s", n, in.out.count, log.String())
 			}
 			in.out.add("ack.shop", []waybill.Receipt{{ID: waybill.NewID()}})
-			in.out.flush(t.Context(), conn)
+			in.out.flush(t.Context(), taking)
 		}
 		if lost := in.Stats().ReceiptsLost; lost != 6 {
 			t.Errorf("%d receipts were counted as lost", lost)

@@ -1,28 +1,14 @@
 package relay
 
 import (
-	"context"
 	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	waybill "github.com/waybill-go/waybill"
-	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/memory"
 )
-
-// blocked is a connection to a broker that takes nothing from those who publish.
-type blocked struct{ broker.Conn }
-
-func (blocked) Publish(ctx context.Context, messages []broker.Message, _ waybill.Transport) ([]broker.Result, error) {
-	<-ctx.Done()
-	results := make([]broker.Result, len(messages))
-	for i := range results {
-		results[i].Err = ctx.Err()
-	}
-	return results, nil
-}
 
 func TestABrokerThatTakesNothingIsSaidToBlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -33,7 +19,14 @@ func TestABrokerThatTakesNothingIsSaidToBlock(t *testing.T) {
 		s.steps()
 		lane := s.order[0]
 		began := time.Now()
-		refused, _ := lane.send(t.Context(), blocked{}, lane.take())
+		blocking := memory.New(nil)
+		conn, err := blocking.Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close(t.Context()) }()
+		blocking.Hold()
+		refused, _ := lane.send(t.Context(), conn, lane.take())
 		if took := time.Since(began); !refused || took != publishTimeout {
 			t.Errorf("refused: %v, after %v", refused, took)
 		}

@@ -46,8 +46,8 @@ func BrokerAddress(ctx context.Context) (string, error) {
 	return fmt.Sprintf("nats://play:%s@%s", rand.Text(), listener.Addr()), listener.Close()
 }
 
-// StartBroker starts the embedded broker at such an address. A port that its killed
-// predecessor has left a moment ago may not be free yet: it is waited for.
+// StartBroker starts the embedded broker at such an address. The directory's lock, which
+// its killed predecessor had a moment ago, may not be free yet: it is waited for.
 func StartBroker(ctx context.Context, address, dir string, o embedded.Options) (*embedded.Broker, error) {
 	u, err := url.Parse(address)
 	if err != nil {
