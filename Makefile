@@ -9,7 +9,7 @@ TIMEOUT ?= 20m
 # How long "make fuzz" tries each target: make fuzz FUZZTIME=10m
 FUZZTIME ?= 10s
 
-# This module and those in directories of its own, such as bench/.
+# This module and those in directories of its own, such as examples/adapter.
 # Packages that are named are of this module.
 MODULES := . $(if $(filter ./...,$(PKG)),$(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod)))
 

@@ -10,8 +10,8 @@ import (
 	"slices"
 
 	waybill "github.com/waybill-go/waybill"
-	"github.com/waybill-go/waybill/internal/crash"
-	"github.com/waybill-go/waybill/internal/mutant"
+	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/fault/mutant"
 	"github.com/waybill-go/waybill/store"
 )
 

@@ -9,7 +9,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/backoff"
-	"github.com/waybill-go/waybill/internal/crash"
+	"github.com/waybill-go/waybill/internal/fault/crash"
 )
 
 // floors remembers each producer's highest floor, as its messages tell it, until it

@@ -24,7 +24,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
-	"github.com/waybill-go/waybill/internal/crash"
+	"github.com/waybill-go/waybill/internal/fault/crash"
 	"github.com/waybill-go/waybill/store"
 )
 

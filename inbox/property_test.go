@@ -19,8 +19,8 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/memory"
 	"github.com/waybill-go/waybill/internal/address"
-	"github.com/waybill-go/waybill/internal/propertytest"
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/test/propertytest"
+	"github.com/waybill-go/waybill/internal/test/testserver"
 	"github.com/waybill-go/waybill/internal/wire"
 	"github.com/waybill-go/waybill/store"
 )

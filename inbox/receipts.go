@@ -10,7 +10,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/internal/crash"
+	"github.com/waybill-go/waybill/internal/fault/crash"
 	"github.com/waybill-go/waybill/internal/wire"
 )
 

@@ -9,7 +9,7 @@ import (
 
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
-	"github.com/waybill-go/waybill/internal/crash"
+	"github.com/waybill-go/waybill/internal/fault/crash"
 )
 
 // connect keeps a connection to the broker until receive ends and what was received

@@ -10,8 +10,8 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
-	"github.com/waybill-go/waybill/internal/crash"
-	"github.com/waybill-go/waybill/internal/mutant"
+	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/fault/mutant"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -249,7 +249,7 @@ func (o *outcomes) settle(ctx context.Context) {
 }
 
 // plant says of messages that have not been handled what is to be said once they are:
-// see internal/mutant.
+// see internal/fault/mutant.
 func (o *outcomes) plant(ctx context.Context, batch []*item) {
 	for _, x := range batch {
 		switch {

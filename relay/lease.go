@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/waybill-go/waybill/internal/backoff"
-	"github.com/waybill-go/waybill/internal/crash"
+	"github.com/waybill-go/waybill/internal/fault/crash"
 )
 
 // leaseName is the lease's row: there is one relay per set of tables.

@@ -10,7 +10,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
-	"github.com/waybill-go/waybill/internal/crash"
+	"github.com/waybill-go/waybill/internal/fault/crash"
 )
 
 // link is the term's connection to the broker. It connects again for as long as it

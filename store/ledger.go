@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	waybill "github.com/waybill-go/waybill"
-	"github.com/waybill-go/waybill/internal/mutant"
+	"github.com/waybill-go/waybill/internal/fault/mutant"
 )
 
 // Ledger is the consumer's tables of one consumer: the guards' records and what
@@ -94,7 +94,7 @@ func (l *Ledger) tellSuperseded(ctx context.Context, tx *sql.Tx, marks []Mark, v
 }
 
 // selectThenUpdate is a guard that two transactions can pass at a time: see
-// internal/mutant.
+// internal/fault/mutant.
 func (l *Ledger) selectThenUpdate(ctx context.Context, tx *sql.Tx, marks []Mark) ([]Verdict, error) {
 	verdicts := make([]Verdict, len(marks))
 	for i, m := range marks {

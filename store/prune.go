@@ -7,8 +7,8 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
-	"github.com/waybill-go/waybill/internal/crash"
-	"github.com/waybill-go/waybill/internal/mutant"
+	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/fault/mutant"
 )
 
 // Prune forgets what may be forgotten: records of n1_record with an ID minted before

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
-	"github.com/waybill-go/waybill/internal/crash"
-	"github.com/waybill-go/waybill/internal/mutant"
+	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/fault/mutant"
 )
 
 // Queue is the producer's tables: what the relay and the commands ask of them.

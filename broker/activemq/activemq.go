@@ -19,8 +19,8 @@ import (
 
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/amqp1"
-	common "github.com/waybill-go/waybill/broker/internal/activemq"
 	"github.com/waybill-go/waybill/broker/internal/dial"
+	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 	"github.com/waybill-go/waybill/broker/stomp"
 )
 
@@ -40,15 +40,15 @@ type Options struct {
 }
 
 // Kind is a kind of broker.
-type Kind = common.Kind
+type Kind = jmsbroker.Kind
 
 const (
 	// AnyKind: not known.
-	AnyKind = common.Any
+	AnyKind = jmsbroker.Any
 	// Classic is ActiveMQ Classic, 5.16 and later.
-	Classic = common.Classic
+	Classic = jmsbroker.Classic
 	// Artemis is ActiveMQ Artemis.
-	Artemis = common.Artemis
+	Artemis = jmsbroker.Artemis
 )
 
 // Broker makes connections to one broker. It is safe for concurrent use.
@@ -70,7 +70,7 @@ func New(address string, options *Options) (*Broker, error) {
 	if options != nil {
 		o = *options
 	}
-	target, kind, err := common.Parse(address, map[string]dial.Scheme{
+	target, kind, err := jmsbroker.Parse(address, map[string]dial.Scheme{
 		"activemq": {}, "activemq+tls": {TLS: true},
 	}, o.TLS, o.Kind, "amqp_port", "stomp_port")
 	if err != nil {

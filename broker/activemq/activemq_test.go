@@ -13,7 +13,7 @@ import (
 	"github.com/waybill-go/waybill/broker/activemq"
 	"github.com/waybill-go/waybill/broker/brokertest"
 	"github.com/waybill-go/waybill/broker/internal/servertest"
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 // address makes an activemq address of a server's two others.

@@ -16,9 +16,9 @@ import (
 	"time"
 
 	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/broker/internal/activemq"
 	"github.com/waybill-go/waybill/broker/internal/bundle"
 	"github.com/waybill-go/waybill/broker/internal/dial"
+	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
 // Options configures New. The zero value of each field means its default.
@@ -39,15 +39,15 @@ type Options struct {
 }
 
 // Kind is a kind of broker.
-type Kind = activemq.Kind
+type Kind = jmsbroker.Kind
 
 const (
 	// AnyKind: not known, or another broker.
-	AnyKind = activemq.Any
+	AnyKind = jmsbroker.Any
 	// Classic is ActiveMQ Classic, 5.16 and later.
-	Classic = activemq.Classic
+	Classic = jmsbroker.Classic
 	// Artemis is ActiveMQ Artemis.
-	Artemis = activemq.Artemis
+	Artemis = jmsbroker.Artemis
 )
 
 // Broker makes connections to one broker. It is safe for concurrent use.
@@ -68,7 +68,7 @@ func New(address string, options *Options) (*Broker, error) {
 	if options != nil {
 		o = *options
 	}
-	target, kind, err := activemq.Parse(address, map[string]dial.Scheme{
+	target, kind, err := jmsbroker.Parse(address, map[string]dial.Scheme{
 		"amqp1": {Port: "5672"}, "amqp1s": {Port: "5671", TLS: true},
 	}, o.TLS, o.Kind)
 	var idleErr, sizeErr error

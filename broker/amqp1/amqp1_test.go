@@ -10,7 +10,7 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/amqp1"
 	"github.com/waybill-go/waybill/broker/internal/servertest"
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 const durable = waybill.Durable

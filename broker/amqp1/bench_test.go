@@ -9,7 +9,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/internal/servertest"
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 func BenchmarkAMQP1(b *testing.B) {

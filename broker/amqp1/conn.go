@@ -6,8 +6,8 @@ import (
 	"sync"
 
 	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/broker/internal/activemq"
 	"github.com/waybill-go/waybill/broker/internal/bundle"
+	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
 // Conn is one connection to a broker: a network connection for publishing, and one
@@ -71,7 +71,7 @@ func (c *Conn) Close(ctx context.Context) error {
 // of Group and topic. Artemis lets several subscribers share it; Classic refuses a
 // second one while the first is there.
 func (c *Conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.Receiver, error) {
-	container, err := activemq.Client(&sub)
+	container, err := jmsbroker.Client(&sub)
 	if err != nil {
 		return nil, fmt.Errorf("amqp1: subscribe to %q: %w", sub.Destination, err)
 	}

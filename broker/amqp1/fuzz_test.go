@@ -8,7 +8,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/broker/internal/activemq"
+	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
 // A header that Send takes arrives as it was, and so does a body.
@@ -21,7 +21,7 @@ func FuzzAMessageSurvivesTheWire(f *testing.F) {
 			return
 		}
 		m := broker.Message{Headers: []broker.Header{{Name: name, Value: value}}, ContentType: contentType, Body: body}
-		data, err := encode(&m, waybill.Durable, activemq.Kind(kind%3)).MarshalBinary()
+		data, err := encode(&m, waybill.Durable, jmsbroker.Kind(kind%3)).MarshalBinary()
 		if err != nil {
 			t.Fatal(err)
 		}

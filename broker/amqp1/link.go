@@ -6,7 +6,7 @@ import (
 
 	"github.com/Azure/go-amqp"
 
-	"github.com/waybill-go/waybill/broker/internal/activemq"
+	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
 // maxLinks bounds the links that are kept open for publishing; the one that was
@@ -115,9 +115,9 @@ func (l *links) drop(t target, k *link) {
 // address is a destination's name as the broker knows it. Classic looks for a
 // prefix before it looks at capabilities, and strips it; others take bare names.
 func address(kind Kind, destination string, topic bool) string {
-	name := activemq.Name(destination)
+	name := jmsbroker.Name(destination)
 	switch {
-	case kind != activemq.Classic:
+	case kind != jmsbroker.Classic:
 		return name
 	case topic:
 		return "topic://" + name

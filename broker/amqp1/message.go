@@ -12,7 +12,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/broker/internal/activemq"
+	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
 // routing is Artemis' number for a queue and for a topic.
@@ -31,12 +31,12 @@ func encode(m *broker.Message, transport waybill.Transport, kind Kind) *amqp.Mes
 			out.ApplicationProperties[h.Name] = h.Value
 		}
 	}
-	if kind == activemq.Artemis {
+	if kind == jmsbroker.Artemis {
 		// Without it a message goes to the queue and to the topic of its name, where
 		// there are both, whatever its link says.
 		out.Annotations = amqp.Annotations{"x-opt-routing-type": routing[m.Topic]}
 	}
-	if kind != activemq.Any && m.ContentType != "" && bytes.IndexByte(m.Body, 0) >= 0 {
+	if kind != jmsbroker.Any && m.ContentType != "" && bytes.IndexByte(m.Body, 0) >= 0 {
 		// ActiveMQ makes a text message of data with a textual content type, and sends
 		// it to a STOMP consumer with no length, so that it ends at the first zero. A
 		// binary value stays what it is.
@@ -64,7 +64,7 @@ func decode(in *amqp.Message, sub *broker.Subscription) broker.Delivery {
 		case name == "content-type":
 			d.ContentType = text(value) // it came by STOMP
 		}
-		if !activemq.Taken(name) {
+		if !jmsbroker.Taken(name) {
 			d.Headers = append(d.Headers, broker.Header{Name: name, Value: text(value)})
 		}
 	}

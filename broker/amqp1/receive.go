@@ -9,7 +9,7 @@ import (
 	"github.com/Azure/go-amqp"
 
 	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/broker/internal/activemq"
+	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
 // Receiver receives from one destination. See broker.Receiver.
@@ -49,10 +49,10 @@ func (r *Receiver) attach(ctx context.Context) error {
 		SourceCapabilities: []string{capability(sub.Topic)},
 	}
 	if sub.Topic {
-		options.Name = activemq.Name(sub.Destination)
+		options.Name = jmsbroker.Name(sub.Destination)
 		options.SourceDurability = amqp.DurabilityUnsettledState
 		options.SourceExpiryPolicy = amqp.ExpiryPolicyNever
-		if r.wire.kind == activemq.Artemis {
+		if r.wire.kind == jmsbroker.Artemis {
 			options.SourceCapabilities = append(options.SourceCapabilities, "shared")
 		}
 	}
@@ -77,7 +77,7 @@ func (r *Receiver) attach(ctx context.Context) error {
 		return err
 	}
 	r.owed, r.most = sub.Prefetch, sub.Prefetch
-	if r.wire.kind == activemq.Classic {
+	if r.wire.kind == jmsbroker.Classic {
 		r.most = min(r.most, pageSize)
 	}
 	return r.lend()

@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/broker/internal/activemq"
+	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
 var _ broker.Remover = (*Conn)(nil)
@@ -19,7 +19,7 @@ func (c *Conn) Remove(ctx context.Context, sub broker.Subscription) error {
 	if !sub.Topic || sub.Group == "" {
 		return fmt.Errorf("amqp1: remove %q: only a topic's durable subscription can be removed: %w", sub.Destination, errors.ErrUnsupported)
 	}
-	w, err := c.open(ctx, activemq.ClientID(&sub))
+	w, err := c.open(ctx, jmsbroker.ClientID(&sub))
 	if err != nil {
 		return fmt.Errorf("amqp1: remove the subscription of %q: %w", sub.Destination, err)
 	}

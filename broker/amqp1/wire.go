@@ -12,8 +12,8 @@ import (
 	"github.com/Azure/go-amqp"
 
 	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/broker/internal/activemq"
 	"github.com/waybill-go/waybill/broker/internal/dial"
+	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
 // wire is one network connection with its one session.
@@ -58,7 +58,7 @@ func (b *Broker) dial(ctx context.Context, container string) (*wire, error) {
 		return nil, b.refusal(ctx, err)
 	}
 	product, _ := w.conn.Properties()["product"].(string)
-	if w.kind = activemq.Product(product); w.kind == activemq.Any {
+	if w.kind = jmsbroker.Product(product); w.kind == jmsbroker.Any {
 		w.kind = b.kind
 	}
 	return w, nil

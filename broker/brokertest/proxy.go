@@ -3,7 +3,7 @@ package brokertest
 import (
 	"testing"
 
-	"github.com/waybill-go/waybill/internal/badnet"
+	"github.com/waybill-go/waybill/internal/fault/badnet"
 )
 
 // Proxy listens on a port of its own and passes TCP connections on to the target,

@@ -13,7 +13,7 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/internal/servertest"
 	"github.com/waybill-go/waybill/broker/kafka"
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 func BenchmarkKafka(b *testing.B) {

@@ -10,7 +10,7 @@ import (
 	"github.com/waybill-go/waybill/broker/brokertest"
 	"github.com/waybill-go/waybill/broker/internal/restart"
 	"github.com/waybill-go/waybill/broker/kafka"
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 const server = "WAYBILL_TEST_KAFKA"

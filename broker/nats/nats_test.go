@@ -9,7 +9,7 @@ import (
 	"github.com/waybill-go/waybill/broker/brokertest"
 	"github.com/waybill-go/waybill/broker/internal/servertest"
 	"github.com/waybill-go/waybill/broker/nats"
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 // options are short here.

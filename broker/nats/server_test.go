@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/waybill-go/waybill/broker/brokertest"
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 // process is a nats-server of a test's own.

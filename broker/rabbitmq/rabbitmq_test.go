@@ -16,7 +16,7 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/internal/servertest"
 	"github.com/waybill-go/waybill/broker/rabbitmq"
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 // rig is a connection, a bare one beside it, and names that are new.

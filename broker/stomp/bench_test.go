@@ -11,7 +11,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/internal/servertest"
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 func BenchmarkSTOMP(b *testing.B) {

@@ -7,8 +7,8 @@ import (
 	"github.com/go-stomp/stomp/v3/frame"
 
 	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/broker/internal/activemq"
 	"github.com/waybill-go/waybill/broker/internal/bundle"
+	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
 // Conn is one connection to a broker: a network connection for publishing, and one
@@ -68,7 +68,7 @@ func (c *Conn) Close(ctx context.Context) error {
 // of Group and topic: a second subscriber with both the same is refused while the
 // first is there.
 func (c *Conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.Receiver, error) {
-	client, err := activemq.Client(&sub)
+	client, err := jmsbroker.Client(&sub)
 	if err != nil {
 		return nil, fmt.Errorf("stomp: subscribe to %q: %w", sub.Destination, err)
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/go-stomp/stomp/v3/frame"
 
 	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/broker/internal/activemq"
 	"github.com/waybill-go/waybill/broker/internal/dial"
+	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
 // handshake opens a network connection and logs in. client is the client id, for a
@@ -81,8 +81,8 @@ func (b *Broker) login(conn net.Conn, client string) (*socket, error) {
 	if version := f.Header.Get(frame.Version); version != "1.2" {
 		return nil, fmt.Errorf("%w: the broker speaks STOMP %.10q and not 1.2", broker.ErrRefused, version)
 	}
-	s.kind = activemq.Product(f.Header.Get(frame.Server))
-	if s.kind == activemq.Any {
+	s.kind = jmsbroker.Product(f.Header.Get(frame.Server))
+	if s.kind == jmsbroker.Any {
 		s.kind = b.kind
 	}
 	if theirs := f.Header.Get(frame.HeartBeat); theirs != "" {

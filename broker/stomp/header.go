@@ -7,7 +7,7 @@ import (
 	"github.com/go-stomp/stomp/v3/frame"
 
 	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/broker/internal/activemq"
+	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
 const (
@@ -23,9 +23,9 @@ const (
 // bare names and tells queues from topics by another header, in any configuration
 // of its acceptors' prefixes.
 func address(kind Kind, destination string, topic bool) string {
-	name := activemq.Name(destination)
+	name := jmsbroker.Name(destination)
 	switch {
-	case kind == activemq.Artemis:
+	case kind == jmsbroker.Artemis:
 		return name
 	case topic:
 		return "/topic/" + name
@@ -51,11 +51,11 @@ func (c *Conn) check(m *broker.Message) error {
 		return fmt.Errorf("stomp: a body of %d bytes is over MaxMessage, %d", len(m.Body), most)
 	}
 	for _, h := range m.Headers {
-		if activemq.Taken(h.Name) {
+		if jmsbroker.Taken(h.Name) {
 			return fmt.Errorf("stomp: the header %q belongs to the protocol", h.Name)
 		}
 	}
-	if c.publisher.kind == activemq.Artemis {
+	if c.publisher.kind == jmsbroker.Artemis {
 		return nil
 	}
 	if len(m.Headers) > headerCount-10 {
@@ -101,16 +101,16 @@ func (r *Receiver) delivery(f *frame.Frame) broker.Delivery {
 		case name == contentTypeProperty && d.ContentType == "":
 			d.ContentType = value // it came by AMQP
 		case name == "JMS_AMQP_NATIVE" && value == "true":
-			if body, err := activemq.NativeBody(f.Body); err == nil {
+			if body, err := jmsbroker.NativeBody(f.Body); err == nil {
 				d.Body = body
 			}
 		}
-		if !activemq.Taken(name) {
+		if !jmsbroker.Taken(name) {
 			d.Headers = append(d.Headers, broker.Header{Name: name, Value: value})
 		}
 	}
 	if _, counted := f.Header.Contains(frame.ContentLength); !counted {
-		d.Body = activemq.JavaText(d.Body)
+		d.Body = jmsbroker.JavaText(d.Body)
 	}
 	d.Token = &token{receiver: r, ack: f.Header.Get(frame.Ack)}
 	return d

@@ -11,7 +11,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/broker/internal/activemq"
+	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
 const (
@@ -222,7 +222,7 @@ func (p *publication) encode(u *unit) *batch {
 	// Artemis hangs up after an ERROR: which message it meant has to be known from
 	// the ERROR itself. Classic goes on, and pays for receipts within a transaction
 	// with a multiple of the transaction's own time.
-	each := p.socket.kind == activemq.Artemis
+	each := p.socket.kind == jmsbroker.Artemis
 	if u.transacted = len(u.messages) > 1 && !p.transient; u.transacted {
 		transaction = p.socket.id()
 		b.add(frame.New(frame.BEGIN, frame.Transaction, transaction))
@@ -233,7 +233,7 @@ func (p *publication) encode(u *unit) *batch {
 			frame.Destination, address(p.socket.kind, m.Destination, m.Topic),
 			frame.ContentLength, strconv.Itoa(len(m.Body)),
 			"persistent", strconv.FormatBool(!p.transient))
-		if p.socket.kind == activemq.Artemis {
+		if p.socket.kind == jmsbroker.Artemis {
 			f.Header.Add("destination-type", routing(m.Topic))
 		}
 		if u.transacted {

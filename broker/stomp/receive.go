@@ -10,7 +10,7 @@ import (
 	"github.com/go-stomp/stomp/v3/frame"
 
 	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/broker/internal/activemq"
+	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
 // windowBytes is what Artemis, which bounds the messages under way by their bytes
@@ -52,7 +52,7 @@ func (r *Receiver) subscribe(ctx context.Context) error {
 		frame.Id, subscriptionID,
 		frame.Destination, address(r.socket.kind, sub.Destination, sub.Topic),
 		frame.Ack, "client-individual")
-	if r.socket.kind == activemq.Artemis {
+	if r.socket.kind == jmsbroker.Artemis {
 		// A window of one byte lets one message through at a time.
 		window := 1
 		if sub.Prefetch > 1 {
@@ -61,12 +61,12 @@ func (r *Receiver) subscribe(ctx context.Context) error {
 		f.Header.Add("subscription-type", routing(sub.Topic))
 		f.Header.Add("consumer-window-size", strconv.Itoa(window))
 		if sub.Topic {
-			f.Header.Add("durable-subscription-name", activemq.Name(sub.Destination))
+			f.Header.Add("durable-subscription-name", jmsbroker.Name(sub.Destination))
 		}
 	} else {
 		f.Header.Add("activemq.prefetchSize", strconv.Itoa(sub.Prefetch))
 		if sub.Topic {
-			f.Header.Add("activemq.subscriptionName", activemq.Name(sub.Destination))
+			f.Header.Add("activemq.subscriptionName", jmsbroker.Name(sub.Destination))
 		}
 	}
 	return r.socket.ask(ctx, f)
@@ -132,7 +132,7 @@ const pageSize = 200
 // that wants no message, wakes it too.
 func (r *Receiver) nudge(ctx context.Context) error {
 	r.mu.Lock()
-	stuck := r.socket.kind != activemq.Artemis && !r.subscription.Topic && len(r.arrivals) == 0 &&
+	stuck := r.socket.kind != jmsbroker.Artemis && !r.subscription.Topic && len(r.arrivals) == 0 &&
 		r.unsettled >= pageSize && r.unsettled < r.subscription.Prefetch && r.nudged != r.received
 	r.nudged = r.received
 	r.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"github.com/go-stomp/stomp/v3/frame"
 
 	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/broker/internal/activemq"
+	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
 var _ broker.Remover = (*Conn)(nil)
@@ -21,7 +21,7 @@ func (c *Conn) Remove(ctx context.Context, sub broker.Subscription) error {
 	if !sub.Topic || sub.Group == "" {
 		return fmt.Errorf("stomp: remove %q: only a topic's durable subscription can be removed: %w", sub.Destination, errors.ErrUnsupported)
 	}
-	s, err := c.open(ctx, activemq.ClientID(&sub), nil)
+	s, err := c.open(ctx, jmsbroker.ClientID(&sub), nil)
 	if err != nil {
 		return fmt.Errorf("stomp: remove the subscription of %q: %w", sub.Destination, err)
 	}
@@ -32,10 +32,10 @@ func (c *Conn) Remove(ctx context.Context, sub broker.Subscription) error {
 		s.running.Wait()
 	}()
 	name := "activemq.subscriptionName"
-	if s.kind == activemq.Artemis {
+	if s.kind == jmsbroker.Artemis {
 		name = "durable-subscription-name"
 	}
-	err = s.ask(ctx, frame.New(frame.UNSUBSCRIBE, frame.Id, subscriptionID, name, activemq.Name(sub.Destination)))
+	err = s.ask(ctx, frame.New(frame.UNSUBSCRIBE, frame.Id, subscriptionID, name, jmsbroker.Name(sub.Destination)))
 	if err != nil && !isNoSubscription(err) {
 		return fmt.Errorf("stomp: remove the subscription of %q: %w", sub.Destination, err)
 	}

@@ -22,9 +22,9 @@ import (
 	"time"
 
 	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/broker/internal/activemq"
 	"github.com/waybill-go/waybill/broker/internal/bundle"
 	"github.com/waybill-go/waybill/broker/internal/dial"
+	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
 // Options configures New. The zero value of each field means its default.
@@ -48,15 +48,15 @@ type Options struct {
 }
 
 // Kind is a kind of broker.
-type Kind = activemq.Kind
+type Kind = jmsbroker.Kind
 
 const (
 	// AnyKind: not known.
-	AnyKind = activemq.Any
+	AnyKind = jmsbroker.Any
 	// Classic is ActiveMQ Classic, 5.16 and later.
-	Classic = activemq.Classic
+	Classic = jmsbroker.Classic
 	// Artemis is ActiveMQ Artemis.
-	Artemis = activemq.Artemis
+	Artemis = jmsbroker.Artemis
 )
 
 // Broker makes connections to one broker. It is safe for concurrent use.
@@ -77,7 +77,7 @@ func New(address string, options *Options) (*Broker, error) {
 	if options != nil {
 		o = *options
 	}
-	target, kind, err := activemq.Parse(address, map[string]dial.Scheme{
+	target, kind, err := jmsbroker.Parse(address, map[string]dial.Scheme{
 		"stomp": {Port: "61613"}, "stomp+tls": {Port: "61614", TLS: true},
 	}, o.TLS, o.Kind)
 	var heartBeatErr, sizeErr error

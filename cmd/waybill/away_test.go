@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 // gate is a way to a server that can be open or closed; it begins closed.

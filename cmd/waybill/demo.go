@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/waybill-go/waybill/internal/demo"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/demo"
 )
 
 const demoHelp = `Run an order service and a shipping service, each with an SQLite file of its own,

@@ -10,9 +10,9 @@ import (
 	"github.com/spf13/cobra"
 
 	waybill "github.com/waybill-go/waybill"
-	"github.com/waybill-go/waybill/cmd/waybill/internal/letter"
-	"github.com/waybill-go/waybill/cmd/waybill/internal/line"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/jsonl"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/terminal"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/view"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -77,7 +77,7 @@ func confirmDiscard(cmd *cobra.Command, q *store.Queue, ids []waybill.ID) error 
 	if err != nil {
 		return err
 	}
-	if err := letter.List(cmd.ErrOrStderr(), rejected, time.UnixMicro(clock)); err != nil {
+	if err := view.List(cmd.ErrOrStderr(), rejected, time.UnixMicro(clock)); err != nil {
 		return err
 	}
 	question := "Discard this message for good?"
@@ -111,7 +111,7 @@ func (f *discardFlags) discard(ctx context.Context, q *store.Queue, ids []waybil
 		}
 		text := []byte(id.String() + "\n")
 		if f.json {
-			if text, err = line.Marshal(discardedLine{id}); err != nil {
+			if text, err = jsonl.Marshal(discardedLine{id}); err != nil {
 				return err
 			}
 		}

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/waybill-go/waybill/internal/address"
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 // figures are what a relay's /stats tells.

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/waybill-go/waybill/cmd/waybill/internal/letter"
-	"github.com/waybill-go/waybill/cmd/waybill/internal/line"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/jsonl"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/view"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -95,7 +95,7 @@ func (f *listFlags) list(ctx context.Context, q *store.Queue, stdout, stderr io.
 					table = append(table, rows[i])
 					continue
 				}
-				text, err := line.Marshal(letter.Summarize(&rows[i]))
+				text, err := jsonl.Marshal(view.Summarize(&rows[i]))
 				if err != nil {
 					return err
 				}
@@ -109,7 +109,7 @@ func (f *listFlags) list(ctx context.Context, q *store.Queue, stdout, stderr io.
 		}
 	}
 	if len(table) > 0 {
-		if err := letter.List(stdout, table, time.UnixMicro(clock)); err != nil {
+		if err := view.List(stdout, table, time.UnixMicro(clock)); err != nil {
 			return err
 		}
 	}

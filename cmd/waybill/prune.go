@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/waybill-go/waybill/cmd/waybill/internal/line"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/jsonl"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/terminal"
 	"github.com/waybill-go/waybill/store"
 )
@@ -92,7 +92,7 @@ func (f *pruneFlags) prune(ctx context.Context, d *database, stdout, stderr io.W
 		progress.Clear()
 		text := fmt.Appendf(nil, "%s: %d records forgotten\n", consumer, gone)
 		if f.json {
-			if text, err = line.Marshal(prunedLine{consumer, gone}); err != nil {
+			if text, err = jsonl.Marshal(prunedLine{consumer, gone}); err != nil {
 				return err
 			}
 		}

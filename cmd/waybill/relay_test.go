@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/waybill-go/waybill/internal/address"
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 func TestARelayOnPostgreSQLListensForCommits(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	waybill "github.com/waybill-go/waybill"
-	"github.com/waybill-go/waybill/cmd/waybill/internal/line"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/jsonl"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -63,7 +63,7 @@ func newResendCommand(o *options) *cobra.Command {
 				}
 				text := []byte(newID.String() + "\n")
 				if json {
-					text, err = line.Marshal(resentLine{id, newID})
+					text, err = jsonl.Marshal(resentLine{id, newID})
 					if err != nil {
 						return err
 					}

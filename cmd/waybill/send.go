@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	waybill "github.com/waybill-go/waybill"
-	"github.com/waybill-go/waybill/cmd/waybill/internal/line"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/jsonl"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/terminal"
 	"github.com/waybill-go/waybill/outbox"
 	"github.com/waybill-go/waybill/store"
@@ -69,7 +69,7 @@ func newSendCommand(o *options) *cobra.Command {
 			s := &sender{out: out, db: d.DB, dialect: d.dialect, w: cmd.OutOrStdout(), json: f.json, quiet: f.quiet}
 			if cmd.Flags().Changed("body") {
 				base.Body = []byte(f.body)
-				return s.send(cmd.Context(), &line.Group{Messages: []waybill.Message{base}})
+				return s.send(cmd.Context(), &jsonl.Group{Messages: []waybill.Message{base}})
 			}
 			if terminal.Is(cmd.InOrStdin()) {
 				fmt.Fprintln(cmd.ErrOrStderr(), "Reading messages from the terminal, one JSON line each; end with Ctrl-D.")
@@ -147,7 +147,7 @@ func (s *sender) stream(ctx context.Context, in io.Reader, stderr io.Writer, bas
 		progress = terminal.NewProgress(nil) // the ids themselves show it
 	}
 	defer progress.Clear()
-	lines := line.NewReader(ctx, in, base)
+	lines := jsonl.NewReader(ctx, in, base)
 	for {
 		group, err := lines.Next(ctx)
 		if errors.Is(err, io.EOF) {
@@ -171,7 +171,7 @@ func (s *sender) sofar() string {
 }
 
 // send writes a group in one transaction and prints it.
-func (s *sender) send(ctx context.Context, g *line.Group) error {
+func (s *sender) send(ctx context.Context, g *jsonl.Group) error {
 	for i := range g.Messages {
 		m := &g.Messages[i]
 		if m.ID = waybill.NewID(); m.NotBefore.After(time.Now()) {
@@ -213,7 +213,7 @@ type sentLine struct {
 	Key         string     `json:"key"`
 }
 
-func (s *sender) print(g *line.Group) error {
+func (s *sender) print(g *jsonl.Group) error {
 	if s.quiet {
 		return nil
 	}
@@ -224,7 +224,7 @@ func (s *sender) print(g *line.Group) error {
 			text = append(append(text, m.ID.String()...), '\n')
 			continue
 		}
-		l, err := line.Marshal(sentLine{m.ID, m.Destination, m.Key})
+		l, err := jsonl.Marshal(sentLine{m.ID, m.Destination, m.Key})
 		if err != nil {
 			return err
 		}

@@ -6,8 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/waybill-go/waybill/cmd/waybill/internal/letter"
-	"github.com/waybill-go/waybill/cmd/waybill/internal/line"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/jsonl"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/view"
 )
 
 const showHelp = `Show a message that is still in the outbox, with its headers and body.`
@@ -40,9 +40,9 @@ func newShowCommand(o *options) *cobra.Command {
 			if len(rows) == 0 {
 				return fmt.Errorf("there is no message %s in the outbox: it was confirmed, discarded or sent again under another id, or never was here", ids[0])
 			}
-			whole := letter.Open(&rows[0])
+			whole := view.Open(&rows[0])
 			if json {
-				text, err := line.Marshal(whole)
+				text, err := jsonl.Marshal(whole)
 				if err != nil {
 					return err
 				}

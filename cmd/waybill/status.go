@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/waybill-go/waybill/cmd/waybill/internal/line"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/jsonl"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/status"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/terminal"
 )
@@ -111,7 +111,7 @@ func (f *statusFlags) print(w io.Writer, report *status.Report) error {
 	if !f.json {
 		return report.Write(w)
 	}
-	text, err := line.Marshal(report)
+	text, err := jsonl.Marshal(report)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/waybill-go/waybill/internal/torture"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/torture"
 )
 
 const tortureHelp = `Break a database and broker set-up on purpose, and judge the result.

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/waybill-go/waybill/internal/address"
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/test/testserver"
 	"github.com/waybill-go/waybill/store"
 )
 

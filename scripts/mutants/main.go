@@ -1,5 +1,5 @@
 // Command mutants shows that 'waybill torture' finds bugs: it builds Waybill with each
-// of the bugs of internal/mutant and tortures it until a checker catches it. It prints
+// of the bugs of internal/fault/mutant and tortures it until a checker catches it. It prints
 // which one did and after how long, and ends with status 1 where a bug survives, or
 // where Waybill without a bug does not pass.
 //
@@ -28,7 +28,7 @@ import (
 
 // mutant is one bug, and how to torture it.
 type mutant struct {
-	name     string // of internal/mutant; "" for none
+	name     string // of internal/fault/mutant; "" for none
 	faults   string
 	checkers []string // of which one has to catch it
 	postgres bool     // where SQLite's one writer would hide it

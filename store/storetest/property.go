@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	waybill "github.com/waybill-go/waybill"
-	"github.com/waybill-go/waybill/internal/propertytest"
+	"github.com/waybill-go/waybill/internal/test/propertytest"
 )
 
 // Properties runs random sequences of the engine's methods on a dialect's database

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/waybill-go/waybill/internal/crash"
+	"github.com/waybill-go/waybill/internal/fault/crash"
 )
 
 // actor is one part of a journey: a process that dies where it is told to and is

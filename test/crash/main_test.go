@@ -1,4 +1,4 @@
-// Package crash kills a process at every point at which package internal/crash is told
+// Package crash kills a process at every point at which package internal/fault/crash is told
 // of a step: before and after whatever outbox, relay and inbox ask of a database or a
 // broker. A journey has a producer, a relay and a consumer, each a process of its own
 // (actor/), two SQLite files and a NATS server in this process. Whoever dies is started

@@ -15,7 +15,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/address"
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 // service is a broker's server of a test's own, which may be killed and robbed.

@@ -12,7 +12,7 @@ import (
 	"github.com/waybill-go/waybill/broker/memory"
 	"github.com/waybill-go/waybill/inbox"
 	"github.com/waybill-go/waybill/internal/address"
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/test/testserver"
 	"github.com/waybill-go/waybill/relay"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/sqlite"

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/waybill-go/waybill/internal/address"
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/test/testserver"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/postgres"
 )

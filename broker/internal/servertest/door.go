@@ -10,7 +10,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 // Door is how a server lets an adapter's connections in.

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
-	"github.com/waybill-go/waybill/cmd/waybill/internal/line"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/jsonl"
 	"github.com/waybill-go/waybill/inbox"
 )
 
@@ -36,7 +36,7 @@ func NewPrinter(w io.Writer, broken func(error)) *Printer {
 // Handle is the inbox.Handler. A message whose transaction was rolled back and run
 // again is not printed again.
 func (p *Printer) Handle(_ context.Context, _ *sql.Tx, m *waybill.Message) error {
-	text, err := line.Encode(m)
+	text, err := jsonl.Encode(m)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
-	"github.com/waybill-go/waybill/cmd/waybill/internal/line"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/jsonl"
 )
 
 // exitPermanent is the exit status of a command that will never take the message:
@@ -97,7 +97,7 @@ func environment(m *waybill.Message) ([]string, error) {
 	if headers == nil {
 		headers = map[string]string{}
 	}
-	text, err := line.Marshal(headers)
+	text, err := jsonl.Marshal(headers)
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/status"
 	"github.com/waybill-go/waybill/internal/address"
-	"github.com/waybill-go/waybill/internal/testserver"
+	"github.com/waybill-go/waybill/internal/test/testserver"
 	"github.com/waybill-go/waybill/outbox"
 	"github.com/waybill-go/waybill/store"
 )

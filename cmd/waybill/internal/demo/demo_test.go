@@ -1,0 +1,187 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/waybill-go/waybill/cmd/waybill/internal/faulty"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/supervisor"
+)
+
+// partVariable turns the test's binary into a part of the demo.
+const partVariable = "WAYBILL_DEMO_TEST_PART"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(partVariable) != "" {
+		if err := Part(context.Background(), os.Stdin, os.Stdout, os.Stderr); err != nil {
+			os.Stderr.WriteString(err.Error() + "\n")
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func testCommand() (*exec.Cmd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self)
+	// The race detector waits for a second at the end of each process.
+	cmd.Env = append(os.Environ(), partVariable+"=1", "GORACE=atexit_sleep_ms=0")
+	return cmd, nil
+}
+
+func TestEverythingTakesEffectOnceWhateverHappens(t *testing.T) {
+	var out bytes.Buffer
+	dir := filepath.Join(t.TempDir(), "kept")
+	// Each kind of act once: the whole play takes longer than a test should.
+	short := []act{wholePlay[0], wholePlay[1], {0.4, "Kills", "", func(ctx context.Context, p *play, from, to float64) error {
+		return p.assault(ctx, from, to, p.relay, p.shipping)
+	}}, wholePlay[4], wholePlay[6]}
+	report, err := Run(t.Context(), Options{Messages: 400, Seed: 1, Dir: dir, Command: testCommand, Out: &out, Span: time.Second, acts: short})
+	t.Log(out.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !report.OK || report.Sent != 400 || report.Applied+report.Superseded != 400 {
+		t.Errorf("report %+v", report)
+	}
+	if report.Resent == 0 || report.Duplicates == 0 || report.Superseded == 0 || report.RolledBack == 0 || report.DiskMessages == 0 || report.DiskReceipts == 0 || report.LostMessages == 0 {
+		t.Errorf("something did not happen that should have: %+v", report)
+	}
+	if strings.Contains(out.String(), "\x1b") {
+		t.Error("control sequences were written to what is no terminal")
+	}
+	for line := range strings.SplitSeq(out.String(), "\n") {
+		if columns := utf8.RuneCountInString(line); columns > 79 && !strings.HasPrefix(line, "Files: ") {
+			t.Errorf("a line has %d columns: %s", columns, line)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "orders.db")); err != nil {
+		t.Errorf("the files were not kept: %v", err)
+	}
+	if text, err := json.Marshal(report); err != nil || bytes.ContainsRune(text, '\n') {
+		t.Errorf("the report is no JSON object on one line: %s, %v", text, err)
+	}
+}
+
+func TestWhatStillWaitsIsSaidWhenNothingMovesAnyMore(t *testing.T) {
+	var out bytes.Buffer
+	deaf := act{0, "A network that loses everything", "", func(_ context.Context, p *play, _, _ float64) error {
+		p.relay.setFaults(weather{Messages: faulty.Faults{Lose: 1}})
+		return nil
+	}}
+	report, err := Run(t.Context(), Options{
+		Messages: 20, Seed: 1, Command: testCommand, Out: &out, Span: 100 * time.Millisecond, Patience: 3 * time.Second,
+		acts: []act{deaf, wholePlay[len(wholePlay)-1]},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.OK || report.Leftover == 0 || report.Lost == 0 || !strings.Contains(report.GaveUp, "to orders") {
+		t.Errorf("report %+v; want rows that are left over, and what they wait for", report)
+	}
+	for _, want := range []string{"Still waiting: ", "NOT OK", "left over: message "} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("nothing says %q:\n%s", want, out.String())
+		}
+	}
+}
+
+func TestAnInterruptedDemoLeavesNothingBehind(t *testing.T) {
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	ctx, cancel := context.WithCancel(t.Context())
+	var processes []*exec.Cmd
+	command := func() (*exec.Cmd, error) {
+		cmd, err := testCommand()
+		processes = append(processes, cmd)
+		if len(processes) == 3 {
+			time.AfterFunc(500*time.Millisecond, cancel)
+		}
+		return cmd, err
+	}
+	report, err := Run(ctx, Options{Seed: 1, Command: command, Out: &bytes.Buffer{}})
+	if !errors.Is(err, ErrInterrupted) || report != nil {
+		t.Errorf("report %v, error %v; want ErrInterrupted", report, err)
+	}
+	for _, cmd := range processes {
+		if cmd.ProcessState == nil {
+			t.Errorf("process %d was not waited for", cmd.Process.Pid)
+		}
+	}
+	if entries, _ := os.ReadDir(tmp); len(entries) > 0 {
+		t.Errorf("left in the temporary directory: %v", entries)
+	}
+}
+
+func TestAPartThatEndsByItselfEndsTheDemo(t *testing.T) {
+	n := 0
+	command := func() (*exec.Cmd, error) {
+		cmd, err := testCommand()
+		if n++; n == 2 { // the relay
+			cmd.Env = os.Environ()
+			cmd.Args = append(cmd.Args, "-no-such-flag")
+		}
+		return cmd, err
+	}
+	_, err := Run(t.Context(), Options{Seed: 1, Command: command, Out: &bytes.Buffer{}})
+	if err == nil || !strings.Contains(err.Error(), "relay has ended by itself") || !strings.Contains(err.Error(), "-test.v") {
+		t.Errorf("error %v; want one that names the relay and shows the end of its log", err)
+	}
+}
+
+func TestADirectoryInUseIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "precious"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(t.Context(), Options{Dir: dir, Command: testCommand, Out: &bytes.Buffer{}}); err == nil || !strings.Contains(err.Error(), "is not empty") {
+		t.Errorf("error %v; want one that says that the directory is not empty", err)
+	}
+}
+
+func TestAPartEndsWhenTheDemoDoes(t *testing.T) {
+	cmd, err := testCommand()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill() }()
+	url, err := supervisor.BrokerAddress(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := errand{Part: brokerPart, Dir: t.TempDir(), Broker: url}
+	if err := json.NewEncoder(in).Encode(first); err != nil {
+		t.Fatal(err)
+	}
+	in.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("the part ended without an error")
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the part goes on without its demo")
+	}
+}

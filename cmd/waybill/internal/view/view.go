@@ -1,0 +1,182 @@
+// Package view shows messages of an outbox: a line of a list each, or one whole.
+package view
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode/utf8"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/status"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/terminal"
+	"github.com/waybill-go/waybill/store"
+)
+
+// Summary is what a list tells of a message. Its JSON form is a line of "list --json".
+type Summary struct {
+	MessageID   waybill.ID `json:"message_id"`
+	Destination string     `json:"destination"`
+	Topic       bool       `json:"topic"`
+	Key         string     `json:"key"`
+	Status      string     `json:"status"` // pending or rejected
+	Sequence    int64      `json:"sequence"`
+	TimeStamp   int64      `json:"time_stamp"`
+	Minted      time.Time  `json:"minted"` // the time in the id: when it was sent, or is due
+	Copies      int        `json:"copies"` // known to be sent beyond the first
+	Failures    int        `json:"failures"`
+	NotBefore   *time.Time `json:"not_before,omitempty"`
+	LastError   string     `json:"last_error,omitempty"`
+	BodyBytes   int        `json:"body_bytes"`
+}
+
+// Whole is a whole message. Its JSON form is what "show --json" prints.
+type Whole struct {
+	Summary
+	Headers    map[string]string `json:"headers"`
+	Body       *string           `json:"body,omitempty"`
+	BodyBase64 []byte            `json:"body_base64,omitempty"`
+	// RawHeaders are headers that are no JSON object of strings, as a program that
+	// inserts rows by itself may write them.
+	RawHeaders string `json:"raw_headers,omitempty"`
+}
+
+// Summarize tells what a list does of a row.
+func Summarize(r *store.Row) Summary {
+	s := Summary{
+		MessageID: r.MessageID, Destination: r.Destination, Topic: r.Topic, Key: r.Key, Status: statusName(r.Status),
+		Sequence: r.Sequence, TimeStamp: r.TimeStamp, Minted: r.MessageID.Time().UTC(), Copies: r.Retry,
+		Failures: r.Failures, LastError: r.LastError, BodyBytes: len(r.Body),
+	}
+	if r.NotBefore > 0 {
+		at := time.UnixMicro(r.NotBefore).UTC()
+		s.NotBefore = &at
+	}
+	return s
+}
+
+func statusName(status int) string {
+	switch status {
+	case store.Pending:
+		return "pending"
+	case store.Rejected:
+		return "rejected"
+	}
+	return fmt.Sprintf("status %d", status)
+}
+
+// Open tells all of a row.
+func Open(r *store.Row) Whole {
+	w := Whole{Summary: Summarize(r), Headers: map[string]string{}}
+	if r.Headers != "" && json.Unmarshal([]byte(r.Headers), &w.Headers) != nil {
+		w.Headers, w.RawHeaders = map[string]string{}, r.Headers
+	}
+	if utf8.Valid(r.Body) {
+		body := string(r.Body)
+		w.Body = &body
+	} else {
+		w.BodyBase64 = r.Body
+	}
+	return w
+}
+
+// List prints rows for a person, under a heading; now is the database's clock.
+func List(w io.Writer, rows []store.Row, now time.Time) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "ID\tDESTINATION\tKEY\tSTATUS\tAGE\tCOPIES\tLAST ERROR")
+	for i := range rows {
+		s := Summarize(&rows[i])
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", s.MessageID, status.Name(s.Destination, s.Topic), orDash(cut(s.Key, 40)), s.Status,
+			age(&s, now), s.Copies, orDash(cut(s.LastError, 60)))
+	}
+	return t.Flush()
+}
+
+// age is how old a message is, or when its next copy is due.
+func age(s *Summary, now time.Time) string {
+	if s.NotBefore != nil && s.NotBefore.After(now) && s.Status == statusName(store.Pending) {
+		return status.Age(now.Sub(*s.NotBefore))
+	}
+	return status.Age(now.Sub(s.Minted))
+}
+
+// cut is text on one line of at most n characters.
+func cut(text string, n int) string {
+	text = strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || r == '\r' {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "\uFFFD"))
+	text = terminal.Printable(text)
+	if utf8.RuneCountInString(text) <= n {
+		return text
+	}
+	return string([]rune(text)[:n-1]) + "…"
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// Write prints the whole message for a person; now is the database's clock.
+func (m *Whole) Write(w io.Writer, now time.Time) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(t, "%s\t%s\n", name, terminal.Printable(fmt.Sprintf(format, args...)))
+	}
+	line("Message", "%s", m.MessageID)
+	line("Destination", "%s", status.Name(m.Destination, m.Topic))
+	if m.Key != "" {
+		line("Key", "%s", m.Key)
+		line("Sequence", "%d", m.Sequence)
+	}
+	line("Status", "%s", m.Status)
+	line("Minted", "%s (%s)", m.Minted.Format(time.RFC3339), status.Age(now.Sub(m.Minted)))
+	line("Time stamp", "%d", m.TimeStamp)
+	if m.NotBefore != nil {
+		line("Not before", "%s", m.NotBefore.Format(time.RFC3339))
+	}
+	line("Copies", "%d beyond the first", m.Copies)
+	line("Failures", "%d", m.Failures)
+	if m.LastError != "" {
+		line("Last error", "%s", strings.ReplaceAll(strings.TrimRight(m.LastError, "\n"), "\n", "\n\t"))
+	}
+	if m.RawHeaders != "" {
+		line("Headers", "%s", m.RawHeaders)
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Headers)) {
+		line("Header", "%s: %s", name, m.Headers[name])
+	}
+	line("Body", "%d bytes", m.BodyBytes)
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	return m.writeBody(w)
+}
+
+func (m *Whole) writeBody(w io.Writer) error {
+	var text string
+	switch {
+	case m.BodyBytes == 0:
+		return nil
+	case m.Body != nil:
+		text = terminal.Printable(*m.Body)
+		if !strings.HasSuffix(text, "\n") {
+			text += "\n"
+		}
+	default:
+		text = hex.Dump(m.BodyBase64)
+	}
+	_, err := fmt.Fprintf(w, "\n%s", text)
+	return err
+}

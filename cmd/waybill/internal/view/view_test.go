@@ -1,0 +1,96 @@
+package view_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/view"
+	"github.com/waybill-go/waybill/store"
+)
+
+var (
+	now = time.Date(2030, 1, 31, 12, 0, 0, 0, time.UTC)
+	row = store.Row{
+		ID: 1, MessageID: waybill.NewIDAt(now.Add(-90 * time.Second)), Destination: "orders", Key: "A-1", Sequence: 2, TimeStamp: 3,
+		Headers: `{"content-type":"text/plain","x":"1"}`, Body: []byte("hello"), Status: store.Rejected, Retry: 4, Failures: 5,
+		LastError: "c: no such\norder \x1b[31mred",
+	}
+)
+
+func TestAListTellsAMessageOnALine(t *testing.T) {
+	delayed := row
+	delayed.Status, delayed.Topic, delayed.NotBefore, delayed.Key = store.Pending, true, now.Add(time.Hour).UnixMicro(), strings.Repeat("k", 100)
+	var out bytes.Buffer
+	if err := view.List(&out, []store.Row{row, delayed}, now); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+	if len(lines) != 3 {
+		t.Fatalf("%d lines:\n%s", len(lines), out.String())
+	}
+	for i, want := range [][]string{
+		{"ID", "DESTINATION", "LAST ERROR"},
+		{row.MessageID.String(), "orders", "A-1", "rejected", "1m30s", "4", `c: no such order \x1b[31mred`},
+		{"orders (topic)", strings.Repeat("k", 39) + "…", "pending", "due in 1h00m"},
+	} {
+		for _, text := range want {
+			if !strings.Contains(lines[i], text) {
+				t.Errorf("line %d lacks %q: %s", i, text, lines[i])
+			}
+		}
+	}
+}
+
+func TestAWholeMessageIsShown(t *testing.T) {
+	text := func(r store.Row) string {
+		var out bytes.Buffer
+		whole := view.Open(&r)
+		if err := whole.Write(&out, now); err != nil {
+			t.Fatal(err)
+		}
+		return out.String()
+	}
+	for _, want := range []string{"A-1", "rejected", "2030-01-31T11:58:30Z (1m30s)", "content-type: text/plain", "x: 1", "5 bytes", `order \x1b[31mred`, "\n\nhello\n"} {
+		if out := text(row); !strings.Contains(out, want) {
+			t.Errorf("lacks %q:\n%s", want, out)
+		}
+	}
+	bytesRow := row
+	bytesRow.Body = []byte{0, 0xff, 'a'}
+	if out := text(bytesRow); !strings.Contains(out, "00 ff 61") {
+		t.Errorf("a body that is no text:\n%s", out)
+	}
+	foreign := row
+	foreign.Headers = "no json"
+	if out := text(foreign); !strings.Contains(out, "no json") {
+		t.Errorf("headers that are no JSON:\n%s", out)
+	}
+	empty := row
+	empty.Body, empty.Headers = nil, ""
+	if out := text(empty); !strings.HasSuffix(out, "0 bytes\n") {
+		t.Errorf("an empty body:\n%s", out)
+	}
+}
+
+func TestTheJSONFormsKeepTheirNames(t *testing.T) {
+	names := func(value any) string {
+		text, err := json.Marshal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	summary := names(view.Summarize(&row))
+	for _, name := range []string{"message_id", "destination", "topic", "key", "status", "sequence", "time_stamp", "minted", "copies", "failures", "last_error", "body_bytes"} {
+		if !strings.Contains(summary, `"`+name+`":`) {
+			t.Errorf("a summary lacks %s: %s", name, summary)
+		}
+	}
+	if whole := names(view.Open(&row)); !strings.Contains(whole, `"headers":{"content-type":"text/plain","x":"1"},"body":"hello"`) {
+		t.Errorf("a whole message: %s", whole)
+	}
+}
