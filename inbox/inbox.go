@@ -25,6 +25,7 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/option"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -118,35 +119,21 @@ func New(db *sql.DB, dialect store.Dialect, b broker.Broker, o *Options) (*Inbox
 	if o != nil {
 		c = *o
 	}
-	var problems []error
+	var check option.Check
 	if err := waybill.CheckConsumer(c.Consumer); err != nil {
-		problems = append(problems, fmt.Errorf("Consumer %w; it names the consumer group", err))
-	}
-	count := func(name string, value *int, standard int) {
-		if *value < 0 {
-			problems = append(problems, fmt.Errorf("%s is %d, below 0", name, *value))
-		} else if *value == 0 {
-			*value = standard
-		}
-	}
-	span := func(name string, value *time.Duration, standard time.Duration) {
-		if *value < 0 {
-			problems = append(problems, fmt.Errorf("%s is %v, below 0", name, *value))
-		} else if *value == 0 {
-			*value = standard
-		}
+		check.Problem("Consumer %w; it names the consumer group", err)
 	}
 	workers := 4
 	if dialect != nil && dialect.Traits().SingleWriter {
 		workers = 1
 	}
-	count("Workers", &c.Workers, workers)
-	count("Batch", &c.Batch, 200)
-	count("MaxTries", &c.MaxTries, 20)
-	span("BatchTime", &c.BatchTime, 250*time.Millisecond)
-	span("Timeout", &c.Timeout, time.Minute)
-	span("Retention", &c.Retention, 7*24*time.Hour)
-	span("Drain", &c.Drain, 10*time.Second)
+	check.Count("Workers", &c.Workers, workers, 0)
+	check.Count("Batch", &c.Batch, 200, 0)
+	check.Count("MaxTries", &c.MaxTries, 20, 0)
+	check.Duration("BatchTime", &c.BatchTime, 250*time.Millisecond)
+	check.Duration("Timeout", &c.Timeout, time.Minute)
+	check.Duration("Retention", &c.Retention, 7*24*time.Hour)
+	check.Duration("Drain", &c.Drain, 10*time.Second)
 	if c.PruneEvery == 0 {
 		c.PruneEvery = time.Minute
 	}
@@ -154,14 +141,14 @@ func New(db *sql.DB, dialect store.Dialect, b broker.Broker, o *Options) (*Inbox
 		c.Logger = slog.Default()
 	}
 	if b == nil {
-		problems = append(problems, errors.New("a broker is required"))
+		check.Problem("a broker is required")
 	}
 	ledger, err := store.NewLedger(db, dialect, c.TablePrefix, c.Consumer)
 	if err != nil {
-		problems = append(problems, err)
+		check.Problem("%w", err)
 	}
-	if len(problems) > 0 {
-		return nil, fmt.Errorf("waybill: inbox options: %w", errors.Join(problems...))
+	if err := check.Err("inbox options"); err != nil {
+		return nil, err
 	}
 	in := &Inbox{o: c, ledger: ledger, broker: b, log: c.Logger.With(slog.String("consumer", c.Consumer))}
 	in.out = newReceipts(in)

@@ -2,15 +2,13 @@ package inbox
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/publish"
 	"github.com/waybill-go/waybill/internal/wire"
 )
 
@@ -34,13 +32,6 @@ const maxWaiting = 100_000
 
 // maxProblems bounds the queues of which it is known what was told.
 const maxProblems = 1000
-
-// publishTimeout bounds one publishing. A broker that takes longer blocks those who
-// publish, or the connection is half open.
-const publishTimeout = 30 * time.Second
-
-// errNotAnswered says so, in place of the context's error.
-var errNotAnswered = fmt.Errorf("the broker has not answered for %v: it may be out of disk or memory and block those who publish", publishTimeout)
 
 func newReceipts(in *Inbox) *receipts {
 	idle := make(chan struct{})
@@ -107,20 +98,14 @@ func (r *receipts) flush(ctx context.Context, conn broker.Conn) bool {
 			all = all[k:]
 		}
 	}
-	limited, cancel := context.WithTimeout(ctx, publishTimeout)
 	crash.Point("inbox.receipt.before")
-	results, err := conn.Publish(limited, messages, r.in.o.Receipts)
+	results, _, err := publish.Batch(ctx, conn, messages, r.in.o.Receipts)
 	crash.Point("inbox.receipt.after")
-	cancel()
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range messages {
-		result := broker.Result{Err: err}
-		if i < len(results) {
-			result = results[i]
-		}
-		to := messages[i].Destination
+		to, result := messages[i].Destination, results[i]
 		switch {
 		case result.Fate == broker.Confirmed:
 			r.in.counters.receipts.Add(int64(len(held[i])))
@@ -128,9 +113,6 @@ func (r *receipts) flush(ctx context.Context, conn broker.Conn) bool {
 		case result.Fate == broker.Unknown && r.count+len(held[i]) <= maxWaiting:
 			r.waiting[to] = append(held[i], r.waiting[to]...)
 			r.count += len(held[i])
-			if errors.Is(result.Err, context.DeadlineExceeded) {
-				result.Err = errNotAnswered
-			}
 			if err != nil || ctx.Err() != nil {
 				break // told elsewhere
 			}

@@ -12,6 +12,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/memory"
+	"github.com/waybill-go/waybill/internal/publish"
 	"github.com/waybill-go/waybill/store/sqlite"
 )
 
@@ -45,8 +46,8 @@ func TestReceiptsThatTheBrokerDoesNotTakeStayAndOneLineSaysWhy(t *testing.T) {
 				t.Error("the connection was given up")
 			}
 		}
-		if took := time.Since(began); took != 3*publishTimeout || in.out.count != 1 {
-			t.Errorf("after %v %d receipts are left, want 1 after %v", took, in.out.count, 3*publishTimeout)
+		if took := time.Since(began); took != 3*publish.Timeout || in.out.count != 1 {
+			t.Errorf("after %v %d receipts are left, want 1 after %v", took, in.out.count, 3*publish.Timeout)
 		}
 		if n := strings.Count(log.String(), "out of disk or memory"); n != 1 {
 			t.Errorf("said %d times:\n%s", n, log.String())

@@ -2,8 +2,6 @@ package relay
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"math"
 	"slices"
@@ -14,6 +12,7 @@ import (
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
 	"github.com/waybill-go/waybill/internal/fault/mutant"
+	"github.com/waybill-go/waybill/internal/publish"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -197,13 +196,6 @@ func (l *lane) giveUp(batch []outgoing) {
 	l.queue = append(batch, l.queue...)
 }
 
-// publishTimeout bounds one batch's publishing. A broker that takes longer blocks
-// its producers on purpose, or the connection is half open: then nobody is answered.
-const publishTimeout = 30 * time.Second
-
-// errNotAnswered says so, in place of the context's error.
-var errNotAnswered = fmt.Errorf("the broker has not answered for %v: it may be out of disk or memory and block those who publish", publishTimeout)
-
 // send publishes one batch and sorts its messages by their fates. It reports
 // whether the broker refused any and may take it later, and how many it did not refuse.
 func (l *lane) send(ctx context.Context, conn broker.Conn, batch []outgoing) (refused bool, taken int) {
@@ -212,12 +204,9 @@ func (l *lane) send(ctx context.Context, conn broker.Conn, batch []outgoing) (re
 		messages[i] = batch[i].message
 	}
 	began := time.Now()
-	limited, cancel := context.WithTimeout(ctx, publishTimeout)
 	crash.Point("relay.publish.before")
-	results, err := conn.Publish(limited, messages, l.o.Transport)
+	results, timedOut, err := publish.Batch(ctx, conn, messages, l.o.Transport)
 	crash.Point("relay.publish.after")
-	timedOut := limited.Err() != nil && ctx.Err() == nil
-	cancel()
 	if slices.ContainsFunc(results, func(r broker.Result) bool { return r.Fate != broker.Unknown }) {
 		l.t.link.answered()
 	}
@@ -232,11 +221,7 @@ func (l *lane) send(ctx context.Context, conn broker.Conn, batch []outgoing) (re
 	var problem error
 	l.t.mu.Lock()
 	for i, x := range batch {
-		result := broker.Result{Err: err}
-		if i < len(results) {
-			result = results[i]
-		}
-		f := x.f
+		f, result := x.f, results[i]
 		if result.Fate != broker.Refused && result.Fate != broker.Unacceptable {
 			taken++
 			if f.copies > 1 {
@@ -256,9 +241,6 @@ func (l *lane) send(ctx context.Context, conn broker.Conn, batch []outgoing) (re
 		case broker.Unknown:
 			f.state = unsure
 			problem = result.Err
-			if timedOut && errors.Is(problem, context.DeadlineExceeded) {
-				problem = errNotAnswered
-			}
 		case broker.Refused:
 			f.state, f.copies = sent, f.copies-1
 			l.refuse(f)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/waybill-go/waybill/broker/memory"
+	"github.com/waybill-go/waybill/internal/publish"
 )
 
 func TestABrokerThatTakesNothingIsSaidToBlock(t *testing.T) {
@@ -27,7 +28,7 @@ func TestABrokerThatTakesNothingIsSaidToBlock(t *testing.T) {
 		defer func() { _ = conn.Close(t.Context()) }()
 		blocking.Hold()
 		refused, _ := lane.send(t.Context(), conn, lane.take())
-		if took := time.Since(began); !refused || took != publishTimeout {
+		if took := time.Since(began); !refused || took != publish.Timeout {
 			t.Errorf("refused: %v, after %v", refused, took)
 		}
 		if len(lane.window) != 2 || !strings.Contains(lane.lastError, "out of disk or memory") {

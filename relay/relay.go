@@ -29,6 +29,7 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/option"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -108,85 +109,64 @@ func (o *Options) withDefaults() (Options, error) {
 	if o != nil {
 		c = *o
 	}
-	var problems []error
+	var check option.Check
 	if c.Producer == "" {
 		c.Producer = "waybill"
 	}
 	if err := waybill.CheckProducer(c.Producer); err != nil {
-		problems = append(problems, fmt.Errorf("Producer %.80q %w", c.Producer, err))
+		check.Problem("Producer %.80q %w", c.Producer, err)
 	}
-	count := func(name string, value *int, standard, most int) {
-		if *value < 0 || *value > most {
-			problems = append(problems, fmt.Errorf("%s is %d; it can be 1 to %d, or 0 for %d", name, *value, most, standard))
-		}
-		if *value == 0 {
-			*value = standard
-		}
-	}
-	span := func(name string, value *time.Duration, standard time.Duration) {
-		if *value < 0 {
-			problems = append(problems, fmt.Errorf("%s is %v, below 0", name, *value))
-		}
-		if *value == 0 {
-			*value = standard
-		}
-	}
-	count("Window", &c.Window, 10_000, 10_000_000)
-	count("Batch", &c.Batch, 500, 10_000)
-	count("BatchBytes", &c.BatchBytes, 4<<20, 1<<30)
-	span("Poll", &c.Poll, 500*time.Millisecond)
-	span("MinResend", &c.MinResend, time.Second)
-	span("MaxResend", &c.MaxResend, max(time.Minute, c.MinResend))
-	span("FirstResend", &c.FirstResend, min(max(5*time.Second, c.MinResend), max(c.MaxResend, c.MinResend)))
-	span("MinRetry", &c.MinRetry, time.Second)
-	span("MaxRetry", &c.MaxRetry, max(10*time.Minute, c.MinRetry))
-	span("Sweep", &c.Sweep, 30*time.Second)
-	span("Lease", &c.Lease, 15*time.Second)
-	span("Drain", &c.Drain, 5*time.Second)
-	if c.MinResend > c.MaxResend {
-		problems = append(problems, fmt.Errorf("MinResend %v is above MaxResend %v", c.MinResend, c.MaxResend))
-	}
-	if c.MinRetry > c.MaxRetry {
-		problems = append(problems, fmt.Errorf("MinRetry %v is above MaxRetry %v", c.MinRetry, c.MaxRetry))
-	}
-	destination := func(name string, d Destination) {
-		if d.Confirm == waybill.Accepted && d.Transport == waybill.Transient {
-			problems = append(problems, fmt.Errorf("%s: Accepted needs Durable: a broker's word on a transient message is worth nothing", name))
-		}
-		if d.Confirm == waybill.Accepted && len(d.Consumers) > 0 {
-			problems = append(problems, fmt.Errorf("%s: Consumers need Consumed: with Accepted nobody waits for receipts", name))
-		}
-		if d.Window < 0 {
-			problems = append(problems, fmt.Errorf("%s: Window is %d, below 0", name, d.Window))
-		}
-		if len(d.Consumers) > 64 {
-			problems = append(problems, fmt.Errorf("%s: %d Consumers; there can be 64", name, len(d.Consumers)))
-		}
-		seen := map[string]bool{}
-		for _, consumer := range d.Consumers {
-			if err := waybill.CheckConsumer(consumer); err != nil {
-				problems = append(problems, fmt.Errorf("%s: consumer %.80q %w", name, consumer, err))
-			}
-			if seen[consumer] {
-				problems = append(problems, fmt.Errorf("%s: consumer %.80q is named twice", name, consumer))
-			}
-			seen[consumer] = true
-		}
-	}
-	destination("Default", c.Default)
+	check.Count("Window", &c.Window, 10_000, 10_000_000)
+	check.Count("Batch", &c.Batch, 500, 10_000)
+	check.Count("BatchBytes", &c.BatchBytes, 4<<20, 1<<30)
+	check.Duration("Poll", &c.Poll, 500*time.Millisecond)
+	check.Duration("MinResend", &c.MinResend, time.Second)
+	check.Duration("MaxResend", &c.MaxResend, max(time.Minute, c.MinResend))
+	check.Order("MinResend", c.MinResend, "MaxResend", c.MaxResend)
+	check.Duration("FirstResend", &c.FirstResend, min(max(5*time.Second, c.MinResend), max(c.MaxResend, c.MinResend)))
+	check.Duration("MinRetry", &c.MinRetry, time.Second)
+	check.Duration("MaxRetry", &c.MaxRetry, max(10*time.Minute, c.MinRetry))
+	check.Order("MinRetry", c.MinRetry, "MaxRetry", c.MaxRetry)
+	check.Duration("Sweep", &c.Sweep, 30*time.Second)
+	check.Duration("Lease", &c.Lease, 15*time.Second)
+	check.Duration("Drain", &c.Drain, 5*time.Second)
+	c.Default.check("Default", &check)
 	for name, d := range c.Destinations {
 		if err := waybill.CheckDestination(name); err != nil {
-			problems = append(problems, fmt.Errorf("Destinations: %.80q %w", name, err))
+			check.Problem("Destinations: %.80q %w", name, err)
 		}
-		destination(fmt.Sprintf("Destinations[%q]", name), d)
+		d.check(fmt.Sprintf("Destinations[%q]", name), &check)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	if len(problems) > 0 {
-		return c, fmt.Errorf("waybill: relay options: %w", errors.Join(problems...))
+	return c, check.Err("relay options")
+}
+
+// check reports what is wrong with the options of the destinations that name stands for.
+func (d Destination) check(name string, check *option.Check) {
+	if d.Confirm == waybill.Accepted && d.Transport == waybill.Transient {
+		check.Problem("%s: Accepted needs Durable: a broker's word on a transient message is worth nothing", name)
 	}
-	return c, nil
+	if d.Confirm == waybill.Accepted && len(d.Consumers) > 0 {
+		check.Problem("%s: Consumers need Consumed: with Accepted nobody waits for receipts", name)
+	}
+	if d.Window < 0 {
+		check.Problem("%s: Window is %d, below 0", name, d.Window)
+	}
+	if len(d.Consumers) > 64 {
+		check.Problem("%s: %d Consumers; there can be 64", name, len(d.Consumers))
+	}
+	seen := map[string]bool{}
+	for _, consumer := range d.Consumers {
+		if err := waybill.CheckConsumer(consumer); err != nil {
+			check.Problem("%s: consumer %.80q %w", name, consumer, err)
+		}
+		if seen[consumer] {
+			check.Problem("%s: consumer %.80q is named twice", name, consumer)
+		}
+		seen[consumer] = true
+	}
 }
 
 // Relay moves one outbox's messages to one broker. Its methods are safe for

@@ -13,7 +13,7 @@ import (
 // doors are the names under which outbox, relay and inbox have a database or a broker,
 // and keys the methods of theirs that ask nothing of either.
 var (
-	doors = []string{"queue", "ledger", "db", "tx", "broker", "conn", "receiver"}
+	doors = []string{"queue", "ledger", "db", "tx", "broker", "conn", "receiver", "publish"}
 	keys  = []string{"Capabilities", "Condition", "Done", "Err", "Traits"}
 )
 
