@@ -25,23 +25,12 @@ type handlerError struct {
 func (e *handlerError) Error() string { return "handler: " + e.err.Error() }
 func (e *handlerError) Unwrap() error { return e.err }
 
-// gaveUpError rejects a message whose handler has failed too often.
-type gaveUpError struct {
-	tries int
-	err   error
-}
-
-func (e *gaveUpError) Error() string {
-	return fmt.Sprintf("gave up after %d tries: %v", e.tries, e.err)
-}
-func (e *gaveUpError) Unwrap() error { return e.err }
-
 var errForgotten = errors.New(waybill.ReasonForgotten + "the message is older than what this consumer remembers of its producer: nothing can tell any more whether it took effect; if it did not, send it again from the outbox under a new id (waybill resend --as-new)")
 
-// apply does the batch's effects in one transaction: guards first, in one
-// statement, then the handlers, then the commit. Outcomes are noted only once it
-// has committed. An error means that nothing has happened, or, where the answer to
-// the commit was lost, that the guards will tell.
+// apply does the batch's effects in one transaction: the guards of all messages first,
+// then the handlers, then the commit. Only once it has committed are the outcomes noted;
+// what is forgotten is rejected before that. An error means that nothing has happened,
+// or, where the answer to the commit was lost, that the guards will tell.
 func (r *route) apply(ctx context.Context, batch []*item, done *outcomes) error {
 	for {
 		batch = slices.DeleteFunc(slices.Clone(batch), func(x *item) bool { return x.noted })
@@ -56,7 +45,7 @@ func (r *route) apply(ctx context.Context, batch []*item, done *outcomes) error 
 		if !slices.Contains(verdicts, store.Forgotten) {
 			r.count(batch, subjects, verdicts)
 			for _, x := range batch {
-				done.note(x, waybill.Done, 0, "")
+				done.note(x, waybill.Receipt{Outcome: waybill.Done})
 				r.forgetForeign(x.Message.ID)
 			}
 			return nil
@@ -165,7 +154,8 @@ func (r *route) call(ctx context.Context, tx *sql.Tx, x *item) (failure error) {
 	return nil
 }
 
-// count counts what a committed batch came to.
+// count adds what a committed batch came to, where a message without a guard of its own
+// is a copy of one that has, or was superseded by it.
 func (r *route) count(batch, subjects []*item, verdicts []store.Verdict) {
 	c := &r.in.counters
 	for _, v := range verdicts {

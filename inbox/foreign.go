@@ -12,49 +12,54 @@ import (
 	"github.com/waybill-go/waybill/internal/fault/crash"
 )
 
-// Messages of foreign producers carry no receipt address. Their failures use the
-// broker's own redelivery, and are counted here, in memory: after a restart of this
-// process they are tried some more.
+// Messages of foreign producers carry no receipt address. After a failure they go back to
+// the broker, or to their worker where the broker cannot take messages back. Their tries
+// are counted here, in memory: after a restart of this process they are tried some more.
 
-// maxForeign bounds the messages whose failures are counted at a time.
+// maxForeign bounds the messages whose tries are counted at a time. Where there are more,
+// all begin anew.
 const maxForeign = 10_000
 
-// countForeign counts a failure and returns how many there have been.
+// countForeign counts a try that has failed and returns how many there have been.
 func (r *route) countForeign(id waybill.ID) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.failed) >= maxForeign {
-		clear(r.failed)
+	if len(r.tries) >= maxForeign {
+		clear(r.tries)
 	}
-	r.failed[id]++
-	return r.failed[id]
+	r.tries[id]++
+	return r.tries[id]
 }
 
+// forgetForeign drops the count of a message that does not come again.
 func (r *route) forgetForeign(id waybill.ID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.failed, id)
+	delete(r.tries, id)
 }
 
-// requeue gives a message back to the broker after a while, without holding up its
-// worker. Where the broker cannot do that, the message goes back to the worker.
+// requeue gives a message back after a while, without holding up its worker.
 func (o *outcomes) requeue(ctx context.Context, x *item, tries int) {
-	r := o.r
 	x.noted = true
 	delay := backoff.Jittered(backoff.Doubled(100*time.Millisecond, tries-1, time.Minute))
-	time.AfterFunc(delay, func() {
-		if x.isGone() {
-			return
-		}
-		crash.Point("inbox.requeue.before")
-		err := x.receiver.Settle(ctx, []broker.Delivery{x.delivery}, broker.Requeue)
-		crash.Point("inbox.requeue.after")
-		if errors.Is(err, errors.ErrUnsupported) {
-			again := *x
-			again.noted = false
-			r.workerOf(&again.Message).put(&again)
-		} else if err != nil && !errors.Is(err, broker.ErrClosed) {
-			r.in.log.DebugContext(ctx, "message not requeued; the broker delivers it again", slog.Any("error", err))
-		}
-	})
+	time.AfterFunc(delay, func() { o.r.giveBack(ctx, x) })
+}
+
+// giveBack gives a message to the broker to deliver again, or to its worker.
+func (r *route) giveBack(ctx context.Context, x *item) {
+	if x.isGone() {
+		return
+	}
+	crash.Point("inbox.requeue.before")
+	err := x.receiver.Settle(ctx, []broker.Delivery{x.delivery}, broker.Requeue)
+	crash.Point("inbox.requeue.after")
+	switch {
+	case err == nil || errors.Is(err, broker.ErrClosed):
+	case errors.Is(err, errors.ErrUnsupported):
+		again := *x
+		again.noted = false
+		r.workerOf(&again.Message).put(&again)
+	default:
+		r.in.log.DebugContext(ctx, "message not requeued; the broker delivers it again", slog.Any("error", err))
+	}
 }

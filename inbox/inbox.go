@@ -1,21 +1,25 @@
 // Package inbox receives messages, guards against duplicates and stale states, runs
 // the handler in the transaction that the guard was written in, and sends receipts.
 //
-// The order of three steps never changes: commit, acknowledge to the broker, send
-// the receipt. Each may be lost after the one before; the relay's next copy finds
-// the record, does nothing and is receipted again, which heals it.
+// The order of three steps never changes: commit, acknowledge to the broker, send the
+// receipt. A process may die between any two of them. The relay then sends another
+// copy, the inbox finds the record, runs no handler, and acknowledges and receipts the
+// message again.
 //
-// The files: inbox.go (options, Handle, Run), session.go (the connection), route.go
-// (one destination: what arrives, and to which worker it goes), worker.go (batches
-// and what becomes of failures), apply.go (the transaction), receipts.go (what goes
-// back), forget.go (pruning), stats.go.
+// The files: inbox.go (Handler, New, Handle, Run), options.go (Options, HandleOptions
+// and their defaults), session.go (the connection to the broker), route.go (one
+// destination: its subscription and its workers), item.go (a message that has arrived),
+// worker.go (batches, and what to do when a transaction fails), apply.go (the
+// transaction: guards, handlers, commit), outcome.go (what became of messages: which
+// are acknowledged, receipted, retried or rejected), foreign.go (messages without a
+// receipt address), receipts.go (the sending of receipts), floor.go (what producers
+// tell of their oldest messages), prune.go (the removal of old records), stats.go.
 package inbox
 
 import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -34,66 +38,33 @@ import (
 // does elsewhere may happen more than once, since a batch with a failure is rolled
 // back and run again.
 //
-// nil: done. waybill.RetryAfter: send it again after a while. waybill.Permanent:
-// never send it again; it goes back to its producer. Any other error, a panic, and
-// a time-out are failures: the message comes again with a growing delay, up to
-// Options.MaxTries.
+// What it returns decides what becomes of the message:
 //
-// Messages with one key are handled by one goroutine of this process, one at a
-// time; otherwise calls are concurrent. ctx ends with the handler's time-out or the
-// inbox's stop.
+//   - nil: the transaction commits, and the producer is told that the message is done.
+//   - waybill.RetryAfter: the producer's relay sends the message again after that time
+//     or later. This does not count towards Options.MaxTries.
+//   - waybill.Permanent: the message is rejected at once. Its producer keeps it, with
+//     the reason, for a person to look at.
+//   - any other error is a failure, and so is a panic. The relay sends the message again,
+//     after a delay that grows with each failure, and failure number Options.MaxTries
+//     rejects the message.
+//
+// Messages of foreign producers carry no receipt address (header receiptTo), so nobody
+// can be told. After a failure and after RetryAfter alike, the broker delivers the
+// message again after 0.1 s, doubled with each time up to a minute, less up to half of
+// it at random: the time given to RetryAfter is not kept. Each time counts towards
+// MaxTries, and the first failure other than RetryAfter that reaches it rejects the
+// message; this process counts in memory, from 0 after a restart. A rejected message
+// goes where the broker keeps dead letters. A broker that keeps none drops it, and the
+// log alone tells of it.
+//
+// The messages of one destination that have one key are handled by one goroutine, one
+// at a time; all other calls may be concurrent. ctx ends after Options.Timeout, or
+// Options.Drain after Run was told to stop; what the handler returns then counts as ever.
 type Handler func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error
 
-// Options configure an Inbox. Consumer is required; the rest holds the defaults
-// where it is zero.
-type Options struct {
-	// Consumer is the name of the consumer group. Services that share a database do
-	// not see each other's records; processes of one service share their name.
-	Consumer string
-	// TablePrefix is the prefix or schema of the tables; see store.NewNames.
-	TablePrefix string
-
-	// Workers is the number of goroutines per destination. Default 4, and 1 on a
-	// database that has one writer.
-	Workers int
-	// Batch is the greatest number of messages in one transaction. Default 200.
-	Batch int
-	// BatchTime is how long a transaction should take at most: where handlers are
-	// slow, batches get smaller, and so they do where transactions lose to others that
-	// lock the same rows in another order. Default 250 ms.
-	BatchTime time.Duration
-	// Timeout bounds one call of a handler. Default 1 min.
-	Timeout time.Duration
-	// MaxTries is how often a message's handler may fail before the message is
-	// rejected. Default 20, which with the relay's default delays is about two hours.
-	MaxTries int
-
-	// Retention is the least age of a record that may be forgotten. Default 7 days.
-	Retention time.Duration
-	// PruneEvery is the time between two looks for such records, longer where a look
-	// takes more than a fiftieth of it; below 0 for never. Default 1 min.
-	PruneEvery time.Duration
-
-	// Receipts says how receipts travel. Durable is the default. A receipt that is
-	// lost costs one more copy.
-	Receipts waybill.Transport
-	// Drain bounds the time that Run takes to stop. Default 10 s.
-	Drain time.Duration
-	// Logger receives what an operator should know. Default slog.Default().
-	Logger *slog.Logger
-}
-
-// HandleOptions are one destination's exceptions from Options.
-type HandleOptions struct {
-	Topic    bool          // the destination is a topic
-	Workers  int           // 0: Options.Workers
-	Batch    int           // 0: Options.Batch
-	Timeout  time.Duration // 0: Options.Timeout
-	MaxTries int           // 0: Options.MaxTries
-}
-
 // Inbox consumes from one broker into one database. Its methods are safe for
-// concurrent use; Handle is for before Run.
+// concurrent use, but Handle and HandleWith have to be called before Run.
 type Inbox struct {
 	o       Options
 	ledger  *store.Ledger
@@ -102,44 +73,22 @@ type Inbox struct {
 	running atomic.Bool
 
 	counters counters
-	out      *receipts
+	receipts *receipts
 	floors   floors
 
 	mu       sync.Mutex
 	routes   []*route
-	problems []error
-	joined   atomic.Bool // a connection has been had
-	linked   atomic.Bool // there is one now
+	problems option.Check // with what Handle and HandleWith were given
+
+	wasConnected atomic.Bool // a connection has been open, now or earlier
+	connected    atomic.Bool // one is open now
 }
 
-// New returns an inbox. All faults of its options are reported at once. It does no
-// I/O.
+// New returns an inbox. All faults of its arguments and options are reported at once. It
+// does no I/O.
 func New(db *sql.DB, dialect store.Dialect, b broker.Broker, o *Options) (*Inbox, error) {
-	c := Options{}
-	if o != nil {
-		c = *o
-	}
 	var check option.Check
-	if err := waybill.CheckConsumer(c.Consumer); err != nil {
-		check.Problem("Consumer %w; it names the consumer group", err)
-	}
-	workers := 4
-	if dialect != nil && dialect.Traits().SingleWriter {
-		workers = 1
-	}
-	check.Count("Workers", &c.Workers, workers, 0)
-	check.Count("Batch", &c.Batch, 200, 0)
-	check.Count("MaxTries", &c.MaxTries, 20, 0)
-	check.Duration("BatchTime", &c.BatchTime, 250*time.Millisecond)
-	check.Duration("Timeout", &c.Timeout, time.Minute)
-	check.Duration("Retention", &c.Retention, 7*24*time.Hour)
-	check.Duration("Drain", &c.Drain, 10*time.Second)
-	if c.PruneEvery == 0 {
-		c.PruneEvery = time.Minute
-	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
+	c := o.withDefaults(dialect, &check)
 	if b == nil {
 		check.Problem("a broker is required")
 	}
@@ -151,7 +100,7 @@ func New(db *sql.DB, dialect store.Dialect, b broker.Broker, o *Options) (*Inbox
 		return nil, err
 	}
 	in := &Inbox{o: c, ledger: ledger, broker: b, log: c.Logger.With(slog.String("consumer", c.Consumer))}
-	in.out = newReceipts(in)
+	in.receipts = newReceipts(in)
 	return in, nil
 }
 
@@ -161,67 +110,54 @@ func (in *Inbox) Handle(destination string, level waybill.Level, handler Handler
 	in.HandleWith(destination, level, handler, nil)
 }
 
-// HandleWith is Handle with options of the destination's own.
+// HandleWith is Handle with options of the destination's own, such as for a topic.
 func (in *Inbox) HandleWith(destination string, level waybill.Level, handler Handler, o *HandleOptions) {
-	c := HandleOptions{}
-	if o != nil {
-		c = *o
-	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	bad := func(format string, args ...any) {
-		in.problems = append(in.problems, fmt.Errorf("destination %.80q: "+format, append([]any{destination}, args...)...))
-	}
-	if err := waybill.CheckDestination(destination); err != nil {
-		bad("%w", err)
-	}
-	if level != waybill.Once && level != waybill.Latest {
-		bad("level %d is neither waybill.Once nor waybill.Latest", level)
-	}
-	if handler == nil {
-		bad("the handler is nil")
-	}
-	if c.Topic && in.broker != nil && !in.broker.Capabilities().Topics {
-		bad("%s has no topics", in.broker.Capabilities().Name)
-	}
-	if c.Workers < 0 || c.Batch < 0 || c.Timeout < 0 || c.MaxTries < 0 {
-		bad("an option is below 0")
-	}
-	for _, r := range in.routes {
-		if r.destination == destination && r.o.Topic == c.Topic {
-			bad("it has a handler already")
-		}
-	}
-	orDefault := func(value *int, standard int) {
-		if *value == 0 {
-			*value = standard
-		}
-	}
-	orDefault(&c.Workers, in.o.Workers)
-	orDefault(&c.Batch, in.o.Batch)
-	orDefault(&c.MaxTries, in.o.MaxTries)
-	if c.Timeout == 0 {
-		c.Timeout = in.o.Timeout
-	}
+	c := o.withDefaults(destination, &in.o, &in.problems)
+	in.checkRoute(destination, level, handler, &c)
 	in.routes = append(in.routes, newRoute(in, destination, level, handler, c))
 }
 
-// Run consumes until ctx is cancelled. It then finishes what is being handled within
-// Options.Drain and returns nil; what was not handled comes again. A database or
-// broker that is away is waited for, at start and at any time. It returns an error
-// where waiting cannot help: a fault of Handle, tables that are missing or of
-// another version (waybill.ErrSchema), or a broker that refuses our credentials at
-// the very first connection (broker.ErrRefused).
+// checkRoute notes what is wrong with a new route. in.mu is held.
+func (in *Inbox) checkRoute(destination string, level waybill.Level, handler Handler, o *HandleOptions) {
+	if err := waybill.CheckDestination(destination); err != nil {
+		in.problems.Problem("destination %.80q: %w", destination, err)
+	}
+	if level != waybill.Once && level != waybill.Latest {
+		in.problems.Problem("destination %.80q: level %d is neither waybill.Once nor waybill.Latest", destination, level)
+	}
+	if handler == nil {
+		in.problems.Problem("destination %.80q: the handler is nil", destination)
+	}
+	if can := in.broker.Capabilities(); o.Topic && !can.Topics {
+		in.problems.Problem("destination %.80q: %s has no topics", destination, can.Name)
+	}
+	for _, r := range in.routes {
+		if r.destination == destination && r.o.Topic == o.Topic {
+			in.problems.Problem("destination %.80q: it has a handler already", destination)
+		}
+	}
+}
+
+// Run consumes until ctx is cancelled. It then finishes what is being handled,
+// acknowledges and receipts it within Options.Drain, closes the connection within as
+// much again, and returns nil; what was not handled comes again. A database or broker that is away is
+// waited for, at start and at any time. It returns an error where waiting cannot help:
+// a fault of Handle or no handler at all, tables that are missing or of another version
+// (waybill.ErrSchema), a broker that refuses our credentials at the very first
+// connection (broker.ErrRefused), or an inbox that runs already. After it has returned
+// it may be called again.
 func (in *Inbox) Run(ctx context.Context) error {
 	if in.running.Swap(true) {
 		return errors.New("waybill: this inbox runs already")
 	}
 	defer in.running.Store(false)
 	in.mu.Lock()
-	routes, problems := in.routes, in.problems
+	routes, err := in.routes, in.problems.Err("inbox")
 	in.mu.Unlock()
-	if len(problems) > 0 {
-		return fmt.Errorf("waybill: inbox: %w", errors.Join(problems...))
+	if err != nil {
+		return err
 	}
 	if len(routes) == 0 {
 		return errors.New("waybill: the inbox has no handler; call Handle before Run")
@@ -230,7 +166,7 @@ func (in *Inbox) Run(ctx context.Context) error {
 		return err
 	}
 
-	// Settling outlives receiving: a batch that is under way when ctx ends is still
+	// Settling outlives receiving: a batch that is in hand when ctx ends is still
 	// committed, acknowledged and receipted, within the bound.
 	settle, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
@@ -240,7 +176,7 @@ func (in *Inbox) Run(ctx context.Context) error {
 	for _, r := range routes {
 		r.start(receive, settle, &workers)
 	}
-	background.Go(func() { in.forget(receive) })
+	background.Go(func() { in.pruneRepeatedly(receive) })
 	var refused error
 	background.Go(func() {
 		defer stop()
@@ -248,16 +184,16 @@ func (in *Inbox) Run(ctx context.Context) error {
 	})
 
 	<-receive.Done()
-	bound := time.AfterFunc(in.o.Drain, abandon)
-	defer bound.Stop()
+	defer time.AfterFunc(in.o.Drain, abandon).Stop()
 	workers.Wait()
-	in.out.drain(settle)
+	in.receipts.drain(settle)
 	abandon()
 	background.Wait()
 	return refused
 }
 
-// checkSchema checks the tables as soon as the database answers.
+// checkSchema checks the tables as soon as the database answers. It returns nil where
+// ctx ends before.
 func (in *Inbox) checkSchema(ctx context.Context) error {
 	wait := backoff.Backoff{Least: 100 * time.Millisecond, Most: 10 * time.Second}
 	for {

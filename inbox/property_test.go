@@ -33,18 +33,19 @@ func TestBatchesTakeEffectOnceAndNeverGoBackwards(t *testing.T) {
 		{"sqlite", "", "?"}, {"postgres", "WAYBILL_TEST_POSTGRES", "$1"}, {"mysql", "WAYBILL_TEST_MYSQL", "?"},
 	} {
 		t.Run(database.name, func(t *testing.T) {
-			d := newDesk(t, database.variable, database.arg)
+			w := newWorkload(t, database.variable, database.arg)
 			for _, level := range []waybill.Level{waybill.Once, waybill.Latest} {
 				t.Run(level.String(), func(t *testing.T) {
-					propertytest.Check(t, 15, func(t *rapid.T) { d.property(t, level) })
+					propertytest.Check(t, 15, func(t *rapid.T) { w.run(t, level) })
 				})
 			}
 		})
 	}
 }
 
-// desk is a consumer's database with the tables of its handler.
-type desk struct {
+// workload is what one consumer goes through: its database with the tables of its handler,
+// and the messages that come to it.
+type workload struct {
 	db      *sql.DB
 	dialect store.Dialect
 	names   store.Names
@@ -57,7 +58,8 @@ type desk struct {
 	settled settler
 }
 
-func newDesk(t *testing.T, variable, arg string) *desk {
+func newWorkload(t *testing.T, variable, arg string) *workload {
+	t.Helper()
 	at := "sqlite:" + filepath.Join(t.TempDir(), "inbox.db")
 	if variable != "" {
 		at = testserver.Address(t, variable)
@@ -72,7 +74,7 @@ func newDesk(t *testing.T, variable, arg string) *desk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &desk{db: db, dialect: dialect, names: names, arg: arg}
+	w := &workload{db: db, dialect: dialect, names: names, arg: arg}
 	t.Cleanup(func() {
 		for _, table := range []string{"n1_record", "n2_record", "n_horizon", "waybill_version", "effect", "state"} {
 			if _, err := db.Exec(`DROP TABLE ` + prefix + table); err != nil {
@@ -84,15 +86,15 @@ func newDesk(t *testing.T, variable, arg string) *desk {
 		t.Fatal(err)
 	}
 	for _, table := range []string{`{effect} (message_id CHAR(36))`, `{state} (business_mark VARCHAR(10), message_id CHAR(36))`} {
-		if err := d.exec(db, `CREATE TABLE `+table); err != nil {
+		if err := w.exec(db, `CREATE TABLE `+table); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return d
+	return w
 }
 
-func (d *desk) exec(db store.Execer, text string, args ...any) error {
-	_, err := db.ExecContext(context.Background(), d.names.SQL(text), args...)
+func (w *workload) exec(db store.Execer, text string, args ...any) error {
+	_, err := db.ExecContext(context.Background(), w.names.SQL(text), args...)
 	return err
 }
 
@@ -111,100 +113,102 @@ var (
 	producers = rapid.SampledFrom([]string{"p", "q"})
 )
 
-func (d *desk) property(t *rapid.T, level waybill.Level) {
+// run has batches, floors and pruning come in any order.
+func (w *workload) run(t *rapid.T, level waybill.Level) {
 	for _, table := range []string{"n1_record", "n2_record", "n_horizon", "effect", "state"} {
-		must(t, d.exec(d.db, `DELETE FROM {`+table+`}`))
+		must(t, w.exec(w.db, `DELETE FROM {`+table+`}`))
 	}
-	d.level, d.pool = level, nil
+	w.level, w.pool = level, nil
 	var err error
-	d.in, err = New(d.db, d.dialect, memory.New(nil), &Options{
-		Consumer: "shipping", TablePrefix: d.names.Prefix, Workers: 1, Logger: slog.New(slog.DiscardHandler),
+	w.in, err = New(w.db, w.dialect, memory.New(nil), &Options{
+		Consumer: "shipping", TablePrefix: w.names.Prefix, Workers: 1, Logger: slog.New(slog.DiscardHandler),
 	})
 	must(t, err)
-	d.in.Handle("orders", level, d.handle)
-	d.worker = d.in.routes[0].workers[0]
+	w.in.Handle("orders", level, w.handle)
+	w.worker = w.in.routes[0].workers[0]
 	for n := range rapid.IntRange(2, 8).Draw(t, "messages") {
-		d.pool = append(d.pool, waybill.Message{
+		w.pool = append(w.pool, waybill.Message{
 			ID: idOf(minutes.Draw(t, "minute"), n), Destination: "orders", Producer: producers.Draw(t, "producer"),
 			Key: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key"), TimeStamp: rapid.Int64Range(1, 4).Draw(t, "time stamp"),
 		})
 	}
-	t.Repeat(map[string]func(*rapid.T){"a batch": d.batch, "a floor": d.floor, "forgetting": d.forget})
+	t.Repeat(map[string]func(*rapid.T){"a batch": w.batch, "a floor": w.floor, "pruning": w.prune})
 }
 
 // handle is the service's own handler.
-func (d *desk) handle(_ context.Context, tx *sql.Tx, m *waybill.Message) error {
-	if err := d.exec(tx, fmt.Sprintf(`INSERT INTO {effect} (message_id) VALUES ('%s')`, m.ID)); err != nil {
+func (w *workload) handle(_ context.Context, tx *sql.Tx, m *waybill.Message) error {
+	if err := w.exec(tx, fmt.Sprintf(`INSERT INTO {effect} (message_id) VALUES ('%s')`, m.ID)); err != nil {
 		return err
 	}
-	if err := d.exec(tx, `DELETE FROM {state} WHERE business_mark = `+d.arg, m.Key); err != nil {
+	if err := w.exec(tx, `DELETE FROM {state} WHERE business_mark = `+w.arg, m.Key); err != nil {
 		return err
 	}
-	if err := d.exec(tx, fmt.Sprintf(`INSERT INTO {state} (business_mark, message_id) VALUES (%s, '%s')`, d.arg, m.ID), m.Key); err != nil {
+	if err := w.exec(tx, fmt.Sprintf(`INSERT INTO {state} (business_mark, message_id) VALUES (%s, '%s')`, w.arg, m.ID), m.Key); err != nil {
 		return err
 	}
-	if d.failing[m.ID] {
+	if w.failing[m.ID] {
 		return errors.New("the handler fails")
 	}
 	return nil
 }
 
-// batch has the worker handle some copies, and judges what came of them.
-func (d *desk) batch(t *rapid.T) {
-	d.failing, d.settled = map[waybill.ID]bool{}, settler{}
+// batch has the worker handle some copies, and checks what came of them.
+func (w *workload) batch(t *rapid.T) {
+	w.failing, w.settled = map[waybill.ID]bool{}, settler{}
 	var batch []*item
-	copies := rapid.SliceOfN(rapid.IntRange(0, len(d.pool)-1), 1, 6).Draw(t, "copies")
+	copies := rapid.SliceOfN(rapid.IntRange(0, len(w.pool)-1), 1, 6).Draw(t, "copies")
 	for _, i := range copies {
-		m := d.pool[i]
-		batch = append(batch, &item{Arrival: wire.Arrival{Message: m, ReceiptTo: waybill.ReceiptQueue(m.Producer)}, receiver: &d.settled})
+		m := w.pool[i]
+		batch = append(batch, &item{Arrival: wire.Arrival{Message: m, ReceiptTo: waybill.ReceiptQueue(m.Producer)}, receiver: &w.settled})
 	}
 	for _, i := range rapid.SliceOfN(rapid.SampledFrom(copies), 0, 2).Draw(t, "failing") {
-		d.failing[d.pool[i].ID] = true
+		w.failing[w.pool[i].ID] = true
 	}
-	effectsBefore, statesBefore := d.effects(t)
-	d.worker.handle(t.Context(), t.Context(), batch)
-	effects, states := d.effects(t)
-	if d.settled.acknowledged != len(copies) {
-		t.Fatalf("%d copies are acknowledged, want %d", d.settled.acknowledged, len(copies))
+	effectsBefore, statesBefore := w.effects(t)
+	w.worker.handle(t.Context(), t.Context(), batch)
+	effects, states := w.effects(t)
+	if w.settled.acknowledged != len(copies) {
+		t.Fatalf("%d copies are acknowledged, want %d", w.settled.acknowledged, len(copies))
 	}
-	told := d.told(t, copies)
-	for _, m := range d.pool {
-		d.judge(t, m, told[m.ID], effectsBefore[m.ID], effects[m.ID], states[m.Key])
+	told := w.told(t, copies)
+	for _, m := range w.pool {
+		w.check(t, m, told[m.ID], effectsBefore[m.ID], effects[m.ID], states[m.Key])
 	}
 	for key, before := range statesBefore {
-		if d.level == waybill.Latest && newer(before, states[key]) {
+		if w.level == waybill.Latest && newer(before, states[key]) {
 			t.Fatalf("the state of %s went from %+v back to %+v", key, before, states[key])
 		}
 	}
 }
 
-// judge: outcomes are what the producer was told, copy by copy. Copies may differ: a
+// check compares one message with the promises. outcomes are what its producer was told,
+// copy by copy. Copies may differ: a
 // message whose handler fails is done once a newer state is.
-func (d *desk) judge(t *rapid.T, m waybill.Message, outcomes []waybill.Outcome, before, after int, state waybill.Message) {
+func (w *workload) check(t *rapid.T, m waybill.Message, outcomes []waybill.Outcome, before, after int, state waybill.Message) {
 	forgotten := false
-	horizons, err := d.in.ledger.Horizons(t.Context())
+	horizons, err := w.in.ledger.Horizons(t.Context())
 	must(t, err)
 	for _, h := range horizons {
-		forgotten = forgotten || d.level == waybill.Once && h.Producer == m.Producer && m.ID.Compare(h.ID) < 0
+		forgotten = forgotten || w.level == waybill.Once && h.Producer == m.Producer && m.ID.Compare(h.ID) < 0
 	}
 	fail := func(what string) {
 		t.Helper()
 		t.Fatalf("%s: %s; its producer was told %q, effects %d, before %d, fails %v, forgotten %v, state %s",
-			m.ID, what, outcomes, after, before, d.failing[m.ID], forgotten, state.ID)
+			m.ID, what, outcomes, after, before, w.failing[m.ID], forgotten, state.ID)
 	}
 	if after > 1 {
 		fail("took effect twice")
 	}
 	if after != before && !slices.Contains(outcomes, waybill.Done) {
-		fail("took effect unbidden")
+		fail("took effect, and its producer was not told")
 	}
 	for _, outcome := range outcomes {
 		switch {
-		case outcome == waybill.Done && d.level == waybill.Once && after != 1:
+		case outcome == waybill.Done && w.level == waybill.Once && after != 1:
 			fail("took no effect")
-		case outcome == waybill.Done && d.level == waybill.Latest && newer(m, state):
+		case outcome == waybill.Done && w.level == waybill.Latest && newer(m, state):
 			fail("its state is not there")
-		case outcome == waybill.Retry && !d.failing[m.ID]:
+		case outcome == waybill.Retry && !w.failing[m.ID]:
 			fail("is asked for again though its handler is well")
 		case outcome == waybill.Rejected && !forgotten:
 			fail("is rejected though nothing is wrong with it")
@@ -213,15 +217,15 @@ func (d *desk) judge(t *rapid.T, m waybill.Message, outcomes []waybill.Outcome, 
 }
 
 // told reads the receipts that would leave now: one for each copy.
-func (d *desk) told(t *rapid.T, copies []int) map[waybill.ID][]waybill.Outcome {
+func (w *workload) told(t *rapid.T, copies []int) map[waybill.ID][]waybill.Outcome {
 	told, count := map[waybill.ID][]waybill.Outcome{}, 0
-	for _, receipts := range d.in.out.waiting {
+	for _, receipts := range w.in.receipts.waiting {
 		for _, r := range receipts {
 			told[r.ID] = append(told[r.ID], r.Outcome)
 			count++
 		}
 	}
-	d.in.out = newReceipts(d.in)
+	w.in.receipts = newReceipts(w.in)
 	if count != len(copies) {
 		t.Fatalf("%d receipts for %d copies", count, len(copies))
 	}
@@ -229,9 +233,9 @@ func (d *desk) told(t *rapid.T, copies []int) map[waybill.ID][]waybill.Outcome {
 }
 
 // effects reads the handler's tables.
-func (d *desk) effects(t *rapid.T) (effects map[waybill.ID]int, states map[string]waybill.Message) {
+func (w *workload) effects(t *rapid.T) (effects map[waybill.ID]int, states map[string]waybill.Message) {
 	effects, states = map[waybill.ID]int{}, map[string]waybill.Message{}
-	rows, err := d.db.QueryContext(t.Context(), d.names.SQL(`
+	rows, err := w.db.QueryContext(t.Context(), w.names.SQL(`
 SELECT message_id, '' FROM {effect}
 UNION ALL
 SELECT message_id, business_mark FROM {state}`))
@@ -245,7 +249,7 @@ SELECT message_id, business_mark FROM {state}`))
 			effects[id]++
 			continue
 		}
-		for _, m := range d.pool {
+		for _, m := range w.pool {
 			if m.ID == id {
 				states[key] = m
 			}
@@ -255,13 +259,15 @@ SELECT message_id, business_mark FROM {state}`))
 	return effects, states
 }
 
-func (d *desk) floor(t *rapid.T) {
-	must(t, d.in.ledger.SaveFloor(t.Context(), producers.Draw(t, "producer"), idOf(minutes.Draw(t, "minute"), 0)))
+// floor has a producer tell a floor.
+func (w *workload) floor(t *rapid.T) {
+	must(t, w.in.ledger.SaveFloor(t.Context(), producers.Draw(t, "producer"), idOf(minutes.Draw(t, "minute"), 0)))
 }
 
-func (d *desk) forget(t *rapid.T) {
+// prune removes records as of some time.
+func (w *workload) prune(t *rapid.T) {
 	retention := time.Duration(rapid.IntRange(0, 3).Draw(t, "retention")) * time.Minute
-	_, err := d.in.ledger.Prune(t.Context(), minute(minutes.Draw(t, "now")), retention, 3)
+	_, err := w.in.ledger.Prune(t.Context(), minute(minutes.Draw(t, "now")), retention, 3)
 	must(t, err)
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"hash/maphash"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -13,8 +12,6 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
-	"github.com/waybill-go/waybill/internal/wire"
-	"github.com/waybill-go/waybill/store"
 )
 
 // route is one destination: its handler and its workers.
@@ -27,22 +24,12 @@ type route struct {
 	workers     []*worker
 	seed        maphash.Seed
 
-	mu     sync.Mutex
-	failed map[waybill.ID]int // failures of messages that carry no receipt address
-}
-
-// item is a message that has arrived.
-type item struct {
-	wire.Arrival
-	delivery broker.Delivery
-	receiver broker.Receiver
-	gone     <-chan struct{} // closed with the subscription that it came through
-	problem  error           // why it cannot be handled at all
-	noted    bool            // its outcome is known
+	mu    sync.Mutex
+	tries map[waybill.ID]int // of messages that carry no receipt address; see foreign.go
 }
 
 func newRoute(in *Inbox, destination string, level waybill.Level, handler Handler, o HandleOptions) *route {
-	r := &route{in: in, destination: destination, level: level, handler: handler, o: o, seed: maphash.MakeSeed(), failed: map[waybill.ID]int{}}
+	r := &route{in: in, destination: destination, level: level, handler: handler, o: o, seed: maphash.MakeSeed(), tries: map[waybill.ID]int{}}
 	for range o.Workers {
 		r.workers = append(r.workers, newWorker(r))
 	}
@@ -55,7 +42,8 @@ func (r *route) start(receive, settle context.Context, group *sync.WaitGroup) {
 	}
 }
 
-// prefetch lets each worker have a batch under way and one in hand.
+// prefetch is room for two batches of each worker: one that is being handled, and one
+// that waits.
 func (r *route) prefetch() int { return max(2*r.o.Workers*r.o.Batch, 2) }
 
 // receive hands what arrives to the workers until ctx or the connection ends. A
@@ -81,6 +69,8 @@ func (r *route) receive(ctx, alive context.Context, conn broker.Conn) {
 	}
 }
 
+// subscribe is the life of one subscription. It returns why that ended, or why there
+// was none.
 func (r *route) subscribe(ctx, alive context.Context, conn broker.Conn) error {
 	crash.Point("inbox.subscribe.before")
 	receiver, err := conn.Subscribe(ctx, broker.Subscription{
@@ -90,8 +80,8 @@ func (r *route) subscribe(ctx, alive context.Context, conn broker.Conn) error {
 	if err != nil {
 		return err
 	}
-	// subscribed ends with the subscription: what it brought and was not begun by then
-	// is not worth doing, since the broker delivers it again.
+	// subscribed ends with the subscription: what came through it and has not been begun
+	// by then is not worth doing, since the broker delivers it again.
 	subscribed, end := context.WithCancel(alive)
 	for {
 		crash.Point("inbox.receive.before")
@@ -119,24 +109,9 @@ func (r *route) subscribe(ctx, alive context.Context, conn broker.Conn) error {
 // dispatch decodes a message and gives it to its worker.
 func (r *route) dispatch(d *broker.Delivery, receiver broker.Receiver, gone <-chan struct{}) {
 	r.in.counters.received.Add(1)
-	x := &item{delivery: *d, receiver: receiver, gone: gone}
-	x.Arrival, x.problem = wire.Decode(&d.Message)
+	x := newItem(d, receiver, gone, r.level)
 	x.Message.Destination, x.Message.Topic = r.destination, r.o.Topic
-	if x.ReceiptTo != "" && !isReceiptQueue(x.ReceiptTo) {
-		x.ReceiptTo = ""
-		if x.problem == nil {
-			x.problem = errors.New(`the header receiptTo names no queue that begins with "` + waybill.ReceiptPrefix + `"`)
-		}
-	}
-	if x.problem == nil && r.level == waybill.Latest {
-		switch {
-		case x.Message.Key == "":
-			x.problem = errors.New("the level Latest needs a key (header businessMark), and the message has none")
-		case x.Message.TimeStamp <= 0:
-			x.problem = errors.New("the level Latest needs a time stamp above 0 (header timeStamp), and the message has none")
-		}
-	}
-	if x.problem == nil { // or else the producer's name may be none
+	if x.problem == nil { // else the producer's name may be no valid one
 		r.in.floors.note(x.Message.Producer, x.Floor)
 	}
 	r.workerOf(&x.Message).put(x)
@@ -153,34 +128,4 @@ func (r *route) workerOf(m *waybill.Message) *worker {
 		hash = maphash.Bytes(r.seed, m.ID[:])
 	}
 	return r.workers[hash%uint64(len(r.workers))]
-}
-
-// isReceiptQueue says whether receipts may be sent there: a forged message must not
-// make us write to other services' queues.
-func isReceiptQueue(name string) bool {
-	return strings.HasPrefix(name, waybill.ReceiptPrefix) && waybill.CheckProducer(name[len(waybill.ReceiptPrefix):]) == nil
-}
-
-func (x *item) mark() store.Mark {
-	m := &x.Message
-	return store.Mark{ID: m.ID, Producer: m.Producer, Destination: m.Destination, Key: m.Key, TimeStamp: m.TimeStamp}
-}
-
-// isGone says whether the message is not worth beginning any more.
-func (x *item) isGone() bool {
-	select {
-	case <-x.gone:
-		return true
-	default:
-		return false
-	}
-}
-
-// newer says whether x's state is newer than y's. Two producers' equal time stamps
-// still have one winner everywhere.
-func (x *item) newer(y *item) bool {
-	if x.Message.TimeStamp != y.Message.TimeStamp {
-		return x.Message.TimeStamp > y.Message.TimeStamp
-	}
-	return x.Message.ID.Compare(y.Message.ID) > 0
 }

@@ -12,8 +12,9 @@ import (
 	"github.com/waybill-go/waybill/internal/fault/crash"
 )
 
-// connect keeps a connection to the broker until receive ends and what was received
-// is settled. It returns an error only where the broker refuses the very first one.
+// connect keeps a connection to the broker until receive has ended and what was
+// received is settled. It returns an error only where the broker refuses the very first
+// one.
 func (in *Inbox) connect(receive, settle context.Context) error {
 	wait := backoff.Backoff{Least: 100 * time.Millisecond, Most: 10 * time.Second}
 	for receive.Err() == nil {
@@ -22,10 +23,10 @@ func (in *Inbox) connect(receive, settle context.Context) error {
 		if receive.Err() != nil {
 			return nil
 		}
-		if errors.Is(err, broker.ErrRefused) && !in.joined.Load() {
+		if errors.Is(err, broker.ErrRefused) && !in.wasConnected.Load() {
 			return err
 		}
-		in.log.Log(receive, wait.Level(), "broker connection lost or not had; connecting again", slog.Any("error", err))
+		in.log.Log(receive, wait.Level(), "no connection to the broker; connecting again", slog.Any("error", err))
 		in.counters.disconnects.Add(1)
 		if time.Since(began) > wait.Most {
 			wait.Reset()
@@ -45,19 +46,10 @@ func (in *Inbox) session(receive, settle context.Context) error {
 	if err != nil {
 		return err
 	}
-	in.joined.Store(true)
-	in.linked.Store(true)
-	defer in.linked.Store(false)
-	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(settle), in.o.Drain)
-		defer cancel()
-		crash.Point("inbox.close.before")
-		err := conn.Close(closing)
-		crash.Point("inbox.close.after")
-		if err != nil {
-			in.log.DebugContext(closing, "broker connection not closed cleanly", slog.Any("error", err))
-		}
-	}()
+	in.wasConnected.Store(true)
+	in.connected.Store(true)
+	defer in.connected.Store(false)
+	defer in.close(settle, conn)
 	// alive ends with the connection.
 	alive, dead := context.WithCancel(settle)
 	defer dead()
@@ -65,8 +57,8 @@ func (in *Inbox) session(receive, settle context.Context) error {
 	defer stop()
 	var work sync.WaitGroup
 	defer work.Wait()
-	in.out.poke() // for what waits from the last connection
-	work.Go(func() { in.out.send(alive, conn) })
+	in.receipts.wake() // for what waits from the last connection
+	work.Go(func() { in.receipts.send(alive, conn) })
 	for _, r := range in.routes {
 		work.Go(func() { r.receive(receiving, alive, conn) })
 	}
@@ -82,4 +74,16 @@ func (in *Inbox) session(receive, settle context.Context) error {
 	dead()
 	stop()
 	return conn.Err()
+}
+
+// close closes a connection, politely for Options.Drain.
+func (in *Inbox) close(ctx context.Context, conn broker.Conn) {
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.o.Drain)
+	defer cancel()
+	crash.Point("inbox.close.before")
+	err := conn.Close(closing)
+	crash.Point("inbox.close.after")
+	if err != nil {
+		in.log.DebugContext(closing, "broker connection not closed cleanly", slog.Any("error", err))
+	}
 }

@@ -9,7 +9,7 @@ type counters struct {
 	receiptsLost, pruned, disconnects                    atomic.Int64
 }
 
-// Stats is what an inbox knows about itself. Counters are for people to look at;
+// Stats is what an inbox knows about itself. Its numbers are for people to look at;
 // nothing rests on them. They count since the Inbox was made.
 type Stats struct {
 	Connected bool // there is a connection to the broker
@@ -18,23 +18,23 @@ type Stats struct {
 	Handled    int64 // messages whose effect was committed
 	Duplicates int64 // copies dropped
 	Superseded int64 // stale states skipped
-	Forgotten  int64 // messages rejected because nothing can tell any more
-	Retried    int64 // messages whose handler failed and that come again
+	Forgotten  int64 // messages rejected because nothing can tell whether they took effect
+	Retried    int64 // failures after which the message comes again
 	Rejected   int64 // messages given up, forgotten ones included
-	Panics     int64 // handlers that panicked
+	Panics     int64 // calls of a handler that panicked
 
-	Receipts     int64 // receipts sent
-	ReceiptsLost int64 // receipts that the broker did not take
-	Pruned       int64 // records forgotten
-	Troubles     int64 // transactions that the database failed
-	Disconnects  int64 // broker connections that were lost or not had
+	Receipts     int64 // receipts that the broker took
+	ReceiptsLost int64 // receipts that it did not take, or that there was no room to keep
+	Pruned       int64 // records removed because of their age
+	Troubles     int64 // transactions that failed because of the database
+	Disconnects  int64 // broker connections that broke, and tries to connect that failed
 }
 
 // Stats returns what the inbox knows about itself now.
 func (in *Inbox) Stats() Stats {
 	c := &in.counters
 	return Stats{
-		Connected: in.linked.Load(),
+		Connected: in.connected.Load(),
 		Received:  c.received.Load(), Handled: c.handled.Load(), Duplicates: c.duplicates.Load(),
 		Superseded: c.superseded.Load(), Forgotten: c.forgotten.Load(), Retried: c.retried.Load(),
 		Rejected: c.rejected.Load(), Panics: c.panics.Load(),

@@ -6,53 +6,54 @@ import (
 	"testing"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
-
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker/memory"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/sqlite"
 )
 
-func TestBatchSize(t *testing.T) {
+func TestABatchShrinksWhereItIsSlowOrLosesAndGrowsAgain(t *testing.T) {
 	w := newWorker(&route{in: &Inbox{o: Options{BatchTime: 250 * time.Millisecond}}, o: HandleOptions{Batch: 200}})
-	for i, step := range []struct {
-		n      int // messages that were there; 0 for as many as may be
-		took   time.Duration
-		beaten bool
-		want   int
+	for _, step := range []struct { // each goes on from the one before
+		name         string
+		n            int // messages that were there; 0 for as many as may be
+		took         time.Duration
+		lostConflict bool
+		want         int
 	}{
-		{took: 10 * time.Millisecond, want: 200},
-		{took: 500 * time.Millisecond, want: 100},
-		{took: 10 * time.Millisecond, want: 200}, // time alone: back at once
-		{took: time.Second, beaten: true, want: 100},
-		{took: 10 * time.Millisecond, want: 101}, // it lost with 200: slowly
-		{took: 10 * time.Millisecond, want: 102},
-		{n: 50, took: 10 * time.Millisecond, want: 102},
-		{took: time.Second, want: 25},
-		{took: 10 * time.Millisecond, want: 50}, // up to where it was, fast
-		{took: 10 * time.Millisecond, want: 100},
-		{took: 10 * time.Millisecond, want: 102},
-		{took: 10 * time.Millisecond, want: 103},
-		{n: 8, took: time.Second, beaten: true, want: 4},
-		{n: 1, took: time.Second, beaten: true, want: 1},
-		{took: time.Minute, want: 1},
-		{took: 10 * time.Millisecond, want: 2},
+		{name: "the greatest stays", took: 10 * time.Millisecond, want: 200},
+		{name: "slow", took: 500 * time.Millisecond, want: 100},
+		{name: "fast again, at once", took: 10 * time.Millisecond, want: 200},
+		{name: "lost", took: time.Second, lostConflict: true, want: 100},
+		{name: "slowly, since it lost with 200", took: 10 * time.Millisecond, want: 101},
+		{name: "slowly on", took: 10 * time.Millisecond, want: 102},
+		{name: "a small one tells nothing", n: 50, took: 10 * time.Millisecond, want: 102},
+		{name: "slow again", took: time.Second, want: 25},
+		{name: "fast up to where it was", took: 10 * time.Millisecond, want: 50},
+		{name: "fast on", took: 10 * time.Millisecond, want: 100},
+		{name: "where it was", took: 10 * time.Millisecond, want: 102},
+		{name: "slowly from there", took: 10 * time.Millisecond, want: 103},
+		{name: "a small one lost", n: 8, took: time.Second, lostConflict: true, want: 4},
+		{name: "one alone lost", n: 1, took: time.Second, lostConflict: true, want: 1},
+		{name: "one alone is slow", took: time.Minute, want: 1},
+		{name: "one alone is fast", took: 10 * time.Millisecond, want: 2},
 	} {
-		n := step.n
-		if n == 0 {
-			n = w.size
-		}
-		w.beaten = step.beaten
-		if w.resize(n, step.took); w.size != step.want {
-			t.Fatalf("step %d: the next batch is of %d, want %d", i, w.size, step.want)
-		}
+		t.Run(step.name, func(t *testing.T) {
+			n := step.n
+			if n == 0 {
+				n = w.size
+			}
+			w.lostConflict = step.lostConflict
+			if w.resize(n, step.took); w.size != step.want {
+				t.Errorf("got a next batch of %d, want %d", w.size, step.want)
+			}
+		})
 	}
 	for range 1000 {
 		w.resize(w.size, 0)
 	}
 	if w.size != 200 {
-		t.Errorf("after a long peace the next batch is of %d, want Options.Batch, 200", w.size)
+		t.Errorf("got a next batch of %d after a long time without conflicts, want Options.Batch, 200", w.size)
 	}
 }
 
@@ -73,40 +74,35 @@ func (d severalWriters) Traits() store.Traits {
 
 func TestABatchThatHasLostIsHalvedUnlessItWasOnlyLate(t *testing.T) {
 	for _, c := range []struct {
+		name    string
 		dialect store.Dialect
 		want    int
-	}{{severalWriters{sqlite.Dialect()}, 100}, {sqlite.Dialect(), 200}} {
-		db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/db?_txlock=immediate")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer db.Close()
-		if err := store.Migrate(t.Context(), db, c.dialect, "", store.Consumer); err != nil {
-			t.Fatal(err)
-		}
-		in, err := New(db, c.dialect, memory.New(nil), &Options{Consumer: "test"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		calls := 0
-		handler := func(context.Context, *sql.Tx, *waybill.Message) error {
-			if calls++; calls == 1 {
-				return busy{}
+	}{
+		{"several writers", severalWriters{sqlite.Dialect()}, 100},
+		{"one writer", sqlite.Dialect(), 200},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			in := newInbox(t, c.dialect, memory.New(nil), &Options{Consumer: "test"})
+			calls := 0
+			handler := func(context.Context, *sql.Tx, *waybill.Message) error {
+				if calls++; calls == 1 {
+					return busy{}
+				}
+				return nil
 			}
-			return nil
-		}
-		w := newWorker(newRoute(in, "orders", waybill.Once, handler, HandleOptions{Workers: 1, Batch: 200, Timeout: time.Minute, MaxTries: 1}))
-		var batch []*item
-		for range 200 {
-			x := &item{}
-			x.Message.ID, x.Message.Producer = waybill.NewID(), "shop"
-			batch = append(batch, x)
-		}
-		if err := w.attempt(t.Context(), t.Context(), batch, newOutcomes(w.r)); err != nil {
-			t.Fatal(err)
-		}
-		if w.resize(len(batch), time.Millisecond); w.size != c.want || calls != 201 {
-			t.Errorf("SingleWriter %v: the next batch is of %d after %d calls, want %d after 201", c.dialect.Traits().SingleWriter, w.size, calls, c.want)
-		}
+			w := newWorker(newRoute(in, "orders", waybill.Once, handler, HandleOptions{Workers: 1, Batch: 200, Timeout: time.Minute, MaxTries: 1}))
+			var batch []*item
+			for range 200 {
+				x := &item{}
+				x.Message.ID, x.Message.Producer = waybill.NewID(), "shop"
+				batch = append(batch, x)
+			}
+			if err := w.attempt(t.Context(), t.Context(), batch, newOutcomes(w.r)); err != nil {
+				t.Fatalf("got %v, want an outcome", err)
+			}
+			if w.resize(len(batch), time.Millisecond); w.size != c.want || calls != 201 {
+				t.Errorf("got a next batch of %d after %d calls, want %d after 201", w.size, calls, c.want)
+			}
+		})
 	}
 }

@@ -419,20 +419,20 @@ Next ==
        \/ \E o \in Outcome :
             \/ TakeReceipt(m, o)   \* code: relay/receipts.go handle, settleOne; relay/term.go remove, reject, postpone
             \/ RepeatReceipt(m, o) \* code: relay/receipts.go receive, strangers
-            \/ LoseReceipt(m, o)   \* code: inbox/receipts.go flush; broker/memory/fault.go SetFaults
+            \/ LoseReceipt(m, o)   \* code: inbox/receipts.go published; broker/memory/fault.go SetFaults
   \/ \E r \in Relays :
        \/ ScanAhead(r)           \* code: relay/pump.go scanAhead; relay/term.go admit; relay/lane.go send
        \/ RestartRelay(r)        \* code: relay/term.go newTerm, safeCursor; relay/sweep.go adopt
   \/ \E c \in Consumers :
        \/ Check(c)               \* code: store/ledger.go tellForgotten
        \/ Handle(c)              \* code: inbox/apply.go call, transact
-       \/ Refuse(c)              \* code: inbox/worker.go failed, reject
-       \/ Fail(c)                \* code: inbox/worker.go failed
-       \/ Acknowledge(c)         \* code: inbox/worker.go note, settle
-       \/ LoseAcknowledgement(c) \* code: inbox/worker.go settle
-       \/ Answer(c)              \* code: inbox/worker.go settle; inbox/receipts.go add
-       \/ Crash(c)               \* code: inbox/worker.go handle; inbox/route.go isGone
-  \/ ReadFloor                   \* code: relay/pump.go readFloor; store/queue.go Floor; inbox/forget.go note
+       \/ Refuse(c)              \* code: inbox/outcome.go failed, reject
+       \/ Fail(c)                \* code: inbox/outcome.go failed
+       \/ Acknowledge(c)         \* code: inbox/outcome.go note, settle
+       \/ LoseAcknowledgement(c) \* code: inbox/outcome.go settle
+       \/ Answer(c)              \* code: inbox/outcome.go settle; inbox/receipts.go add
+       \/ Crash(c)               \* code: inbox/worker.go handle; inbox/item.go isGone
+  \/ ReadFloor                   \* code: relay/pump.go readFloor; store/queue.go Floor; inbox/floor.go note
   \/ SaveHorizon                 \* code: store/prune.go Prune
   \/ Wipe                        \* code: broker/memory/control.go Wipe
 

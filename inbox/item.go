@@ -1,0 +1,74 @@
+package inbox
+
+import (
+	"errors"
+	"strings"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/internal/wire"
+	"github.com/waybill-go/waybill/store"
+)
+
+// item is a message that has arrived.
+type item struct {
+	wire.Arrival
+	delivery broker.Delivery
+	receiver broker.Receiver
+	gone     <-chan struct{} // closed with the subscription that it came through
+	problem  error           // why it cannot be handled at all
+	noted    bool            // its outcome is known
+}
+
+// newItem decodes a message. What is wrong with it becomes its problem.
+func newItem(d *broker.Delivery, receiver broker.Receiver, gone <-chan struct{}, level waybill.Level) *item {
+	x := &item{delivery: *d, receiver: receiver, gone: gone}
+	x.Arrival, x.problem = wire.Decode(&d.Message)
+	if x.ReceiptTo != "" && !isReceiptQueue(x.ReceiptTo) {
+		x.ReceiptTo = ""
+		if x.problem == nil {
+			x.problem = errors.New(`the header receiptTo names no queue that begins with "` + waybill.ReceiptPrefix + `"`)
+		}
+	}
+	if x.problem == nil && level == waybill.Latest {
+		switch {
+		case x.Message.Key == "":
+			x.problem = errors.New("the level Latest needs a key (header businessMark), and the message has none")
+		case x.Message.TimeStamp <= 0:
+			x.problem = errors.New("the level Latest needs a time stamp above 0 (header timeStamp), and the message has none")
+		}
+	}
+	return x
+}
+
+// isReceiptQueue says whether receipts may be sent there: a forged message must not
+// make us write to other services' queues.
+func isReceiptQueue(name string) bool {
+	return strings.HasPrefix(name, waybill.ReceiptPrefix) && waybill.CheckProducer(name[len(waybill.ReceiptPrefix):]) == nil
+}
+
+// mark is what the guard records of the message.
+func (x *item) mark() store.Mark {
+	m := &x.Message
+	return store.Mark{ID: m.ID, Producer: m.Producer, Destination: m.Destination, Key: m.Key, TimeStamp: m.TimeStamp}
+}
+
+// isGone says whether the subscription that the message came through has ended. There is
+// no use in beginning with it then: the broker delivers it again.
+func (x *item) isGone() bool {
+	select {
+	case <-x.gone:
+		return true
+	default:
+		return false
+	}
+}
+
+// newer says whether x's state is newer than y's. Two producers' equal time stamps
+// still have one winner everywhere.
+func (x *item) newer(y *item) bool {
+	if x.Message.TimeStamp != y.Message.TimeStamp {
+		return x.Message.TimeStamp > y.Message.TimeStamp
+	}
+	return x.Message.ID.Compare(y.Message.ID) > 0
+}

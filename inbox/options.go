@@ -1,0 +1,114 @@
+package inbox
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/option"
+	"github.com/waybill-go/waybill/store"
+)
+
+// Options configure an Inbox; Consumer is required, and the zero value of every other
+// field holds its default. A number or time below 0 is refused, but for PruneEvery.
+type Options struct {
+	// Consumer is the name of the consumer group; waybill.CheckConsumer has its rules.
+	// Services that share a database do not see each other's records; processes of one
+	// service share their name.
+	Consumer string
+	// TablePrefix is the prefix or schema of the tables; see store.NewNames.
+	TablePrefix string
+
+	// Workers is the number of goroutines per destination. Default 4, and 1 on a
+	// database that has one writer.
+	Workers int
+	// Batch is the greatest number of messages in one transaction. Default 200.
+	Batch int
+	// BatchTime is how long a transaction should take at most: where handlers are
+	// slow, batches get smaller, and so they do where transactions lose to others that
+	// lock the same rows in another order. Default 250 ms.
+	BatchTime time.Duration
+	// Timeout bounds one call of a handler: its context ends then. Default 1 min.
+	Timeout time.Duration
+	// MaxTries is the number of failures of a message's handler at which the message is
+	// rejected. Default 20: with the relay's default delays (1 s, doubled with each
+	// failure up to 10 min, less up to half of it at random) the last try comes about
+	// 1 h 20 min after the first, and at most 1 h 47 min after it, besides the time that
+	// the tries themselves take. Messages of foreign producers come sooner; see Handler.
+	MaxTries int
+
+	// Retention is the least age of a record of waybill.Once that may be removed. Default
+	// 7 days. Records whose messages the producer may still send again stay longer.
+	Retention time.Duration
+	// PruneEvery is the longest time between two looks for such records. A look comes
+	// after half of it to all of it, at random, and later where the last look took more
+	// than a fiftieth of it. Below 0 this process never looks. Default 1 min.
+	PruneEvery time.Duration
+
+	// Receipts says how receipts travel. Durable is the default. A receipt that is
+	// lost costs one more copy.
+	Receipts waybill.Transport
+	// Drain bounds the time in which what is being handled is finished once Run's context
+	// has ended, and the closing of the connection after it. What is being
+	// handled when it is over is rolled back and comes again. A handler that does not
+	// return when its own context ends keeps Run waiting longer. Default 10 s.
+	Drain time.Duration
+	// Logger receives what an operator should know. Default slog.Default().
+	Logger *slog.Logger
+}
+
+// withDefaults notes in check what is wrong with o, and returns it with the defaults
+// filled in. A nil dialect is the caller's to report.
+func (o *Options) withDefaults(dialect store.Dialect, check *option.Check) Options {
+	c := Options{}
+	if o != nil {
+		c = *o
+	}
+	if err := waybill.CheckConsumer(c.Consumer); err != nil {
+		check.Problem("Consumer %w; it names the consumer group", err)
+	}
+	workers := 4
+	if dialect != nil && dialect.Traits().SingleWriter {
+		workers = 1
+	}
+	check.Count("Workers", &c.Workers, workers, 0)
+	check.Count("Batch", &c.Batch, 200, 0)
+	check.Count("MaxTries", &c.MaxTries, 20, 0)
+	check.Duration("BatchTime", &c.BatchTime, 250*time.Millisecond)
+	check.Duration("Timeout", &c.Timeout, time.Minute)
+	check.Duration("Retention", &c.Retention, 7*24*time.Hour)
+	check.Duration("Drain", &c.Drain, 10*time.Second)
+	if c.PruneEvery == 0 {
+		c.PruneEvery = time.Minute
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// HandleOptions configure the handling of one destination; nil and the zero value hold
+// the defaults, which but for Topic are what Options say.
+type HandleOptions struct {
+	Topic    bool          // the destination is a topic; default a queue
+	Workers  int           // default Options.Workers
+	Batch    int           // default Options.Batch
+	Timeout  time.Duration // default Options.Timeout
+	MaxTries int           // default Options.MaxTries
+}
+
+// withDefaults notes in check what is wrong with o, and returns it with the inbox's
+// own options filled in.
+func (o *HandleOptions) withDefaults(destination string, inbox *Options, check *option.Check) HandleOptions {
+	c := HandleOptions{}
+	if o != nil {
+		c = *o
+	}
+	name := func(field string) string { return fmt.Sprintf("destination %.80q: %s", destination, field) }
+	check.Count(name("Workers"), &c.Workers, inbox.Workers, 0)
+	check.Count(name("Batch"), &c.Batch, inbox.Batch, 0)
+	check.Count(name("MaxTries"), &c.MaxTries, inbox.MaxTries, 0)
+	check.Duration(name("Timeout"), &c.Timeout, inbox.Timeout)
+	return c
+}

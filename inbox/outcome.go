@@ -1,0 +1,145 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/fault/mutant"
+)
+
+// outcomes collects what became of messages, to acknowledge and receipt them
+// together.
+type outcomes struct {
+	r        *route
+	acks     map[broker.Receiver][]broker.Delivery
+	receipts map[string][]waybill.Receipt // by queue
+}
+
+func newOutcomes(r *route) *outcomes {
+	return &outcomes{r: r, acks: map[broker.Receiver][]broker.Delivery{}, receipts: map[string][]waybill.Receipt{}}
+}
+
+// note has settle acknowledge a message and answer its producer, where that can be
+// answered.
+func (o *outcomes) note(x *item, receipt waybill.Receipt) {
+	x.noted = true
+	o.acks[x.receiver] = append(o.acks[x.receiver], x.delivery)
+	if x.ReceiptTo != "" {
+		receipt.ID = x.Message.ID
+		o.receipts[x.ReceiptTo] = append(o.receipts[x.ReceiptTo], receipt)
+	}
+}
+
+// settle acknowledges what was noted, and only then answers.
+func (o *outcomes) settle(ctx context.Context) {
+	for receiver, deliveries := range o.acks {
+		o.r.in.settle(ctx, receiver, deliveries, broker.Ack)
+	}
+	for queue, receipts := range o.receipts {
+		o.r.in.receipts.add(queue, receipts)
+	}
+	clear(o.acks)
+	clear(o.receipts)
+}
+
+// settle tells the broker what became of messages. Where that fails, it delivers them
+// again, and the guards find their records.
+func (in *Inbox) settle(ctx context.Context, receiver broker.Receiver, deliveries []broker.Delivery, d broker.Disposition) {
+	crash.Point("inbox.settle.before")
+	err := receiver.Settle(ctx, deliveries, d)
+	crash.Point("inbox.settle.after")
+	if err != nil && !errors.Is(err, broker.ErrClosed) {
+		in.log.DebugContext(ctx, "messages not settled; the broker delivers them again", slog.Any("error", err))
+	}
+}
+
+// gaveUpError rejects a message whose handler has failed too often.
+type gaveUpError struct {
+	tries int
+	err   error
+}
+
+func (e *gaveUpError) Error() string {
+	return fmt.Sprintf("gave up after %d tries: %v", e.tries, e.err)
+}
+func (e *gaveUpError) Unwrap() error { return e.err }
+
+// failed decides what a handler's failure means: that the message is given up, or that
+// it comes again.
+func (o *outcomes) failed(ctx context.Context, x *item, err error) {
+	var permanent *waybill.PermanentError
+	if errors.As(err, &permanent) {
+		o.reject(ctx, x, err)
+		return
+	}
+	tries := x.Message.Failures + 1
+	if x.ReceiptTo == "" {
+		tries = o.r.countForeign(x.Message.ID)
+	}
+	var later *waybill.RetryError
+	if asked := errors.As(err, &later); !asked && tries >= o.r.o.MaxTries {
+		o.reject(ctx, x, &gaveUpError{tries, err})
+		return
+	}
+	o.retry(ctx, x, tries, later, err)
+}
+
+// retry has a message come again: from its producer, which decides when unless the
+// handler asked for a time (later), or from the broker where nobody can be answered.
+func (o *outcomes) retry(ctx context.Context, x *item, tries int, later *waybill.RetryError, reason error) {
+	in := o.r.in
+	in.counters.retried.Add(1)
+	in.log.WarnContext(ctx, "handler failed; the message comes again", slog.String("destination", o.r.destination),
+		slog.String("id", x.Message.ID.String()), slog.Int("tries", tries), slog.Any("error", reason))
+	if x.ReceiptTo == "" {
+		o.requeue(ctx, x, tries)
+		return
+	}
+	var after time.Duration
+	if later != nil {
+		after = max(later.After, time.Millisecond) // 0 leaves it to the producer
+	}
+	o.note(x, waybill.Receipt{Outcome: waybill.Retry, After: after, Error: reason.Error()})
+}
+
+// reject gives a message up: its producer keeps it for a person. A message of a foreign
+// producer, or one without an ID, goes where the broker keeps such messages, and is
+// dropped where the broker keeps none.
+func (o *outcomes) reject(ctx context.Context, x *item, reason error) {
+	in := o.r.in
+	in.counters.rejected.Add(1)
+	in.log.ErrorContext(ctx, "message rejected", slog.String("destination", o.r.destination),
+		slog.String("id", x.Message.ID.String()), slog.String("producer", x.Message.Producer), slog.Any("reason", reason))
+	if x.ReceiptTo != "" && !x.Message.ID.IsZero() {
+		o.note(x, waybill.Receipt{Outcome: waybill.Rejected, Error: reason.Error()})
+		return
+	}
+	x.noted = true
+	o.r.forgetForeign(x.Message.ID)
+	if in.broker.Capabilities().DeadLetter {
+		crash.Point("inbox.deadletter.before")
+		in.settle(ctx, x.receiver, []broker.Delivery{x.delivery}, broker.DeadLetter)
+		crash.Point("inbox.deadletter.after")
+		return
+	}
+	o.acks[x.receiver] = append(o.acks[x.receiver], x.delivery)
+}
+
+// plant says of messages that have not been handled what is to be said once they are:
+// see internal/fault/mutant.
+func (o *outcomes) plant(ctx context.Context, batch []*item) {
+	for _, x := range batch {
+		switch {
+		case mutant.AckBeforeCommit:
+			o.r.in.settle(ctx, x.receiver, []broker.Delivery{x.delivery}, broker.Ack)
+		case x.ReceiptTo != "":
+			o.r.in.receipts.add(x.ReceiptTo, []waybill.Receipt{{ID: x.Message.ID, Outcome: waybill.Done}})
+		}
+	}
+}

@@ -1,0 +1,56 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/internal/fault/crash"
+)
+
+// pruneBatch is how many records one step of pruning reads, and removes at most.
+const pruneBatch = 1000
+
+// pruneRepeatedly stores floors and prunes records until ctx ends.
+func (in *Inbox) pruneRepeatedly(ctx context.Context) {
+	if in.o.PruneEvery < 0 {
+		return
+	}
+	pause := in.o.PruneEvery
+	for {
+		// With jitter, so that the processes of one consumer do not prune in step.
+		backoff.Sleep(ctx, backoff.Jittered(pause))
+		if ctx.Err() != nil {
+			return
+		}
+		began := time.Now()
+		if err := in.prune(ctx); err != nil && ctx.Err() == nil {
+			in.log.WarnContext(ctx, "pruning interrupted; trying again later", slog.Any("error", err))
+		}
+		// A pass reads through the tables: where they are large it comes less often.
+		pause = max(in.o.PruneEvery, 50*time.Since(began))
+	}
+}
+
+// prune stores the floors that the database does not have, and removes old records. A
+// floor that cannot be stored keeps neither the others nor the pruning from being done.
+func (in *Inbox) prune(ctx context.Context) error {
+	var problems []error
+	for producer, floor := range in.floors.unsaved() {
+		crash.Point("inbox.floor.before")
+		err := in.ledger.SaveFloor(ctx, producer, floor)
+		crash.Point("inbox.floor.after")
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		in.floors.saved(producer, floor)
+	}
+	crash.Point("inbox.prune.before")
+	gone, err := in.ledger.Prune(ctx, time.Now(), in.o.Retention, pruneBatch)
+	crash.Point("inbox.prune.after")
+	in.counters.pruned.Add(gone)
+	return errors.Join(append(problems, err)...)
+}
