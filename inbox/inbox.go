@@ -141,8 +141,8 @@ func (in *Inbox) checkRoute(destination string, level waybill.Level, handler Han
 }
 
 // Run consumes until ctx is cancelled. It then finishes what is being handled,
-// acknowledges and receipts it within Options.Drain, closes the connection within as
-// much again, and returns nil; what was not handled comes again. A database or broker that is away is
+// acknowledges and receipts it, closes the connection and returns nil, all within about
+// Options.Drain; what was not handled comes again. A database or broker that is away is
 // waited for, at start and at any time. It returns an error where waiting cannot help:
 // a fault of Handle or no handler at all, tables that are missing or of another version
 // (waybill.ErrSchema), a broker that refuses our credentials at the very first
@@ -166,12 +166,18 @@ func (in *Inbox) Run(ctx context.Context) error {
 		return err
 	}
 
-	// Settling outlives receiving: a batch that is in hand when ctx ends is still
-	// committed, acknowledged and receipted, within the bound.
-	settle, abandon := context.WithCancel(context.WithoutCancel(ctx))
-	defer abandon()
+	// Each of three contexts outlives the one before. receive ends when the inbox is told
+	// to stop. settle ends once what is being handled by then is committed,
+	// acknowledged and receipted. finish ends Options.Drain after the stop, and the others
+	// with it: no step of the stop, the closing of the connection included, begins a
+	// time of its own.
 	receive, stop := context.WithCancel(ctx)
 	defer stop()
+	finish, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	defer abandon()
+	settle, settled := context.WithCancel(finish)
+	defer settled()
+
 	var workers, background sync.WaitGroup
 	for _, r := range routes {
 		r.start(receive, settle, &workers)
@@ -180,14 +186,14 @@ func (in *Inbox) Run(ctx context.Context) error {
 	var refused error
 	background.Go(func() {
 		defer stop()
-		refused = in.connect(receive, settle)
+		refused = in.connect(receive, settle, finish)
 	})
 
 	<-receive.Done()
 	defer time.AfterFunc(in.o.Drain, abandon).Stop()
 	workers.Wait()
 	in.receipts.drain(settle)
-	abandon()
+	settled()
 	background.Wait()
 	return refused
 }

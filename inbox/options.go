@@ -49,8 +49,7 @@ type Options struct {
 	// Receipts says how receipts travel. Durable is the default. A receipt that is
 	// lost costs one more copy.
 	Receipts waybill.Transport
-	// Drain bounds the time in which what is being handled is finished once Run's context
-	// has ended, and the closing of the connection after it. What is being
+	// Drain bounds the time from the end of Run's context to its return. What is being
 	// handled when it is over is rolled back and comes again. A handler that does not
 	// return when its own context ends keeps Run waiting longer. Default 10 s.
 	Drain time.Duration

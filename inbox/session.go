@@ -14,12 +14,12 @@ import (
 
 // connect keeps a connection to the broker until receive has ended and what was
 // received is settled. It returns an error only where the broker refuses the very first
-// one.
-func (in *Inbox) connect(receive, settle context.Context) error {
+// one. See Run for the contexts.
+func (in *Inbox) connect(receive, settle, finish context.Context) error {
 	wait := backoff.Backoff{Least: 100 * time.Millisecond, Most: 10 * time.Second}
 	for receive.Err() == nil {
 		began := time.Now()
-		err := in.session(receive, settle)
+		err := in.session(receive, settle, finish)
 		if receive.Err() != nil {
 			return nil
 		}
@@ -37,7 +37,7 @@ func (in *Inbox) connect(receive, settle context.Context) error {
 }
 
 // session is the life of one connection.
-func (in *Inbox) session(receive, settle context.Context) error {
+func (in *Inbox) session(receive, settle, finish context.Context) error {
 	opening, cancel := context.WithTimeout(receive, 30*time.Second)
 	crash.Point("inbox.connect.before")
 	conn, err := in.broker.Connect(opening)
@@ -49,7 +49,7 @@ func (in *Inbox) session(receive, settle context.Context) error {
 	in.wasConnected.Store(true)
 	in.connected.Store(true)
 	defer in.connected.Store(false)
-	defer in.close(settle, conn)
+	defer in.close(finish, conn)
 	// alive ends with the connection.
 	alive, dead := context.WithCancel(settle)
 	defer dead()
@@ -76,9 +76,10 @@ func (in *Inbox) session(receive, settle context.Context) error {
 	return conn.Err()
 }
 
-// close closes a connection, politely for Options.Drain.
-func (in *Inbox) close(ctx context.Context, conn broker.Conn) {
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.o.Drain)
+// close closes a connection, politely for Options.Drain, or for what finish leaves of
+// that where the inbox stops.
+func (in *Inbox) close(finish context.Context, conn broker.Conn) {
+	closing, cancel := context.WithTimeout(finish, in.o.Drain)
 	defer cancel()
 	crash.Point("inbox.close.before")
 	err := conn.Close(closing)
