@@ -1,11 +1,13 @@
 // Package outbox writes messages in the transaction of the business change that
 // they tell of: the message exists if and only if the change committed.
+//
+// The files: outbox.go (Outbox, its options, Send, InTx, Wake) and row.go (the check of
+// a message, and its row).
 package outbox
 
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -14,33 +16,34 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/fault/crash"
-	"github.com/waybill-go/waybill/internal/fault/mutant"
+	"github.com/waybill-go/waybill/internal/option"
 	"github.com/waybill-go/waybill/internal/wire"
 	"github.com/waybill-go/waybill/store"
 )
 
-// DefaultMaxBody is the default limit of a message's body: 1 MiB.
+// DefaultMaxBody is the default of Options.MaxBody: 1 MiB.
 const DefaultMaxBody = 1 << 20
 
-// notifyEvery bounds how often InTx notifies a relay in another process. A relay
-// that was notified polls quickly for longer than this, so nothing waits for the
-// next notification.
-const notifyEvery = 20 * time.Millisecond
+// ContentType is the name, in lower case, of the header for a body's media type, such
+// as "application/json". It travels as each protocol's own content type, and the
+// consumer finds it among the message's headers again; an empty value is none. In any
+// other case the name is that of an ordinary header.
+const ContentType = wire.ContentType
 
 // Tx is a transaction that messages can be sent in. *sql.Tx satisfies it and
 // *sql.DB does not, so that sending outside a transaction does not compile;
 // pgxdriver.Tx adapts a pgx.Tx.
 type Tx = store.Tx
 
-// Options configure an Outbox. The zero value holds the defaults.
+// Options configure an Outbox; nil and the zero value hold the defaults.
 type Options struct {
 	// TablePrefix is the prefix or schema of the tables; see store.NewNames.
 	TablePrefix string
-	// MaxBody is the greatest body in bytes; 0 means DefaultMaxBody. The broker's
-	// own limit should not be lower.
+	// MaxBody is the greatest size of a body in bytes; the broker's own limit should not
+	// be lower. Below 0 is refused. Default DefaultMaxBody.
 	MaxBody int
-	// NoNotify keeps InTx from notifying relays in other processes (on databases
-	// that can: PostgreSQL). They then find messages by polling.
+	// NoNotify keeps Wake, and with it InTx, from notifying relays in other processes
+	// where the database can do that (PostgreSQL). They then find messages by polling.
 	NoNotify bool
 }
 
@@ -50,31 +53,32 @@ type Outbox struct {
 	dialect   store.Dialect
 	names     store.Names
 	maxBody   int
-	notify    *store.Statement
-	notified  atomic.Int64
+	notify    *store.Statement // nil where other processes are not notified
+	notified  atomic.Int64     // when they were, in ns since the Unix epoch
 	committed chan struct{}
 }
 
-// New returns an Outbox for databases of the dialect. It does no I/O.
+// New returns an Outbox for databases of the dialect. All faults of its arguments and
+// options are reported at once. It does no I/O.
 func New(dialect store.Dialect, o *Options) (*Outbox, error) {
-	if o == nil {
-		o = &Options{}
+	c := Options{}
+	if o != nil {
+		c = *o
 	}
+	var check option.Check
 	if dialect == nil {
-		return nil, errors.New("waybill: outbox.New needs a dialect, such as postgres.Dialect()")
+		check.Problem("a dialect is required, such as postgres.Dialect()")
 	}
-	names, err := store.NewNames(o.TablePrefix)
+	names, err := store.NewNames(c.TablePrefix)
 	if err != nil {
+		check.Problem("%w", err)
+	}
+	check.Count("MaxBody", &c.MaxBody, DefaultMaxBody, 0)
+	if err := check.Err("outbox options"); err != nil {
 		return nil, err
 	}
-	if o.MaxBody < 0 {
-		return nil, fmt.Errorf("waybill: MaxBody is %d, below 0", o.MaxBody)
-	}
-	out := &Outbox{dialect: dialect, names: names, maxBody: o.MaxBody, committed: make(chan struct{}, 1)}
-	if out.maxBody == 0 {
-		out.maxBody = DefaultMaxBody
-	}
-	if s := dialect.Notify(names); s.SQL != "" && !o.NoNotify {
+	out := &Outbox{dialect: dialect, names: names, maxBody: c.MaxBody, committed: make(chan struct{}, 1)}
+	if s := dialect.Notify(names); s.SQL != "" && !c.NoNotify {
 		out.notify = &s
 	}
 	return out, nil
@@ -85,13 +89,16 @@ func New(dialect store.Dialect, o *Options) (*Outbox, error) {
 // caller commits, and never if it rolls back.
 //
 // All messages are checked before the first is written; a *waybill.MessageError
-// says which one cannot be sent and why, and the transaction is as it was. Any
-// other error comes from the database, and the transaction is to be rolled back.
+// says which one cannot be sent and why, and the transaction is as it was. Any other
+// error, but that of a nil tx, comes from the database, and the transaction is to be
+// rolled back; one that matches waybill.ErrSchema says that the tables are missing.
 //
-// Messages with a key take a row lock on that key until the transaction ends, so
-// that per key the order of Sequence, of TimeStamp and of commit is one order.
-// Keys are locked in sorted order within one Send; a transaction that calls Send
-// several times with several keys should do so in a fixed order of its own.
+// Messages with a key take a row lock on that key until the transaction ends, so that
+// per key the order of Sequence and of commit is one order, and so is that of TimeStamp
+// where Send fills it. Messages of one key are written in the order given; no other
+// order is promised. Keys are locked in sorted order within one Send; a transaction
+// that calls Send several times with several keys should do so in a fixed order of its
+// own.
 func (o *Outbox) Send(ctx context.Context, tx Tx, messages ...waybill.Message) error {
 	if isNil(tx) {
 		return errors.New("waybill: Send needs a transaction: the one that the business change is made in")
@@ -117,6 +124,8 @@ func (o *Outbox) Send(ctx context.Context, tx Tx, messages ...waybill.Message) e
 	return err
 }
 
+// isNil says whether tx is nil, or a nil pointer such as that of a *sql.Tx that was never
+// set.
 func isNil(tx Tx) bool {
 	if tx == nil {
 		return true
@@ -125,71 +134,12 @@ func isNil(tx Tx) bool {
 	return v.Kind() == reflect.Pointer && v.IsNil()
 }
 
-// row checks a message and makes its row.
-func (o *Outbox) row(m *waybill.Message) (store.NewRow, *waybill.MessageError) {
-	bad := func(field string, err error) *waybill.MessageError {
-		return &waybill.MessageError{Field: field, Reason: err.Error()}
-	}
-	if err := waybill.CheckDestination(m.Destination); err != nil {
-		return store.NewRow{}, bad("Destination", err)
-	}
-	if err := waybill.CheckKey(m.Key); err != nil {
-		return store.NewRow{}, bad("Key", err)
-	}
-	if m.TimeStamp < 0 {
-		return store.NewRow{}, bad("TimeStamp", fmt.Errorf("is %d; a version of your own is above 0", m.TimeStamp))
-	}
-	if !m.ID.IsZero() && !m.ID.IsV7() {
-		return store.NewRow{}, bad("ID", fmt.Errorf("%s is no UUIDv7; leave it zero or use waybill.NewID", m.ID))
-	}
-	if len(m.Body) > o.maxBody {
-		err := bad("Body", fmt.Errorf("has %d bytes, the limit is %d (outbox.Options.MaxBody); send a reference to large content instead", len(m.Body), o.maxBody))
-		err.TooLarge = true
-		return store.NewRow{}, err
-	}
-	for name, value := range m.Headers {
-		if err := waybill.CheckHeader(name, value); err != nil {
-			return store.NewRow{}, bad("Headers", err)
-		}
-	}
-	row := store.NewRow{ID: m.ID, Destination: m.Destination, Topic: m.Topic, Key: m.Key, TimeStamp: m.TimeStamp, Body: m.Body}
-	if row.Body == nil {
-		row.Body = []byte{}
-	}
-	if len(m.Headers) > 0 {
-		headers, err := json.Marshal(m.Headers)
-		if err != nil {
-			return store.NewRow{}, bad("Headers", err)
-		}
-		row.Headers = string(headers)
-	}
-	delayed := !m.NotBefore.IsZero() && m.NotBefore.After(time.Now())
-	if delayed {
-		if m.NotBefore.Year() > 9999 {
-			return store.NewRow{}, bad("NotBefore", errors.New("is after the year 9999"))
-		}
-		row.NotBefore = m.NotBefore.UnixMicro()
-	}
-	if mutant.ProcessClock && m.Key != "" && row.TimeStamp == 0 {
-		row.TimeStamp = time.Now().UnixMicro()
-		if !m.ID.IsZero() {
-			row.TimeStamp = m.ID.Time().UnixMicro() // minted by that clock, too
-		}
-	}
-	if row.ID.IsZero() {
-		if delayed {
-			row.ID = waybill.NewIDAt(m.NotBefore)
-		} else {
-			row.ID = waybill.NewID()
-		}
-	}
-	return row, nil
-}
-
-// InTx runs fn in a transaction of db and commits it, or rolls it back where fn
-// returns an error or panics. After the commit it wakes the relay: the one in this
-// process through Committed, others through the database where it can do that.
-func (o *Outbox) InTx(ctx context.Context, db *sql.DB, fn func(tx *sql.Tx) error) (err error) {
+// InTx runs fn in a transaction of db and commits it, or rolls it back where fn returns
+// an error, which InTx then returns as it is, or panics. After the commit it wakes the
+// relay: the one in this process through Committed, others through the database where
+// it can do that. An error of the commit may leave it unknown whether it happened, as
+// with any transaction. Where ctx ends before the commit, the transaction is rolled back.
+func (o *Outbox) InTx(ctx context.Context, db *sql.DB, fn func(tx *sql.Tx) error) error {
 	if db == nil {
 		return errors.New("waybill: InTx needs a database")
 	}
@@ -217,9 +167,15 @@ func (o *Outbox) InTx(ctx context.Context, db *sql.DB, fn func(tx *sql.Tx) error
 	return nil
 }
 
-// Wake tells relays that messages may have been committed. InTx does it; a caller
-// who commits a transaction by other means may. It never fails, since a relay that
-// is not woken finds messages by polling.
+// notifyEvery is the least time between two notifications of relays in other processes.
+// A relay that was notified polls at short intervals for longer than this, so a commit
+// that notifies nobody does not have to wait for the next one that does.
+const notifyEvery = 20 * time.Millisecond
+
+// Wake tells relays that messages may have been committed. InTx calls it; a caller who
+// commits a transaction by other means may. It reports no error, since a relay that is
+// not woken finds messages by polling. With a nil db only the relay of this process is
+// told.
 func (o *Outbox) Wake(ctx context.Context, db store.Execer) {
 	select {
 	case o.committed <- struct{}{}:
@@ -237,10 +193,7 @@ func (o *Outbox) Wake(ctx context.Context, db store.Execer) {
 	crash.Point("outbox.notify.after")
 }
 
-// Committed receives a value after commits that InTx made, for the relay of this
-// process: relay.Options.Wake.
+// Committed receives a value after Wake, and so after commits that InTx made, for the
+// one relay of this process: it is what relay.Options.Wake takes. Several commits in
+// quick succession may be one value.
 func (o *Outbox) Committed() <-chan struct{} { return o.committed }
-
-// ContentType is the name of the header that travels as each protocol's own
-// content type.
-const ContentType = wire.ContentType

@@ -5,12 +5,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	_ "modernc.org/sqlite"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/outbox"
@@ -18,42 +15,19 @@ import (
 	"github.com/waybill-go/waybill/store/sqlite"
 )
 
-func open(t *testing.T, tables bool) *sql.DB {
-	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "outbox.db")+"?_txlock=immediate&_pragma=busy_timeout(5000)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	if tables {
-		if err := store.Migrate(context.Background(), db, sqlite.Dialect(), "", store.Producer); err != nil {
-			t.Fatal(err)
-		}
-	}
+// open is openDatabase for a test.
+func open(t *testing.T) *sql.DB {
+	db, remove := openDatabase()
+	t.Cleanup(remove)
 	return db
 }
 
-func newOutbox(t *testing.T, o *outbox.Options) *outbox.Outbox {
-	t.Helper()
-	out, err := outbox.New(sqlite.Dialect(), o)
+func TestAMessageThatCannotBeSentIsRefusedBeforeAnythingIsWritten(t *testing.T) {
+	db := open(t)
+	out, err := outbox.New(sqlite.Dialect(), &outbox.Options{MaxBody: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return out
-}
-
-func rows(t *testing.T, db *sql.DB) int {
-	t.Helper()
-	var n int
-	if err := db.QueryRow(`SELECT count(*) FROM qmessage`).Scan(&n); err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-func TestAMessageThatCannotBeSentIsRefusedBeforeAnythingIsWritten(t *testing.T) {
-	db := open(t, true)
-	out := newOutbox(t, &outbox.Options{MaxBody: 1000})
 	long := strings.Repeat("ü", 256)
 	for _, c := range []struct {
 		name  string
@@ -98,58 +72,68 @@ func TestAMessageThatCannotBeSentIsRefusedBeforeAnythingIsWritten(t *testing.T) 
 			})
 			var bad *waybill.MessageError
 			if !errors.As(err, &bad) || !errors.Is(err, waybill.ErrInvalidMessage) {
-				t.Fatalf("%v is no MessageError", err)
+				t.Fatalf("got %v, want a MessageError", err)
 			}
 			if bad.Index != 1 || bad.Field != c.field || bad.Reason == "" {
-				t.Errorf("%+v, want message 1, field %s", bad, c.field)
+				t.Errorf("got %+v, want message 1, field %s, with a reason", bad, c.field)
 			}
-			if got := errors.Is(err, waybill.ErrTooLarge); got != (c.field == "Body") {
-				t.Errorf("matches ErrTooLarge: %v", got)
+			if got, want := errors.Is(err, waybill.ErrTooLarge), c.field == "Body"; got != want {
+				t.Errorf("got an error that matches ErrTooLarge: %v, want %v", got, want)
 			}
-			if n := rows(t, db); n != 0 {
-				t.Errorf("%d rows were written", n)
+			if n := count(db, "qmessage"); n != 0 {
+				t.Errorf("got %d rows, want 0", n)
 			}
 		})
 	}
 }
 
 func TestSendNeedsALiveTransaction(t *testing.T) {
-	db := open(t, true)
-	out := newOutbox(t, nil)
+	db := open(t)
+	out := newOutbox()
 	m := waybill.Message{Destination: "orders"}
-	if err := out.Send(context.Background(), nil, m); err == nil || !strings.Contains(err.Error(), "transaction") {
-		t.Errorf("nil: %v", err)
-	}
-	var none *sql.Tx
-	if err := out.Send(context.Background(), none, m); err == nil || !strings.Contains(err.Error(), "transaction") {
-		t.Errorf("nil *sql.Tx: %v", err)
-	}
-	tx, err := db.Begin()
+	ended, err := db.Begin()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := tx.Rollback(); err != nil {
+	if err := ended.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	if err := out.Send(context.Background(), tx, m); !errors.Is(err, sql.ErrTxDone) || !strings.Contains(err.Error(), "has ended") {
-		t.Errorf("finished: %v", err)
+	for _, c := range []struct {
+		name string
+		tx   outbox.Tx
+		is   error // that the error matches; nil for none
+		want string
+	}{
+		{name: "nil", want: "needs a transaction"},
+		{name: "a nil *sql.Tx", tx: (*sql.Tx)(nil), want: "needs a transaction"},
+		{name: "one that has ended", tx: ended, is: sql.ErrTxDone, want: "has ended"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := out.Send(context.Background(), c.tx, m)
+			if err == nil || c.is != nil && !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want an error that matches %v and says %q", err, c.is, c.want)
+			}
+		})
 	}
 }
 
 func TestSendWithoutTablesSaysWhatToDo(t *testing.T) {
-	db := open(t, false)
-	out := newOutbox(t, nil)
-	err := out.InTx(context.Background(), db, func(tx *sql.Tx) error {
+	db := open(t)
+	out, err := outbox.New(sqlite.Dialect(), &outbox.Options{TablePrefix: "missing_"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = out.InTx(context.Background(), db, func(tx *sql.Tx) error {
 		return out.Send(context.Background(), tx, waybill.Message{Destination: "orders"})
 	})
 	if !errors.Is(err, waybill.ErrSchema) || !strings.Contains(err.Error(), "waybill init --side producer") {
-		t.Error(err)
+		t.Errorf("got %v, want an ErrSchema that says how to make the tables", err)
 	}
 }
 
 func TestInTxRollsBackOnAnErrorAndOnAPanic(t *testing.T) {
-	db := open(t, true)
-	out := newOutbox(t, nil)
+	db := open(t)
+	out := newOutbox()
 	send := func(tx *sql.Tx) {
 		if err := out.Send(context.Background(), tx, waybill.Message{Destination: "orders"}); err != nil {
 			t.Fatal(err)
@@ -157,7 +141,7 @@ func TestInTxRollsBackOnAnErrorAndOnAPanic(t *testing.T) {
 	}
 	reason := errors.New("no")
 	if err := out.InTx(context.Background(), db, func(tx *sql.Tx) error { send(tx); return reason }); !errors.Is(err, reason) {
-		t.Errorf("%v, want the function's own error", err)
+		t.Errorf("got %v, want the function's own error", err)
 	}
 	func() {
 		defer func() {
@@ -167,8 +151,8 @@ func TestInTxRollsBackOnAnErrorAndOnAPanic(t *testing.T) {
 		}()
 		_ = out.InTx(context.Background(), db, func(tx *sql.Tx) error { send(tx); panic("no") })
 	}()
-	if n := rows(t, db); n != 0 {
-		t.Errorf("%d rows", n)
+	if n := count(db, "qmessage"); n != 0 {
+		t.Errorf("got %d rows, want 0", n)
 	}
 	select {
 	case <-out.Committed():
@@ -183,14 +167,14 @@ func TestInTxRollsBackOnAnErrorAndOnAPanic(t *testing.T) {
 	default:
 		t.Error("the relay was not woken")
 	}
-	if n := rows(t, db); n != 1 {
-		t.Errorf("%d rows", n)
+	if n := count(db, "qmessage"); n != 1 {
+		t.Errorf("got %d rows, want 1", n)
 	}
 }
 
 func TestABodyOfTheGreatestSizeIsTaken(t *testing.T) {
-	db := open(t, true)
-	out := newOutbox(t, nil)
+	db := open(t)
+	out := newOutbox()
 	body := bytes.Repeat([]byte{0, 255}, outbox.DefaultMaxBody/2)
 	err := out.InTx(context.Background(), db, func(tx *sql.Tx) error {
 		return out.Send(context.Background(), tx, waybill.Message{Destination: "orders", Body: body}, waybill.Message{Destination: "orders"})
@@ -200,17 +184,30 @@ func TestABodyOfTheGreatestSizeIsTaken(t *testing.T) {
 	}
 	var got []byte
 	if err := db.QueryRow(`SELECT message_content FROM qmessage ORDER BY id`).Scan(&got); err != nil || !bytes.Equal(got, body) {
-		t.Errorf("%d bytes, %v", len(got), err)
+		t.Errorf("got %d bytes, %v; want the %d that were sent", len(got), err, len(body))
 	}
 }
 
 func TestOptionsThatMakeNoSenseAreRefused(t *testing.T) {
-	for _, o := range []*outbox.Options{{TablePrefix: "Robert'); DROP TABLE"}, {TablePrefix: "a.b.c."}, {MaxBody: -1}} {
-		if _, err := outbox.New(sqlite.Dialect(), o); err == nil {
-			t.Errorf("%+v was taken", o)
-		}
-	}
-	if _, err := outbox.New(nil, nil); err == nil {
-		t.Error("a nil dialect was taken")
+	for _, c := range []struct {
+		name    string
+		dialect store.Dialect
+		o       outbox.Options
+		want    []string // what the error speaks of
+	}{
+		{"no dialect", nil, outbox.Options{}, []string{"a dialect is required"}},
+		{"a prefix that is SQL", sqlite.Dialect(), outbox.Options{TablePrefix: "Robert'); DROP TABLE"}, []string{"table prefix"}},
+		{"a prefix with two dots", sqlite.Dialect(), outbox.Options{TablePrefix: "a.b.c."}, []string{"table prefix"}},
+		{"a limit below 0", sqlite.Dialect(), outbox.Options{MaxBody: -1}, []string{"MaxBody is -1"}},
+		{"all at once", nil, outbox.Options{TablePrefix: "a b", MaxBody: -1}, []string{"a dialect is required", "table prefix", "MaxBody is -1"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := outbox.New(c.dialect, &c.o)
+			for _, want := range c.want {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("got %v, want an error that says %q", err, want)
+				}
+			}
+		})
 	}
 }
