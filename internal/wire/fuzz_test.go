@@ -27,21 +27,21 @@ func FuzzDecodeReceipts(f *testing.F) {
 		m := broker.Message{Headers: []broker.Header{{Name: Kind, Value: ReceiptKind}}, Body: body}
 		consumer, receipts, bad, err := DecodeReceipts(&m)
 		if (bad > 0) != (err != nil) {
-			t.Errorf("%d bad and %v", bad, err)
+			t.Errorf("got %d bad and the reason %v, want both or none", bad, err)
 		}
 		for _, r := range receipts {
 			if r.Outcome != waybill.Done && r.Outcome != waybill.Retry && r.Outcome != waybill.Rejected {
-				t.Errorf("an outcome %q", r.Outcome)
+				t.Errorf("got the outcome %q, want done, retry or rejected", r.Outcome)
 			}
 			if r.After < 0 || r.After > maxAfter {
-				t.Errorf("a delay of %v", r.After)
+				t.Errorf("got a delay of %v, want 0 to %v", r.After, maxAfter)
 			}
 			checkError(t, r.Error)
 		}
 		again := EncodeReceipts("ack.p", consumer, receipts)
 		consumer2, receipts2, bad, err := DecodeReceipts(&again)
 		if consumer2 != consumer || len(receipts) > 0 && !reflect.DeepEqual(receipts2, receipts) || bad != 0 || err != nil {
-			t.Errorf("%q %+v\nbecame\n%q %+v, %d bad, %v", consumer, receipts, consumer2, receipts2, bad, err)
+			t.Errorf("got  %q %+v, %d bad, %v\nwant %q %+v", consumer2, receipts2, bad, err, consumer, receipts)
 		}
 	})
 }
@@ -55,21 +55,21 @@ func FuzzEncodeReceipts(f *testing.F) {
 		r := waybill.Receipt{ID: waybill.NewID(), Outcome: waybill.Retry, After: maxAfter, Error: reason}
 		m := EncodeReceipts("ack.p", consumer, []waybill.Receipt{r})
 		if !json.Valid(m.Body) || !utf8.Valid(m.Body) {
-			t.Fatalf("the body is no JSON: %q", m.Body)
+			t.Fatalf("got the body %q, want JSON", m.Body)
 		}
 		consumer2, receipts, bad, err := DecodeReceipts(&m)
 		if err != nil || bad != 0 || len(receipts) != 1 {
-			t.Fatalf("%+v, %d bad, %v", receipts, bad, err)
+			t.Fatalf("got %+v, %d bad, %v, want one receipt", receipts, bad, err)
 		}
 		if utf8.ValidString(consumer) && consumer2 != consumer {
-			t.Errorf("consumer %q became %q", consumer, consumer2)
+			t.Errorf("got the consumer %q, want %q", consumer2, consumer)
 		}
 		if got := receipts[0]; got.ID != r.ID || got.Outcome != r.Outcome || got.After != r.After {
-			t.Errorf("%+v became %+v", r, got)
+			t.Errorf("got %+v, want %+v", got, r)
 		}
 		checkError(t, receipts[0].Error)
 		if utf8.ValidString(reason) && len(reason) <= maxError && receipts[0].Error != reason {
-			t.Errorf("error %q became %q", reason, receipts[0].Error)
+			t.Errorf("got the error %q, want %q", receipts[0].Error, reason)
 		}
 	})
 }
@@ -77,7 +77,7 @@ func FuzzEncodeReceipts(f *testing.F) {
 func checkError(t *testing.T, text string) {
 	t.Helper()
 	if !utf8.ValidString(text) || len(text) > maxError {
-		t.Errorf("an error of %d bytes: %q", len(text), text)
+		t.Errorf("got an error of %d bytes, %q, want valid UTF-8 of at most %d", len(text), text, maxError)
 	}
 }
 
@@ -95,16 +95,16 @@ func FuzzDecode(f *testing.F) {
 		}})
 		m := &a.Message
 		if err == nil && !m.ID.IsV7() {
-			t.Errorf("no error and the ID %s", m.ID)
+			t.Errorf("got the ID %s and no error, want a UUIDv7", m.ID)
 		}
 		if m.TimeStamp < 0 || m.Sequence < 0 || m.Attempt < 0 || m.Failures < 0 {
-			t.Errorf("%+v", m)
+			t.Errorf("got %+v, want no number below 0", m)
 		}
 		if err != nil {
 			return
 		}
 		if problem := waybill.CheckKey(m.Key); problem != nil {
-			t.Errorf("the key %q was taken, which %v", m.Key, problem)
+			t.Errorf("got the key %q, which %v", m.Key, problem)
 		}
 		for name, value := range m.Headers {
 			if waybill.CheckHeader(name, value) != nil {
@@ -122,7 +122,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		sent, err := Encode(&row, m.Attempt, origin)
 		if err != nil {
-			t.Fatalf("%+v cannot be sent: %v", m, err)
+			t.Fatalf("got %v, want %+v sent on", err, m)
 		}
 		again, err := Decode(&sent)
 		if m.Producer == "" {
@@ -132,7 +132,7 @@ func FuzzDecode(f *testing.F) {
 			m.Headers = again.Message.Headers
 		}
 		if err != nil || !reflect.DeepEqual(again, a) {
-			t.Errorf("%+v\nbecame\n%+v, %v", a, again, err)
+			t.Errorf("got  %+v, %v\nwant %+v", again, err, a)
 		}
 	})
 }
@@ -155,12 +155,12 @@ func FuzzEncodeRow(f *testing.F) {
 			return
 		}
 		if err := waybill.CheckDestination(m.Destination); err != nil {
-			t.Errorf("destination %q: %v", m.Destination, err)
+			t.Errorf("got the destination %q, which %v", m.Destination, err)
 		}
 		var own map[string]string
 		if headers != "" {
 			if err := json.Unmarshal([]byte(headers), &own); err != nil {
-				t.Fatalf("%q was taken for headers: %v", headers, err)
+				t.Fatalf("got no error, want one: the headers %q are none: %v", headers, err)
 			}
 		}
 		if len(own) == 0 {
@@ -169,7 +169,7 @@ func FuzzEncodeRow(f *testing.F) {
 		count := map[string]int{}
 		for _, h := range m.Headers {
 			if count[h.Name]++; count[h.Name] > 1 {
-				t.Errorf("two headers %s", h.Name)
+				t.Errorf("got two headers %s, want one", h.Name)
 			}
 			if _, mine := own[h.Name]; mine {
 				if err := waybill.CheckHeader(h.Name, h.Value); err != nil {
@@ -188,7 +188,7 @@ func FuzzEncodeRow(f *testing.F) {
 			ID: row.MessageID, Destination: destination, Key: key, TimeStamp: 5, Producer: "p", Attempt: 1, Headers: own, Body: row.Body,
 		}}
 		if err != nil || !reflect.DeepEqual(a, want) {
-			t.Errorf("%+v, %v\nwant\n%+v", a, err, want)
+			t.Errorf("got  %+v, %v\nwant %+v", a, err, want)
 		}
 	})
 }

@@ -1,5 +1,7 @@
-// Package wire turns rows of the outbox into messages on the wire and back, and
-// receipts into their JSON form and back.
+// Package wire turns rows of the outbox into messages on the wire, these into the
+// messages that handlers receive, and receipts into their JSON form and back.
+//
+// The files: message.go and receipt.go.
 package wire
 
 import (
@@ -13,7 +15,8 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-// The names of Waybill's own headers. They are part of the protocol.
+// The names of Waybill's own headers. They are part of the protocol: docs/protocol.md
+// says what each means.
 const (
 	MessageID    = "messageId"
 	BusinessMark = "businessMark"
@@ -24,7 +27,7 @@ const (
 	Attempt      = "attempt"
 	Failures     = "failures"
 	Floor        = "floor"
-	Kind         = "waybill"
+	Kind         = "waybill" // what a message is that is not a sender's: ReceiptKind
 )
 
 // ContentType is the sender's header that travels as the protocol's content type.
@@ -49,10 +52,16 @@ func Encode(r *store.Row, attempt int, o Origin) (broker.Message, error) {
 	if !r.MessageID.IsV7() {
 		return broker.Message{}, fmt.Errorf("message_id %s is no UUIDv7; leave it out and a trigger fills it", r.MessageID)
 	}
-	m := broker.Message{Destination: r.Destination, Topic: r.Topic, Key: r.Key, Body: r.Body}
-	m.Headers = make([]broker.Header, 0, 9)
+	m := broker.Message{Destination: r.Destination, Topic: r.Topic, Key: r.Key, Headers: waybillHeaders(r, attempt, o), Body: r.Body}
+	if err := addSenders(&m, r.Headers); err != nil {
+		return broker.Message{}, err
+	}
+	return m, nil
+}
 
-	// All values share one string: a message costs one allocation for them.
+// waybillHeaders are Waybill's own headers for a row. The values that are made here share
+// one string, so that a message costs one allocation for them.
+func waybillHeaders(r *store.Row, attempt int, o Origin) []broker.Header {
 	var buf [128]byte
 	text, _ := r.MessageID.AppendText(buf[:0])
 	idEnd := len(text)
@@ -64,34 +73,39 @@ func Encode(r *store.Row, attempt int, o Origin) (broker.Message, error) {
 	attemptEnd := len(text)
 	text = strconv.AppendInt(text, int64(r.Failures), 10)
 	all := string(text)
-	m.Headers = append(m.Headers,
+	headers := append(make([]broker.Header, 0, 9),
 		broker.Header{Name: MessageID, Value: all[:idEnd]},
 		broker.Header{Name: TimeStamp, Value: all[idEnd:stampEnd]},
 		broker.Header{Name: Sequence, Value: all[stampEnd:sequenceEnd]},
 		broker.Header{Name: Producer, Value: o.Producer},
 		broker.Header{Name: Attempt, Value: all[sequenceEnd:attemptEnd]})
 	if r.Key != "" {
-		m.Headers = append(m.Headers, broker.Header{Name: BusinessMark, Value: r.Key})
+		headers = append(headers, broker.Header{Name: BusinessMark, Value: r.Key})
 	}
 	if r.Failures > 0 {
-		m.Headers = append(m.Headers, broker.Header{Name: Failures, Value: all[attemptEnd:]})
+		headers = append(headers, broker.Header{Name: Failures, Value: all[attemptEnd:]})
 	}
 	if o.ReceiptTo != "" {
-		m.Headers = append(m.Headers, broker.Header{Name: ReceiptTo, Value: o.ReceiptTo})
+		headers = append(headers, broker.Header{Name: ReceiptTo, Value: o.ReceiptTo})
 	}
 	if o.Floor != "" {
-		m.Headers = append(m.Headers, broker.Header{Name: Floor, Value: o.Floor})
+		headers = append(headers, broker.Header{Name: Floor, Value: o.Floor})
 	}
-	if r.Headers == "" {
-		return m, nil
+	return headers
+}
+
+// addSenders adds the sender's own headers, a JSON object of strings or nothing.
+func addSenders(m *broker.Message, object string) error {
+	if object == "" {
+		return nil
 	}
 	var own map[string]string
-	if err := json.Unmarshal([]byte(r.Headers), &own); err != nil {
-		return broker.Message{}, fmt.Errorf("headers are no JSON object of strings: %w", err)
+	if err := json.Unmarshal([]byte(object), &own); err != nil {
+		return fmt.Errorf("headers are no JSON object of strings: %w", err)
 	}
 	for name, value := range own {
 		if err := waybill.CheckHeader(name, value); err != nil {
-			return broker.Message{}, err
+			return err
 		}
 		if name == ContentType {
 			m.ContentType = value
@@ -99,10 +113,10 @@ func Encode(r *store.Row, attempt int, o Origin) (broker.Message, error) {
 		}
 		m.Headers = append(m.Headers, broker.Header{Name: name, Value: value})
 	}
-	return m, nil
+	return nil
 }
 
-// Arrival is a received message with what is the inbox's own business.
+// Arrival is a received message, and what its headers tell the inbox alone.
 type Arrival struct {
 	Message   waybill.Message
 	ReceiptTo string     // empty where the sender wants no receipts
@@ -114,66 +128,86 @@ type Arrival struct {
 var ErrNoID = errors.New("the message has no header messageId with a UUIDv7")
 
 // Decode reads a message that has arrived. Where it fails the Arrival holds what
-// could be read, so that a receipt may still be possible: it is when the Message
-// has an ID.
-func Decode(d *broker.Message) (Arrival, error) {
-	a := Arrival{Message: waybill.Message{Destination: d.Destination, Topic: d.Topic, Body: d.Body}}
-	m := &a.Message
-	var problem error
-	number := func(h broker.Header, bits int) int64 {
-		n, err := strconv.ParseInt(h.Value, 10, bits)
-		if (err != nil || n < 0) && problem == nil {
-			problem = fmt.Errorf("the header %s is %.40q and not a decimal number", h.Name, h.Value)
+// could be read: where that is an ID and a ReceiptTo, a receipt is still possible.
+func Decode(m *broker.Message) (Arrival, error) {
+	d := decoder{a: Arrival{Message: waybill.Message{Destination: m.Destination, Topic: m.Topic, Body: m.Body}}}
+	for _, h := range m.Headers {
+		d.header(h)
+	}
+	if m.ContentType != "" {
+		d.senders(ContentType, m.ContentType)
+	}
+	if d.a.Message.ID.IsZero() {
+		return d.a, ErrNoID
+	}
+	return d.a, d.problem
+}
+
+// decoder reads one message's headers.
+type decoder struct {
+	a       Arrival
+	problem error // the first one
+}
+
+func (d *decoder) header(h broker.Header) {
+	m := &d.a.Message
+	switch h.Name {
+	case MessageID:
+		if id, err := waybill.ParseID(h.Value); err == nil && id.IsV7() {
+			m.ID = id
 		}
-		return max(n, 0)
-	}
-	for _, h := range d.Headers {
-		switch h.Name {
-		case MessageID:
-			id, err := waybill.ParseID(h.Value)
-			if err == nil && id.IsV7() {
-				m.ID = id
-			}
-		case BusinessMark:
-			m.Key = h.Value
-			if err := waybill.CheckKey(h.Value); err != nil && problem == nil {
-				problem = fmt.Errorf("the header %s %w", h.Name, err)
-			}
-		case TimeStamp:
-			m.TimeStamp = number(h, 64)
-		case Sequence:
-			m.Sequence = number(h, 64)
-		case Attempt:
-			m.Attempt = int(number(h, 32))
-		case Failures:
-			m.Failures = int(number(h, 32))
-		case Producer:
-			m.Producer = h.Value
-			if err := waybill.CheckProducer(h.Value); err != nil && problem == nil {
-				problem = fmt.Errorf("the header %s %w", h.Name, err)
-			}
-		case ReceiptTo:
-			a.ReceiptTo = h.Value
-		case Floor:
-			if floor, err := waybill.ParseID(h.Value); err == nil && floor.IsV7() {
-				a.Floor = floor
-			}
-		case Kind:
-		default:
-			if m.Headers == nil {
-				m.Headers = make(map[string]string, 4)
-			}
-			m.Headers[h.Name] = h.Value
+	case BusinessMark:
+		m.Key = h.Value
+		d.check(h, waybill.CheckKey(h.Value))
+	case TimeStamp:
+		m.TimeStamp = d.number(h, 64)
+	case Sequence:
+		m.Sequence = d.number(h, 64)
+	case Attempt:
+		m.Attempt = int(d.number(h, 32))
+	case Failures:
+		m.Failures = int(d.number(h, 32))
+	case Producer:
+		m.Producer = h.Value
+		d.check(h, waybill.CheckProducer(h.Value))
+	case ReceiptTo:
+		d.a.ReceiptTo = h.Value
+	case Floor:
+		if floor, err := waybill.ParseID(h.Value); err == nil && floor.IsV7() {
+			d.a.Floor = floor
 		}
+	case Kind:
+	default:
+		d.senders(h.Name, h.Value)
 	}
-	if d.ContentType != "" {
-		if m.Headers == nil {
-			m.Headers = make(map[string]string, 1)
-		}
-		m.Headers[ContentType] = d.ContentType
+}
+
+// senders keeps a header of the sender's own.
+func (d *decoder) senders(name, value string) {
+	if d.a.Message.Headers == nil {
+		d.a.Message.Headers = make(map[string]string, 4)
 	}
-	if m.ID.IsZero() {
-		return a, ErrNoID
+	d.a.Message.Headers[name] = value
+}
+
+// number reads a decimal number that is not negative.
+func (d *decoder) number(h broker.Header, bits int) int64 {
+	n, err := strconv.ParseInt(h.Value, 10, bits)
+	if err != nil || n < 0 {
+		d.report(fmt.Errorf("the header %s is %.40q and not a decimal number", h.Name, h.Value))
 	}
-	return a, problem
+	return max(n, 0)
+}
+
+// check reports what is wrong with a header's value.
+func (d *decoder) check(h broker.Header, err error) {
+	if err != nil {
+		d.report(fmt.Errorf("the header %s %w", h.Name, err))
+	}
+}
+
+func (d *decoder) report(err error) {
+	if d.problem == nil {
+		d.problem = err
+	}
 }

@@ -12,19 +12,21 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
-// ReceiptKind is the value of the header "waybill" on a receipt.
+// ReceiptKind is the value of the header "waybill" on a message that carries receipts.
 const ReceiptKind = "receipt.v1"
 
-// MaxReceipts bounds the receipts of one receipt message.
+// MaxReceipts is how many receipts one message should carry at most: callers of
+// EncodeReceipts keep to it.
 const MaxReceipts = 1000
 
 // maxError bounds the error text of one receipt, in bytes.
 const maxError = 2000
 
-// maxAfter bounds how far a receipt may postpone a copy.
+// maxAfter bounds how far a receipt may postpone a copy; one that says more means this.
 const maxAfter = 30 * 24 * time.Hour
 
-// EncodeReceipts makes the message that carries a consumer's receipts.
+// EncodeReceipts makes the message that carries a consumer's receipts. It cuts long
+// errors, and the fraction of a millisecond off delays.
 func EncodeReceipts(receiptTo, consumer string, receipts []waybill.Receipt) broker.Message {
 	body := make([]byte, 0, 64+len(receipts)*64)
 	body = append(body, `{"consumer":`...)
@@ -63,7 +65,7 @@ func appendString(b []byte, s string) []byte {
 	return append(b, text...)
 }
 
-// cut shortens an error to maxError bytes of valid UTF-8.
+// cut makes an error valid UTF-8 of at most maxError bytes.
 func cut(s string) string {
 	s = strings.ToValidUTF8(s[:min(len(s), maxError+utf8.UTFMax)], "\uFFFD")
 	if len(s) <= maxError {
@@ -76,9 +78,9 @@ func cut(s string) string {
 	return s[:n]
 }
 
-// DecodeReceipts reads a receipt message. Where it fails none of it is to be
-// trusted; bad counts single receipts that were left out because they make no
-// sense, of which reason is the first.
+// DecodeReceipts reads a message that carries receipts. bad counts those that were left
+// out because they make no sense, and reason is why the first of them was. A message that
+// makes no sense as a whole has no receipts and counts as one bad one.
 func DecodeReceipts(m *broker.Message) (consumer string, receipts []waybill.Receipt, bad int, reason error) {
 	if kind, _ := m.Header(Kind); kind != ReceiptKind {
 		return "", nil, 1, fmt.Errorf("the header %s is %.40q and not %q", Kind, kind, ReceiptKind)

@@ -43,22 +43,32 @@ func TestReceiptsSurviveTheWire(t *testing.T) {
 	m := EncodeReceipts("ack.shop", `ship"ping`, all)
 	consumer, got, bad, err := DecodeReceipts(&m)
 	if err != nil || bad != 0 || consumer != `ship"ping` || !reflect.DeepEqual(got, all) {
-		t.Errorf("%q %+v %d %v", consumer, got, bad, err)
+		t.Errorf("got  %q %+v, %d bad, %v\nwant %q %+v", consumer, got, bad, err, `ship"ping`, all)
 	}
 	if m.Destination != "ack.shop" || m.ContentType != "application/json" {
-		t.Errorf("%+v", m)
+		t.Errorf("got a message to %q of type %q, want one to ack.shop of type application/json", m.Destination, m.ContentType)
 	}
 }
 
 func TestALongErrorIsCutAtACharacter(t *testing.T) {
-	for _, reason := range []string{"x" + strings.Repeat("ü", maxError), strings.Repeat("\xffa", maxError), strings.Repeat("🚚", maxError)} {
-		m := EncodeReceipts("ack.shop", "c", []waybill.Receipt{{ID: waybill.NewID(), Outcome: waybill.Retry, Error: reason}})
-		_, got, _, err := DecodeReceipts(&m)
-		if err != nil || len(got) != 1 {
-			t.Fatalf("%+v, %v", got, err)
-		}
-		if n := len(got[0].Error); n > maxError || n < maxError-utf8.UTFMax || !strings.HasPrefix(strings.ToValidUTF8(reason, "\uFFFD"), got[0].Error) {
-			t.Errorf("%.10q is cut to %d bytes, the last %q", reason, n, got[0].Error[n-10:])
-		}
+	for _, c := range []struct{ name, reason string }{
+		{"of two bytes", "x" + strings.Repeat("ü", maxError)},
+		{"that is not valid", strings.Repeat("\xffa", maxError)},
+		{"of four bytes", strings.Repeat("🚚", maxError)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := EncodeReceipts("ack.shop", "c", []waybill.Receipt{{ID: waybill.NewID(), Outcome: waybill.Retry, Error: c.reason}})
+			_, receipts, _, err := DecodeReceipts(&m)
+			if err != nil || len(receipts) != 1 {
+				t.Fatalf("got %+v, %v, want one receipt", receipts, err)
+			}
+			got := receipts[0].Error
+			if n := len(got); n > maxError || n < maxError-utf8.UTFMax {
+				t.Errorf("got %d bytes, want %d, or up to %d less", n, maxError, utf8.UTFMax)
+			}
+			if want := strings.ToValidUTF8(c.reason, "\uFFFD"); !strings.HasPrefix(want, got) {
+				t.Errorf("got an error that ends with %q, want the beginning of %.10q…", got[len(got)-10:], want)
+			}
+		})
 	}
 }
