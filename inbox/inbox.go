@@ -42,7 +42,7 @@ import (
 //
 //   - nil: the transaction commits, and the producer is told that the message is done.
 //   - waybill.RetryAfter: the producer's relay sends the message again after that time
-//     or later. This does not count towards Options.MaxTries.
+//     (at most 30 days) or later. This does not count towards Options.MaxTries.
 //   - waybill.Permanent: the message is rejected at once. Its producer keeps it, with
 //     the reason, for a person to look at.
 //   - any other error is a failure, and so is a panic. The relay sends the message again,
@@ -50,17 +50,17 @@ import (
 //     rejects the message.
 //
 // Messages of foreign producers carry no receipt address (header receiptTo), so nobody
-// can be told. After a failure and after RetryAfter alike, the broker delivers the
-// message again after 0.1 s, doubled with each time up to a minute, less up to half of
-// it at random: the time given to RetryAfter is not kept. Each time counts towards
-// MaxTries, and the first failure other than RetryAfter that reaches it rejects the
-// message; this process counts in memory, from 0 after a restart. A rejected message
-// goes where the broker keeps dead letters. A broker that keeps none drops it, and the
-// log alone tells of it.
+// can be told. After a failure and after RetryAfter alike, the message comes again after
+// 0.1 s, doubled with each time up to a minute, less up to half of it at random: the time
+// given to RetryAfter is not kept. Each time counts towards MaxTries, and the first
+// failure other than RetryAfter that reaches it rejects the message; this process counts
+// in memory, and begins anew after a restart. A rejected message goes where the broker
+// keeps dead letters. A broker that keeps none drops it, and the log alone tells of it.
 //
-// The messages of one destination that have one key are handled by one goroutine, one
-// at a time; all other calls may be concurrent. ctx ends after Options.Timeout, or
-// Options.Drain after Run was told to stop; what the handler returns then counts as ever.
+// The messages of one destination that have one key are handled by one goroutine of this
+// Inbox, one at a time; all other calls may be concurrent. ctx ends after
+// Options.Timeout, or Options.Drain after Run was told to stop; what the handler returns
+// then counts as ever.
 type Handler func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error
 
 // Inbox consumes from one broker into one database. Its methods are safe for

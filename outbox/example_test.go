@@ -20,39 +20,33 @@ import (
 // openDatabase makes a database with a business table, orders, and Waybill's tables
 // for producers. remove closes and removes it.
 func openDatabase() (db *sql.DB, remove func()) {
-	dir, err := os.MkdirTemp("", "outbox")
-	if err != nil {
-		log.Fatal(err)
-	}
+	dir := must(os.MkdirTemp("", "outbox"))
 	db, dialect, err := address.OpenDatabase("sqlite:" + filepath.Join(dir, "shop.db"))
+	if err == nil {
+		err = store.Migrate(context.Background(), db, dialect, "", store.Producer)
+	}
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
-	if err := store.Migrate(context.Background(), db, dialect, "", store.Producer); err != nil {
-		log.Fatal(err)
-	}
-	if _, err := db.Exec(`CREATE TABLE orders (number text PRIMARY KEY, state text, version bigint)`); err != nil {
-		log.Fatal(err)
-	}
+	must(db.Exec(`CREATE TABLE orders (number text PRIMARY KEY, state text, version bigint)`))
 	return db, func() {
 		db.Close()
 		os.RemoveAll(dir)
 	}
 }
 
-// newOutbox makes an outbox for a SQLite database, with the default options.
-func newOutbox() *outbox.Outbox {
-	out, err := outbox.New(sqlite.Dialect(), nil)
+// must returns what a call returned without an error.
+func must[T any](value T, err error) T {
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
-	return out
+	return value
 }
 
 // count counts the rows of a table.
 func count(db *sql.DB, table string) (n int) {
 	if err := db.QueryRow(`SELECT count(*) FROM ` + table).Scan(&n); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	return n
 }
@@ -91,7 +85,7 @@ func ExampleOutbox_InTx_rollback() {
 	ctx := context.Background()
 	db, remove := openDatabase()
 	defer remove()
-	out := newOutbox()
+	out := must(outbox.New(sqlite.Dialect(), nil))
 
 	err := out.InTx(ctx, db, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `INSERT INTO orders (number, state) VALUES ('A-1', 'placed')`); err != nil {
@@ -116,7 +110,7 @@ func ExampleOutbox_Send() {
 	ctx := context.Background()
 	db, remove := openDatabase()
 	defer remove()
-	out := newOutbox()
+	out := must(outbox.New(sqlite.Dialect(), nil))
 
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
@@ -145,7 +139,7 @@ func ExampleOutbox_Send_keys() {
 	ctx := context.Background()
 	db, remove := openDatabase()
 	defer remove()
-	out := newOutbox()
+	out := must(outbox.New(sqlite.Dialect(), nil))
 
 	err := out.InTx(ctx, db, func(tx *sql.Tx) error {
 		return out.Send(ctx, tx,
@@ -192,7 +186,7 @@ func ExampleOutbox_Send_invalid() {
 	ctx := context.Background()
 	db, remove := openDatabase()
 	defer remove()
-	out := newOutbox()
+	out := must(outbox.New(sqlite.Dialect(), nil))
 
 	err := out.InTx(ctx, db, func(tx *sql.Tx) error {
 		return out.Send(ctx, tx,
@@ -216,7 +210,7 @@ func ExampleOutbox_Send_notBefore() {
 	ctx := context.Background()
 	db, remove := openDatabase()
 	defer remove()
-	out := newOutbox()
+	out := must(outbox.New(sqlite.Dialect(), nil))
 
 	err := out.InTx(ctx, db, func(tx *sql.Tx) error {
 		return out.Send(ctx, tx, waybill.Message{
@@ -244,10 +238,8 @@ func ExampleOutbox_Send_ownVersion() {
 	ctx := context.Background()
 	db, remove := openDatabase()
 	defer remove()
-	out := newOutbox()
-	if _, err := db.ExecContext(ctx, `INSERT INTO orders (number, state, version) VALUES ('A-1', 'placed', 41)`); err != nil {
-		log.Fatal(err)
-	}
+	out := must(outbox.New(sqlite.Dialect(), nil))
+	must(db.ExecContext(ctx, `INSERT INTO orders (number, state, version) VALUES ('A-1', 'placed', 41)`))
 
 	err := out.InTx(ctx, db, func(tx *sql.Tx) error {
 		var version int64

@@ -24,10 +24,7 @@ func open(t *testing.T) *sql.DB {
 
 func TestAMessageThatCannotBeSentIsRefusedBeforeAnythingIsWritten(t *testing.T) {
 	db := open(t)
-	out, err := outbox.New(sqlite.Dialect(), &outbox.Options{MaxBody: 1000})
-	if err != nil {
-		t.Fatal(err)
-	}
+	out := must(outbox.New(sqlite.Dialect(), &outbox.Options{MaxBody: 1000}))
 	long := strings.Repeat("ü", 256)
 	for _, c := range []struct {
 		name  string
@@ -89,12 +86,9 @@ func TestAMessageThatCannotBeSentIsRefusedBeforeAnythingIsWritten(t *testing.T) 
 
 func TestSendNeedsALiveTransaction(t *testing.T) {
 	db := open(t)
-	out := newOutbox()
+	out := must(outbox.New(sqlite.Dialect(), nil))
 	m := waybill.Message{Destination: "orders"}
-	ended, err := db.Begin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	ended := must(db.Begin())
 	if err := ended.Rollback(); err != nil {
 		t.Fatal(err)
 	}
@@ -119,11 +113,8 @@ func TestSendNeedsALiveTransaction(t *testing.T) {
 
 func TestSendWithoutTablesSaysWhatToDo(t *testing.T) {
 	db := open(t)
-	out, err := outbox.New(sqlite.Dialect(), &outbox.Options{TablePrefix: "missing_"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = out.InTx(context.Background(), db, func(tx *sql.Tx) error {
+	out := must(outbox.New(sqlite.Dialect(), &outbox.Options{TablePrefix: "missing_"}))
+	err := out.InTx(context.Background(), db, func(tx *sql.Tx) error {
 		return out.Send(context.Background(), tx, waybill.Message{Destination: "orders"})
 	})
 	if !errors.Is(err, waybill.ErrSchema) || !strings.Contains(err.Error(), "waybill init --side producer") {
@@ -133,7 +124,7 @@ func TestSendWithoutTablesSaysWhatToDo(t *testing.T) {
 
 func TestInTxRollsBackOnAnErrorAndOnAPanic(t *testing.T) {
 	db := open(t)
-	out := newOutbox()
+	out := must(outbox.New(sqlite.Dialect(), nil))
 	send := func(tx *sql.Tx) {
 		if err := out.Send(context.Background(), tx, waybill.Message{Destination: "orders"}); err != nil {
 			t.Fatal(err)
@@ -174,7 +165,7 @@ func TestInTxRollsBackOnAnErrorAndOnAPanic(t *testing.T) {
 
 func TestABodyOfTheGreatestSizeIsTaken(t *testing.T) {
 	db := open(t)
-	out := newOutbox()
+	out := must(outbox.New(sqlite.Dialect(), nil))
 	body := bytes.Repeat([]byte{0, 255}, outbox.DefaultMaxBody/2)
 	err := out.InTx(context.Background(), db, func(tx *sql.Tx) error {
 		return out.Send(context.Background(), tx, waybill.Message{Destination: "orders", Body: body}, waybill.Message{Destination: "orders"})
