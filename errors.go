@@ -14,6 +14,14 @@ var (
 	ErrTooLarge = errors.New("waybill: message too large")
 	// ErrSchema is matched by every SchemaError.
 	ErrSchema = errors.New("waybill: tables are missing or of another version")
+	// ErrConflict is matched where a transaction has lost to another one: a deadlock, a
+	// serialization failure, a row that has changed since it was read, a database that
+	// is busy. Nothing of it was written, and running it again may succeed.
+	ErrConflict = errors.New("waybill: the transaction lost to another one; run it again")
+	// ErrTxEnded is matched where a transaction has ended before its owner committed
+	// it: rolled back by the database, or ended by a statement or a handler. What was
+	// written in it is gone.
+	ErrTxEnded = errors.New("waybill: the transaction has ended before its time")
 )
 
 // MessageError says which message of a Send cannot be sent, and why. It matches

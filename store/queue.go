@@ -41,6 +41,9 @@ func NewQueue(db *sql.DB, dialect Dialect, prefix string) (*Queue, error) {
 // Insert writes rows in the caller's transaction and nothing else. The rows are
 // ordered and split as the dialect asks here; rows of one key keep the order given.
 func Insert(ctx context.Context, tx Tx, dialect Dialect, names Names, rows []NewRow) error {
+	if err := probe(ctx, tx, dialect); err != nil {
+		return err
+	}
 	for part := range parts(sortByKey(rows), dialect.Traits().MaxBatch) {
 		for _, s := range dialect.Insert(names, part) {
 			if _, err := tx.ExecContext(ctx, s.SQL, s.Args...); err != nil {
@@ -328,8 +331,17 @@ func wrap(dialect Dialect, side Side, doing string, err error) error {
 	if dialect.Condition(err) == NoTable {
 		return &waybill.SchemaError{Side: string(side), Want: latest(dialect, side), Err: err}
 	}
+	if condition(dialect, err) == Conflict {
+		err = &conflictError{err}
+	}
 	return fmt.Errorf("waybill: %s: %w", doing, err)
 }
+
+// conflictError is the database's own error, and matches waybill.ErrConflict too.
+type conflictError struct{ error }
+
+func (e *conflictError) Unwrap() error        { return e.error }
+func (e *conflictError) Is(target error) bool { return target == waybill.ErrConflict }
 
 // maxReason is the greatest length of last_error, in bytes.
 const maxReason = 4000

@@ -43,7 +43,7 @@ func Test(t *testing.T, h Harness) {
 		cases []testCase
 	}{
 		{"schema", schemaCases}, {"insert", insertCases}, {"plain SQL", plainCases}, {"read", readCases}, {"write", writeCases},
-		{"lease", leaseCases}, {"guard", guardCases}, {"guard race", raceCases}, {"prune", pruneCases}, {"condition", conditionCases},
+		{"lease", leaseCases}, {"guard", guardCases}, {"guard race", raceCases}, {"prune", pruneCases}, {"condition", conditionCases}, {"transaction", transactionCases},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, c := range group.cases {

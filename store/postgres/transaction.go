@@ -1,0 +1,80 @@
+package postgres
+
+import (
+	"database/sql"
+	"errors"
+	"reflect"
+
+	"github.com/waybill-go/waybill/store"
+)
+
+// declareHold opens a cursor that outlives its transaction. PostgreSQL runs such a
+// cursor's query to its end at COMMIT, so that one that fails turns the COMMIT of
+// anybody who has not closed it before into a rollback, with this error. It is
+// volatile, so that the planner does not run it at once.
+const declareHold = `DECLARE waybill_hold CURSOR WITH HOLD FOR SELECT CAST(
+	'this transaction is committed by Waybill alone' || left(random()::text, 0) AS integer)`
+
+// Hold opens a cursor at which every COMMIT but the owner's fails. After a ROLLBACK the
+// cursor is gone, and the owner's CLOSE fails. Where a server knows no such cursors
+// (CockroachDB), the transaction is only watched.
+func (dialect) Hold(string, *sql.TxOptions) []store.Hold {
+	return []store.Hold{{
+		Name:   "a cursor",
+		Begin:  []string{declareHold},
+		Commit: []string{`CLOSE waybill_hold`},
+	}, {
+		Name: "nothing",
+	}}
+}
+
+var (
+	errIdle   = errors.New("COMMIT or ROLLBACK was sent as a statement")
+	errFailed = errors.New("a statement has failed, its error was not returned, and PostgreSQL has given the transaction up")
+)
+
+// Watch reads what the server says of the transaction with every answer, as pgx keeps it.
+func (dialect) Watch(driverConn any) store.Watch {
+	status := transactionStatus(driverConn)
+	if status == nil {
+		return store.Watch{}
+	}
+	return store.Watch{Ended: func() error {
+		switch status() {
+		case 'I':
+			return errIdle
+		case 'E':
+			return errFailed
+		}
+		return nil
+	}}
+}
+
+// transactionStatus finds driverConn.Conn().PgConn().TxStatus, which pgx's connections
+// have; nil for other drivers'.
+func transactionStatus(driverConn any) func() byte {
+	v := reflect.ValueOf(driverConn)
+	if m := v.MethodByName("Conn"); returnsOne(m) {
+		v = m.Call(nil)[0]
+	}
+	if v.Kind() == reflect.Pointer && v.IsNil() {
+		return nil
+	}
+	m := v.MethodByName("PgConn")
+	if !returnsOne(m) {
+		return nil
+	}
+	if m = m.Call(nil)[0].MethodByName("TxStatus"); !m.IsValid() {
+		return nil
+	}
+	status, _ := m.Interface().(func() byte)
+	return status
+}
+
+func returnsOne(m reflect.Value) bool {
+	return m.IsValid() && m.Type().NumIn() == 0 && m.Type().NumOut() == 1
+}
+
+// Probe is empty: outside of a transaction PostgreSQL refuses SAVEPOINT, but each
+// savepoint that it takes costs the transaction another id.
+func (dialect) Probe() store.Probe { return store.Probe{} }

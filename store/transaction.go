@@ -1,0 +1,346 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+)
+
+// Hold is how a dialect keeps a transaction from being ended by anybody but its owner.
+// Its statements have no arguments and run on the transaction's own connection.
+type Hold struct {
+	// Name says what holds the transaction, for people.
+	Name string
+	// Plain has the driver begin with its defaults, where Begin itself sets the
+	// isolation level.
+	Plain bool
+	// Begin runs right after the driver has begun.
+	Begin []string
+	// Commit runs when the owner commits, before the driver does. It fails where the
+	// transaction is not the one that Begin ran in.
+	Commit []string
+	// Commits says that Commit is the commit itself, so that what the driver does
+	// after it counts no more. Where one statement fails, the next one tells why.
+	Commits bool
+	// Rollback runs before the driver rolls back.
+	Rollback []string
+	// After runs when the driver has committed or rolled back: it sets back what Begin
+	// has set on the connection.
+	After []string
+}
+
+// Watch looks at one transaction through its driver's connection and asks nothing of
+// the database. Any of its functions may be nil.
+type Watch struct {
+	// Ended says why the transaction cannot be committed any more, or nil.
+	Ended func() error
+	// Allow lets the next COMMIT through, which is the owner's.
+	Allow func()
+	// Release ends the watch.
+	Release func()
+}
+
+// TransactionDialect is the part of a Dialect that guards transactions themselves:
+// databases end them on their own (a deadlock, a conflict clause), statements end them
+// in passing (DDL), and so do people (COMMIT in a handler). What follows would commit
+// statement by statement.
+type TransactionDialect interface {
+	// Hold returns the ways to hold a transaction with these options, the best one
+	// first and one that works everywhere last: where the server does not know the
+	// statements of one, the next is tried. nonce is a random word of letters and
+	// digits that no other call uses.
+	Hold(nonce string, o *sql.TxOptions) []Hold
+	// Watch watches the transaction that is open on a driver's connection, as
+	// sql.Conn.Raw shows it; the zero Watch where nothing is known of that driver.
+	Watch(driverConn any) Watch
+	// Probe tells whether a transaction is open; the zero Probe where no statement can
+	// tell without harm.
+	Probe() Probe
+}
+
+// Probe finds out whether a transaction is open on a connection.
+type Probe struct {
+	Statements []string
+	// Ended judges what the last statement came to, or the first that failed.
+	Ended func(err error) bool
+	// Undo takes back what the statements did where no transaction was open.
+	Undo string
+}
+
+// Transaction is a transaction that only its owner ends: whoever calls Begin. Others may
+// be given SQL: that one's Commit and Rollback, and statements that would end it, fail
+// or are found out before anything is committed. It is for one goroutine.
+type Transaction struct {
+	dialect Dialect
+	conn    *sql.Conn
+	tx      *sql.Tx
+	hold    Hold
+	watch   Watch
+	// ended is why it cannot be committed any more; set once.
+	ended error
+	over  bool
+	// spoilt says that the connection is in a state that its pool must not see.
+	spoilt bool
+}
+
+// held has the transactions that are open, by their *sql.Tx, so that Insert need not
+// probe them.
+var held sync.Map
+
+// Beginner begins transactions in one database. It remembers which of the dialect's
+// ways of holding them the server knows. It is safe for concurrent use.
+type Beginner struct {
+	dialect Dialect
+	way     atomic.Int32
+}
+
+// NewBeginner returns a Beginner for databases of the dialect.
+func NewBeginner(dialect Dialect) *Beginner { return &Beginner{dialect: dialect} }
+
+// Begin begins a transaction on a connection of its own and holds it. o may be nil. When
+// ctx ends the transaction is rolled back, as with sql.DB.BeginTx; Commit or Rollback
+// has to be called all the same.
+func (b *Beginner) Begin(ctx context.Context, db *sql.DB, o *sql.TxOptions) (*Transaction, error) {
+	if o == nil {
+		o = &sql.TxOptions{}
+	}
+	for stale := 0; ; {
+		conn, err := db.Conn(ctx)
+		if err != nil {
+			return nil, err
+		}
+		way := b.way.Load()
+		ways := b.dialect.Hold(strings.ToLower(rand.Text()), o)
+		t := &Transaction{dialect: b.dialect, conn: conn, hold: ways[way]}
+		if err = t.begin(ctx, o); err == nil {
+			return t, nil
+		}
+		dead := condition(b.dialect, err) == Unavailable
+		t.release(dead)
+		switch {
+		case ctx.Err() != nil:
+			return nil, err
+		case errors.Is(err, driver.ErrBadConn) && stale < maxStale:
+			stale++ // sql.DB.BeginTx would take another connection, too
+		case condition(b.dialect, err) == Other && int(way)+1 < len(ways):
+			b.way.CompareAndSwap(way, way+1)
+		default:
+			return nil, err
+		}
+	}
+}
+
+// maxStale is how many connections of a pool may turn out to be dead before Begin gives
+// up, as after a restart of the server.
+const maxStale = 20
+
+// begin leaves the connection without a transaction where it fails.
+func (t *Transaction) begin(ctx context.Context, o *sql.TxOptions) (err error) {
+	options := o
+	if t.hold.Plain {
+		options = nil
+	}
+	if t.tx, err = t.conn.BeginTx(ctx, options); err != nil {
+		return err
+	}
+	for _, s := range t.hold.Begin {
+		if _, err := t.conn.ExecContext(ctx, s); err != nil {
+			t.undo()
+			return err
+		}
+	}
+	err = t.conn.Raw(func(driverConn any) error {
+		t.watch = t.dialect.Watch(driverConn)
+		return nil
+	})
+	if err != nil {
+		t.undo()
+		return err
+	}
+	held.Store(t.tx, t)
+	return nil
+}
+
+// SQL is the transaction itself.
+func (t *Transaction) SQL() *sql.Tx { return t.tx }
+
+// Intact returns nil as long as nothing that can be seen from here has ended the
+// transaction, and otherwise an error that matches waybill.ErrTxEnded and says what has.
+// It asks nothing of the database.
+func (t *Transaction) Intact() error {
+	if t.ended != nil {
+		return t.ended
+	}
+	// A statement of no database is refused for another reason than a transaction's end.
+	if errors.Is(t.tx.StmtContext(context.Background(), new(sql.Stmt)).Close(), sql.ErrTxDone) {
+		t.end(errors.New("tx.Commit or tx.Rollback was called, or its context has ended"))
+	} else if t.watch.Ended != nil {
+		t.end(t.watch.Ended())
+	}
+	return t.ended
+}
+
+func (t *Transaction) end(why error) {
+	if why != nil && t.ended == nil {
+		t.ended = &endedError{why}
+	}
+}
+
+// Commit commits the transaction if it is still the one that Begin began, and otherwise
+// rolls back what there is and returns an error that matches waybill.ErrTxEnded. Any
+// other error comes from the database, as from sql.Tx.Commit.
+func (t *Transaction) Commit(ctx context.Context) error {
+	if t.over {
+		return sql.ErrTxDone
+	}
+	err := t.Intact()
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = t.close(context.WithoutCancel(ctx))
+	}
+	if err != nil {
+		t.Rollback()
+		return err
+	}
+	if t.watch.Allow != nil {
+		t.watch.Allow()
+	}
+	t.over = true
+	err = t.tx.Commit()
+	t.after()
+	if t.hold.Commits {
+		t.spoilt, err = t.spoilt || err != nil, nil
+	}
+	t.release(false)
+	return err
+}
+
+// close runs the statements of Hold.Commit.
+func (t *Transaction) close(ctx context.Context) error {
+	var problem error
+	for _, s := range t.hold.Commit {
+		_, err := t.conn.ExecContext(ctx, s)
+		if err == nil {
+			continue
+		}
+		problem = err
+		if !t.hold.Commits {
+			break
+		}
+	}
+	switch {
+	case problem == nil:
+		return nil
+	case condition(t.dialect, problem) == Other:
+		t.end(problem)
+		return t.ended
+	}
+	return problem
+}
+
+// Rollback rolls the transaction back; after Commit it does nothing.
+func (t *Transaction) Rollback() {
+	if t.over {
+		return
+	}
+	t.over = true
+	t.undo()
+	t.release(false)
+}
+
+// rollbackTime bounds what a rollback asks of a database that may be away: its end of
+// the connection ends the transaction too.
+const rollbackTime = 10 * time.Second
+
+func (t *Transaction) undo() {
+	ctx, cancel := context.WithTimeout(context.Background(), rollbackTime)
+	defer cancel()
+	var err error
+	for _, s := range t.hold.Rollback {
+		_, err = t.conn.ExecContext(ctx, s) // the last one decides
+	}
+	t.spoilt = t.spoilt || err != nil
+	_ = t.tx.Rollback() // says that it has ended, where it has
+	if t.ended != nil {
+		_, _ = t.conn.ExecContext(ctx, `ROLLBACK`) // of what a handler may have begun
+	}
+	t.after()
+}
+
+func (t *Transaction) after() {
+	ctx, cancel := context.WithTimeout(context.Background(), rollbackTime)
+	defer cancel()
+	for _, s := range t.hold.After {
+		if _, err := t.conn.ExecContext(ctx, s); err != nil {
+			t.spoilt = true
+		}
+	}
+	if release := t.watch.Release; release != nil {
+		// Only while the connection is open: Raw does nothing on one that is not.
+		_ = t.conn.Raw(func(any) error { release(); return nil })
+	}
+}
+
+// release gives the connection back to its pool, or closes it where it is of no use.
+func (t *Transaction) release(dead bool) {
+	if t.tx != nil {
+		held.Delete(t.tx)
+	}
+	if t.spoilt || dead {
+		Discard(t.conn)
+		return
+	}
+	_ = t.conn.Close()
+}
+
+// Discard closes a connection in place of giving it back to its pool.
+func Discard(conn *sql.Conn) {
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+	_ = conn.Close()
+}
+
+// endedError matches waybill.ErrTxEnded.
+type endedError struct{ why error }
+
+func (e *endedError) Error() string {
+	return fmt.Sprintf("waybill: the transaction has ended before its time: %v", e.why)
+}
+func (e *endedError) Unwrap() error         { return e.why }
+func (e *endedError) Is(target error) bool { return target == waybill.ErrTxEnded }
+
+// probe returns an error where no transaction is open on tx's connection.
+func probe(ctx context.Context, tx Execer, dialect Dialect) error {
+	if t, ok := held.Load(tx); ok {
+		return t.(*Transaction).Intact()
+	}
+	p := dialect.Probe()
+	if len(p.Statements) == 0 {
+		return nil
+	}
+	var err error
+	for _, s := range p.Statements {
+		if _, err = tx.ExecContext(ctx, s); err != nil {
+			break
+		}
+	}
+	if !p.Ended(err) {
+		return nil
+	}
+	if p.Undo != "" {
+		if _, err := tx.ExecContext(ctx, p.Undo); err != nil {
+			return fmt.Errorf("waybill: undo the probe of a transaction: %w", err)
+		}
+	}
+	return &endedError{errors.New("no transaction is open on its connection: the database has rolled it back, as after a deadlock, or a statement has ended it")}
+}
