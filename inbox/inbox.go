@@ -124,7 +124,7 @@ func New(db *sql.DB, dialect store.Dialect, b broker.Broker, o *Options) (*Inbox
 		check.Problem("Consumer %w; it names the consumer group", err)
 	}
 	workers := 4
-	if dialect != nil && dialect.Traits().SingleWriter {
+	if dialect != nil && dialect.Capabilities().SingleWriter {
 		workers = 1
 	}
 	check.Count("Workers", &c.Workers, workers, 0)

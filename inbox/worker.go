@@ -165,7 +165,7 @@ func (w *worker) attempt(ctx, settle context.Context, batch []*item, done *outco
 		case condition == store.Conflict && tries <= maxConflicts:
 			// By another transaction: once more. Where one writes at a time it has only
 			// waited too long for its turn, which a smaller batch would not have had sooner.
-			w.beaten = !w.r.in.ledger.Traits().SingleWriter
+			w.beaten = !w.r.in.ledger.Capabilities().SingleWriter
 		case len(batch) > 1 && (condition == store.Other || condition == store.Conflict):
 			return errAlone
 		case blamed && condition != store.Unavailable && condition != store.NoTable:

@@ -65,10 +65,10 @@ func (busy) Code() int     { return 5 }
 // severalWriters is SQLite's dialect as if several transactions could write at a time.
 type severalWriters struct{ store.Dialect }
 
-func (d severalWriters) Traits() store.Traits {
-	traits := d.Dialect.Traits()
-	traits.SingleWriter = false
-	return traits
+func (d severalWriters) Capabilities() store.Capabilities {
+	capabilities := d.Dialect.Capabilities()
+	capabilities.SingleWriter = false
+	return capabilities
 }
 
 func TestABatchThatHasLostIsHalvedUnlessItWasOnlyLate(t *testing.T) {
@@ -106,7 +106,7 @@ func TestABatchThatHasLostIsHalvedUnlessItWasOnlyLate(t *testing.T) {
 			t.Fatal(err)
 		}
 		if w.resize(len(batch), time.Millisecond); w.size != c.want || calls != 201 {
-			t.Errorf("SingleWriter %v: the next batch is of %d after %d calls, want %d after 201", c.dialect.Traits().SingleWriter, w.size, calls, c.want)
+			t.Errorf("SingleWriter %v: the next batch is of %d after %d calls, want %d after 201", c.dialect.Capabilities().SingleWriter, w.size, calls, c.want)
 		}
 	}
 }
