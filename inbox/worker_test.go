@@ -66,8 +66,8 @@ func (busy) Code() int     { return 5 }
 // severalWriters is SQLite's dialect as if several transactions could write at a time.
 type severalWriters struct{ store.Dialect }
 
-func (d severalWriters) Traits() store.Traits {
-	traits := d.Dialect.Traits()
+func (d severalWriters) Capabilities() store.Capabilities {
+	traits := d.Dialect.Capabilities()
 	traits.SingleWriter = false
 	return traits
 }

@@ -8,72 +8,23 @@
 package store
 
 import (
-	"context"
 	"database/sql"
 
 	waybill "github.com/waybill-go/waybill"
 )
 
-// Statement is one SQL statement with its arguments.
-type Statement struct {
-	SQL  string
-	Args []any
-}
-
-// Execer runs a statement: *sql.DB, *sql.Conn and *sql.Tx do.
-type Execer interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-}
-
-// Tx is a transaction that a message can be written in. *sql.Tx satisfies it and
-// *sql.DB does not, so that sending outside a transaction does not compile.
-type Tx interface {
-	Execer
-	Commit() error
-}
-
-// Side is one half of the tables.
-type Side string
-
-const (
-	Producer Side = "producer" // qmessage, qmessage_key, qrelay
-	Consumer Side = "consumer" // n1_record, n2_record, n_horizon
-)
-
-// Migration is one step of a side's tables, forward only. Its statements can be
-// run twice without harm.
-type Migration struct {
-	Side       Side
-	Version    int // from 1 without gaps per side
-	Statements []string
-}
-
-// Condition is what an error means to the engine, whatever its driver.
-type Condition int
-
-const (
-	// Other errors say nothing about the database's health.
-	Other Condition = iota
-	// NoTable: a table or column that the statement names is missing.
-	NoTable
-	// Conflict: the transaction lost to another one (deadlock, serialization
-	// failure, busy database, lock wait time-out). Running it again may succeed.
-	Conflict
-	// Unavailable: the database or the connection to it is away: refused, reset,
-	// shutting down, starting up, out of connections, read-only after a failover.
-	Unavailable
-)
-
-// Traits are a database's declared behaviours.
-type Traits struct {
+// Capabilities are declared by each dialect; the engine and the conformance suite ask
+// them and never guess.
+type Capabilities struct {
 	// SingleWriter: one transaction writes at a time, so more than one inbox
 	// worker is of no use.
 	SingleWriter bool
 	// GuardIsolation is the isolation level that a guard's transaction needs: a
-	// statement has to see what was committed before it began.
+	// statement has to see what was committed before it began. The zero value where
+	// any level will do.
 	GuardIsolation sql.IsolationLevel
 	// MaxBatch is the greatest number of rows that the dialect takes in one
-	// statement; the engine splits what is larger.
+	// statement, above 0; the engine splits what is larger.
 	MaxBatch int
 	// Delimiter is what Script ends statements with that have semicolons of their
 	// own, such as triggers, where the database's client needs a DELIMITER command
@@ -84,24 +35,26 @@ type Traits struct {
 // Dialect builds the statements of one database. Implementations are stateless
 // and safe for concurrent use; slices given to them are not kept or changed.
 // Every statement takes its values as arguments; only the checked identifiers of
-// Names are written into SQL.
+// Names are written into SQL, and in SetVersion two values of the program's own.
 //
 // "The clock" below is the database's own, in microseconds since the Unix epoch,
 // read when the statement runs (not when its transaction began).
 type Dialect interface {
 	// Name is "postgres", "mysql" or "sqlite", or a third party's own name.
 	Name() string
-	Traits() Traits
+	// Capabilities declares what the database and its dialect do. It answers without
+	// I/O and always the same.
+	Capabilities() Capabilities
 	// Condition classifies an error of any of the drivers that people use with
 	// this database, by behaviour and codes, without importing one.
 	Condition(err error) Condition
 
 	// Migrations are all steps of both sides, each side's in order of version.
 	Migrations(Names) []Migration
-	// Lock and Unlock hold off every other migration of the same database for as
-	// long as one connection keeps the lock; empty where BeginMigration suffices.
-	// Lock reads one row and column: 1 once the lock is held, anything else where
-	// it could not be had.
+	// Lock holds off every other migration of the same database until Unlock or the
+	// end of its connection; both are empty where BeginMigration suffices. Lock reads
+	// one row and column: 1 once the lock is held, anything else where waiting for it
+	// was in vain.
 	Lock(Names) Statement
 	Unlock(Names) Statement
 	// BeginMigration opens the transaction that a migration runs in, such as
@@ -126,14 +79,14 @@ type Dialect interface {
 // A statement that reads rows returns the columns id, message_id, destination,
 // dest_type, business_mark, sequence, time_stamp, headers, message_content,
 // status, retry, failures, not_before, last_error, in this order; a brief one
-// returns the same with an empty headers, message_content and last_error.
+// returns the same, but headers, message_content and last_error empty.
 type ProducerDialect interface {
 	// Insert writes rows into qmessage in their order, at most MaxBatch of them.
 	// Rows with a key bump qmessage_key in the same statements: sequence + 1 and
 	// time_stamp = max(clock, time_stamp + 1) a row. A row's TimeStamp above 0 is
 	// used unchanged, and the key keeps the greatest of those and its own. Rows of
 	// one key stand next to each other, and keys are sorted by (destination, key),
-	// so that two senders cannot deadlock. Rows without a key get sequence 0 and
+	// so that all senders lock them in the same order. Rows without a key get sequence 0 and
 	// the clock, or their own TimeStamp. Either all rows of a call have a TimeStamp
 	// of their own or none has: the engine splits what is mixed. The statements run
 	// through Exec alone, in order, in the caller's transaction.
@@ -145,7 +98,7 @@ type ProducerDialect interface {
 	// that are due by the clock, in order of id.
 	ScanDestination(n Names, destination string, topic bool, after, upTo int64, limit int) Statement
 	// ScanDue reads pending rows that have (not_before, id) > (notBefore, id) and
-	// 0 < not_before <= clock, in that order. It uses an index.
+	// 0 < not_before <= clock, in that order, by an index.
 	ScanDue(n Names, notBefore, id int64, limit int) Statement
 	// Rows reads the pending rows with these ids, at most MaxBatch, in order of id.
 	Rows(n Names, ids []int64) Statement
@@ -221,7 +174,7 @@ type ConsumerDialect interface {
 	// OnceWindow reads size records of n1_record after the id after (the zero ID:
 	// from the lowest) and below the id below, in order of message_id: message_id and
 	// whether it is below its producer's horizon in n_horizon (false without one).
-	// It takes no locks and waits for none.
+	// It locks no rows and waits for none.
 	OnceWindow(n Names, consumer string, after, below waybill.ID, size int) Statement
 	// PruneOnce deletes those of the records with these message ids, at most
 	// MaxBatch, that are below their producer's horizon.

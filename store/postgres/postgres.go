@@ -27,9 +27,10 @@ func Dialect() store.Dialect { return dialect{} }
 // Name returns "postgres".
 func (dialect) Name() string { return "postgres" }
 
-// Traits declares PostgreSQL's behaviours.
-func (dialect) Traits() store.Traits {
-	return store.Traits{GuardIsolation: sql.LevelReadCommitted, MaxBatch: 1000}
+// Capabilities declares what PostgreSQL does. At READ COMMITTED each statement of a
+// guard sees what was committed before it began.
+func (dialect) Capabilities() store.Capabilities {
+	return store.Capabilities{GuardIsolation: sql.LevelReadCommitted, MaxBatch: 1000}
 }
 
 // Condition classifies errors by their SQLSTATE, which pgx and lib/pq both tell
@@ -72,16 +73,4 @@ func (dialect) Advice(err error) string {
 		return "the database's user may not create tables here: have an administrator GRANT CREATE ON SCHEMA ... to it, use a schema of its own (the table prefix \"app.\"), or run the statements that 'waybill init --print' shows"
 	}
 	return ""
-}
-
-func statement(n store.Names, text string, args ...any) store.Statement {
-	return store.Statement{SQL: n.SQL(text), Args: args}
-}
-
-// flag is a truth value as the smallint that it is in dest_type.
-func flag(b bool) int64 {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -24,15 +24,18 @@ const clock = `(CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER
 
 type dialect struct{}
 
-// Dialect returns the dialect of SQLite.
+// Dialect returns the dialect of SQLite. A table prefix with a schema, such as "app.",
+// is an attached database, which the caller attaches on each connection.
 func Dialect() store.Dialect { return dialect{} }
 
 // Name returns "sqlite".
 func (dialect) Name() string { return "sqlite" }
 
-// Traits declares SQLite's behaviours. Its transactions are serializable, so any
+// Capabilities declares what SQLite does. Its transactions are serializable, so any
 // isolation level will do.
-func (dialect) Traits() store.Traits { return store.Traits{SingleWriter: true, MaxBatch: 1000} }
+func (dialect) Capabilities() store.Capabilities {
+	return store.Capabilities{SingleWriter: true, MaxBatch: 1000}
+}
 
 // Result codes, https://www.sqlite.org/rescode.html.
 const (
@@ -48,8 +51,8 @@ const (
 // Condition classifies errors by their result code. A missing table has no code
 // of its own: SQLite says it in its message alone.
 func (dialect) Condition(err error) store.Condition {
-	code, ok := resultCode(err)
-	if !ok {
+	code, coded := resultCode(err)
+	if coded == nil {
 		return store.Other
 	}
 	switch code & 0xff {
@@ -59,7 +62,7 @@ func (dialect) Condition(err error) store.Condition {
 		return store.Unavailable
 	case codeError:
 		for _, missing := range []string{"no such table", "no such column", "has no column named", "unknown database"} {
-			if strings.Contains(err.Error(), missing) {
+			if strings.Contains(coded.Error(), missing) {
 				return store.NoTable
 			}
 		}
@@ -67,14 +70,14 @@ func (dialect) Condition(err error) store.Condition {
 	return store.Other
 }
 
-// resultCode finds SQLite's result code in the chain of err: modernc and ncruces
-// have a method Code, mattn a field of this name, each of a type of its own.
-func resultCode(err error) (code int64, ok bool) {
+// resultCode finds the driver's error in the chain of err, and its result code: modernc
+// and ncruces have a method Code, mattn a field of this name, each of a type of its own.
+func resultCode(err error) (code int64, coded error) {
 	for ; err != nil; err = errors.Unwrap(err) {
 		v := reflect.ValueOf(err)
 		if m := v.MethodByName("Code"); m.IsValid() && m.Type().NumIn() == 0 && m.Type().NumOut() == 1 {
 			if code, ok := integer(m.Call(nil)[0]); ok {
-				return code, true
+				return code, err
 			}
 		}
 		if v.Kind() == reflect.Pointer {
@@ -82,13 +85,14 @@ func resultCode(err error) (code int64, ok bool) {
 		}
 		if v.Kind() == reflect.Struct {
 			if code, ok := integer(v.FieldByName("Code")); ok {
-				return code, true
+				return code, err
 			}
 		}
 	}
-	return 0, false
+	return 0, nil
 }
 
+// integer is a value as an int64, where it is a whole number.
 func integer(v reflect.Value) (int64, bool) {
 	switch {
 	case v.IsValid() && v.CanInt():
@@ -97,29 +101,4 @@ func integer(v reflect.Value) (int64, bool) {
 		return int64(v.Uint()), true
 	}
 	return 0, false
-}
-
-func statement(n store.Names, text string, args ...any) store.Statement {
-	return store.Statement{SQL: n.SQL(text), Args: args}
-}
-
-// repeat is n times "?" or "(?, ?)", parted by commas.
-func repeat(placeholders string, n int) string {
-	return strings.TrimSuffix(strings.Repeat(placeholders+", ", n), ", ")
-}
-
-// flag is a truth value as the integer that it is in dest_type.
-func flag(b bool) int64 {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// orNull is a text, or null for the empty one.
-func orNull(s string) any {
-	if s == "" {
-		return nil
-	}
-	return s
 }

@@ -212,7 +212,7 @@ func contextEnds(s *suite) {
 // ignoredDeadlock has two transactions lock two rows in opposite orders. The one that
 // loses goes on as if nothing had happened.
 func ignoredDeadlock(s *suite) {
-	if s.dialect.Traits().SingleWriter {
+	if s.dialect.Capabilities().SingleWriter {
 		s.Skip("one transaction writes at a time here: no two can lock each other out")
 	}
 	read := s.notes()
@@ -291,7 +291,7 @@ func insertBehindTheEnd(s *suite) {
 }
 
 func readOnlyTransaction(s *suite) {
-	if s.dialect.Traits().SingleWriter {
+	if s.dialect.Capabilities().SingleWriter {
 		s.Skip("SQLite's drivers know one isolation level")
 	}
 	read := s.notes()
