@@ -8,6 +8,7 @@ import (
 	"maps"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/fault/crash"
@@ -15,32 +16,22 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-// handlerError is a handler's failure with one message.
-type handlerError struct {
-	x        *item
-	err      error
-	timedOut bool
-}
-
-func (e *handlerError) Error() string { return "handler: " + e.err.Error() }
-func (e *handlerError) Unwrap() error { return e.err }
-
 var errForgotten = errors.New(waybill.ReasonForgotten + "the message is older than what this consumer remembers of its producer: nothing can tell any more whether it took effect; if it did not, send it again from the outbox under a new id (waybill resend --as-new)")
 
 // apply does the batch's effects in one transaction: the guards of all messages first,
 // then the handlers, then the commit. Only once it has committed are the outcomes noted;
-// what is forgotten is rejected before that. An error means that nothing has happened,
+// what is forgotten is rejected before that. A failure means that nothing has happened,
 // or, where the answer to the commit was lost, that the guards will tell.
-func (r *route) apply(ctx context.Context, batch []*item, done *outcomes) error {
+func (r *route) apply(ctx context.Context, batch []*item, done *outcomes) *failure {
 	for {
 		batch = slices.DeleteFunc(slices.Clone(batch), func(x *item) bool { return x.noted })
 		if len(batch) == 0 {
 			return nil
 		}
 		subjects := r.subjects(batch)
-		verdicts, err := r.transact(ctx, subjects)
-		if err != nil {
-			return err
+		verdicts, failed := r.transact(ctx, subjects)
+		if failed != nil {
+			return failed
 		}
 		if !slices.Contains(verdicts, store.Forgotten) {
 			r.count(batch, subjects, verdicts)
@@ -82,18 +73,49 @@ func (r *route) subjects(batch []*item) []*item {
 
 // transact runs one transaction: guards, handlers, commit. Where a message turns
 // out to be forgotten it rolls back before any handler runs, and says so.
-func (r *route) transact(ctx context.Context, subjects []*item) ([]store.Verdict, error) {
+func (r *route) transact(ctx context.Context, subjects []*item) ([]store.Verdict, *failure) {
 	crash.Point("inbox.begin.before")
 	tx, err := r.in.ledger.Begin(ctx)
 	crash.Point("inbox.begin.after")
 	if err != nil {
-		return nil, err
+		return nil, &failure{err: err}
 	}
 	defer func() {
 		crash.Point("inbox.rollback.before")
 		_ = tx.Rollback() // does nothing after a commit
 		crash.Point("inbox.rollback.after")
 	}()
+	verdicts, err := r.guard(ctx, tx, subjects)
+	if mutant.GuardOutsideTransaction && err == nil {
+		if err = tx.Commit(ctx); err == nil {
+			tx, err = r.in.ledger.Begin(ctx)
+		}
+	}
+	if err != nil {
+		return nil, &failure{err: err}
+	}
+	if slices.Contains(verdicts, store.Forgotten) {
+		return verdicts, nil
+	}
+	for i, x := range subjects {
+		if verdicts[i] != store.Fresh {
+			continue
+		}
+		if failed := r.run(ctx, tx, x); failed != nil {
+			return nil, failed
+		}
+	}
+	crash.Point("inbox.commit.before")
+	err = tx.Commit(ctx)
+	crash.Point("inbox.commit.after")
+	if err != nil {
+		return nil, &failure{stage: atCommit, err: fmt.Errorf("waybill: commit: %w", err)}
+	}
+	return verdicts, nil
+}
+
+// guard writes the records of the messages and says of each what it is.
+func (r *route) guard(ctx context.Context, tx *store.Transaction, subjects []*item) ([]store.Verdict, error) {
 	marks := make([]store.Mark, len(subjects))
 	for i, x := range subjects {
 		marks[i] = x.mark()
@@ -105,53 +127,51 @@ func (r *route) transact(ctx context.Context, subjects []*item) ([]store.Verdict
 	crash.Point("inbox.guard.before")
 	verdicts, err := record(ctx, tx, marks)
 	crash.Point("inbox.guard.after")
-	if mutant.GuardOutsideTransaction && err == nil {
-		if err = tx.Commit(); err == nil {
-			tx, err = r.in.ledger.Begin(ctx)
-		}
-	}
-	if err != nil || slices.Contains(verdicts, store.Forgotten) {
-		return verdicts, err
-	}
-	for i, x := range subjects {
-		if verdicts[i] == store.Fresh {
-			if failure := r.call(ctx, tx, x); failure != nil {
-				return nil, failure
-			}
-		}
-	}
-	crash.Point("inbox.commit.before")
-	err = tx.Commit()
-	crash.Point("inbox.commit.after")
-	if err != nil {
-		return nil, fmt.Errorf("waybill: commit: %w", err)
-	}
-	return verdicts, nil
+	return verdicts, err
 }
 
-// call runs the handler for one message. A panic is a failure like any other.
-func (r *route) call(ctx context.Context, tx *sql.Tx, x *item) (failure error) {
+// run runs the handler for one message, and sees whether it has left the transaction
+// alone: what is written behind a transaction's end would commit by itself.
+func (r *route) run(ctx context.Context, tx *store.Transaction, x *item) *failure {
+	began := time.Now()
+	timedOut, err := r.call(ctx, tx.SQL(), x)
+	x.took = time.Since(began)
+	if err == nil {
+		if err = tx.Intact(); err == nil {
+			return nil
+		}
+	}
+	f := &failure{stage: inHandler, x: x, err: err, timedOut: timedOut}
+	if f.alive = r.in.ledger.Condition(err) != store.Unavailable; !f.alive && !timedOut {
+		crash.Point("inbox.alive.before")
+		f.alive = tx.Alive(ctx)
+		crash.Point("inbox.alive.after")
+	}
+	crash.Point("inbox.undo.before")
+	f.lost = tx.Rollback()
+	crash.Point("inbox.undo.after")
+	return f
+}
+
+// call calls the handler. A panic is an error like any other.
+func (r *route) call(ctx context.Context, tx *sql.Tx, x *item) (timedOut bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, r.o.Timeout)
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
 			r.in.counters.panics.Add(1)
-			failure = &handlerError{x: x, err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
 	m := x.Message // the handler's own: what it changes does not show in a next try
 	m.Headers, m.Body = maps.Clone(m.Headers), slices.Clone(m.Body)
 	crash.Point("inbox.handler.before")
-	err := r.handler(limited, tx, &m)
+	err = r.handler(limited, tx, &m)
 	crash.Point("inbox.handler.after")
-	if err != nil {
-		timedOut := errors.Is(limited.Err(), context.DeadlineExceeded) && ctx.Err() == nil
-		if timedOut {
-			err = fmt.Errorf("timed out after %v (inbox.Options.Timeout): %w", r.o.Timeout, err)
-		}
-		return &handlerError{x: x, err: err, timedOut: timedOut}
+	if err != nil && errors.Is(limited.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
+		return true, fmt.Errorf("timed out after %v (inbox.Options.Timeout): %w", r.o.Timeout, err)
 	}
-	return nil
+	return false, err
 }
 
 // count adds what a committed batch came to, where a message without a guard of its own

@@ -191,8 +191,8 @@ func ExampleInbox_Handle_failure() {
 	)
 	shipments(db)
 	// Output:
-	// receipt: done
 	// receipt: retry the address is incomplete
+	// receipt: done
 	// receipt: done
 	// shipment A-1 placed
 	// shipment C-3 placed

@@ -3,6 +3,7 @@ package inbox
 import (
 	"errors"
 	"strings"
+	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
@@ -18,6 +19,7 @@ type item struct {
 	gone     <-chan struct{} // closed with the subscription that it came through
 	problem  error           // why it cannot be handled at all
 	noted    bool            // its outcome is known
+	took     time.Duration   // of its handler, at the last try
 }
 
 // newItem decodes a message. What is wrong with it becomes its problem.

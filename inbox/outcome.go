@@ -108,6 +108,23 @@ func (o *outcomes) retry(ctx context.Context, x *item, tries int, later *waybill
 	o.note(x, waybill.Receipt{Outcome: waybill.Retry, After: after, Error: reason.Error()})
 }
 
+// postponeTime is after what time a message comes again that could not be recorded.
+const postponeTime = time.Minute
+
+// postpone has a message come again that failed before its handler ran, while others do
+// not: what keeps its record out is no failure of the message, and may be mended.
+func (o *outcomes) postpone(ctx context.Context, x *item, reason error) {
+	in := o.r.in
+	in.counters.troubles.Add(1)
+	in.log.ErrorContext(ctx, "the guard fails with this message and works with others; it comes again", slog.String("destination", o.r.destination),
+		slog.String("id", x.Message.ID.String()), slog.Duration("after", postponeTime), slog.Any("error", reason))
+	if x.ReceiptTo == "" {
+		o.requeue(ctx, x, 10)
+		return
+	}
+	o.note(x, waybill.Receipt{Outcome: waybill.Retry, After: postponeTime, Error: "not recorded: " + reason.Error()})
+}
+
 // reject gives a message up: its producer keeps it for a person. A message of a foreign
 // producer, or one without an ID, goes where the broker keeps such messages, and is
 // dropped where the broker keeps none.

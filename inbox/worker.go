@@ -1,16 +1,15 @@
 package inbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/waybill-go/waybill/internal/backoff"
-	"github.com/waybill-go/waybill/internal/fault/crash"
 	"github.com/waybill-go/waybill/internal/fault/mutant"
-	"github.com/waybill-go/waybill/store"
 )
 
 // worker handles its share of a route's messages, a batch at a time.
@@ -106,9 +105,10 @@ func (w *worker) resize(n int, took time.Duration) {
 	w.lostConflict = false
 }
 
-// handle does a batch in one transaction. Where a handler or the commit fails, it
-// does it again with one message to a transaction, so that a poison message fails
-// alone.
+// handle does a batch in one transaction. A message whose handler fails leaves it, and
+// the others are done again together. Where that is not enough to tell whose failure it
+// is, each gets a transaction of its own: those whose handlers were quick first, so that
+// one that takes a connection down with it holds up nobody.
 func (w *worker) handle(ctx, settle context.Context, batch []*item) {
 	done := newOutcomes(w.r)
 	defer done.settle(settle)
@@ -126,6 +126,7 @@ func (w *worker) handle(ctx, settle context.Context, batch []*item) {
 	if len(sound) > 1 && !errors.Is(w.attempt(ctx, settle, sound, done), errAlone) {
 		return
 	}
+	slices.SortStableFunc(sound, func(x, y *item) int { return cmp.Compare(x.took, y.took) })
 	for _, x := range sound {
 		if ctx.Err() != nil {
 			return
@@ -146,24 +147,34 @@ var (
 )
 
 // attempt runs a transaction, again for as long as the database is what fails, and
-// notes the outcomes. It returns errAlone where a batch of several has failed
-// otherwise, and another error where there is no outcome.
+// notes the outcomes. It returns errAlone where a batch of several is to be done one
+// message at a time, and another error where there is no outcome.
 func (w *worker) attempt(ctx, settle context.Context, batch []*item, done *outcomes) error {
 	wait := backoff.Backoff{Least: 20 * time.Millisecond, Most: 10 * time.Second}
-	for tries := 1; ; tries++ {
-		err := w.r.apply(settle, batch, done)
-		if err == nil {
+	var seen trouble
+	for {
+		batch = slices.DeleteFunc(slices.Clone(batch), func(x *item) bool { return x.noted })
+		if len(batch) == 0 {
+			return nil
+		}
+		failed := w.r.apply(settle, batch, done)
+		if failed == nil {
 			return nil
 		}
 		if settle.Err() != nil {
 			return settle.Err()
 		}
-		switch w.remedy(settle, err, tries, len(batch) > 1) {
+		switch w.remedy(settle, failed, &seen, len(batch) > 1) {
 		case splitBatch:
 			return errAlone
 		case failMessage:
-			x, reason := blame(err, batch)
-			done.failed(settle, x, reason)
+			if failed.x == nil { // a commit's, of one message
+				failed.x = batch[0]
+			}
+			done.failed(settle, failed.x, failed.err)
+			continue // with the others
+		case postpone:
+			done.postpone(settle, batch[0], failed.err)
 			return nil
 		case runAgain:
 		}
@@ -172,75 +183,4 @@ func (w *worker) attempt(ctx, settle context.Context, batch []*item, done *outco
 			return errNoOutcome
 		}
 	}
-}
-
-// remedy is what is to be done about a transaction that has failed.
-type remedy int
-
-const (
-	runAgain    remedy = iota // as it is: the messages may be well
-	splitBatch                // with one message to a transaction
-	failMessage               // not at all: it is one message's failure
-)
-
-// maxConflicts is how often a transaction that lost to another is run again as it is.
-const maxConflicts = 3
-
-// remedy chooses what is to be done about a transaction that has failed, so many times
-// by now, with several messages or with one.
-func (w *worker) remedy(ctx context.Context, err error, tries int, several bool) remedy {
-	var failure *handlerError
-	switch condition := w.r.in.condition(ctx, err); {
-	case condition == store.Conflict && tries <= maxConflicts:
-		// Where one transaction writes at a time, this one has only waited too long for its
-		// turn, which a smaller batch would not have had sooner.
-		w.lostConflict = !w.r.in.ledger.Capabilities().SingleWriter
-		return runAgain
-	case several && (condition == store.Other || condition == store.Conflict):
-		return splitBatch
-	case errors.As(err, &failure) && condition != store.Unavailable:
-		return failMessage
-	case condition == store.Other && tries > maxConflicts:
-		// The database answers, and the transaction fails again and again: most likely
-		// because of what the handler wrote, such as a deferred constraint.
-		return failMessage
-	}
-	// As far as one can tell nothing is wrong with the messages: they wait for the database.
-	w.r.in.counters.troubles.Add(1)
-	w.r.in.log.ErrorContext(ctx, "database trouble; trying again", slog.String("destination", w.r.destination), slog.Any("error", err))
-	return runAgain
-}
-
-// blame returns the message whose failure err is, and the failure. An error that names
-// none comes from a transaction of one message.
-func blame(err error, batch []*item) (x *item, reason error) {
-	var failure *handlerError
-	if errors.As(err, &failure) {
-		return failure.x, failure.err
-	}
-	return batch[0], err
-}
-
-// condition tells trouble with the database from a handler's failure. Where the error
-// does not say, the database is asked. It is asked about a handler's error that looks
-// like a broken connection, too: the handler may speak of some other service's.
-func (in *Inbox) condition(ctx context.Context, err error) store.Condition {
-	var failure *handlerError
-	fromHandler := errors.As(err, &failure)
-	if fromHandler && failure.timedOut {
-		return store.Other // a cancelled statement looks like a broken connection, too
-	}
-	c := in.ledger.Condition(err)
-	if c == store.Conflict || c != store.Other && !fromHandler {
-		return c
-	}
-	asking, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	crash.Point("inbox.ping.before")
-	err = in.ledger.Ping(asking)
-	crash.Point("inbox.ping.after")
-	if err != nil {
-		return store.Unavailable
-	}
-	return store.Other
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
 	"github.com/waybill-go/waybill/internal/option"
 	"github.com/waybill-go/waybill/internal/wire"
@@ -51,6 +52,7 @@ type Options struct {
 // and no goroutine.
 type Outbox struct {
 	dialect   store.Dialect
+	beginner  *store.Beginner
 	names     store.Names
 	maxBody   int
 	notify    *store.Statement // nil where other processes are not notified
@@ -77,7 +79,7 @@ func New(dialect store.Dialect, o *Options) (*Outbox, error) {
 	if err := check.Err("outbox options"); err != nil {
 		return nil, err
 	}
-	out := &Outbox{dialect: dialect, names: names, maxBody: c.MaxBody, committed: make(chan struct{}, 1)}
+	out := &Outbox{dialect: dialect, beginner: store.NewBeginner(dialect), names: names, maxBody: c.MaxBody, committed: make(chan struct{}, 1)}
 	if s := dialect.Notify(names); s.SQL != "" && !c.NoNotify {
 		out.notify = &s
 	}
@@ -119,7 +121,7 @@ func (o *Outbox) Send(ctx context.Context, tx Tx, messages ...waybill.Message) e
 	err := store.Insert(ctx, tx, o.dialect, o.names, rows)
 	crash.Point("outbox.insert.after")
 	if errors.Is(err, sql.ErrTxDone) {
-		return fmt.Errorf("waybill: Send was given a transaction that has ended already: %w", err)
+		return fmt.Errorf("%w: Send was given one that has been committed or rolled back: %w", waybill.ErrTxEnded, err)
 	}
 	return err
 }
@@ -135,35 +137,76 @@ func isNil(tx Tx) bool {
 }
 
 // InTx runs fn in a transaction of db and commits it, or rolls it back where fn returns
-// an error, which InTx then returns as it is, or panics. After the commit it wakes the
+// an error, which InTx then returns, or panics. After the commit it wakes the
 // relay: the one in this process through Committed, others through the database where
 // it can do that. An error of the commit may leave it unknown whether it happened, as
 // with any transaction. Where ctx ends before the commit, the transaction is rolled back.
+//
+// The transaction is InTx's to end. What fn does to end it (tx.Commit, tx.Rollback, COMMIT
+// as a statement, DDL on MySQL) is refused or found out, and where the database has
+// rolled it back on its own, as after a deadlock whose error fn did not return, nothing
+// of what follows is committed either: InTx then returns an error that matches
+// waybill.ErrTxEnded. One that lost to another transaction matches waybill.ErrConflict.
 func (o *Outbox) InTx(ctx context.Context, db *sql.DB, fn func(tx *sql.Tx) error) error {
+	return o.InTxWith(ctx, db, fn, nil)
+}
+
+// TxOptions configure a transaction of InTxWith; nil and the zero value hold the defaults.
+type TxOptions struct {
+	// Isolation is the transaction's isolation level. Default: the session's own.
+	Isolation sql.IsolationLevel
+	// Tries is how often fn is run at most, from 1: again where the transaction has lost
+	// to another one, after a short pause that grows. What fn does besides the
+	// transaction happens as often. Default 1.
+	Tries int
+}
+
+// InTxWith is InTx with options of its own.
+func (o *Outbox) InTxWith(ctx context.Context, db *sql.DB, fn func(tx *sql.Tx) error, t *TxOptions) error {
 	if db == nil {
 		return errors.New("waybill: InTx needs a database")
 	}
+	if t == nil {
+		t = &TxOptions{}
+	}
+	if t.Tries < 0 {
+		return fmt.Errorf("waybill: outbox.TxOptions: Tries is %d, below 0", t.Tries)
+	}
+	wait := backoff.Backoff{Least: 5 * time.Millisecond, Most: 500 * time.Millisecond}
+	for try := 1; ; try++ {
+		err := o.inTx(ctx, db, fn, t)
+		switch {
+		case err == nil:
+			o.Wake(ctx, db)
+			return nil
+		case try >= t.Tries || ctx.Err() != nil || !errors.Is(err, waybill.ErrConflict):
+			return err
+		}
+		wait.Sleep(ctx)
+	}
+}
+
+func (o *Outbox) inTx(ctx context.Context, db *sql.DB, fn func(tx *sql.Tx) error, t *TxOptions) error {
 	crash.Point("outbox.begin.before")
-	tx, err := db.BeginTx(ctx, nil)
+	tx, err := o.beginner.Begin(ctx, db, &sql.TxOptions{Isolation: t.Isolation})
 	crash.Point("outbox.begin.after")
 	if err != nil {
 		return fmt.Errorf("waybill: begin a transaction: %w", err)
 	}
 	defer func() {
 		crash.Point("outbox.rollback.before")
-		tx.Rollback() // does nothing after a commit
+		_ = tx.Rollback() // does nothing after a commit
 		crash.Point("outbox.rollback.after")
 	}()
-	if err := fn(tx); err != nil {
-		return err
+	if err := fn(tx.SQL()); err != nil {
+		return store.Conflicting(o.dialect, err)
 	}
 	crash.Point("outbox.commit.before")
-	err = tx.Commit()
+	err = tx.Commit(ctx)
 	crash.Point("outbox.commit.after")
 	if err != nil {
 		return fmt.Errorf("waybill: commit a transaction: %w", err)
 	}
-	o.Wake(ctx, db)
 	return nil
 }
 

@@ -14,10 +14,16 @@ func wrap(dialect Dialect, side Side, doing string, err error) error {
 	if dialect.Condition(err) == NoTable {
 		return &waybill.SchemaError{Side: string(side), Want: newestVersion(dialect, side), Err: err}
 	}
-	if dialect.Condition(err) == Conflict {
-		err = &conflictError{err}
+	return fmt.Errorf("waybill: %s: %w", doing, Conflicting(dialect, err))
+}
+
+// Conflicting has err match waybill.ErrConflict where it says that a transaction has lost
+// to another one.
+func Conflicting(dialect Dialect, err error) error {
+	if condition(dialect, err) != Conflict {
+		return err
 	}
-	return fmt.Errorf("waybill: %s: %w", doing, err)
+	return &conflictError{err}
 }
 
 // conflictError is the database's own error, and matches waybill.ErrConflict too.

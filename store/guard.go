@@ -55,7 +55,7 @@ func (v Verdict) String() string {
 // mark, by position, what it is: Fresh, Duplicate or Forgotten. Marks may come in any
 // order, but no ID twice. It waits for transactions that write the same records; after
 // an error tx must be rolled back.
-func (l *Ledger) RecordOnce(ctx context.Context, tx *sql.Tx, marks []Mark) ([]Verdict, error) {
+func (l *Ledger) RecordOnce(ctx context.Context, tx Session, marks []Mark) ([]Verdict, error) {
 	if mutant.NoRecord {
 		return make([]Verdict, len(marks)), nil // Fresh
 	}
@@ -67,7 +67,7 @@ func (l *Ledger) RecordOnce(ctx context.Context, tx *sql.Tx, marks []Mark) ([]Ve
 // Duplicate or Superseded. Marks may come in any order, but no (Destination, Key)
 // twice. It waits for transactions that write the same records; after an error tx must
 // be rolled back.
-func (l *Ledger) RecordLatest(ctx context.Context, tx *sql.Tx, marks []Mark) ([]Verdict, error) {
+func (l *Ledger) RecordLatest(ctx context.Context, tx Session, marks []Mark) ([]Verdict, error) {
 	if mutant.SelectThenUpdate {
 		return l.selectThenUpdate(ctx, tx, marks)
 	}
@@ -84,10 +84,10 @@ type (
 	// guardBuilder is Dialect.RecordOnce or Dialect.RecordLatest.
 	guardBuilder func(n Names, consumer string, nonce int64, marks []Mark) Guard
 	// refinement changes verdicts that the guard's own answer is too coarse for.
-	refinement func(ctx context.Context, tx *sql.Tx, marks []Mark, verdicts []Verdict) error
+	refinement func(ctx context.Context, tx Session, marks []Mark, verdicts []Verdict) error
 )
 
-func (l *Ledger) record(ctx context.Context, tx *sql.Tx, marks []Mark, order func(a, b Mark) int, build guardBuilder, refine refinement) ([]Verdict, error) {
+func (l *Ledger) record(ctx context.Context, tx Session, marks []Mark, order func(a, b Mark) int, build guardBuilder, refine refinement) ([]Verdict, error) {
 	if len(marks) == 0 {
 		return nil, nil
 	}
@@ -124,7 +124,7 @@ func (l *Ledger) record(ctx context.Context, tx *sql.Tx, marks []Mark, order fun
 // horizon. It reads the horizons after the records were written: Prune commits a
 // horizon before it deletes what is below, so a record that was missing because it had
 // been pruned shows its horizon here, whatever the timing.
-func (l *Ledger) findForgotten(ctx context.Context, tx *sql.Tx, marks []Mark, verdicts []Verdict) error {
+func (l *Ledger) findForgotten(ctx context.Context, tx Session, marks []Mark, verdicts []Verdict) error {
 	if mutant.ForgetByClock {
 		return nil
 	}
@@ -155,7 +155,7 @@ func (l *Ledger) findForgotten(ctx context.Context, tx *sql.Tx, marks []Mark, ve
 
 // findSuperseded turns Duplicate into Superseded where another message's record
 // stands for the mark's key.
-func (l *Ledger) findSuperseded(ctx context.Context, tx *sql.Tx, marks []Mark, verdicts []Verdict) error {
+func (l *Ledger) findSuperseded(ctx context.Context, tx Session, marks []Mark, verdicts []Verdict) error {
 	type key struct{ destination, key string }
 	var known []Mark
 	for i, v := range verdicts {

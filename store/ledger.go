@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+
+	waybill "github.com/waybill-go/waybill"
 )
 
 // Ledger is the consumer's tables of one consumer: the guards' records and what
@@ -14,6 +16,7 @@ type Ledger struct {
 	dialect  Dialect
 	names    Names
 	consumer string
+	beginner *Beginner
 }
 
 // NewLedger returns the tables of db whose names have the prefix, for consumer;
@@ -27,14 +30,36 @@ func NewLedger(db *sql.DB, dialect Dialect, prefix, consumer string) (*Ledger, e
 	if err != nil {
 		return nil, err
 	}
-	return &Ledger{db: db, dialect: dialect, names: names, consumer: consumer}, nil
+	return &Ledger{db: db, dialect: dialect, names: names, consumer: consumer, beginner: NewBeginner(dialect)}, nil
 }
 
-// Begin opens a transaction that a guard can be written in, with the isolation level
-// that the dialect's Capabilities ask for.
-func (l *Ledger) Begin(ctx context.Context) (*sql.Tx, error) {
-	tx, err := l.db.BeginTx(ctx, &sql.TxOptions{Isolation: l.dialect.Capabilities().GuardIsolation})
+// Begin opens a transaction that a guard and a handler's effect can be written in, with
+// the isolation level that the dialect's Capabilities ask for, and holds it against being
+// ended by the handler.
+func (l *Ledger) Begin(ctx context.Context) (*Transaction, error) {
+	tx, err := l.beginner.Begin(ctx, l.db, l.guardOptions())
 	return tx, wrap(l.dialect, Consumer, "begin a transaction", err)
+}
+
+func (l *Ledger) guardOptions() *sql.TxOptions {
+	return &sql.TxOptions{Isolation: l.dialect.Capabilities().GuardIsolation}
+}
+
+// Probe returns nil where the guards work, and why not where they do not: it writes the
+// record of a message that does not exist, and rolls it back.
+func (l *Ledger) Probe(ctx context.Context, level waybill.Level) error {
+	tx, err := l.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	record := l.RecordOnce
+	if level == waybill.Latest {
+		record = l.RecordLatest
+	}
+	id := waybill.NewID()
+	_, err = record(ctx, tx, []Mark{{ID: id, Destination: "probe." + id.String(), Key: id.String(), TimeStamp: 1}})
+	return err
 }
 
 // Condition classifies an error that one of the methods, or a handler, returned.
@@ -42,9 +67,6 @@ func (l *Ledger) Condition(err error) Condition { return condition(l.dialect, er
 
 // Capabilities are the dialect's.
 func (l *Ledger) Capabilities() Capabilities { return l.dialect.Capabilities() }
-
-// Ping returns nil where the database answers, and why not where it does not.
-func (l *Ledger) Ping(ctx context.Context) error { return l.db.PingContext(ctx) }
 
 // CheckSchema returns a *waybill.SchemaError where the tables are missing or of
 // another version.

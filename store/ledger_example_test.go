@@ -28,7 +28,7 @@ func ExampleLedger_RecordOnce() {
 		check(err)
 		fmt.Println(verdicts[0])
 		// Where it is Fresh, the handler writes its effect in tx here.
-		check(tx.Commit())
+		check(tx.Commit(ctx))
 	}
 	// Output:
 	// Fresh
@@ -51,7 +51,7 @@ func ExampleLedger_RecordLatest() {
 		verdicts, err := ledger.RecordLatest(ctx, tx, []store.Mark{state})
 		check(err)
 		fmt.Println(version, verdicts[0])
-		check(tx.Commit())
+		check(tx.Commit(ctx))
 	}
 	// Output:
 	// 1 Fresh
@@ -75,7 +75,7 @@ func ExampleLedger_Prune() {
 		verdicts, err := ledger.RecordOnce(ctx, tx, []store.Mark{m})
 		check(err)
 		if verdicts[0] == store.Fresh {
-			check(tx.Commit())
+			check(tx.Commit(ctx))
 		}
 		return verdicts[0]
 	}

@@ -10,7 +10,7 @@ import (
 
 // selectThenUpdate is a guard that two transactions can pass at a time, a planted bug:
 // see internal/fault/mutant.
-func (l *Ledger) selectThenUpdate(ctx context.Context, tx *sql.Tx, marks []Mark) ([]Verdict, error) {
+func (l *Ledger) selectThenUpdate(ctx context.Context, tx Session, marks []Mark) ([]Verdict, error) {
 	verdicts := make([]Verdict, len(marks))
 	for i, m := range marks {
 		stale := false
@@ -36,7 +36,7 @@ func (l *Ledger) selectThenUpdate(ctx context.Context, tx *sql.Tx, marks []Mark)
 	return verdicts, nil
 }
 
-func (l *Ledger) removeLatest(ctx context.Context, tx *sql.Tx, m Mark) error {
+func (l *Ledger) removeLatest(ctx context.Context, tx Session, m Mark) error {
 	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 	//nolint:gosec // G202: a planted bug, whose input is quoted
 	_, err := tx.ExecContext(ctx, "DELETE FROM "+l.names.Latest+" WHERE consumer = "+quote(l.consumer)+

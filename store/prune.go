@@ -106,7 +106,7 @@ func (l *Ledger) onceWindow(ctx context.Context, after, below waybill.ID, limit 
 // at a stricter one it would fail where another deletion takes the same records, or
 // hold off guards that write beside them.
 func (l *Ledger) remove(ctx context.Context, s Statement) (int64, error) {
-	tx, err := l.Begin(ctx)
+	tx, err := l.db.BeginTx(ctx, l.guardOptions())
 	if err != nil {
 		return 0, err
 	}

@@ -42,6 +42,13 @@ func unlessEmpty(s Statement) []Statement {
 	return []Statement{s}
 }
 
+// Session runs statements on one connection, in one transaction: Transaction and *sql.Tx
+// do.
+type Session interface {
+	Execer
+	querier
+}
+
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }

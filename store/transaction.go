@@ -154,7 +154,7 @@ func (t *Transaction) begin(ctx context.Context, o *sql.TxOptions) (err error) {
 	}
 	for _, s := range t.hold.Begin {
 		if _, err := t.conn.ExecContext(ctx, s); err != nil {
-			t.undo()
+			_ = t.undo()
 			return err
 		}
 	}
@@ -163,15 +163,25 @@ func (t *Transaction) begin(ctx context.Context, o *sql.TxOptions) (err error) {
 		return nil
 	})
 	if err != nil {
-		t.undo()
+		_ = t.undo()
 		return err
 	}
 	held.Store(t.tx, t)
 	return nil
 }
 
-// SQL is the transaction itself.
+// SQL is the transaction as handlers get it.
 func (t *Transaction) SQL() *sql.Tx { return t.tx }
+
+// ExecContext implements Session.
+func (t *Transaction) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	return t.tx.ExecContext(ctx, query, args...)
+}
+
+// QueryContext implements Session.
+func (t *Transaction) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return t.tx.QueryContext(ctx, query, args...)
+}
 
 // Intact returns nil as long as nothing that can be seen from here has ended the
 // transaction, and otherwise an error that matches waybill.ErrTxEnded and says what has.
@@ -189,6 +199,13 @@ func (t *Transaction) Intact() error {
 	return t.ended
 }
 
+// Alive reports whether the database still answers on the transaction's connection, be it
+// with an error.
+func (t *Transaction) Alive(ctx context.Context) bool {
+	_, err := t.conn.ExecContext(ctx, `SELECT 1`)
+	return err == nil || condition(t.dialect, err) != Unavailable
+}
+
 func (t *Transaction) end(why error) {
 	if why != nil && t.ended == nil {
 		t.ended = &endedError{why}
@@ -197,7 +214,8 @@ func (t *Transaction) end(why error) {
 
 // Commit commits the transaction if it is still the one that Begin began, and otherwise
 // rolls back what there is and returns an error that matches waybill.ErrTxEnded. Any
-// other error comes from the database, as from sql.Tx.Commit.
+// other error comes from the database, as from sql.Tx.Commit, and matches
+// waybill.ErrConflict where the transaction has lost to another one.
 func (t *Transaction) Commit(ctx context.Context) error {
 	if t.over {
 		return sql.ErrTxDone
@@ -210,8 +228,8 @@ func (t *Transaction) Commit(ctx context.Context) error {
 		err = t.close(context.WithoutCancel(ctx))
 	}
 	if err != nil {
-		t.Rollback()
-		return err
+		_ = t.Rollback()
+		return Conflicting(t.dialect, err)
 	}
 	if t.watch.Allow != nil {
 		t.watch.Allow()
@@ -223,7 +241,7 @@ func (t *Transaction) Commit(ctx context.Context) error {
 		t.spoilt, err = t.spoilt || err != nil, nil
 	}
 	t.release(false)
-	return err
+	return Conflicting(t.dialect, err)
 }
 
 // close runs the statements of Hold.Commit.
@@ -249,26 +267,31 @@ func (t *Transaction) close(ctx context.Context) error {
 	return problem
 }
 
-// Rollback rolls the transaction back; after Commit it does nothing.
-func (t *Transaction) Rollback() {
+// Rollback rolls the transaction back; after Commit it does nothing. It returns nil, or,
+// where that is found out only now, why the database had rolled it back already.
+func (t *Transaction) Rollback() error {
 	if t.over {
-		return
+		return nil
 	}
 	t.over = true
-	t.undo()
+	err := t.undo()
 	t.release(false)
+	return err
 }
 
 // rollbackTime bounds what a rollback asks of a database that may be away: its end of
 // the connection ends the transaction too.
 const rollbackTime = 10 * time.Second
 
-func (t *Transaction) undo() {
+func (t *Transaction) undo() (lost error) {
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackTime)
 	defer cancel()
 	var err error
 	for _, s := range t.hold.Rollback {
 		_, err = t.conn.ExecContext(ctx, s) // the last one decides
+	}
+	if condition(t.dialect, err) == Conflict {
+		lost, err = err, nil
 	}
 	t.spoilt = t.spoilt || err != nil
 	_ = t.tx.Rollback() // says that it has ended, where it has
@@ -276,6 +299,7 @@ func (t *Transaction) undo() {
 		_, _ = t.conn.ExecContext(ctx, `ROLLBACK`) // of what a handler may have begun
 	}
 	t.after()
+	return lost
 }
 
 func (t *Transaction) after() {
@@ -316,7 +340,7 @@ type endedError struct{ why error }
 func (e *endedError) Error() string {
 	return fmt.Sprintf("waybill: the transaction has ended before its time: %v", e.why)
 }
-func (e *endedError) Unwrap() error         { return e.why }
+func (e *endedError) Unwrap() error        { return e.why }
 func (e *endedError) Is(target error) bool { return target == waybill.ErrTxEnded }
 
 // probe returns an error where no transaction is open on tx's connection.

@@ -62,7 +62,7 @@ func Benchmark(b *testing.B, h Harness) {
 	})
 	for _, guard := range []struct {
 		name   string
-		record func(l *store.Ledger, ctx context.Context, tx *sql.Tx, marks []store.Mark) ([]store.Verdict, error)
+		record func(l *store.Ledger, ctx context.Context, tx store.Session, marks []store.Mark) ([]store.Verdict, error)
 		keys   int64
 	}{
 		{"guard once", (*store.Ledger).RecordOnce, 1 << 60},
@@ -90,7 +90,7 @@ func Benchmark(b *testing.B, h Harness) {
 				if _, err := guard.record(ledger, b.Context(), tx, marks); err != nil {
 					return err
 				}
-				return tx.Commit()
+				return tx.Commit(b.Context())
 			})
 		})
 	}

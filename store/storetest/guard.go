@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -120,7 +119,7 @@ var guardCases = []testCase{
 	}},
 	{name: "a second guard in the same transaction sees the first", run: func(s *suite) {
 		m := mark("p", "k", 11)
-		_, err := s.guardIn(true, func(tx *sql.Tx) ([]store.Verdict, error) {
+		_, err := s.guardIn(true, func(tx store.Session) ([]store.Verdict, error) {
 			for i, want := range []store.Verdict{store.Fresh, store.Duplicate} {
 				verdicts, err := s.ledger.RecordOnce(s.Context(), tx, []store.Mark{m})
 				if err != nil {

@@ -127,7 +127,7 @@ func (g *guards) attempt(ctx context.Context, ledger *store.Ledger, x guardTx) (
 	if !x.commits {
 		return verdicts, errUndo
 	}
-	return verdicts, tx.Commit()
+	return verdicts, tx.Commit(ctx)
 }
 
 // predict does the same to a copy of what is expected before it.

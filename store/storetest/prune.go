@@ -161,7 +161,7 @@ var pruneCases = []testCase{
 		if deleted != 5 {
 			s.Errorf("got %d records deleted, want 5", deleted)
 		}
-		s.must(tx.Commit())
+		s.must(tx.Commit(s.Context()))
 	}},
 	{name: "nothing is pruned while no producer is known", run: func(s *suite) {
 		s.record(time.Now(), "p", 3)

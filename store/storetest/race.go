@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"database/sql"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -22,7 +21,7 @@ var raceCases = []testCase{
 			key := fmt.Sprint("key ", round)
 			states := []store.Mark{mark("p", key, 1), mark("q", key, 2)}
 			s.must(concurrently(2, func(i int) error {
-				_, err := s.guardIn(true, func(tx *sql.Tx) ([]store.Verdict, error) {
+				_, err := s.guardIn(true, func(tx store.Session) ([]store.Verdict, error) {
 					return s.ledger.RecordLatest(s.Context(), tx, states[i:i+1])
 				})
 				return err
@@ -60,7 +59,7 @@ func raceOnce(s *suite) {
 			// Every worker has the same messages, in another order.
 			part := slices.Clone(marks[round*batch : (round+1)*batch])
 			random.Shuffle(len(part), func(i, j int) { part[i], part[j] = part[j], part[i] })
-			err := s.guardAtLast(random, 0.3, func(tx *sql.Tx) ([]store.Verdict, error) { return s.applyOnce(tx, worker, part) })
+			err := s.guardAtLast(random, 0.3, func(tx store.Session) ([]store.Verdict, error) { return s.applyOnce(tx, worker, part) })
 			if err != nil {
 				return err
 			}
@@ -77,7 +76,7 @@ func raceOnce(s *suite) {
 }
 
 // applyOnce guards messages and writes an effect for each that is fresh.
-func (s *suite) applyOnce(tx *sql.Tx, worker int, marks []store.Mark) ([]store.Verdict, error) {
+func (s *suite) applyOnce(tx store.Session, worker int, marks []store.Mark) ([]store.Verdict, error) {
 	verdicts, err := s.ledger.RecordOnce(s.Context(), tx, marks)
 	if err != nil {
 		return nil, err
@@ -107,7 +106,7 @@ func raceLatest(s *suite, keys, versions int) {
 		random := rand.New(rand.NewPCG(2, uint64(worker)))
 		for batch := range work {
 			for range 1 + random.IntN(2) {
-				err := s.guardAtLast(random, 0.2, func(tx *sql.Tx) ([]store.Verdict, error) { return s.applyLatest(tx, batch) })
+				err := s.guardAtLast(random, 0.2, func(tx store.Session) ([]store.Verdict, error) { return s.applyLatest(tx, batch) })
 				if err != nil {
 					return err
 				}
@@ -154,7 +153,7 @@ func newestStates(batches [][]store.Mark) map[string]store.Mark {
 
 // applyLatest guards messages and writes the state of each that is fresh. It writes
 // blindly, as handlers do, so a state that goes backwards stays visible.
-func (s *suite) applyLatest(tx *sql.Tx, marks []store.Mark) ([]store.Verdict, error) {
+func (s *suite) applyLatest(tx store.Session, marks []store.Mark) ([]store.Verdict, error) {
 	verdicts, err := s.ledger.RecordLatest(s.Context(), tx, marks)
 	if err != nil {
 		return nil, err
@@ -216,7 +215,7 @@ func (s *suite) guardCopies(random *rand.Rand, marks []store.Mark) error {
 	for range 10 {
 		at := random.IntN(len(marks) - 10)
 		copies := marks[at : at+10]
-		verdicts, err := s.guardIn(false, func(tx *sql.Tx) ([]store.Verdict, error) { return s.ledger.RecordOnce(s.Context(), tx, copies) })
+		verdicts, err := s.guardIn(false, func(tx store.Session) ([]store.Verdict, error) { return s.ledger.RecordOnce(s.Context(), tx, copies) })
 		if err != nil {
 			return err
 		}

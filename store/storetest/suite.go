@@ -195,7 +195,7 @@ func (s *suite) find(id waybill.ID) store.Row {
 }
 
 // guard calls RecordOnce or RecordLatest in tx.
-type guard func(tx *sql.Tx) ([]store.Verdict, error)
+type guard func(tx store.Session) ([]store.Verdict, error)
 
 // guardIn runs a guard in a transaction that it commits or rolls back, and again after
 // each conflict, as the inbox does. It returns the last run's verdicts.
@@ -216,21 +216,21 @@ func (s *suite) guardOnce(commits bool, g guard) ([]store.Verdict, error) {
 	defer tx.Rollback()
 	verdicts, err := g(tx)
 	if err == nil && commits {
-		err = tx.Commit()
+		err = tx.Commit(s.Context())
 	}
 	return verdicts, err
 }
 
 func (s *suite) once(marks ...store.Mark) []store.Verdict {
 	s.Helper()
-	verdicts, err := s.guardIn(true, func(tx *sql.Tx) ([]store.Verdict, error) { return s.ledger.RecordOnce(s.Context(), tx, marks) })
+	verdicts, err := s.guardIn(true, func(tx store.Session) ([]store.Verdict, error) { return s.ledger.RecordOnce(s.Context(), tx, marks) })
 	s.must(err)
 	return verdicts
 }
 
 func (s *suite) latest(marks ...store.Mark) []store.Verdict {
 	s.Helper()
-	verdicts, err := s.guardIn(true, func(tx *sql.Tx) ([]store.Verdict, error) { return s.ledger.RecordLatest(s.Context(), tx, marks) })
+	verdicts, err := s.guardIn(true, func(tx store.Session) ([]store.Verdict, error) { return s.ledger.RecordLatest(s.Context(), tx, marks) })
 	s.must(err)
 	return verdicts
 }

@@ -116,7 +116,7 @@ func remember(db *sql.DB) error {
 	if _, err := ledger.RecordOnce(ctx, tx, []store.Mark{old}); err != nil {
 		return err
 	}
-	return tx.Commit()
+	return tx.Commit(ctx)
 }
 
 func openFile(path string) (*sql.DB, error) {

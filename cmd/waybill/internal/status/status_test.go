@@ -180,12 +180,12 @@ func (b *base) everything() {
 // record writes records of two consumers, and a floor.
 func (b *base) record(ctx context.Context) {
 	b.t.Helper()
-	for consumer, record := range map[string]func(*store.Ledger, *sql.Tx) error{
-		"billing": func(l *store.Ledger, tx *sql.Tx) error {
+	for consumer, record := range map[string]func(*store.Ledger, store.Session) error{
+		"billing": func(l *store.Ledger, tx store.Session) error {
 			_, err := l.RecordOnce(ctx, tx, []store.Mark{{ID: waybill.NewID(), Producer: "p", Destination: "d"}, {ID: waybill.NewID(), Producer: "p", Destination: "d"}})
 			return err
 		},
-		"shipping": func(l *store.Ledger, tx *sql.Tx) error {
+		"shipping": func(l *store.Ledger, tx store.Session) error {
 			_, err := l.RecordLatest(ctx, tx, []store.Mark{{ID: waybill.NewID(), Producer: "p", Destination: "d", Key: "k", TimeStamp: 1}})
 			return err
 		},
@@ -197,7 +197,7 @@ func (b *base) record(ctx context.Context) {
 		tx, err := ledger.Begin(ctx)
 		if err == nil {
 			if err = record(ledger, tx); err == nil {
-				err = tx.Commit()
+				err = tx.Commit(ctx)
 			}
 		}
 		if err == nil && consumer == "shipping" {

@@ -1,0 +1,144 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/store"
+)
+
+// failure is a transaction that did not commit, and how far it came. Only what a handler
+// did counts against its message, or a commit that fails because of it: trouble before
+// any handler ran rejects nothing.
+type failure struct {
+	stage    stage
+	x        *item // the message whose handler failed; nil where no handler did
+	err      error
+	timedOut bool // the handler took longer than its time
+	// alive says that the transaction's connection still answered after a handler's
+	// error, so an error that looks like a broken connection speaks of another one.
+	alive bool
+	// lost is set where the database had rolled the transaction back before the handler
+	// ran that failed, because of another transaction.
+	lost error
+}
+
+type stage int
+
+const (
+	beforeHandlers stage = iota
+	inHandler
+	atCommit
+)
+
+// trouble counts what has become of one batch, or one message, so far.
+type trouble struct {
+	conflicts int // it lost to another transaction
+	failures  int // a handler failed, and the others were done again
+	deaths    int // the connection died with it, and the database was well
+	refusals  int // it failed for a reason of its own, without a handler's error
+}
+
+const (
+	// maxConflicts is how often a transaction that lost to another is run again as it is.
+	maxConflicts = 3
+	// maxConflictsAlone is how often one message's transaction may lose.
+	maxConflictsAlone = 10
+	// maxFailures is how many messages of a batch may fail before each gets a
+	// transaction of its own.
+	maxFailures = 8
+	// maxDeaths is how often a connection may die with a message's handler before that
+	// counts as the handler's failure.
+	maxDeaths = 2
+	// maxRefusals is how often a transaction of one message may fail in its guard or its
+	// commit, while the database is well.
+	maxRefusals = 3
+)
+
+// remedy is what is to be done about a transaction that has failed.
+type remedy int
+
+const (
+	runAgain    remedy = iota // as it is: the messages may be well
+	splitBatch                // with one message to a transaction
+	failMessage               // it is one message's failure; the others go on without it
+	postpone                  // the message comes again later, and that is no failure of it
+)
+
+// remedy chooses what is to be done about a failed transaction of several messages or of
+// one.
+func (w *worker) remedy(ctx context.Context, f *failure, seen *trouble, several bool) remedy {
+	chosen := w.choose(ctx, f, seen, several)
+	if chosen == runAgain && !f.isConflict(w.r.in) {
+		// As far as one can tell nothing is wrong with the messages: they wait for the
+		// database.
+		w.r.in.counters.troubles.Add(1)
+		w.r.in.log.ErrorContext(ctx, "database trouble; trying again", slog.String("destination", w.r.destination), slog.Any("error", f.err))
+	}
+	return chosen
+}
+
+func (w *worker) choose(ctx context.Context, f *failure, seen *trouble, several bool) remedy {
+	switch {
+	case f.isConflict(w.r.in):
+		// Where one transaction writes at a time, this one has only waited too long for its
+		// turn, which a smaller batch would not have had sooner.
+		w.lostConflict = !w.r.in.ledger.Capabilities().SingleWriter
+		seen.conflicts++
+		switch {
+		case seen.conflicts <= maxConflicts:
+			return runAgain
+		case several:
+			return splitBatch
+		case f.stage != beforeHandlers && seen.conflicts > maxConflictsAlone:
+			return failMessage
+		}
+		return runAgain
+	case f.stage == inHandler && (f.timedOut || f.alive || errors.Is(f.err, waybill.ErrTxEnded)):
+		if seen.failures++; several && seen.failures > maxFailures {
+			return splitBatch
+		}
+		return failMessage
+	case w.r.in.probe(ctx, w.r.level) != nil:
+		return runAgain
+	case several:
+		return splitBatch
+	}
+	// The database is well, and the transaction of this one message is not.
+	if f.stage == inHandler || w.r.in.ledger.Condition(f.err) == store.Unavailable {
+		if seen.deaths++; seen.deaths < maxDeaths {
+			return runAgain
+		}
+	} else if seen.refusals++; seen.refusals < maxRefusals {
+		return runAgain
+	}
+	if f.stage == beforeHandlers {
+		return postpone
+	}
+	return failMessage
+}
+
+// isConflict says whether the transaction lost to another one.
+func (f *failure) isConflict(in *Inbox) bool {
+	if f.timedOut { // a cancelled statement may look like anything
+		return false
+	}
+	return f.lost != nil || in.ledger.Condition(f.err) == store.Conflict
+}
+
+// probeTime bounds a probe: a database that takes longer does not work.
+const probeTime = 5 * time.Second
+
+// probe returns nil where the guards of other messages work.
+func (in *Inbox) probe(ctx context.Context, level waybill.Level) error {
+	asking, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	crash.Point("inbox.probe.before")
+	err := in.ledger.Probe(asking, level)
+	crash.Point("inbox.probe.after")
+	return err
+}
