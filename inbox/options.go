@@ -68,7 +68,7 @@ func (o *Options) withDefaults(dialect store.Dialect, check *option.Check) Optio
 		check.Problem("Consumer %w; it names the consumer group", err)
 	}
 	workers := 4
-	if dialect != nil && dialect.Traits().SingleWriter {
+	if dialect != nil && dialect.Capabilities().SingleWriter {
 		workers = 1
 	}
 	check.Count("Workers", &c.Workers, workers, 0)

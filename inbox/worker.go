@@ -194,7 +194,7 @@ func (w *worker) remedy(ctx context.Context, err error, tries int, several bool)
 	case condition == store.Conflict && tries <= maxConflicts:
 		// Where one transaction writes at a time, this one has only waited too long for its
 		// turn, which a smaller batch would not have had sooner.
-		w.lostConflict = !w.r.in.ledger.Traits().SingleWriter
+		w.lostConflict = !w.r.in.ledger.Capabilities().SingleWriter
 		return runAgain
 	case several && (condition == store.Other || condition == store.Conflict):
 		return splitBatch

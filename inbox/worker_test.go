@@ -66,10 +66,10 @@ func (busy) Code() int     { return 5 }
 // severalWriters is SQLite's dialect as if several transactions could write at a time.
 type severalWriters struct{ store.Dialect }
 
-func (d severalWriters) Traits() store.Traits {
-	traits := d.Dialect.Traits()
-	traits.SingleWriter = false
-	return traits
+func (d severalWriters) Capabilities() store.Capabilities {
+	capabilities := d.Dialect.Capabilities()
+	capabilities.SingleWriter = false
+	return capabilities
 }
 
 func TestABatchThatHasLostIsHalvedUnlessItWasOnlyLate(t *testing.T) {

@@ -64,8 +64,9 @@ const (
 	Unavailable
 )
 
-// Traits are a database's declared behaviours.
-type Traits struct {
+// Capabilities are declared by each dialect; the engine and the conformance suite ask
+// them and never guess.
+type Capabilities struct {
 	// SingleWriter: one transaction writes at a time, so more than one inbox
 	// worker is of no use.
 	SingleWriter bool
@@ -91,7 +92,7 @@ type Traits struct {
 type Dialect interface {
 	// Name is "postgres", "mysql" or "sqlite", or a third party's own name.
 	Name() string
-	Traits() Traits
+	Capabilities() Capabilities
 	// Condition classifies an error of any of the drivers that people use with
 	// this database, by behaviour and codes, without importing one.
 	Condition(err error) Condition

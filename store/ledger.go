@@ -34,7 +34,7 @@ func NewLedger(db *sql.DB, dialect Dialect, prefix, consumer string) (*Ledger, e
 
 // Begin opens a transaction that a guard can be written in.
 func (l *Ledger) Begin(ctx context.Context) (*sql.Tx, error) {
-	tx, err := l.db.BeginTx(ctx, &sql.TxOptions{Isolation: l.dialect.Traits().GuardIsolation})
+	tx, err := l.db.BeginTx(ctx, &sql.TxOptions{Isolation: l.dialect.Capabilities().GuardIsolation})
 	return tx, wrap(l.dialect, Consumer, "begin a transaction", err)
 }
 
@@ -71,7 +71,7 @@ func (l *Ledger) tellSuperseded(ctx context.Context, tx *sql.Tx, marks []Mark, v
 		return nil
 	}
 	recorded := make(map[key]waybill.ID, len(ask))
-	for chunk := range chunks(ask, l.dialect.Traits().MaxBatch) {
+	for chunk := range chunks(ask, l.dialect.Capabilities().MaxBatch) {
 		err := each(ctx, tx, l.dialect.LatestIDs(l.names, l.consumer, chunk), func(rows *sql.Rows) error {
 			var k key
 			var id waybill.ID
@@ -139,7 +139,7 @@ func (l *Ledger) record(ctx context.Context, tx *sql.Tx, marks []Mark, order fun
 		return nil, nil
 	}
 	fresh := make(map[waybill.ID]bool, len(marks))
-	for chunk := range chunks(sorted(marks, order), l.dialect.Traits().MaxBatch) {
+	for chunk := range chunks(sorted(marks, order), l.dialect.Capabilities().MaxBatch) {
 		guard := build(l.names, l.consumer, rand.Int64(), chunk)
 		for _, s := range guard.Exec {
 			if _, err := tx.ExecContext(ctx, s.SQL, s.Args...); err != nil {
@@ -245,8 +245,8 @@ func Consumers(ctx context.Context, db *sql.DB, dialect Dialect, prefix string) 
 // Condition classifies an error that one of the methods, or a handler, returned.
 func (l *Ledger) Condition(err error) Condition { return condition(l.dialect, err) }
 
-// Traits are the database's declared behaviours.
-func (l *Ledger) Traits() Traits { return l.dialect.Traits() }
+// Capabilities are the database's declared behaviours.
+func (l *Ledger) Capabilities() Capabilities { return l.dialect.Capabilities() }
 
 // Ping reports whether the database answers.
 func (l *Ledger) Ping(ctx context.Context) error { return l.db.PingContext(ctx) }

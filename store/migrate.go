@@ -123,7 +123,7 @@ func Script(dialect Dialect, prefix string, side Side) (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	delimiter := dialect.Traits().Delimiter
+	delimiter := dialect.Capabilities().Delimiter
 	write := func(sql string) {
 		sql = strings.TrimSpace(sql)
 		if delimiter != "" && strings.Contains(sql, ";") {

@@ -35,7 +35,7 @@ func (q *Queue) pages(ctx context.Context, doing string, limit, maxBytes int, ne
 
 // page is the number of rows to ask for where limit are wanted.
 func (q *Queue) page(limit, maxBytes int) int {
-	page := min(limit, max(q.dialect.Traits().MaxBatch, 1))
+	page := min(limit, max(q.dialect.Capabilities().MaxBatch, 1))
 	if fit := int(q.fit.Load()); fit > 0 && maxBytes > 0 {
 		page = min(page, fit)
 	}

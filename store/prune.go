@@ -79,7 +79,7 @@ func (l *Ledger) pruneOnce(ctx context.Context, highest waybill.ID, limit int) (
 		if err != nil {
 			return gone, wrap(l.dialect, Consumer, "prune records", err)
 		}
-		for chunk := range chunks(old, l.dialect.Traits().MaxBatch) {
+		for chunk := range chunks(old, l.dialect.Capabilities().MaxBatch) {
 			n, err := l.remove(ctx, l.dialect.PruneOnce(l.names, l.consumer, chunk))
 			gone += n
 			if err != nil {

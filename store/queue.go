@@ -41,7 +41,7 @@ func NewQueue(db *sql.DB, dialect Dialect, prefix string) (*Queue, error) {
 // Insert writes rows in the caller's transaction and nothing else. The rows are
 // ordered and split as the dialect asks here; rows of one key keep the order given.
 func Insert(ctx context.Context, tx Tx, dialect Dialect, names Names, rows []NewRow) error {
-	for part := range parts(sortByKey(rows), dialect.Traits().MaxBatch) {
+	for part := range parts(sortByKey(rows), dialect.Capabilities().MaxBatch) {
 		for _, s := range dialect.Insert(names, part) {
 			if _, err := tx.ExecContext(ctx, s.SQL, s.Args...); err != nil {
 				return wrap(dialect, Producer, "write messages", err)
@@ -114,7 +114,7 @@ func (q *Queue) Sweep(ctx context.Context, after, upTo int64, limit int) ([]Row,
 // Delete deletes the rows with these message ids and returns how many there were.
 func (q *Queue) Delete(ctx context.Context, ids []waybill.ID) (int64, error) {
 	var deleted int64
-	for chunk := range chunks(ids, q.dialect.Traits().MaxBatch) {
+	for chunk := range chunks(ids, q.dialect.Capabilities().MaxBatch) {
 		n, err := q.exec(ctx, "delete confirmed messages", q.dialect.Delete(q.names, chunk))
 		if err != nil {
 			return deleted, err
@@ -126,7 +126,7 @@ func (q *Queue) Delete(ctx context.Context, ids []waybill.ID) (int64, error) {
 
 // CountCopies adds one to retry of the rows with these ids.
 func (q *Queue) CountCopies(ctx context.Context, ids []int64) error {
-	for chunk := range chunks(ids, q.dialect.Traits().MaxBatch) {
+	for chunk := range chunks(ids, q.dialect.Capabilities().MaxBatch) {
 		if _, err := q.exec(ctx, "count copies", q.dialect.CountCopies(q.names, chunk)); err != nil {
 			return err
 		}
@@ -236,7 +236,7 @@ func (q *Queue) List(ctx context.Context, destination string, status int, after 
 // Find reads the rows with these message ids, whatever their status.
 func (q *Queue) Find(ctx context.Context, ids []waybill.ID) ([]Row, error) {
 	var found []Row
-	for chunk := range chunks(ids, q.dialect.Traits().MaxBatch) {
+	for chunk := range chunks(ids, q.dialect.Capabilities().MaxBatch) {
 		rows, _, err := q.rows(ctx, "find messages", q.dialect.Find(q.names, chunk), 0)
 		if err != nil {
 			return nil, err

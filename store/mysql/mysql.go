@@ -35,11 +35,11 @@ func Dialect() store.Dialect { return dialect{} }
 // Name returns "mysql".
 func (dialect) Name() string { return "mysql" }
 
-// Traits declares the behaviours of InnoDB. Under its default, REPEATABLE READ, a
+// Capabilities declares the behaviours of InnoDB. Under its default, REPEATABLE READ, a
 // guard would not see what other transactions committed since its own began. MaxBatch
 // stays below 1000, where MariaDB turns a list of ids into a join and scans the table.
-func (dialect) Traits() store.Traits {
-	return store.Traits{GuardIsolation: sql.LevelReadCommitted, MaxBatch: 500, Delimiter: "$$"}
+func (dialect) Capabilities() store.Capabilities {
+	return store.Capabilities{GuardIsolation: sql.LevelReadCommitted, MaxBatch: 500, Delimiter: "$$"}
 }
 
 // Condition classifies errors by their number.

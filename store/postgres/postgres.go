@@ -27,9 +27,9 @@ func Dialect() store.Dialect { return dialect{} }
 // Name returns "postgres".
 func (dialect) Name() string { return "postgres" }
 
-// Traits declares PostgreSQL's behaviours.
-func (dialect) Traits() store.Traits {
-	return store.Traits{GuardIsolation: sql.LevelReadCommitted, MaxBatch: 1000}
+// Capabilities declares PostgreSQL's behaviours.
+func (dialect) Capabilities() store.Capabilities {
+	return store.Capabilities{GuardIsolation: sql.LevelReadCommitted, MaxBatch: 1000}
 }
 
 // Condition classifies errors by their SQLSTATE, which pgx and lib/pq both tell

@@ -30,9 +30,11 @@ func Dialect() store.Dialect { return dialect{} }
 // Name returns "sqlite".
 func (dialect) Name() string { return "sqlite" }
 
-// Traits declares SQLite's behaviours. Its transactions are serializable, so any
+// Capabilities declares SQLite's behaviours. Its transactions are serializable, so any
 // isolation level will do.
-func (dialect) Traits() store.Traits { return store.Traits{SingleWriter: true, MaxBatch: 1000} }
+func (dialect) Capabilities() store.Capabilities {
+	return store.Capabilities{SingleWriter: true, MaxBatch: 1000}
+}
 
 // Result codes, https://www.sqlite.org/rescode.html.
 const (

@@ -28,8 +28,8 @@ var conditionCases = []testCase{
 		}
 	}},
 	{name: "a deadlock is a Conflict of one and the other goes on", run: func(s *suite) {
-		if s.dialect.Traits().SingleWriter {
-			s.Skip("Traits.SingleWriter: transactions that write wait for each other before they can deadlock")
+		if s.dialect.Capabilities().SingleWriter {
+			s.Skip("Capabilities.SingleWriter: transactions that write wait for each other before they can deadlock")
 		}
 		locked := make(chan struct{}, 2)
 		both := make(chan struct{})

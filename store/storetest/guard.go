@@ -47,7 +47,7 @@ var guardCases = []testCase{
 		}
 	}},
 	{name: "a batch gets a verdict for each mark, in the order given", run: func(s *suite) {
-		n := s.dialect.Traits().MaxBatch + 7
+		n := s.dialect.Capabilities().MaxBatch + 7
 		ones, keyed := make([]store.Mark, n), make([]store.Mark, n)
 		for i := range n {
 			ones[i] = mark("p", "", 1)

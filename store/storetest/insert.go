@@ -90,7 +90,7 @@ var insertCases = []testCase{
 		}
 	}},
 	{name: "more rows than one statement takes are written all, in order", run: func(s *suite) {
-		n := s.dialect.Traits().MaxBatch + 7
+		n := s.dialect.Capabilities().MaxBatch + 7
 		rows := make([]store.NewRow, n)
 		for i := range rows {
 			rows[i] = row("o", fmt.Sprint(i%3), fmt.Sprint(i))

@@ -143,8 +143,8 @@ var pruneCases = []testCase{
 		}
 	}},
 	{name: "pruning does not wait for a guard that is under way", run: func(s *suite) {
-		if s.dialect.Traits().SingleWriter {
-			s.Skip("Traits.SingleWriter: whatever writes waits for a transaction that writes")
+		if s.dialect.Capabilities().SingleWriter {
+			s.Skip("Capabilities.SingleWriter: whatever writes waits for a transaction that writes")
 		}
 		now := time.Now()
 		s.must(s.ledger.SaveFloor(s.Context(), "p", waybill.ID{}))

@@ -56,7 +56,7 @@ var readCases = []testCase{
 		s.reject(rows[2].ID)
 		all := s.all()
 		ids := []int64{all[3].ID, all[0].ID, all[2].ID, all[0].ID}
-		for i := range int64(s.dialect.Traits().MaxBatch + 10) {
+		for i := range int64(s.dialect.Capabilities().MaxBatch + 10) {
 			ids = append(ids, 1_000_000+i)
 		}
 		got, err := s.queue.Rows(s.Context(), ids, 0)
@@ -159,7 +159,7 @@ var readCases = []testCase{
 		rows := s.sendBodies("a", "b", "c")
 		s.reject(rows[2].ID)
 		ids := []waybill.ID{rows[2].ID, rows[0].ID}
-		for range s.dialect.Traits().MaxBatch + 10 {
+		for range s.dialect.Capabilities().MaxBatch + 10 {
 			ids = append(ids, waybill.NewID())
 		}
 		got, err := s.queue.Find(s.Context(), ids)

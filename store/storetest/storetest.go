@@ -19,7 +19,7 @@ type Harness struct {
 	// Dialect is the dialect under test.
 	Dialect store.Dialect
 	// Open opens a fresh, empty database that no other test sees, and has it closed
-	// and removed when the test ends. Unless the dialect's traits say SingleWriter it
+	// and removed when the test ends. Unless the dialect's Capabilities say SingleWriter it
 	// must allow 16 connections; else 2, with a lock time-out of at least 10 s.
 	Open func(t testing.TB) *sql.DB
 	// Placeholder is the n-th placeholder of a statement, from 1; nil means "?".
@@ -108,7 +108,7 @@ func (s *suite) migrate(prefix string) {
 
 // workers is how many goroutines race in a case.
 func (s *suite) workers() int {
-	if s.dialect.Traits().SingleWriter {
+	if s.dialect.Capabilities().SingleWriter {
 		return 4
 	}
 	return 8

@@ -12,7 +12,7 @@ import (
 
 var writeCases = []testCase{
 	{name: "Delete deletes by message id, whatever the status and number", run: func(s *suite) {
-		n := s.dialect.Traits().MaxBatch + 10
+		n := s.dialect.Capabilities().MaxBatch + 10
 		bodies := make([]string, n)
 		rows := s.sendBodies(bodies...)
 		s.reject(rows[0].ID)
@@ -55,7 +55,7 @@ var writeCases = []testCase{
 		s.sendBodies("a", "b", "c")
 		all := s.all()
 		ids := []int64{all[0].ID, all[2].ID}
-		for i := range int64(s.dialect.Traits().MaxBatch) {
+		for i := range int64(s.dialect.Capabilities().MaxBatch) {
 			ids = append(ids, 1_000_000+i)
 		}
 		s.must(s.queue.CountCopies(s.Context(), ids))
@@ -190,8 +190,8 @@ var writeCases = []testCase{
 		s.wantBodies(s.all(), "b")
 	}},
 	{name: "a relay does not wait for a sender whose transaction is open, nor holds it off", run: func(s *suite) {
-		if s.dialect.Traits().SingleWriter {
-			s.Skip("Traits.SingleWriter: whatever writes waits for a transaction that writes")
+		if s.dialect.Capabilities().SingleWriter {
+			s.Skip("Capabilities.SingleWriter: whatever writes waits for a transaction that writes")
 		}
 		rows := s.sendBodies("a", "b", "c", "d")
 		tx, err := s.db.BeginTx(s.Context(), nil)

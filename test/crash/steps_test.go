@@ -14,7 +14,7 @@ import (
 // and keys the methods of theirs that ask nothing of either.
 var (
 	doors = []string{"queue", "ledger", "db", "tx", "broker", "conn", "receiver", "publish"}
-	keys  = []string{"Capabilities", "Condition", "Done", "Err", "Traits"}
+	keys  = []string{"Capabilities", "Condition", "Done", "Err"}
 )
 
 // TestEveryStepIsBetweenPoints reads outbox, relay and inbox: a statement that calls a

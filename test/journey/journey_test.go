@@ -27,7 +27,7 @@ var errRollback = errors.New("rolled back on purpose")
 // keys, and rolls back a tenth beside them.
 func (w *world) produce(n int) {
 	w.t.Helper()
-	if w.database.dialect.Traits().SingleWriter {
+	if w.database.dialect.Capabilities().SingleWriter {
 		n /= 4 // it is a good deal slower under the race detector
 	}
 	var senders sync.WaitGroup
