@@ -8,60 +8,9 @@
 package store
 
 import (
-	"context"
 	"database/sql"
 
 	waybill "github.com/waybill-go/waybill"
-)
-
-// Statement is one SQL statement with its arguments.
-type Statement struct {
-	SQL  string
-	Args []any
-}
-
-// Execer runs a statement: *sql.DB, *sql.Conn and *sql.Tx do.
-type Execer interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-}
-
-// Tx is a transaction that a message can be written in. *sql.Tx satisfies it and
-// *sql.DB does not, so that sending outside a transaction does not compile.
-type Tx interface {
-	Execer
-	Commit() error
-}
-
-// Side is one half of the tables.
-type Side string
-
-const (
-	Producer Side = "producer" // qmessage, qmessage_key, qrelay
-	Consumer Side = "consumer" // n1_record, n2_record, n_horizon
-)
-
-// Migration is one step of a side's tables, forward only. Its statements can be
-// run twice without harm.
-type Migration struct {
-	Side       Side
-	Version    int // from 1 without gaps per side
-	Statements []string
-}
-
-// Condition is what an error means to the engine, whatever its driver.
-type Condition int
-
-const (
-	// Other errors say nothing about the database's health.
-	Other Condition = iota
-	// NoTable: a table or column that the statement names is missing.
-	NoTable
-	// Conflict: the transaction lost to another one (deadlock, serialization
-	// failure, busy database, lock wait time-out). Running it again may succeed.
-	Conflict
-	// Unavailable: the database or the connection to it is away: refused, reset,
-	// shutting down, starting up, out of connections, read-only after a failover.
-	Unavailable
 )
 
 // Capabilities are declared by each dialect; the engine and the conformance suite ask
@@ -71,10 +20,11 @@ type Capabilities struct {
 	// worker is of no use.
 	SingleWriter bool
 	// GuardIsolation is the isolation level that a guard's transaction needs: a
-	// statement has to see what was committed before it began.
+	// statement has to see what was committed before it began. The zero value where
+	// any level will do.
 	GuardIsolation sql.IsolationLevel
 	// MaxBatch is the greatest number of rows that the dialect takes in one
-	// statement; the engine splits what is larger.
+	// statement, above 0; the engine splits what is larger.
 	MaxBatch int
 	// Delimiter is what Script ends statements with that have semicolons of their
 	// own, such as triggers, where the database's client needs a DELIMITER command
@@ -85,13 +35,15 @@ type Capabilities struct {
 // Dialect builds the statements of one database. Implementations are stateless
 // and safe for concurrent use; slices given to them are not kept or changed.
 // Every statement takes its values as arguments; only the checked identifiers of
-// Names are written into SQL.
+// Names are written into SQL, and in SetVersion two values of the program's own.
 //
 // "The clock" below is the database's own, in microseconds since the Unix epoch,
 // read when the statement runs (not when its transaction began).
 type Dialect interface {
 	// Name is "postgres", "mysql" or "sqlite", or a third party's own name.
 	Name() string
+	// Capabilities declares what the database and its dialect do. It answers without
+	// I/O and always the same.
 	Capabilities() Capabilities
 	// Condition classifies an error of any of the drivers that people use with
 	// this database, by behaviour and codes, without importing one.

@@ -7,24 +7,24 @@ import (
 	"strings"
 	"testing"
 
-	_ "modernc.org/sqlite"
+	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/sqlite"
 )
 
-// later is a dialect of a program to come: it has a second migration.
-type later struct {
+// nextVersion is the dialect of a program to come: it has a second migration.
+type nextVersion struct {
 	store.Dialect
 	statements []string
 }
 
-func (d later) Migrations(n store.Names) []store.Migration {
+func (d nextVersion) Migrations(n store.Names) []store.Migration {
 	return append(d.Dialect.Migrations(n), store.Migration{Side: store.Producer, Version: 2, Statements: d.statements})
 }
 
-func (d later) Advice(err error) string {
+func (d nextVersion) Advice(err error) string {
 	if strings.Contains(err.Error(), "no_such_table") {
 		return "make that table"
 	}
@@ -40,7 +40,9 @@ func open(t *testing.T) *sql.DB {
 	return db
 }
 
-func TestOlderTablesAreSaidToBeAndAreUpgraded(t *testing.T) {
+// migrated opens a database with the producer's tables of this program's version.
+func migrated(t *testing.T) (*sql.DB, store.Names) {
+	t.Helper()
 	db := open(t)
 	if err := store.Migrate(t.Context(), db, sqlite.Dialect(), "", store.Producer); err != nil {
 		t.Fatal(err)
@@ -49,44 +51,82 @@ func TestOlderTablesAreSaidToBeAndAreUpgraded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	broken := later{sqlite.Dialect(), []string{`CREATE TABLE extra (a INTEGER)`, `ALTER TABLE no_such_table ADD COLUMN a INTEGER`}}
+	return db, names
+}
+
+// wantVersions wants a SchemaError with the versions found and needed.
+func wantVersions(t *testing.T, err error, have, want int) {
+	t.Helper()
 	var schemaErr *waybill.SchemaError
-	if err := store.CheckSchema(t.Context(), db, broken, names, store.Producer); !errors.As(err, &schemaErr) || schemaErr.Have != 1 || schemaErr.Want != 2 {
-		t.Errorf("older tables: %v, want a SchemaError with versions 1 and 2", err)
+	if !errors.As(err, &schemaErr) || schemaErr.Have != have || schemaErr.Want != want {
+		t.Errorf("got error %v, want a SchemaError with the versions %d and %d", err, have, want)
 	}
-	err = store.Migrate(t.Context(), db, broken, "", store.Producer)
-	if err == nil || !strings.Contains(err.Error(), "version 2") || !strings.Contains(err.Error(), "(make that table)") {
-		t.Errorf("a migration that fails: %v, want its version and the dialect's advice", err)
-	}
-	if err := store.CheckSchema(t.Context(), db, sqlite.Dialect(), names, store.Producer); err != nil {
-		t.Errorf("a migration that failed left its traces: %v", err)
-	}
-	if _, err := db.Exec(`SELECT * FROM extra`); err == nil {
-		t.Error("a migration that failed left a table")
-	}
-	mended := later{sqlite.Dialect(), []string{`CREATE TABLE extra (a INTEGER)`}}
-	if err := store.Migrate(t.Context(), db, mended, "", store.Producer); err != nil {
+}
+
+func TestOlderTablesAreUpgraded(t *testing.T) {
+	db, names := migrated(t)
+	next := nextVersion{sqlite.Dialect(), []string{`CREATE TABLE extra (a INTEGER)`}}
+	wantVersions(t, store.CheckSchema(t.Context(), db, next, names, store.Producer), 1, 2)
+	if err := store.Migrate(t.Context(), db, next, "", store.Producer); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.CheckSchema(t.Context(), db, mended, names, store.Producer); err != nil {
-		t.Error(err)
+	if err := store.CheckSchema(t.Context(), db, next, names, store.Producer); err != nil {
+		t.Errorf("got error %v of upgraded tables, want none", err)
 	}
-	if err := store.Migrate(t.Context(), db, sqlite.Dialect(), "", store.Producer); !errors.As(err, &schemaErr) || schemaErr.Have != 2 || schemaErr.Want != 1 {
-		t.Errorf("an older program on newer tables: %v, want a SchemaError", err)
+}
+
+func TestNewerTablesAreLeftToNewerPrograms(t *testing.T) {
+	db, names := migrated(t)
+	next := nextVersion{sqlite.Dialect(), []string{`CREATE TABLE extra (a INTEGER)`}}
+	if err := store.Migrate(t.Context(), db, next, "", store.Producer); err != nil {
+		t.Fatal(err)
+	}
+	wantVersions(t, store.Migrate(t.Context(), db, sqlite.Dialect(), "", store.Producer), 2, 1)
+	wantVersions(t, store.CheckSchema(t.Context(), db, sqlite.Dialect(), names, store.Producer), 2, 1)
+}
+
+func TestAMigrationThatFailsSaysWhatToDoAndLeavesNothing(t *testing.T) {
+	db, names := migrated(t)
+	broken := nextVersion{sqlite.Dialect(), []string{`CREATE TABLE extra (a INTEGER)`, `ALTER TABLE no_such_table ADD COLUMN a INTEGER`}}
+	err := store.Migrate(t.Context(), db, broken, "", store.Producer)
+	if err == nil || !strings.Contains(err.Error(), "version 2") || !strings.Contains(err.Error(), "(make that table)") {
+		t.Errorf("got error %v, want the version and the dialect's advice", err)
+	}
+	if err := store.CheckSchema(t.Context(), db, sqlite.Dialect(), names, store.Producer); err != nil {
+		t.Errorf("got error %v of the tables as they were, want none", err)
+	}
+	if _, err := db.Exec(`SELECT * FROM extra`); err == nil {
+		t.Error("got a table of the migration that failed, want none")
 	}
 }
 
 func TestAScriptHasTheStatementsOfItsSideAlone(t *testing.T) {
-	for side, want := range map[store.Side][2]string{store.Producer: {"app_qmessage", "app_n1_record"}, store.Consumer: {"app_n1_record", "app_qmessage"}} {
-		script, err := store.Script(sqlite.Dialect(), "app_", side)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(script, want[0]) || strings.Contains(script, want[1]) || !strings.Contains(script, "'"+string(side)+"', 1") {
-			t.Errorf("the %s's script:\n%s", side, script)
-		}
+	for _, c := range []struct {
+		side           store.Side
+		table, another string
+	}{
+		{store.Producer, "app_qmessage", "app_n1_record"},
+		{store.Consumer, "app_n1_record", "app_qmessage"},
+	} {
+		t.Run(string(c.side), func(t *testing.T) {
+			script, err := store.Script(sqlite.Dialect(), "app_", c.side)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []string{c.table, "'" + string(c.side) + "', 1"} {
+				if !strings.Contains(script, want) {
+					t.Errorf("got a script without %q:\n%s", want, script)
+				}
+			}
+			if strings.Contains(script, c.another) {
+				t.Errorf("got a script with %q, the other side's:\n%s", c.another, script)
+			}
+		})
 	}
+}
+
+func TestAScriptNeedsAValidPrefix(t *testing.T) {
 	if _, err := store.Script(sqlite.Dialect(), "no prefix", store.Producer); err == nil {
-		t.Error("a wrong prefix was taken")
+		t.Error("got no error, want one that says what would do")
 	}
 }

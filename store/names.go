@@ -23,8 +23,9 @@ var prefixForm = regexp.MustCompile(`^([a-z_][a-z0-9_]{0,39}\.)?([a-z_][a-z0-9_]
 
 // NewNames checks prefix and returns the tables' names with it. A prefix is
 // "" (none), "app_" (put before each name), "app." (a schema; a database on
-// MySQL), or both: "app.mail_". Lower-case ASCII letters, digits and '_', at most
-// 40 characters of schema and 20 of prefix.
+// MySQL, an attached database on SQLite), or both: "app.mail_". Each of the two begins
+// with a lower-case ASCII letter or '_', goes on with those and digits, and has at most
+// 40 characters (the schema) or 20 (what is put before each name).
 func NewNames(prefix string) (Names, error) {
 	if !prefixForm.MatchString(prefix) {
 		return Names{}, fmt.Errorf("waybill: table prefix %.80q: use lower-case letters, digits and '_' (such as \"app_\"), or a schema with a dot (\"app.\")", prefix)

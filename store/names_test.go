@@ -7,31 +7,45 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-func TestAPrefixIsCheckedAndPutBeforeEachName(t *testing.T) {
+func TestAPrefixIsPutBeforeEachName(t *testing.T) {
+	longest := strings.Repeat("s", 40) + "." + strings.Repeat("p", 20)
 	for _, c := range []struct{ prefix, message, schema, local string }{
 		{"", "qmessage", "", "qmessage_due"},
 		{"app_", "app_qmessage", "", "app_qmessage_due"},
 		{"app.", "app.qmessage", "app", "qmessage_due"},
 		{"app.mail_", "app.mail_qmessage", "app", "mail_qmessage_due"},
 		{"_", "_qmessage", "", "_qmessage_due"},
-		{strings.Repeat("s", 40) + "." + strings.Repeat("p", 20), strings.Repeat("s", 40) + "." + strings.Repeat("p", 20) + "qmessage", strings.Repeat("s", 40), strings.Repeat("p", 20) + "qmessage_due"},
+		{longest, longest + "qmessage", strings.Repeat("s", 40), strings.Repeat("p", 20) + "qmessage_due"},
 	} {
-		n, err := store.NewNames(c.prefix)
-		if err != nil {
-			t.Errorf("%q: %v", c.prefix, err)
-			continue
-		}
-		if n.Message != c.message || n.Schema() != c.schema || n.SQL("{qmessage}") != c.message || n.SQL("{.qmessage_due}") != c.local {
-			t.Errorf("%q: %q in schema %q, in SQL %q and %q", c.prefix, n.Message, n.Schema(), n.SQL("{qmessage}"), n.SQL("{.qmessage_due}"))
-		}
+		t.Run(c.prefix, func(t *testing.T) {
+			n, err := store.NewNames(c.prefix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []struct{ what, got, want string }{
+				{"Message", n.Message, c.message},
+				{"Schema", n.Schema(), c.schema},
+				{"{qmessage} in SQL", n.SQL("{qmessage}"), c.message},
+				{"{.qmessage_due} in SQL", n.SQL("{.qmessage_due}"), c.local},
+			} {
+				if name.got != name.want {
+					t.Errorf("%s: got %q, want %q", name.what, name.got, name.want)
+				}
+			}
+		})
 	}
+}
+
+func TestAWrongPrefixIsRefusedWithOneThatWouldDo(t *testing.T) {
 	for _, prefix := range []string{
 		"App_", "1app", "app-", "app;", "app ", " ", "ä", `"app"`, "app..", ".app", ".", "a.b.c", "app_\n", "'", "--",
 		strings.Repeat("p", 21), strings.Repeat("s", 41) + ".",
 	} {
-		if _, err := store.NewNames(prefix); err == nil || !strings.Contains(err.Error(), "app_") {
-			t.Errorf("%q: error %v, want one that shows what would do", prefix, err)
-		}
+		t.Run(prefix, func(t *testing.T) {
+			if _, err := store.NewNames(prefix); err == nil || !strings.Contains(err.Error(), "app_") {
+				t.Errorf("got error %v, want one that shows what would do", err)
+			}
+		})
 	}
 }
 
@@ -40,14 +54,17 @@ func TestSQLWritesNamesAndLeavesTheRestAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for text, want := range map[string]string{
-		"": "", "SELECT 1": "SELECT 1",
-		"{a}{.b} {c}":     "app.mail_amail_b app.mail_c",
-		"x {a} $1 ? '' y": "x app.mail_a $1 ? '' y",
+	for _, c := range []struct{ name, text, want string }{
+		{"nothing", "", ""},
+		{"no names", "SELECT 1", "SELECT 1"},
+		{"names with and without the schema", "{a}{.b} {c}", "app.mail_amail_b app.mail_c"},
+		{"placeholders", "x {a} $1 ? '' y", "x app.mail_a $1 ? '' y"},
 	} {
-		if got := n.SQL(text); got != want {
-			t.Errorf("SQL(%q) = %q, want %q", text, got, want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if got := n.SQL(c.text); got != c.want {
+				t.Errorf("SQL(%q): got %q, want %q", c.text, got, c.want)
+			}
+		})
 	}
 }
 
@@ -70,7 +87,7 @@ func FuzzNoPrefixReachesSQLUnchecked(f *testing.F) {
 		for _, name := range []string{n.Message, n.MessageKey, n.Relay, n.Once, n.Latest, n.Horizon, n.Versions} {
 			for part := range strings.SplitSeq(name, ".") {
 				if part == "" || len(part) > 63 || part[0] >= '0' && part[0] <= '9' {
-					t.Errorf("%q makes the name %q", prefix, name)
+					t.Errorf("%q: got the name %q, want an identifier", prefix, name)
 				}
 			}
 		}

@@ -3,53 +3,53 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 )
 
-// pages reads rows until there are limit of them, maxBytes of headers and bodies
-// are reached (0 or less: no bound), or there are no more. next builds the
-// statement for the page after last, which is nil at first.
+// pages reads rows page by page, until there are limit of them or maxBytes of headers
+// and bodies.
 //
 // A database sends all that a statement asks for, also what its reader no longer
-// wants, so bodies of megabytes must not be asked for by the hundred: the size of
-// a page follows what maxBytes held before.
-func (q *Queue) pages(ctx context.Context, doing string, limit, maxBytes int, next func(last *Row, limit int) Statement) ([]Row, error) {
-	var found []Row
-	var last *Row
-	for left := maxBytes; len(found) < limit && (left > 0 || maxBytes <= 0); {
-		page := q.page(limit-len(found), maxBytes)
-		rows, bytes, err := q.rows(ctx, doing, next(last, page), left)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, rows...)
-		left -= bytes
-		q.learn(page, len(rows), maxBytes > 0 && left <= 0)
-		if len(rows) < page {
-			break
-		}
-		last = &rows[len(rows)-1]
-	}
-	return found, nil
+// wants, so bodies of megabytes must not be asked for by the hundred: a page is as
+// long as what maxBytes held before, which Queue.fit remembers (in rows; 0: as long
+// as the dialect takes).
+type pages struct {
+	queue    *Queue
+	doing    string // for errors
+	limit    int
+	maxBytes int // 0 or less: no bound
+	bytes    int // read so far
+	rows     []Row
 }
 
-// page is the number of rows to ask for where limit are wanted.
-func (q *Queue) page(limit, maxBytes int) int {
-	page := min(limit, max(q.dialect.Capabilities().MaxBatch, 1))
-	if fit := int(q.fit.Load()); fit > 0 && maxBytes > 0 {
-		page = min(page, fit)
+// full reports whether as much has been read as was asked for.
+func (p *pages) full() bool { return len(p.rows) >= p.limit || p.outOfBytes() }
+
+func (p *pages) outOfBytes() bool { return p.maxBytes > 0 && p.bytes >= p.maxBytes }
+
+// size is the number of rows to ask for next.
+func (p *pages) size() int {
+	size := min(p.limit-len(p.rows), max(p.queue.dialect.Capabilities().MaxBatch, 1))
+	if fit := int(p.queue.fit.Load()); fit > 0 && p.maxBytes > 0 {
+		size = min(size, fit)
 	}
-	return page
+	return size
 }
 
-// learn notes how many rows of a page maxBytes held.
-func (q *Queue) learn(page, got int, full bool) {
-	switch fit := q.fit.Load(); {
-	case full:
-		q.fit.Store(int64(max(got, 1)))
-	case fit > 0 && got == page:
-		q.fit.CompareAndSwap(fit, fit*2)
+// read reads the page of at most size rows that the statement asks for.
+func (p *pages) read(ctx context.Context, s Statement, size int) ([]Row, error) {
+	page, bytes, err := p.queue.rows(ctx, p.doing, s, p.maxBytes-p.bytes)
+	if err != nil {
+		return nil, err
 	}
+	p.rows = append(p.rows, page...)
+	p.bytes += bytes
+	switch fit := p.queue.fit.Load(); {
+	case p.outOfBytes():
+		p.queue.fit.Store(int64(max(len(page), 1)))
+	case fit > 0 && len(page) == size:
+		p.queue.fit.CompareAndSwap(fit, fit*2)
+	}
+	return page, nil
 }
 
 // rows reads whole rows and their size. It stops once maxBytes of headers and
@@ -74,6 +74,3 @@ func (q *Queue) rows(ctx context.Context, doing string, s Statement, maxBytes in
 	})
 	return found, bytes, err
 }
-
-// errEnough ends each without an error.
-var errEnough = errors.New("enough")

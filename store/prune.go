@@ -13,13 +13,14 @@ import (
 
 // Prune forgets what may be forgotten: records of n1_record with an ID minted before
 // now - retention and below their producer's floor; for a producer that has never told
-// one, such as a program that is no Waybill outbox, the retention alone counts. It
-// returns how many records are gone, also beside an error.
+// one, such as a program that is no Waybill outbox, the retention alone counts. Records
+// of a producer that SaveFloor has not made known stay. It returns how many records are
+// gone, also beside an error.
 //
 // Each producer's horizon is committed before the first record below it goes, so
 // a guard that misses a record because it was pruned always finds the horizon.
 // The old end of n1_record is then passed once, in windows of limit records (above 0)
-// of the primary key, each a read without locks and a transaction that deletes what it
+// of the primary key, each a read without locks and transactions that delete what it
 // found. So there is no index that pruning alone would need and every message would
 // pay for.
 //
@@ -60,40 +61,50 @@ func (l *Ledger) Prune(ctx context.Context, now time.Time, retention time.Durati
 }
 
 // pruneOnce passes n1_record up to the highest horizon.
-func (l *Ledger) pruneOnce(ctx context.Context, highest waybill.ID, limit int) (gone int64, err error) {
-	var place waybill.ID
+func (l *Ledger) pruneOnce(ctx context.Context, highest waybill.ID, limit int) (int64, error) {
+	var deleted int64
+	var last waybill.ID
 	for {
-		var old []waybill.ID
-		read := 0
-		window := l.dialect.OnceWindow(l.names, l.consumer, place, highest, limit)
-		err := each(ctx, l.db, window, func(rows *sql.Rows) error {
-			var below bool
-			if err := rows.Scan(&place, &below); err != nil {
-				return err
-			}
-			if read++; below {
-				old = append(old, place)
-			}
-			return nil
-		})
+		read, old, err := l.onceWindow(ctx, last, highest, limit)
 		if err != nil {
-			return gone, wrap(l.dialect, Consumer, "prune records", err)
+			return deleted, wrap(l.dialect, Consumer, "prune records", err)
 		}
-		for chunk := range chunks(old, l.dialect.Capabilities().MaxBatch) {
-			n, err := l.remove(ctx, l.dialect.PruneOnce(l.names, l.consumer, chunk))
-			gone += n
+		for batch := range batches(l.dialect, old) {
+			n, err := l.remove(ctx, l.dialect.PruneOnce(l.names, l.consumer, batch))
+			deleted += n
 			if err != nil {
-				return gone, err
+				return deleted, err
 			}
 		}
-		if read < limit {
-			return gone, nil
+		if len(read) < limit {
+			return deleted, nil
 		}
+		last = read[len(read)-1]
 	}
 }
 
+// onceWindow reads the next records of n1_record after an id, and which of them are
+// old: below their own producer's horizon.
+func (l *Ledger) onceWindow(ctx context.Context, after, below waybill.ID, limit int) (read, old []waybill.ID, err error) {
+	window := l.dialect.OnceWindow(l.names, l.consumer, after, below, limit)
+	err = each(ctx, l.db, window, func(rows *sql.Rows) error {
+		var id waybill.ID
+		var isOld bool
+		if err := rows.Scan(&id, &isOld); err != nil {
+			return err
+		}
+		read = append(read, id)
+		if isOld {
+			old = append(old, id)
+		}
+		return nil
+	})
+	return read, old, err
+}
+
 // remove runs a deletion in a transaction. Its isolation level is the guards', since
-// a stricter one would fail where a guard renews a record at the same time.
+// at a stricter one it would fail where another deletion takes the same records, or
+// hold off guards that write beside them.
 func (l *Ledger) remove(ctx context.Context, s Statement) (int64, error) {
 	tx, err := l.Begin(ctx)
 	if err != nil {

@@ -3,10 +3,10 @@
 // (clientFoundRows, multiStatements, parseTime, interpolateParams), nor on the
 // server's sql_mode or time zone.
 //
-// Two of its decisions come from the databases' own:
+// Two decisions follow from what these databases cannot do:
 //
-//   - Keys are compared by bytes, also in their case and in spaces at their end. That
-//     takes a collation that is called differently by the two (see schema.go).
+//   - Keys are compared by bytes, also in their case and in spaces at their end. No
+//     collation that does so has the same name in both (see schema.go).
 //   - A statement that inserts into a table with a trigger may not read a table that
 //     the trigger writes (error 1442), so an INSERT cannot take a key's sequence from
 //     qmessage_key while a trigger fills it for writers of plain SQL. Here the
@@ -18,7 +18,6 @@ import (
 	"database/sql"
 	"errors"
 	"reflect"
-	"strings"
 
 	"github.com/waybill-go/waybill/store"
 )
@@ -29,15 +28,17 @@ const clock = `TIMESTAMPDIFF(MICROSECOND, DATE '1970-01-01', UTC_TIMESTAMP(6))`
 
 type dialect struct{}
 
-// Dialect returns the dialect of MySQL and MariaDB.
+// Dialect returns the dialect of MySQL and MariaDB. Its user needs to read and write
+// Waybill's tables; store.Migrate needs CREATE and TRIGGER too, and Advice says so where
+// they are missing.
 func Dialect() store.Dialect { return dialect{} }
 
 // Name returns "mysql".
 func (dialect) Name() string { return "mysql" }
 
-// Capabilities declares the behaviours of InnoDB. Under its default, REPEATABLE READ, a
-// guard would not see what other transactions committed since its own began. MaxBatch
-// stays below 1000, where MariaDB turns a list of ids into a join and scans the table.
+// Capabilities declares what InnoDB does. At its default level, REPEATABLE READ, a guard
+// would not see what other transactions committed since its own began. MaxBatch stays
+// below 1000, where MariaDB turns a list of ids into a join and scans the table.
 func (dialect) Capabilities() store.Capabilities {
 	return store.Capabilities{GuardIsolation: sql.LevelReadCommitted, MaxBatch: 500, Delimiter: "$$"}
 }
@@ -106,29 +107,4 @@ func (dialect) Advice(err error) string {
 		return "the database's user needs CREATE and TRIGGER here, besides SELECT, INSERT, UPDATE and DELETE: have an administrator grant them, or run the statements that 'waybill init --print' shows"
 	}
 	return ""
-}
-
-func statement(n store.Names, text string, args ...any) store.Statement {
-	return store.Statement{SQL: n.SQL(text), Args: args}
-}
-
-// repeat is n times "?" or "(?, ?)", parted by commas.
-func repeat(placeholders string, n int) string {
-	return strings.TrimSuffix(strings.Repeat(placeholders+", ", n), ", ")
-}
-
-// flag is a truth value as the number that it is in dest_type.
-func flag(b bool) int64 {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// orNull is a text, or null for the empty one.
-func orNull(s string) any {
-	if s == "" {
-		return nil
-	}
-	return s
 }

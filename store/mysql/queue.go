@@ -5,6 +5,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/statement"
 )
 
 const columns = `id, message_id, destination, dest_type, business_mark, sequence, time_stamp,
@@ -103,59 +104,59 @@ const discard = `DELETE FROM {qmessage} WHERE message_id = ? AND status = 2`
 func (dialect) Insert(n store.Names, rows []store.NewRow) []store.Statement {
 	args := make([]any, 0, 8*len(rows))
 	for _, r := range rows {
-		args = append(args, r.ID.String(), r.Destination, flag(r.Topic), r.Key, r.TimeStamp, orNull(r.Headers), r.Body, r.NotBefore)
+		args = append(args, r.ID.String(), r.Destination, statement.Flag(r.Topic), r.Key, r.TimeStamp, statement.TextOrNull(r.Headers), r.Body, r.NotBefore)
 	}
-	return []store.Statement{statement(n, insert+repeat("(?, ?, ?, ?, ?, ?, ?, ?)", len(rows)), args...)}
+	return []store.Statement{statement.New(n, insert+statement.List("(?, ?, ?, ?, ?, ?, ?, ?)", len(rows)), args...)}
 }
 
 // Scan implements store.ProducerDialect.
 func (dialect) Scan(n store.Names, after int64, limit int) store.Statement {
-	return statement(n, scan, after, limit)
+	return statement.New(n, scan, after, limit)
 }
 
 // ScanDestination implements store.ProducerDialect.
 func (dialect) ScanDestination(n store.Names, destination string, topic bool, after, upTo int64, limit int) store.Statement {
-	return statement(n, scanDestination, after, upTo, destination, flag(topic), limit)
+	return statement.New(n, scanDestination, after, upTo, destination, statement.Flag(topic), limit)
 }
 
 // ScanDue implements store.ProducerDialect.
 func (dialect) ScanDue(n store.Names, notBefore, id int64, limit int) store.Statement {
-	return statement(n, scanDue, notBefore, notBefore, id, limit)
+	return statement.New(n, scanDue, notBefore, notBefore, id, limit)
 }
 
 // Rows implements store.ProducerDialect.
 func (dialect) Rows(n store.Names, ids []int64) store.Statement {
-	return statement(n, rows+repeat("?", len(ids))+`) ORDER BY id`, values(ids)...)
+	return statement.New(n, rows+statement.List("?", len(ids))+`) ORDER BY id`, statement.Args(ids)...)
 }
 
 // Sweep implements store.ProducerDialect.
 func (dialect) Sweep(n store.Names, after, upTo int64, limit int) store.Statement {
-	return statement(n, sweep, after, upTo, limit)
+	return statement.New(n, sweep, after, upTo, limit)
 }
 
 // Delete implements store.ProducerDialect.
 func (dialect) Delete(n store.Names, ids []waybill.ID) store.Statement {
-	return statement(n, deleteRows, list(ids))
+	return statement.New(n, deleteRows, list(ids))
 }
 
 // CountCopies implements store.ProducerDialect.
 func (dialect) CountCopies(n store.Names, ids []int64) store.Statement {
-	return statement(n, countCopies, list(ids))
+	return statement.New(n, countCopies, list(ids))
 }
 
 // Reject implements store.ProducerDialect.
 func (dialect) Reject(n store.Names, id waybill.ID, reason string) store.Statement {
-	return statement(n, reject, reason, id.String())
+	return statement.New(n, reject, reason, id.String())
 }
 
 // Postpone implements store.ProducerDialect.
 func (dialect) Postpone(n store.Names, id waybill.ID, delay int64, failures int, reason string) store.Statement {
-	return statement(n, postpone, delay, failures, reason, id.String())
+	return statement.New(n, postpone, delay, failures, reason, id.String())
 }
 
 // Floor implements store.ProducerDialect.
 func (dialect) Floor(n store.Names, below waybill.ID) store.Statement {
-	return statement(n, floor, below.String())
+	return statement.New(n, floor, below.String())
 }
 
 // Clock implements store.ProducerDialect.
@@ -165,26 +166,26 @@ func (dialect) Clock() store.Statement { return store.Statement{SQL: `SELECT ` +
 func (dialect) Notify(store.Names) store.Statement { return store.Statement{} }
 
 // Count implements store.ProducerDialect.
-func (dialect) Count(n store.Names) store.Statement { return statement(n, count) }
+func (dialect) Count(n store.Names) store.Statement { return statement.New(n, count) }
 
 // List implements store.ProducerDialect.
 func (dialect) List(n store.Names, destination string, status int, after int64, limit int) store.Statement {
-	return statement(n, listRows, after, status, destination, destination, limit)
+	return statement.New(n, listRows, after, status, destination, destination, limit)
 }
 
 // Find implements store.ProducerDialect.
 func (dialect) Find(n store.Names, ids []waybill.ID) store.Statement {
-	return statement(n, find+repeat("?", len(ids))+`) ORDER BY id`, idValues(ids)...)
+	return statement.New(n, find+statement.List("?", len(ids))+`) ORDER BY id`, statement.IDs(ids)...)
 }
 
 // Resend implements store.ProducerDialect.
 func (dialect) Resend(n store.Names, id, newID waybill.ID) store.Statement {
-	return statement(n, resend, newID.String(), id.String())
+	return statement.New(n, resend, newID.String(), id.String())
 }
 
 // Discard implements store.ProducerDialect.
 func (dialect) Discard(n store.Names, id waybill.ID) store.Statement {
-	return statement(n, discard, id.String())
+	return statement.New(n, discard, id.String())
 }
 
 // list is elements as a JSON array.
@@ -194,20 +195,4 @@ func list[T int64 | waybill.ID](elements []T) string {
 		panic(err) // what these types hold can always be marshaled
 	}
 	return string(text)
-}
-
-func values(ids []int64) []any {
-	args := make([]any, len(ids))
-	for i, id := range ids {
-		args[i] = id
-	}
-	return args
-}
-
-func idValues(ids []waybill.ID) []any {
-	args := make([]any, len(ids))
-	for i, id := range ids {
-		args[i] = id.String()
-	}
-	return args
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/statement"
 )
 
 // lockWait is how long, in seconds, a migration waits for others.
@@ -42,7 +43,7 @@ func (dialect) CreateVersions(n store.Names) []store.Statement {
 			statements = append(statements, store.Statement{SQL: text})
 		}
 	}
-	return append(statements, statement(n, `
+	return append(statements, statement.New(n, `
 CREATE TABLE IF NOT EXISTS {waybill_version} (
 	side VARCHAR(20) NOT NULL PRIMARY KEY,
 	version INT NOT NULL
@@ -51,31 +52,25 @@ CREATE TABLE IF NOT EXISTS {waybill_version} (
 
 // Version implements store.Dialect.
 func (dialect) Version(n store.Names, side store.Side) store.Statement {
-	return statement(n, `SELECT version FROM {waybill_version} WHERE side = ?`, string(side))
+	return statement.New(n, `SELECT version FROM {waybill_version} WHERE side = ?`, string(side))
 }
 
 // SetVersion implements store.Dialect.
 func (dialect) SetVersion(n store.Names, side store.Side, version int) store.Statement {
-	return statement(n, fmt.Sprintf(`
+	return statement.New(n, fmt.Sprintf(`
 INSERT INTO {waybill_version} (side, version) VALUES ('%s', %d)
 ON DUPLICATE KEY UPDATE version = %d`, side, version, version))
 }
 
 // Migrations implements store.Dialect.
 func (dialect) Migrations(n store.Names) []store.Migration {
-	migrations := []store.Migration{
-		{Side: store.Producer, Version: 1, Statements: []string{
+	return statement.Migrations(n,
+		store.Migration{Side: store.Producer, Version: 1, Statements: []string{
 			createMessage, createMessageKey, createRelay,
 			dropFillTrigger, createFillTrigger,
 		}},
-		{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
-	}
-	for _, m := range migrations {
-		for i, text := range m.Statements {
-			m.Statements[i] = n.SQL(text)
-		}
-	}
-	return migrations
+		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
+	)
 }
 
 // collation of all text: 'a', 'A' and 'a ' are three keys, so it has to compare bytes
@@ -95,7 +90,7 @@ const hex = `[0-9a-f]`
 const hex4 = hex + hex + hex + hex
 const uuidv7 = `^` + hex4 + hex4 + `-` + hex4 + `-7` + hex + hex + hex + `-[89ab]` + hex + hex + hex + `-` + hex4 + hex4 + hex4 + `$`
 
-// createMessage: there are no partial indexes here, so qmessage_due holds all rows;
+// createMessage: there are no partial indexes here, so qmessage_due holds all rows,
 // most of them at 0, where they come and go in order of id. message_id has a default
 // because a column that an INSERT leaves out needs one before a trigger can fill it.
 const createMessage = `
@@ -143,8 +138,8 @@ CREATE TABLE IF NOT EXISTS {qrelay} (
 const dropFillTrigger = `DROP TRIGGER IF EXISTS {qmessage_fill}`
 
 // createFillTrigger completes every row that comes without message_id, sequence or
-// time_stamp: Send's rows bring their id alone, those of other writers nothing. The
-// key's row stays locked to the end of the transaction, so sequence, time stamp and
+// time_stamp: Send's rows bring their id, and a time stamp where it is the caller's own;
+// those of other writers may bring none of them. The key's row stays locked to the end of the transaction, so sequence, time stamp and
 // commit have one order per key. The id of a delayed row is minted for its time, so
 // that it does not hold the producer's floor until then.
 const createFillTrigger = `
@@ -176,9 +171,9 @@ BEGIN
 	END IF;
 END`
 
-// The column guard holds the random number of the transaction that wrote a record
-// last: what was written is read back by it, so that no count of affected rows, which
-// depends on the client's flags, is ever trusted.
+// The column guard holds the random number of the guard that wrote a record last: what
+// was written is read back by it, so that no count of affected rows, which depends on
+// the client's flags, is ever trusted.
 
 const createOnce = `
 CREATE TABLE IF NOT EXISTS {n1_record} (

@@ -10,6 +10,7 @@ import (
 // array builds the textual form of a PostgreSQL array, such as {1,2} or {"a","b"}.
 type array struct{ b []byte }
 
+// newArray returns an empty array with room for about size bytes.
 func newArray(size int) *array { return &array{b: append(make([]byte, 0, size+2), '{')} }
 
 func (a *array) next() {
@@ -57,6 +58,14 @@ func intArray(ids []int64) string {
 	a := newArray(12 * len(ids))
 	for _, id := range ids {
 		a.int(id)
+	}
+	return a.String()
+}
+
+func textArray(texts []string) string {
+	a := newArray(16 * len(texts))
+	for _, t := range texts {
+		a.text(t)
 	}
 	return a.String()
 }

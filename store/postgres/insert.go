@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/statement"
 )
 
 // insertOne is a message without a key.
@@ -32,14 +33,13 @@ FROM bumped`
 
 // insertMany is any number of messages. All bodies travel as one argument, of which
 // each row takes its part: an array of bytea would double them in hexadecimal.
-// "later" is the number of rows of the same key that follow in this statement;
-// $11 says that the time stamps are the caller's own.
+// "following" is the number of rows of the same key behind a row; $11 says that the time stamps are the caller's own.
 const insertMany = `
 WITH given AS (
 	SELECT *
 	FROM unnest($1::text::uuid[], $2::text::text[], $3::text::smallint[], $4::text::text[], $5::text::bigint[],
 		$6::text::text[], $7::text::bigint[], $8::text::int[], $9::text::int[])
-	WITH ORDINALITY AS g (message_id, destination, dest_type, business_mark, own, headers, not_before, size, later, place)
+	WITH ORDINALITY AS g (message_id, destination, dest_type, business_mark, own, headers, not_before, size, following, place)
 ), placed AS (
 	SELECT *, sum(size) OVER (ORDER BY place) - size AS body_at FROM given
 ), bumped AS (
@@ -58,8 +58,8 @@ WITH given AS (
 )
 INSERT INTO {qmessage} (message_id, destination, dest_type, business_mark, sequence, time_stamp, headers, message_content, not_before)
 SELECT p.message_id, p.destination, p.dest_type, p.business_mark,
-	coalesce(b.sequence - p.later, 0),
-	CASE WHEN $11::boolean THEN p.own ELSE coalesce(b.time_stamp - p.later, ` + clock + `) END,
+	coalesce(b.sequence - p.following, 0),
+	CASE WHEN $11::boolean THEN p.own ELSE coalesce(b.time_stamp - p.following, ` + clock + `) END,
 	nullif(p.headers, ''),
 	substring($10::bytea FROM p.body_at::int + 1 FOR p.size),
 	p.not_before
@@ -71,20 +71,20 @@ ORDER BY p.place`
 func (dialect) Insert(n store.Names, rows []store.NewRow) []store.Statement {
 	if len(rows) == 1 {
 		r := rows[0]
-		args := []any{r.ID.String(), r.Destination, flag(r.Topic), r.TimeStamp, r.Headers, r.Body, r.NotBefore}
+		args := []any{r.ID.String(), r.Destination, statement.Flag(r.Topic), r.TimeStamp, r.Headers, r.Body, r.NotBefore}
 		if r.Key == "" {
-			return []store.Statement{statement(n, insertOne, args...)}
+			return []store.Statement{statement.New(n, insertOne, args...)}
 		}
-		return []store.Statement{statement(n, insertOneKeyed, append(args, r.Key)...)}
+		return []store.Statement{statement.New(n, insertOneKeyed, append(args, r.Key)...)}
 	}
 	ids, destinations, types := newArray(37*len(rows)), newArray(16*len(rows)), newArray(2*len(rows))
 	keys, own, headers := newArray(16*len(rows)), newArray(17*len(rows)), newArray(16*len(rows))
-	delays, sizes, later := newArray(2*len(rows)), newArray(5*len(rows)), intArray(store.Later(rows))
+	delays, sizes, following := newArray(2*len(rows)), newArray(5*len(rows)), intArray(store.CountFollowing(rows))
 	total := 0
 	for _, r := range rows {
 		ids.id(r.ID)
 		destinations.text(r.Destination)
-		types.int(flag(r.Topic))
+		types.int(statement.Flag(r.Topic))
 		keys.text(r.Key)
 		own.int(r.TimeStamp)
 		headers.text(r.Headers)
@@ -96,6 +96,6 @@ func (dialect) Insert(n store.Names, rows []store.NewRow) []store.Statement {
 	for _, r := range rows {
 		bodies = append(bodies, r.Body...)
 	}
-	return []store.Statement{statement(n, insertMany, ids.String(), destinations.String(), types.String(), keys.String(),
-		own.String(), headers.String(), delays.String(), sizes.String(), later, bodies, rows[0].TimeStamp > 0)}
+	return []store.Statement{statement.New(n, insertMany, ids.String(), destinations.String(), types.String(), keys.String(),
+		own.String(), headers.String(), delays.String(), sizes.String(), following, bodies, rows[0].TimeStamp > 0)}
 }

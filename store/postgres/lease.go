@@ -1,6 +1,9 @@
 package postgres
 
-import "github.com/waybill-go/waybill/store"
+import (
+	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/statement"
+)
 
 // acquireLease takes a lease that is free, over or the holder's own. The condition
 // is judged under the row's lock, so of two holders one wins.
@@ -23,18 +26,20 @@ const lease = `SELECT holder, expires_at - ` + clock + `, scan_cursor FROM {qrel
 
 // AcquireLease implements store.ProducerDialect.
 func (dialect) AcquireLease(n store.Names, name, holder string, ttl int64) []store.Statement {
-	return []store.Statement{statement(n, acquireLease, name, holder, ttl)}
+	return []store.Statement{statement.New(n, acquireLease, name, holder, ttl)}
 }
 
 // RenewLease implements store.ProducerDialect.
 func (dialect) RenewLease(n store.Names, name, holder string, ttl, cursor int64) store.Statement {
-	return statement(n, renewLease, name, holder, ttl, cursor)
+	return statement.New(n, renewLease, name, holder, ttl, cursor)
 }
 
 // ReleaseLease implements store.ProducerDialect.
 func (dialect) ReleaseLease(n store.Names, name, holder string, cursor int64) store.Statement {
-	return statement(n, releaseLease, name, holder, cursor)
+	return statement.New(n, releaseLease, name, holder, cursor)
 }
 
 // Lease implements store.ProducerDialect.
-func (dialect) Lease(n store.Names, name string) store.Statement { return statement(n, lease, name) }
+func (dialect) Lease(n store.Names, name string) store.Statement {
+	return statement.New(n, lease, name)
+}

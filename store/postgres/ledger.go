@@ -3,6 +3,7 @@ package postgres
 import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/statement"
 )
 
 // recordOnce waits for a transaction that writes the same record and then knows:
@@ -67,32 +68,32 @@ const consumers = `SELECT DISTINCT consumer FROM {n_horizon} ORDER BY consumer`
 
 // RecordOnce implements store.ConsumerDialect.
 func (dialect) RecordOnce(n store.Names, consumer string, _ int64, marks []store.Mark) store.Guard {
-	ids, stamps, producers := newArray(37*len(marks)), newArray(17*len(marks)), newArray(16*len(marks))
-	for _, m := range marks {
-		ids.id(m.ID)
-		stamps.int(m.TimeStamp)
-		producers.text(m.Producer)
-	}
-	return store.Guard{Query: statement(n, recordOnce, consumer, ids.String(), stamps.String(), producers.String())}
+	ids, stamps, producers := recordArrays(marks)
+	return store.Guard{Query: statement.New(n, recordOnce, consumer, ids, stamps, producers)}
 }
 
 // RecordLatest implements store.ConsumerDialect.
 func (dialect) RecordLatest(n store.Names, consumer string, _ int64, marks []store.Mark) store.Guard {
 	destinations, keys := keyArrays(marks)
-	ids, stamps, producers := newArray(37*len(marks)), newArray(17*len(marks)), newArray(16*len(marks))
-	for _, m := range marks {
-		ids.id(m.ID)
-		stamps.int(m.TimeStamp)
-		producers.text(m.Producer)
-	}
-	return store.Guard{Query: statement(n, recordLatest, consumer, destinations, keys,
-		stamps.String(), ids.String(), producers.String())}
+	ids, stamps, producers := recordArrays(marks)
+	return store.Guard{Query: statement.New(n, recordLatest, consumer, destinations, keys, stamps, ids, producers)}
 }
 
 // LatestIDs implements store.ConsumerDialect.
 func (dialect) LatestIDs(n store.Names, consumer string, marks []store.Mark) store.Statement {
 	destinations, keys := keyArrays(marks)
-	return statement(n, latestIDs, consumer, destinations, keys)
+	return statement.New(n, latestIDs, consumer, destinations, keys)
+}
+
+// recordArrays are what both guards store of the marks.
+func recordArrays(marks []store.Mark) (ids, stamps, producers string) {
+	i, s, p := newArray(37*len(marks)), newArray(17*len(marks)), newArray(16*len(marks))
+	for _, m := range marks {
+		i.id(m.ID)
+		s.int(m.TimeStamp)
+		p.text(m.Producer)
+	}
+	return i.String(), s.String(), p.String()
 }
 
 func keyArrays(marks []store.Mark) (destinations, keys string) {
@@ -107,41 +108,30 @@ func keyArrays(marks []store.Mark) (destinations, keys string) {
 // Horizons implements store.ConsumerDialect.
 func (dialect) Horizons(n store.Names, consumer string, producers []string) store.Statement {
 	if producers == nil {
-		return statement(n, horizons, consumer, nil)
+		return statement.New(n, horizons, consumer, nil)
 	}
-	names := newArray(16 * len(producers))
-	for _, p := range producers {
-		names.text(p)
-	}
-	return statement(n, horizons, consumer, names.String())
+	return statement.New(n, horizons, consumer, textArray(producers))
 }
 
 // SaveFloor implements store.ConsumerDialect.
 func (dialect) SaveFloor(n store.Names, consumer, producer string, floor waybill.ID) store.Statement {
-	return statement(n, saveFloor, consumer, producer, orNull(floor))
+	return statement.New(n, saveFloor, consumer, producer, statement.IDOrNull(floor))
 }
 
 // SaveHorizon implements store.ConsumerDialect.
 func (dialect) SaveHorizon(n store.Names, consumer, producer string, horizon waybill.ID) store.Statement {
-	return statement(n, saveHorizon, consumer, producer, orNull(horizon))
-}
-
-func orNull(id waybill.ID) any {
-	if id.IsZero() {
-		return nil
-	}
-	return id.String()
+	return statement.New(n, saveHorizon, consumer, producer, statement.IDOrNull(horizon))
 }
 
 // OnceWindow implements store.ConsumerDialect.
 func (dialect) OnceWindow(n store.Names, consumer string, after, below waybill.ID, size int) store.Statement {
-	return statement(n, onceWindow, int64(size), consumer, after.String(), below.String())
+	return statement.New(n, onceWindow, int64(size), consumer, after.String(), below.String())
 }
 
 // PruneOnce implements store.ConsumerDialect.
 func (dialect) PruneOnce(n store.Names, consumer string, ids []waybill.ID) store.Statement {
-	return statement(n, pruneOnce, consumer, idArray(ids))
+	return statement.New(n, pruneOnce, consumer, idArray(ids))
 }
 
 // Consumers implements store.ConsumerDialect.
-func (dialect) Consumers(n store.Names) store.Statement { return statement(n, consumers) }
+func (dialect) Consumers(n store.Names) store.Statement { return statement.New(n, consumers) }

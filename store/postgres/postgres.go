@@ -27,7 +27,8 @@ func Dialect() store.Dialect { return dialect{} }
 // Name returns "postgres".
 func (dialect) Name() string { return "postgres" }
 
-// Capabilities declares PostgreSQL's behaviours.
+// Capabilities declares what PostgreSQL does. At READ COMMITTED each statement of a
+// guard sees what was committed before it began.
 func (dialect) Capabilities() store.Capabilities {
 	return store.Capabilities{GuardIsolation: sql.LevelReadCommitted, MaxBatch: 1000}
 }
@@ -72,16 +73,4 @@ func (dialect) Advice(err error) string {
 		return "the database's user may not create tables here: have an administrator GRANT CREATE ON SCHEMA ... to it, use a schema of its own (the table prefix \"app.\"), or run the statements that 'waybill init --print' shows"
 	}
 	return ""
-}
-
-func statement(n store.Names, text string, args ...any) store.Statement {
-	return store.Statement{SQL: n.SQL(text), Args: args}
-}
-
-// flag is a truth value as the smallint that it is in dest_type.
-func flag(b bool) int64 {
-	if b {
-		return 1
-	}
-	return 0
 }

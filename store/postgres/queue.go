@@ -3,6 +3,7 @@ package postgres
 import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/statement"
 )
 
 const columns = `id, message_id, destination, dest_type, business_mark, sequence, time_stamp,
@@ -17,8 +18,9 @@ const brief = `id, message_id, destination, dest_type, business_mark, sequence, 
 // promise few rows: their filters stand within coalesce, which is taken to let half of
 // the rows pass, the upper bound of ids is a comparison of pairs, since two bounds of
 // one column are taken for one row in 200, and the limit is a subquery, which is taken
-// for a tenth of the rows. What is left is to walk the index in order. The clock is a subquery as well: it is
-// then read once and can bound an index, as a volatile function cannot.
+// for a tenth of the rows. What is left is to walk the index in order. The clock is a
+// subquery as well: it is then read once and can bound an index, as a volatile function
+// cannot.
 
 const limited = ` LIMIT (SELECT $1::bigint)`
 
@@ -64,8 +66,8 @@ UPDATE {qmessage}
 SET not_before = ` + clock + ` + $2::bigint, retry = retry + 1, failures = failures + $3::integer, last_error = $4::text
 WHERE message_id = $1::uuid AND status = 0`
 
-// floor walks the unique index from its low end; PostgreSQL before 18 has no
-// min(uuid).
+// floor walks the unique index from its low end. (PostgreSQL up to 18 has no
+// min(uuid).)
 const floor = `
 SELECT (
 	SELECT message_id
@@ -105,52 +107,52 @@ const discard = `DELETE FROM {qmessage} WHERE message_id = $1::uuid AND status =
 
 // Scan implements store.ProducerDialect.
 func (dialect) Scan(n store.Names, after int64, limit int) store.Statement {
-	return statement(n, scan, int64(limit), after)
+	return statement.New(n, scan, int64(limit), after)
 }
 
 // ScanDestination implements store.ProducerDialect.
 func (dialect) ScanDestination(n store.Names, destination string, topic bool, after, upTo int64, limit int) store.Statement {
-	return statement(n, scanDestination, int64(limit), after, upTo, destination, flag(topic))
+	return statement.New(n, scanDestination, int64(limit), after, upTo, destination, statement.Flag(topic))
 }
 
 // ScanDue implements store.ProducerDialect.
 func (dialect) ScanDue(n store.Names, notBefore, id int64, limit int) store.Statement {
-	return statement(n, scanDue, int64(limit), notBefore, id)
+	return statement.New(n, scanDue, int64(limit), notBefore, id)
 }
 
 // Rows implements store.ProducerDialect.
 func (dialect) Rows(n store.Names, ids []int64) store.Statement {
-	return statement(n, rows, intArray(ids))
+	return statement.New(n, rows, intArray(ids))
 }
 
 // Sweep implements store.ProducerDialect.
 func (dialect) Sweep(n store.Names, after, upTo int64, limit int) store.Statement {
-	return statement(n, sweep, int64(limit), after, upTo)
+	return statement.New(n, sweep, int64(limit), after, upTo)
 }
 
 // Delete implements store.ProducerDialect.
 func (dialect) Delete(n store.Names, ids []waybill.ID) store.Statement {
-	return statement(n, deleteRows, idArray(ids))
+	return statement.New(n, deleteRows, idArray(ids))
 }
 
 // CountCopies implements store.ProducerDialect.
 func (dialect) CountCopies(n store.Names, ids []int64) store.Statement {
-	return statement(n, countCopies, intArray(ids))
+	return statement.New(n, countCopies, intArray(ids))
 }
 
 // Reject implements store.ProducerDialect.
 func (dialect) Reject(n store.Names, id waybill.ID, reason string) store.Statement {
-	return statement(n, reject, id.String(), reason)
+	return statement.New(n, reject, id.String(), reason)
 }
 
 // Postpone implements store.ProducerDialect.
 func (dialect) Postpone(n store.Names, id waybill.ID, delay int64, failures int, reason string) store.Statement {
-	return statement(n, postpone, id.String(), delay, int64(failures), reason)
+	return statement.New(n, postpone, id.String(), delay, int64(failures), reason)
 }
 
 // Floor implements store.ProducerDialect.
 func (dialect) Floor(n store.Names, below waybill.ID) store.Statement {
-	return statement(n, floor, below.String())
+	return statement.New(n, floor, below.String())
 }
 
 // Clock implements store.ProducerDialect.
@@ -162,33 +164,33 @@ func Channel(prefix string) string { return prefix + "qmessage" }
 
 // Notify implements store.ProducerDialect. A notification locks the whole
 // database's queue of notifications until its commit, so it belongs into no
-// business transaction: it is sent after the commit, and not for every one.
+// business transaction: outbox.Wake sends it after a commit, and not after each.
 func (dialect) Notify(n store.Names) store.Statement {
 	return store.Statement{SQL: `SELECT pg_notify($1::text, '')`, Args: []any{Channel(n.Prefix)}}
 }
 
 // Count implements store.ProducerDialect.
-func (dialect) Count(n store.Names) store.Statement { return statement(n, count) }
+func (dialect) Count(n store.Names) store.Statement { return statement.New(n, count) }
 
 // List implements store.ProducerDialect.
 func (dialect) List(n store.Names, destination string, status int, after int64, limit int) store.Statement {
 	if status == store.Rejected {
-		return statement(n, listRejected, int64(limit), after, destination)
+		return statement.New(n, listRejected, int64(limit), after, destination)
 	}
-	return statement(n, listPending, int64(limit), after, destination)
+	return statement.New(n, listPending, int64(limit), after, destination)
 }
 
 // Find implements store.ProducerDialect.
 func (dialect) Find(n store.Names, ids []waybill.ID) store.Statement {
-	return statement(n, find, idArray(ids))
+	return statement.New(n, find, idArray(ids))
 }
 
 // Resend implements store.ProducerDialect.
 func (dialect) Resend(n store.Names, id, newID waybill.ID) store.Statement {
-	return statement(n, resend, id.String(), newID.String())
+	return statement.New(n, resend, id.String(), newID.String())
 }
 
 // Discard implements store.ProducerDialect.
 func (dialect) Discard(n store.Names, id waybill.ID) store.Statement {
-	return statement(n, discard, id.String())
+	return statement.New(n, discard, id.String())
 }

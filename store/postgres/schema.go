@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/statement"
 )
 
 // Lock is empty: BeginMigration holds the lock.
@@ -31,7 +32,7 @@ DO $$ BEGIN
 	END IF;
 END $$`, schema, schema)})
 	}
-	return append(statements, statement(n, `
+	return append(statements, statement.New(n, `
 CREATE TABLE IF NOT EXISTS {waybill_version} (
 	side varchar(20) COLLATE "C" PRIMARY KEY,
 	version integer NOT NULL
@@ -40,31 +41,25 @@ CREATE TABLE IF NOT EXISTS {waybill_version} (
 
 // Version implements store.Dialect.
 func (dialect) Version(n store.Names, side store.Side) store.Statement {
-	return statement(n, `SELECT version FROM {waybill_version} WHERE side = $1::text`, string(side))
+	return statement.New(n, `SELECT version FROM {waybill_version} WHERE side = $1::text`, string(side))
 }
 
 // SetVersion implements store.Dialect.
 func (dialect) SetVersion(n store.Names, side store.Side, version int) store.Statement {
-	return statement(n, fmt.Sprintf(`
+	return statement.New(n, fmt.Sprintf(`
 INSERT INTO {waybill_version} (side, version) VALUES ('%s', %d)
 ON CONFLICT (side) DO UPDATE SET version = excluded.version`, side, version))
 }
 
 // Migrations implements store.Dialect.
 func (dialect) Migrations(n store.Names) []store.Migration {
-	migrations := []store.Migration{
-		{Side: store.Producer, Version: 1, Statements: []string{
+	return statement.Migrations(n,
+		store.Migration{Side: store.Producer, Version: 1, Statements: []string{
 			createMessage, createDueIndex, createRejectedIndex, createMessageKey, createRelay,
 			createFill, dropFillTrigger, createFillTrigger,
 		}},
-		{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
-	}
-	for _, m := range migrations {
-		for i, text := range m.Statements {
-			m.Statements[i] = n.SQL(text)
-		}
-	}
-	return migrations
+		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
+	)
 }
 
 // createMessage: rows live for seconds, so dead rows soon outnumber the live ones.

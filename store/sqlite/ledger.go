@@ -3,6 +3,7 @@ package sqlite
 import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/statement"
 )
 
 // One transaction writes at a time, so a guard's one statement is alone with the
@@ -72,7 +73,7 @@ func (dialect) RecordOnce(n store.Names, consumer string, _ int64, marks []store
 	for _, m := range marks {
 		args = append(args, consumer, m.ID.String(), m.TimeStamp, m.Producer)
 	}
-	return store.Guard{Query: statement(n, recordOnce+repeat("(?, ?, ?, ?)", len(marks))+recordOnceEnd, args...)}
+	return store.Guard{Query: statement.New(n, recordOnce+statement.List("(?, ?, ?, ?)", len(marks))+recordOnceEnd, args...)}
 }
 
 // RecordLatest implements store.ConsumerDialect.
@@ -81,56 +82,44 @@ func (dialect) RecordLatest(n store.Names, consumer string, _ int64, marks []sto
 	for _, m := range marks {
 		args = append(args, consumer, m.Destination, m.Key, m.TimeStamp, m.ID.String(), m.Producer)
 	}
-	return store.Guard{Query: statement(n, recordLatest+repeat("(?, ?, ?, ?, ?, ?)", len(marks))+recordLatestEnd, args...)}
+	return store.Guard{Query: statement.New(n, recordLatest+statement.List("(?, ?, ?, ?, ?, ?)", len(marks))+recordLatestEnd, args...)}
 }
 
 // LatestIDs implements store.ConsumerDialect.
 func (dialect) LatestIDs(n store.Names, consumer string, marks []store.Mark) store.Statement {
-	args := append(make([]any, 0, 1+2*len(marks)), consumer)
-	for _, m := range marks {
-		args = append(args, m.Destination, m.Key)
-	}
-	return statement(n, latestIDs+repeat("(?, ?)", len(marks))+`)`, args...)
+	args := append([]any{consumer}, statement.Keys(marks)...)
+	return statement.New(n, latestIDs+statement.List("(?, ?)", len(marks))+`)`, args...)
 }
 
 // Horizons implements store.ConsumerDialect.
 func (dialect) Horizons(n store.Names, consumer string, producers []string) store.Statement {
 	text, args := horizons, []any{consumer}
 	if producers != nil {
-		text += ` AND producer IN (` + repeat("?", len(producers)) + `)`
-		for _, p := range producers {
-			args = append(args, p)
-		}
+		text += ` AND producer IN (` + statement.List("?", len(producers)) + `)`
+		args = append(args, statement.Args(producers)...)
 	}
-	return statement(n, text+` ORDER BY producer`, args...)
+	return statement.New(n, text+` ORDER BY producer`, args...)
 }
 
 // SaveFloor implements store.ConsumerDialect.
 func (dialect) SaveFloor(n store.Names, consumer, producer string, floor waybill.ID) store.Statement {
-	return statement(n, saveFloor, consumer, producer, idOrNull(floor))
+	return statement.New(n, saveFloor, consumer, producer, statement.IDOrNull(floor))
 }
 
 // SaveHorizon implements store.ConsumerDialect.
 func (dialect) SaveHorizon(n store.Names, consumer, producer string, horizon waybill.ID) store.Statement {
-	return statement(n, saveHorizon, consumer, producer, idOrNull(horizon))
-}
-
-func idOrNull(id waybill.ID) any {
-	if id.IsZero() {
-		return nil
-	}
-	return id.String()
+	return statement.New(n, saveHorizon, consumer, producer, statement.IDOrNull(horizon))
 }
 
 // OnceWindow implements store.ConsumerDialect.
 func (dialect) OnceWindow(n store.Names, consumer string, after, below waybill.ID, size int) store.Statement {
-	return statement(n, onceWindow, consumer, after.String(), below.String(), size)
+	return statement.New(n, onceWindow, consumer, after.String(), below.String(), size)
 }
 
 // PruneOnce implements store.ConsumerDialect.
 func (dialect) PruneOnce(n store.Names, consumer string, ids []waybill.ID) store.Statement {
-	return statement(n, pruneOnce+repeat("?", len(ids))+`)`, append([]any{consumer}, idValues(ids)...)...)
+	return statement.New(n, pruneOnce+statement.List("?", len(ids))+`)`, append([]any{consumer}, statement.IDs(ids)...)...)
 }
 
 // Consumers implements store.ConsumerDialect.
-func (dialect) Consumers(n store.Names) store.Statement { return statement(n, consumers) }
+func (dialect) Consumers(n store.Names) store.Statement { return statement.New(n, consumers) }

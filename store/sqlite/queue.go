@@ -3,6 +3,7 @@ package sqlite
 import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/statement"
 )
 
 const columns = `id, message_id, destination, dest_type, business_mark, sequence, time_stamp,
@@ -80,52 +81,52 @@ const discard = `DELETE FROM {qmessage} WHERE message_id = ? AND status = 2`
 
 // Scan implements store.ProducerDialect.
 func (dialect) Scan(n store.Names, after int64, limit int) store.Statement {
-	return statement(n, scan, after, limit)
+	return statement.New(n, scan, after, limit)
 }
 
 // ScanDestination implements store.ProducerDialect.
 func (dialect) ScanDestination(n store.Names, destination string, topic bool, after, upTo int64, limit int) store.Statement {
-	return statement(n, scanDestination, after, upTo, destination, flag(topic), limit)
+	return statement.New(n, scanDestination, after, upTo, destination, statement.Flag(topic), limit)
 }
 
 // ScanDue implements store.ProducerDialect.
 func (dialect) ScanDue(n store.Names, notBefore, id int64, limit int) store.Statement {
-	return statement(n, scanDue, notBefore, id, limit)
+	return statement.New(n, scanDue, notBefore, id, limit)
 }
 
 // Rows implements store.ProducerDialect.
 func (dialect) Rows(n store.Names, ids []int64) store.Statement {
-	return statement(n, rows+repeat("?", len(ids))+`) ORDER BY id`, values(ids)...)
+	return statement.New(n, rows+statement.List("?", len(ids))+`) ORDER BY id`, statement.Args(ids)...)
 }
 
 // Sweep implements store.ProducerDialect.
 func (dialect) Sweep(n store.Names, after, upTo int64, limit int) store.Statement {
-	return statement(n, sweep, after, upTo, limit)
+	return statement.New(n, sweep, after, upTo, limit)
 }
 
 // Delete implements store.ProducerDialect.
 func (dialect) Delete(n store.Names, ids []waybill.ID) store.Statement {
-	return statement(n, deleteRows+repeat("?", len(ids))+`)`, idValues(ids)...)
+	return statement.New(n, deleteRows+statement.List("?", len(ids))+`)`, statement.IDs(ids)...)
 }
 
 // CountCopies implements store.ProducerDialect.
 func (dialect) CountCopies(n store.Names, ids []int64) store.Statement {
-	return statement(n, countCopies+repeat("?", len(ids))+`)`, values(ids)...)
+	return statement.New(n, countCopies+statement.List("?", len(ids))+`)`, statement.Args(ids)...)
 }
 
 // Reject implements store.ProducerDialect.
 func (dialect) Reject(n store.Names, id waybill.ID, reason string) store.Statement {
-	return statement(n, reject, reason, id.String())
+	return statement.New(n, reject, reason, id.String())
 }
 
 // Postpone implements store.ProducerDialect.
 func (dialect) Postpone(n store.Names, id waybill.ID, delay int64, failures int, reason string) store.Statement {
-	return statement(n, postpone, delay, failures, reason, id.String())
+	return statement.New(n, postpone, delay, failures, reason, id.String())
 }
 
 // Floor implements store.ProducerDialect.
 func (dialect) Floor(n store.Names, below waybill.ID) store.Statement {
-	return statement(n, floor, below.String())
+	return statement.New(n, floor, below.String())
 }
 
 // Clock implements store.ProducerDialect.
@@ -135,43 +136,27 @@ func (dialect) Clock() store.Statement { return store.Statement{SQL: `SELECT ` +
 func (dialect) Notify(store.Names) store.Statement { return store.Statement{} }
 
 // Count implements store.ProducerDialect.
-func (dialect) Count(n store.Names) store.Statement { return statement(n, count) }
+func (dialect) Count(n store.Names) store.Statement { return statement.New(n, count) }
 
 // List implements store.ProducerDialect.
 func (dialect) List(n store.Names, destination string, status int, after int64, limit int) store.Statement {
 	if status == store.Rejected {
-		return statement(n, listRejected, after, destination, destination, limit)
+		return statement.New(n, listRejected, after, destination, destination, limit)
 	}
-	return statement(n, listPending, after, destination, destination, limit)
+	return statement.New(n, listPending, after, destination, destination, limit)
 }
 
 // Find implements store.ProducerDialect.
 func (dialect) Find(n store.Names, ids []waybill.ID) store.Statement {
-	return statement(n, find+repeat("?", len(ids))+`) ORDER BY id`, idValues(ids)...)
+	return statement.New(n, find+statement.List("?", len(ids))+`) ORDER BY id`, statement.IDs(ids)...)
 }
 
 // Resend implements store.ProducerDialect.
 func (dialect) Resend(n store.Names, id, newID waybill.ID) store.Statement {
-	return statement(n, resend, newID.String(), id.String())
+	return statement.New(n, resend, newID.String(), id.String())
 }
 
 // Discard implements store.ProducerDialect.
 func (dialect) Discard(n store.Names, id waybill.ID) store.Statement {
-	return statement(n, discard, id.String())
-}
-
-func values(ids []int64) []any {
-	args := make([]any, len(ids))
-	for i, id := range ids {
-		args[i] = id
-	}
-	return args
-}
-
-func idValues(ids []waybill.ID) []any {
-	args := make([]any, len(ids))
-	for i, id := range ids {
-		args[i] = id.String()
-	}
-	return args
+	return statement.New(n, discard, id.String())
 }

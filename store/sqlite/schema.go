@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/statement"
 )
 
 // Lock is empty: BeginMigration holds the lock.
@@ -18,7 +19,7 @@ func (dialect) BeginMigration() string { return `BEGIN IMMEDIATE` }
 // CreateVersions implements store.Dialect. A schema is an attached database, which
 // the caller has to attach on each connection.
 func (dialect) CreateVersions(n store.Names) []store.Statement {
-	return []store.Statement{statement(n, `
+	return []store.Statement{statement.New(n, `
 CREATE TABLE IF NOT EXISTS {waybill_version} (
 	side TEXT PRIMARY KEY NOT NULL,
 	version INTEGER NOT NULL
@@ -27,12 +28,12 @@ CREATE TABLE IF NOT EXISTS {waybill_version} (
 
 // Version implements store.Dialect.
 func (dialect) Version(n store.Names, side store.Side) store.Statement {
-	return statement(n, `SELECT version FROM {waybill_version} WHERE side = ?`, string(side))
+	return statement.New(n, `SELECT version FROM {waybill_version} WHERE side = ?`, string(side))
 }
 
 // SetVersion implements store.Dialect.
 func (dialect) SetVersion(n store.Names, side store.Side, version int) store.Statement {
-	return statement(n, fmt.Sprintf(`
+	return statement.New(n, fmt.Sprintf(`
 INSERT INTO {waybill_version} (side, version) VALUES ('%s', %d)
 ON CONFLICT (side) DO UPDATE SET version = excluded.version`, side, version))
 }
@@ -43,22 +44,16 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 	if schema != "" {
 		schema += "."
 	}
-	migrations := []store.Migration{
-		{Side: store.Producer, Version: 1, Statements: []string{
+	return statement.Migrations(n,
+		store.Migration{Side: store.Producer, Version: 1, Statements: []string{
 			createMessage,
 			`CREATE INDEX IF NOT EXISTS ` + schema + createDueIndex,
 			`CREATE INDEX IF NOT EXISTS ` + schema + createRejectedIndex,
 			createMessageKey, createRelay,
 			`CREATE TRIGGER IF NOT EXISTS ` + schema + createFillTrigger,
 		}},
-		{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
-	}
-	for _, m := range migrations {
-		for i, text := range m.Statements {
-			m.Statements[i] = n.SQL(text)
-		}
-	}
-	return migrations
+		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
+	)
 }
 
 const hex = `[0-9a-fA-F]`

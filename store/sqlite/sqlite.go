@@ -24,13 +24,14 @@ const clock = `(CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER
 
 type dialect struct{}
 
-// Dialect returns the dialect of SQLite.
+// Dialect returns the dialect of SQLite. A table prefix with a schema, such as "app.",
+// is an attached database, which the caller attaches on each connection.
 func Dialect() store.Dialect { return dialect{} }
 
 // Name returns "sqlite".
 func (dialect) Name() string { return "sqlite" }
 
-// Capabilities declares SQLite's behaviours. Its transactions are serializable, so any
+// Capabilities declares what SQLite does. Its transactions are serializable, so any
 // isolation level will do.
 func (dialect) Capabilities() store.Capabilities {
 	return store.Capabilities{SingleWriter: true, MaxBatch: 1000}
@@ -99,29 +100,4 @@ func integer(v reflect.Value) (int64, bool) {
 		return int64(v.Uint()), true
 	}
 	return 0, false
-}
-
-func statement(n store.Names, text string, args ...any) store.Statement {
-	return store.Statement{SQL: n.SQL(text), Args: args}
-}
-
-// repeat is n times "?" or "(?, ?)", parted by commas.
-func repeat(placeholders string, n int) string {
-	return strings.TrimSuffix(strings.Repeat(placeholders+", ", n), ", ")
-}
-
-// flag is a truth value as the integer that it is in dest_type.
-func flag(b bool) int64 {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// orNull is a text, or null for the empty one.
-func orNull(s string) any {
-	if s == "" {
-		return nil
-	}
-	return s
 }

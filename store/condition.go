@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"io"
@@ -9,6 +10,36 @@ import (
 	"os"
 	"syscall"
 )
+
+// Condition is what an error means to the engine, whatever its driver.
+type Condition int
+
+const (
+	// Other errors say nothing about the database's health.
+	Other Condition = iota
+	// NoTable: a table or column that the statement names is missing.
+	NoTable
+	// Conflict: the transaction lost to another one (deadlock, serialization
+	// failure, busy database, lock wait time-out). Running it again may succeed.
+	Conflict
+	// Unavailable: the database or the connection to it is away (refused, reset,
+	// shutting down, starting up), or it cannot write for now: out of connections, of
+	// memory or of disk space, read-only after a failover.
+	Unavailable
+)
+
+// condition adds what database/sql itself says to the dialect's own judgement.
+func condition(dialect Dialect, err error) Condition {
+	switch {
+	case err == nil:
+		return Other
+	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone):
+		return Unavailable
+	case errors.Is(err, context.Canceled):
+		return Other
+	}
+	return dialect.Condition(err)
+}
 
 // Unreachable reports whether err says that the connection to a server, and not
 // the server, failed: refused, reset, closed in the middle of an answer, timed out.

@@ -1,0 +1,175 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"math/rand/v2"
+	"slices"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/fault/mutant"
+)
+
+// Mark is what a guard needs to know of one message.
+type Mark struct {
+	ID          waybill.ID
+	Producer    string
+	Destination string
+	Key         string
+	TimeStamp   int64
+}
+
+// Verdict is what a guard says of one mark.
+type Verdict int
+
+const (
+	// Fresh: recorded now; the handler is to run in the same transaction.
+	Fresh Verdict = iota
+	// Duplicate: this very message took effect before.
+	Duplicate
+	// Superseded: a newer state of its key took effect before.
+	Superseded
+	// Forgotten, of Once alone: there is no record, but the message is below its
+	// producer's horizon, so nothing can tell whether it took effect. The transaction
+	// holds a record of it and must be rolled back.
+	Forgotten
+)
+
+// RecordOnce writes the marks' records in tx, which Begin opened, and says of each
+// mark, by position, what it is: Fresh, Duplicate or Forgotten. Marks may come in any
+// order, but no ID twice. It waits for transactions that write the same records; after
+// an error tx must be rolled back.
+func (l *Ledger) RecordOnce(ctx context.Context, tx *sql.Tx, marks []Mark) ([]Verdict, error) {
+	if mutant.NoRecord {
+		return make([]Verdict, len(marks)), nil // Fresh
+	}
+	return l.record(ctx, tx, marks, byID, l.dialect.RecordOnce, l.findForgotten)
+}
+
+// RecordLatest writes the marks' records in tx, which Begin opened, where they are
+// newer than what is recorded, and says of each mark, by position, what it is: Fresh,
+// Duplicate or Superseded. Marks may come in any order, but no (Destination, Key)
+// twice. It waits for transactions that write the same records; after an error tx must
+// be rolled back.
+func (l *Ledger) RecordLatest(ctx context.Context, tx *sql.Tx, marks []Mark) ([]Verdict, error) {
+	if mutant.SelectThenUpdate {
+		return l.selectThenUpdate(ctx, tx, marks)
+	}
+	return l.record(ctx, tx, marks, byKey, l.dialect.RecordLatest, l.findSuperseded)
+}
+
+func byID(a, b Mark) int { return a.ID.Compare(b.ID) }
+
+func byKey(a, b Mark) int {
+	return cmp.Or(cmp.Compare(a.Destination, b.Destination), cmp.Compare(a.Key, b.Key))
+}
+
+type (
+	// guardBuilder is Dialect.RecordOnce or Dialect.RecordLatest.
+	guardBuilder func(n Names, consumer string, nonce int64, marks []Mark) Guard
+	// refinement changes verdicts that the guard's own answer is too coarse for.
+	refinement func(ctx context.Context, tx *sql.Tx, marks []Mark, verdicts []Verdict) error
+)
+
+func (l *Ledger) record(ctx context.Context, tx *sql.Tx, marks []Mark, order func(a, b Mark) int, build guardBuilder, refine refinement) ([]Verdict, error) {
+	if len(marks) == 0 {
+		return nil, nil
+	}
+	fresh := make(map[waybill.ID]bool, len(marks))
+	sorted := slices.Clone(marks)
+	slices.SortFunc(sorted, order)
+	for batch := range batches(l.dialect, sorted) {
+		guard := build(l.names, l.consumer, rand.Int64(), batch)
+		if err := run(ctx, tx, guard.Exec...); err != nil {
+			return nil, wrap(l.dialect, Consumer, "write records", err)
+		}
+		err := each(ctx, tx, guard.Query, func(rows *sql.Rows) error {
+			var id waybill.ID
+			if err := rows.Scan(&id); err != nil {
+				return err
+			}
+			fresh[id] = true
+			return nil
+		})
+		if err != nil {
+			return nil, wrap(l.dialect, Consumer, "write records", err)
+		}
+	}
+	verdicts := make([]Verdict, len(marks))
+	for i, m := range marks {
+		if !fresh[m.ID] {
+			verdicts[i] = Duplicate
+		}
+	}
+	return verdicts, wrap(l.dialect, Consumer, "read records", refine(ctx, tx, marks, verdicts))
+}
+
+// findForgotten turns Fresh into Forgotten for messages below their producer's
+// horizon. It reads the horizons after the records were written: Prune commits a
+// horizon before it deletes what is below, so a record that was missing because it had
+// been pruned shows its horizon here, whatever the timing.
+func (l *Ledger) findForgotten(ctx context.Context, tx *sql.Tx, marks []Mark, verdicts []Verdict) error {
+	if mutant.ForgetByClock {
+		return nil
+	}
+	var producers []string
+	seen := make(map[string]bool, 1)
+	for i, v := range verdicts {
+		if v == Fresh && !seen[marks[i].Producer] {
+			seen[marks[i].Producer] = true
+			producers = append(producers, marks[i].Producer)
+		}
+	}
+	if len(producers) == 0 {
+		return nil
+	}
+	horizons, err := l.horizons(ctx, tx, producers)
+	if err != nil {
+		return err
+	}
+	for _, h := range horizons {
+		for i, v := range verdicts {
+			if v == Fresh && marks[i].Producer == h.Producer && marks[i].ID.Compare(h.ID) < 0 {
+				verdicts[i] = Forgotten
+			}
+		}
+	}
+	return nil
+}
+
+// findSuperseded turns Duplicate into Superseded where another message's record
+// stands for the mark's key.
+func (l *Ledger) findSuperseded(ctx context.Context, tx *sql.Tx, marks []Mark, verdicts []Verdict) error {
+	type key struct{ destination, key string }
+	var known []Mark
+	for i, v := range verdicts {
+		if v == Duplicate {
+			known = append(known, marks[i])
+		}
+	}
+	if len(known) == 0 {
+		return nil
+	}
+	recorded := make(map[key]waybill.ID, len(known))
+	for batch := range batches(l.dialect, known) {
+		err := each(ctx, tx, l.dialect.LatestIDs(l.names, l.consumer, batch), func(rows *sql.Rows) error {
+			var k key
+			var id waybill.ID
+			if err := rows.Scan(&k.destination, &k.key, &id); err != nil {
+				return err
+			}
+			recorded[k] = id
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for i, v := range verdicts {
+		if v == Duplicate && recorded[key{marks[i].Destination, marks[i].Key}] != marks[i].ID {
+			verdicts[i] = Superseded
+		}
+	}
+	return nil
+}

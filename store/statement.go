@@ -1,0 +1,67 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+)
+
+// Statement is one SQL statement with its arguments.
+type Statement struct {
+	SQL  string
+	Args []any
+}
+
+// Execer runs a statement: *sql.DB, *sql.Conn and *sql.Tx do.
+type Execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// Tx is a transaction that a message can be written in. *sql.Tx satisfies it and
+// *sql.DB does not, so that sending outside a transaction does not compile.
+type Tx interface {
+	Execer
+	Commit() error
+}
+
+// run runs statements in their order, until one fails.
+func run(ctx context.Context, db Execer, statements ...Statement) error {
+	for _, s := range statements {
+		if _, err := db.ExecContext(ctx, s.SQL, s.Args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unlessEmpty is the statement, or none where it is empty.
+func unlessEmpty(s Statement) []Statement {
+	if s.SQL == "" {
+		return nil
+	}
+	return []Statement{s}
+}
+
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// errEnough ends each without an error.
+var errEnough = errors.New("enough")
+
+// each calls scan for each row that the statement returns, until scan fails.
+func each(ctx context.Context, db querier, s Statement, scan func(*sql.Rows) error) error {
+	rows, err := db.QueryContext(ctx, s.SQL, s.Args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); errors.Is(err, errEnough) {
+			return rows.Close()
+		} else if err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
