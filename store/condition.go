@@ -28,6 +28,21 @@ const (
 	Unavailable
 )
 
+// String returns the condition's name, such as "Conflict".
+func (c Condition) String() string {
+	switch c {
+	case Other:
+		return "Other"
+	case NoTable:
+		return "NoTable"
+	case Conflict:
+		return "Conflict"
+	case Unavailable:
+		return "Unavailable"
+	}
+	return "unknown condition"
+}
+
 // condition adds what database/sql itself says to the dialect's own judgement.
 func condition(dialect Dialect, err error) Condition {
 	switch {

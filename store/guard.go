@@ -36,6 +36,21 @@ const (
 	Forgotten
 )
 
+// String returns the verdict's name, such as "Fresh".
+func (v Verdict) String() string {
+	switch v {
+	case Fresh:
+		return "Fresh"
+	case Duplicate:
+		return "Duplicate"
+	case Superseded:
+		return "Superseded"
+	case Forgotten:
+		return "Forgotten"
+	}
+	return "unknown verdict"
+}
+
 // RecordOnce writes the marks' records in tx, which Begin opened, and says of each
 // mark, by position, what it is: Fresh, Duplicate or Forgotten. Marks may come in any
 // order, but no ID twice. It waits for transactions that write the same records; after

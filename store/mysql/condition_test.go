@@ -10,6 +10,7 @@ import (
 	mysqldriver "github.com/go-sql-driver/mysql"
 
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/dialecttest"
 	"github.com/waybill-go/waybill/store/mysql"
 )
 
@@ -20,38 +21,47 @@ func TestErrorsAreClassifiedByTheirNumber(t *testing.T) {
 		1040: store.Unavailable, 1053: store.Unavailable, 1290: store.Unavailable, 1836: store.Unavailable, 1927: store.Unavailable,
 		1062: store.Other, 1064: store.Other, 1406: store.Other, 1317: store.Other, 4025: store.Other, 3819: store.Other, 1045: store.Other,
 	} {
-		err := error(&mysqldriver.MySQLError{Number: number, Message: "invalid connection"})
-		for _, err := range []error{err, fmt.Errorf("wrapped: %w", err)} {
-			if got := mysql.Dialect().Condition(err); got != want {
-				t.Errorf("%v: condition %d, want %d", err, got, want)
-			}
-		}
+		t.Run(fmt.Sprint(number), func(t *testing.T) {
+			dialecttest.WantCondition(t, mysql.Dialect(), &mysqldriver.MySQLError{Number: number, Message: "invalid connection"}, want)
+		})
 	}
-	for _, err := range []error{mysqldriver.ErrInvalidConn, io.ErrUnexpectedEOF, fmt.Errorf("wrapped: %w", mysqldriver.ErrInvalidConn)} {
-		if got := mysql.Dialect().Condition(err); got != store.Unavailable {
-			t.Errorf("%v: condition %d, want Unavailable", err, got)
-		}
-	}
-	for _, err := range []error{nil, errors.New("x"), mysqldriver.ErrPktTooLarge} {
-		if got := mysql.Dialect().Condition(err); got != store.Other {
-			t.Errorf("%v: condition %d, want Other", err, got)
-		}
+}
+
+func TestErrorsWithoutANumberAreClassifiedByWhatTheyAre(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  error
+		want store.Condition
+	}{
+		{"a connection that the driver gave up", mysqldriver.ErrInvalidConn, store.Unavailable},
+		{"the end within a message", io.ErrUnexpectedEOF, store.Unavailable},
+		{"no error", nil, store.Other},
+		{"any other error", errors.New("x"), store.Other},
+		{"a statement that is too large", mysqldriver.ErrPktTooLarge, store.Other},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dialecttest.WantCondition(t, mysql.Dialect(), c.err, c.want)
+		})
 	}
 }
 
 func TestAMigrationThatIsNotAllowedSaysWhatToDo(t *testing.T) {
 	adviser, ok := mysql.Dialect().(store.Adviser)
 	if !ok {
-		t.Fatal("the dialect gives no advice")
+		t.Fatal("got a dialect that gives no advice")
 	}
 	for number, want := range map[uint16]string{1419: "log_bin_trust_function_creators", 1142: "TRIGGER", 1044: "CREATE"} {
-		if got := adviser.Advice(fmt.Errorf("migrate: %w", &mysqldriver.MySQLError{Number: number})); !strings.Contains(got, want) {
-			t.Errorf("advice on %d: %q, want it to name %s", number, got, want)
+		t.Run(fmt.Sprint(number), func(t *testing.T) {
+			if got := adviser.Advice(fmt.Errorf("migrate: %w", &mysqldriver.MySQLError{Number: number})); !strings.Contains(got, want) {
+				t.Errorf("got the advice %q, want it to name %s", got, want)
+			}
+		})
+	}
+	t.Run("an unknown error", func(t *testing.T) {
+		if got := adviser.Advice(errors.New("x")); got != "" {
+			t.Errorf("got the advice %q, want none", got)
 		}
-	}
-	if got := adviser.Advice(errors.New("x")); got != "" {
-		t.Errorf("advice on an unknown error: %q", got)
-	}
+	})
 }
 
 // A user without the right to make triggers sees the advice in Migrate's own error.
@@ -81,6 +91,6 @@ func TestMigrateWithoutTheRightToMakeTriggersSaysWhatToDo(t *testing.T) {
 	config.User, config.Passwd, config.DBName = user, "Pw-1-"+user, database
 	err := store.Migrate(t.Context(), connect(t, config), mysql.Dialect(), "", store.Producer)
 	if err == nil || !strings.Contains(err.Error(), "TRIGGER") || !strings.Contains(err.Error(), "waybill init --print") {
-		t.Errorf("error %v, want what to do", err)
+		t.Errorf("got error %v, want one that says what to do", err)
 	}
 }

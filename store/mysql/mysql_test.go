@@ -3,13 +3,13 @@ package mysql_test
 import (
 	"database/sql"
 	"fmt"
-	"math/rand/v2"
 	"net/url"
 	"testing"
 
 	mysqldriver "github.com/go-sql-driver/mysql"
 
 	"github.com/waybill-go/waybill/internal/test/testserver"
+	"github.com/waybill-go/waybill/store/internal/dialecttest"
 	"github.com/waybill-go/waybill/store/mysql"
 	"github.com/waybill-go/waybill/store/storetest"
 )
@@ -82,7 +82,7 @@ func connect(t testing.TB, config *mysqldriver.Config) *sql.DB {
 func open(t testing.TB, set func(*mysqldriver.Config)) *sql.DB {
 	admin := connect(t, server(t))
 	config := server(t)
-	config.DBName = databaseName()
+	config.DBName = dialecttest.DatabaseName()
 	set(config)
 	if _, err := admin.Exec(`CREATE DATABASE ` + config.DBName); err != nil {
 		t.Fatal(err)
@@ -90,8 +90,6 @@ func open(t testing.TB, set func(*mysqldriver.Config)) *sql.DB {
 	drop(t, admin, config.DBName)
 	return connect(t, config)
 }
-
-func databaseName() string { return fmt.Sprintf("waybill_test_%016x", rand.Uint64()) }
 
 func drop(t testing.TB, admin *sql.DB, name string) {
 	t.Cleanup(func() {
@@ -102,7 +100,7 @@ func drop(t testing.TB, admin *sql.DB, name string) {
 }
 
 func schema(t *testing.T) string {
-	name := databaseName()
+	name := dialecttest.DatabaseName()
 	drop(t, connect(t, server(t)), name)
 	return name
 }

@@ -2,58 +2,49 @@ package mysql_test
 
 import (
 	"database/sql"
+	"fmt"
 	"strings"
 	"testing"
 
-	mysqldriver "github.com/go-sql-driver/mysql"
-
-	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/dialecttest"
 	"github.com/waybill-go/waybill/store/mysql"
 )
 
 func TestPagesAreReadByAnIndex(t *testing.T) {
-	db := open(t, func(c *mysqldriver.Config) { c.InterpolateParams = true })
-	for _, side := range []store.Side{store.Producer, store.Consumer} {
-		if err := store.Migrate(t.Context(), db, mysql.Dialect(), "", side); err != nil {
-			t.Fatal(err)
-		}
-	}
-	names, err := store.NewNames("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := mysql.Dialect()
+	db := open(t, interpolated)
+	names := dialecttest.Migrate(t, db, mysql.Dialect(), "")
 	for _, rows := range []int{0, 3, 3000} {
-		if rows > 0 {
-			many := strings.TrimSuffix(strings.Repeat("('o', 'x'),", rows), ",")
-			if _, err := db.ExecContext(t.Context(), `INSERT INTO qmessage (destination, message_content) VALUES `+many); err != nil {
-				t.Fatal(err)
+		t.Run(fmt.Sprint(rows, " rows more"), func(t *testing.T) {
+			if rows > 0 {
+				many := strings.TrimSuffix(strings.Repeat("('o', 'x'),", rows), ",")
+				if _, err := db.ExecContext(t.Context(), `INSERT INTO qmessage (destination, message_content) VALUES `+many); err != nil {
+					t.Fatal(err)
+				}
 			}
-		}
-		for name, c := range map[string]struct {
-			statement  store.Statement
-			table, key string
-		}{
-			"Scan":            {d.Scan(names, 0, 500), "qmessage", "PRIMARY"},
-			"ScanDestination": {d.ScanDestination(names, "o", false, 0, 1<<40, 500), "qmessage", "PRIMARY"},
-			"Sweep":           {d.Sweep(names, 0, 1<<40, 500), "qmessage", "PRIMARY"},
-			"ScanDue":         {d.ScanDue(names, 0, 0, 500), "qmessage", "qmessage_due"},
-			"Floor":           {d.Floor(names, waybill.NewID()), "qmessage", "qmessage_message_id"},
-			"List":            {d.List(names, "", store.Pending, 0, 50), "qmessage", "PRIMARY"},
-			"Delete":          {d.Delete(names, make([]waybill.ID, 500)), "q", "qmessage_message_id"},
-			"CountCopies":     {d.CountCopies(names, make([]int64, 500)), "q", "PRIMARY"},
-			"PruneOnce":       {d.PruneOnce(names, "c", make([]waybill.ID, 500)), "r", "PRIMARY"},
-		} {
-			if plan := explain(t, db, c.statement); plan[c.table] != c.key {
-				t.Errorf("%s with %d rows: plan %v, want table %s by %s", name, rows, plan, c.table, c.key)
-			}
-		}
+			dialecttest.EachIndexed(t, mysql.Dialect(), names, map[string]string{
+				"Scan":            "qmessage by PRIMARY",
+				"ScanDestination": "qmessage by PRIMARY",
+				"Sweep":           "qmessage by PRIMARY",
+				"ScanDue":         "qmessage by qmessage_due",
+				"Floor":           "qmessage by qmessage_message_id",
+				"List pending":    "qmessage by PRIMARY",
+				"List rejected":   "qmessage by PRIMARY",
+				"Delete":          "q by qmessage_message_id",
+				"CountCopies":     "q by PRIMARY",
+				"OnceWindow":      "r by PRIMARY",
+				"PruneOnce":       "r by PRIMARY",
+			}, func(t *testing.T, s store.Statement, index string) {
+				if plan := explain(t, db, s); !strings.Contains(plan, index+"\n") {
+					t.Errorf("got the plan\n%swant %s", plan, index)
+				}
+			})
+		})
 	}
 }
 
-// explain returns the index by which each table is read.
-func explain(t *testing.T, db *sql.DB, s store.Statement) map[string]string {
+// explain returns the index by which each table is read, a line each.
+func explain(t *testing.T, db *sql.DB, s store.Statement) string {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), `EXPLAIN `+s.SQL, s.Args...)
 	if err != nil {
@@ -64,7 +55,7 @@ func explain(t *testing.T, db *sql.DB, s store.Statement) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan := map[string]string{}
+	var plan strings.Builder
 	for rows.Next() {
 		values := make([]sql.NullString, len(columns))
 		into := make([]any, len(columns))
@@ -74,23 +65,18 @@ func explain(t *testing.T, db *sql.DB, s store.Statement) map[string]string {
 		if err := rows.Scan(into...); err != nil {
 			t.Fatal(err)
 		}
-		var table, key string
+		step := map[string]string{}
 		for i, name := range columns {
-			switch name {
-			case "table":
-				table = values[i].String
-			case "key":
-				key = values[i].String
-			case "Extra":
-				if strings.Contains(values[i].String, "filesort") {
-					key = "filesort"
-				}
-			}
+			step[name] = values[i].String
 		}
-		plan[table] = key
+		sorted := ""
+		if strings.Contains(step["Extra"], "filesort") {
+			sorted = ", sorted"
+		}
+		fmt.Fprintf(&plan, "%s by %s%s\n", step["table"], step["key"], sorted)
 	}
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
-	return plan
+	return plan.String()
 }

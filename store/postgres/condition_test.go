@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/dialecttest"
 	"github.com/waybill-go/waybill/store/postgres"
 )
 
@@ -30,29 +30,39 @@ func TestErrorsAreClassifiedByTheirCode(t *testing.T) {
 		"08006": store.Unavailable, "57P01": store.Unavailable, "57P03": store.Unavailable, "53300": store.Unavailable, "53100": store.Unavailable, "25006": store.Unavailable,
 		"23505": store.Other, "22001": store.Other, "42501": store.Other, "57014": store.Other, "28P01": store.Other, "": store.Other,
 	} {
-		for _, err := range []error{&pgconn.PgError{Code: code}, driverError(code)} {
-			for _, err := range []error{err, fmt.Errorf("wrapped: %w", err), errors.Join(errors.New("joined"), err)} {
-				if got := postgres.Dialect().Condition(err); got != want {
-					t.Errorf("%v: condition %d, want %d", err, got, want)
-				}
+		t.Run(code, func(t *testing.T) {
+			for _, err := range []error{&pgconn.PgError{Code: code}, driverError(code)} {
+				dialecttest.WantCondition(t, postgres.Dialect(), err, want)
+				dialecttest.WantCondition(t, postgres.Dialect(), errors.Join(errors.New("joined"), err), want)
 			}
-		}
+		})
 	}
 }
 
 func TestErrorsOfTheConnectionAreUnavailable(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Err: &os.SyscallError{Syscall: "connect", Err: syscall.ECONNREFUSED}}
-	for _, err := range []error{
-		driver.ErrBadConn, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE, refused,
-		&net.DNSError{Name: "host"}, os.ErrDeadlineExceeded, context.DeadlineExceeded,
+	for _, c := range []struct {
+		name string
+		err  error
+		want store.Condition
+	}{
+		{"a connection that database/sql gave up", driver.ErrBadConn, store.Unavailable},
+		{"the end of the stream", io.EOF, store.Unavailable},
+		{"the end within a message", io.ErrUnexpectedEOF, store.Unavailable},
+		{"a closed connection", net.ErrClosed, store.Unavailable},
+		{"a connection that was reset", syscall.ECONNRESET, store.Unavailable},
+		{"a broken pipe", syscall.EPIPE, store.Unavailable},
+		{"a refused connection", refused, store.Unavailable},
+		{"a name that does not resolve", &net.DNSError{Name: "host"}, store.Unavailable},
+		{"a time-out of the connection", os.ErrDeadlineExceeded, store.Unavailable},
+		{"a time-out of the caller's", context.DeadlineExceeded, store.Unavailable},
+		{"no error", nil, store.Other},
+		{"a text that says so", errors.New("connection refused"), store.Other},
+		{"a caller who went away", context.Canceled, store.Other},
+		{"a connection that broke because its caller went away", errors.Join(io.EOF, context.Canceled), store.Other},
 	} {
-		if got := postgres.Dialect().Condition(fmt.Errorf("wrapped: %w", err)); got != store.Unavailable {
-			t.Errorf("%v: condition %d, want Unavailable", err, got)
-		}
-	}
-	for _, err := range []error{nil, errors.New("connection refused"), context.Canceled, fmt.Errorf("%w: %w", io.EOF, context.Canceled)} {
-		if got := postgres.Dialect().Condition(err); got != store.Other {
-			t.Errorf("%v: condition %d, want Other", err, got)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			dialecttest.WantCondition(t, postgres.Dialect(), c.err, c.want)
+		})
 	}
 }

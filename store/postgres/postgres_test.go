@@ -3,13 +3,13 @@ package postgres_test
 import (
 	"database/sql"
 	"fmt"
-	"math/rand/v2"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/waybill-go/waybill/internal/test/testserver"
+	"github.com/waybill-go/waybill/store/internal/dialecttest"
 	"github.com/waybill-go/waybill/store/postgres"
 	"github.com/waybill-go/waybill/store/storetest"
 )
@@ -65,7 +65,7 @@ func schema(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := fmt.Sprintf("waybill_test_%016x", rand.Uint64())
+	name := dialecttest.DatabaseName()
 	t.Cleanup(func() {
 		admin := stdlib.OpenDB(*config)
 		defer admin.Close()

@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	_ "modernc.org/sqlite"
+	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/waybill-go/waybill/store/sqlite"
 	"github.com/waybill-go/waybill/store/storetest"

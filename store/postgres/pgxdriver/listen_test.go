@@ -9,6 +9,7 @@ import (
 
 	"github.com/waybill-go/waybill/internal/test/testserver"
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/dialecttest"
 	"github.com/waybill-go/waybill/store/postgres"
 	"github.com/waybill-go/waybill/store/postgres/pgxdriver"
 )
@@ -41,7 +42,7 @@ func TestAListenerHearsEachNotificationOfItsChannel(t *testing.T) {
 	<-heard
 	cancel()
 	if err := <-ended; err != nil {
-		t.Errorf("a listener that was told to end: %v", err)
+		t.Errorf("got error %v of a listener that was told to end, want none", err)
 	}
 	select {
 	case <-heard:
@@ -59,29 +60,36 @@ func TestAListenerReturnsWhenItsConnectionBreaks(t *testing.T) {
 	}()
 	<-heard
 	const text = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query = 'LISTEN "' || $1 || '"'`
-	var ended1 int
-	if err := db.QueryRowContext(t.Context(), text, channel).Scan(&ended1); err != nil || ended1 != 1 {
-		t.Fatalf("%d sessions ended, error %v, want 1", ended1, err)
+	var sessions int
+	if err := db.QueryRowContext(t.Context(), text, channel).Scan(&sessions); err != nil || sessions != 1 {
+		t.Fatalf("got %d sessions ended and error %v, want 1", sessions, err)
 	}
 	err := <-ended
 	if err == nil || !strings.Contains(err.Error(), channel) {
-		t.Errorf("error %v, want one that names the channel", err)
+		t.Errorf("got error %v, want one that names the channel", err)
 	}
-	if c := postgres.Dialect().Condition(err); c != store.Unavailable {
-		t.Errorf("condition %d of error %v, want Unavailable", c, err)
-	}
+	dialecttest.WantCondition(t, postgres.Dialect(), err, store.Unavailable)
 }
 
 func TestAListenerThatCannotConnectSaysWhyWithoutThePassword(t *testing.T) {
-	for _, addr := range []string{"postgres://user:hunter2@127.0.0.1:1/app", "postgres://user:hunter2@host:x/app", "postgres://user:hunter2@host/app?sslmode=perhaps"} {
-		err := pgxdriver.Listen(t.Context(), addr, "channel", func() { t.Error("notified") })
-		if err == nil || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%s: error %v", addr, err)
-		}
+	for _, c := range []struct{ name, addr string }{
+		{"nobody listens there", "postgres://user:hunter2@127.0.0.1:1/app"},
+		{"a port that is none", "postgres://user:hunter2@host:x/app"},
+		{"a parameter that is wrong", "postgres://user:hunter2@host/app?sslmode=perhaps"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := pgxdriver.Listen(t.Context(), c.addr, "channel", func() { t.Error("notified") })
+			if err == nil || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("got error %v, want one without the password", err)
+			}
+		})
 	}
+}
+
+func TestAListenerWhoseContextHasEndedEndsWithoutAnError(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := pgxdriver.Listen(ctx, "postgres://user@127.0.0.1:1/app", "channel", func() {}); err != nil {
-		t.Errorf("a listener whose context has ended: %v", err)
+		t.Errorf("got error %v, want none", err)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -14,12 +13,13 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/test/testserver"
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/dialecttest"
 	"github.com/waybill-go/waybill/store/postgres"
 	"github.com/waybill-go/waybill/store/postgres/pgxdriver"
 )
 
-// connect makes a schema of the test's own with the producer's tables, whose prefix
-// it returns, and a connection of pgx's own.
+// connect makes a schema of the test's own with the tables, whose prefix it returns, a
+// pool and a connection of pgx's own.
 func connect(t *testing.T, mode pgx.QueryExecMode) (conn *pgx.Conn, db *sql.DB, prefix string) {
 	t.Helper()
 	config, err := pgx.ParseConfig(testserver.Address(t, "WAYBILL_TEST_POSTGRES"))
@@ -27,7 +27,7 @@ func connect(t *testing.T, mode pgx.QueryExecMode) (conn *pgx.Conn, db *sql.DB, 
 		t.Fatal(err)
 	}
 	config.DefaultQueryExecMode = mode
-	schema := fmt.Sprintf("waybill_test_%016x", rand.Uint64())
+	schema := dialecttest.DatabaseName()
 	db = stdlib.OpenDB(*config)
 	t.Cleanup(func() {
 		if _, err := db.Exec(`DROP SCHEMA IF EXISTS ` + schema + ` CASCADE`); err != nil {
@@ -35,9 +35,7 @@ func connect(t *testing.T, mode pgx.QueryExecMode) (conn *pgx.Conn, db *sql.DB, 
 		}
 		db.Close()
 	})
-	if err := store.Migrate(t.Context(), db, postgres.Dialect(), schema+".", store.Producer); err != nil {
-		t.Fatal(err)
-	}
+	dialecttest.Migrate(t, db, postgres.Dialect(), schema+".")
 	conn, err = pgx.ConnectConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -93,12 +91,12 @@ func TestMessagesAreSentThroughATransactionOfPgx(t *testing.T) {
 			sequences := map[string]int64{}
 			for _, r := range rows {
 				if string(r.Body) != string(everyByte) || r.Headers != `{"a":"b"}` || !r.Topic || r.NotBefore != 5 {
-					t.Errorf("row %+v is not as it was sent", r)
+					t.Errorf("got the row %+v, want it as it was sent", r)
 				}
 				sequences[r.Key] = r.Sequence
 			}
 			if want := (map[string]int64{"": 0, "k": 2, `q"\ '日本語`: 1}); fmt.Sprint(sequences) != fmt.Sprint(want) || len(rows) != 5 {
-				t.Errorf("%d rows with sequences %v, want 5 with %v", len(rows), sequences, want)
+				t.Errorf("got %d rows with the sequences %v, want 5 with %v", len(rows), sequences, want)
 			}
 		})
 	}
@@ -115,10 +113,13 @@ func TestATransactionOfPgxThatHasEndedIsSaidToHave(t *testing.T) {
 	}
 	_, err = pgxdriver.Tx(tx).ExecContext(t.Context(), `SELECT 1`)
 	if !errors.Is(err, sql.ErrTxDone) || !errors.Is(err, pgx.ErrTxClosed) {
-		t.Errorf("error %v, want sql.ErrTxDone and pgx.ErrTxClosed", err)
+		t.Errorf("got error %v, want sql.ErrTxDone and pgx.ErrTxClosed", err)
 	}
-	if pgxdriver.Tx(nil) != nil {
-		t.Error("no transaction became one")
+}
+
+func TestNoTransactionOfPgxIsNone(t *testing.T) {
+	if got := pgxdriver.Tx(nil); got != nil {
+		t.Errorf("got %v, want nil", got)
 	}
 }
 
@@ -134,9 +135,9 @@ func TestAResultOfPgxCountsRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, err := result.RowsAffected(); n != 7 || err != nil {
-		t.Errorf("%d rows affected, error %v, want 7", n, err)
+		t.Errorf("got %d rows affected and error %v, want 7", n, err)
 	}
 	if _, err := result.LastInsertId(); err == nil {
-		t.Error("PostgreSQL told a last inserted id")
+		t.Error("got a last inserted id, want an error")
 	}
 }

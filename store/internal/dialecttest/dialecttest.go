@@ -1,0 +1,77 @@
+// Package dialecttest has what the tests of this module's dialects share, beside the
+// suite that every dialect passes (package storetest).
+package dialecttest
+
+import (
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/store"
+)
+
+// DatabaseName returns a name for a database or a schema that no other test has.
+func DatabaseName() string { return fmt.Sprintf("waybill_test_%016x", rand.Uint64()) }
+
+// Migrate makes the tables of both sides and returns their names.
+func Migrate(t testing.TB, db *sql.DB, dialect store.Dialect, prefix string) store.Names {
+	t.Helper()
+	for _, side := range []store.Side{store.Producer, store.Consumer} {
+		if err := store.Migrate(t.Context(), db, dialect, prefix, side); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names, err := store.NewNames(prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// WantCondition checks what the dialect makes of an error, bare and wrapped.
+func WantCondition(t *testing.T, dialect store.Dialect, err error, want store.Condition) {
+	t.Helper()
+	if got := dialect.Condition(err); got != want {
+		t.Errorf("%#v: got the condition %v, want %v", err, got, want)
+	}
+	if err == nil {
+		return
+	}
+	if got := dialect.Condition(fmt.Errorf("wrapped: %w", err)); got != want {
+		t.Errorf("wrapped %#v: got the condition %v, want %v", err, got, want)
+	}
+}
+
+// EachIndexed calls check, in a subtest each, for those of the statements below that
+// indexes names, with the index by which the database has to find their rows. They
+// read pages of tables that may have any number of rows, or change some rows of such a
+// table, where a plan that reads it all would cost seconds or wait for other
+// transactions.
+func EachIndexed(t *testing.T, d store.Dialect, n store.Names, indexes map[string]string, check func(t *testing.T, s store.Statement, index string)) {
+	t.Helper()
+	const page, top = 500, 1 << 40
+	statements := map[string]store.Statement{
+		"Scan":            d.Scan(n, 0, page),
+		"ScanDestination": d.ScanDestination(n, "o", false, 0, top, page),
+		"ScanDue":         d.ScanDue(n, 0, 0, page),
+		"Sweep":           d.Sweep(n, 0, top, page),
+		"Floor":           d.Floor(n, waybill.NewID()),
+		"List pending":    d.List(n, "", store.Pending, 0, page),
+		"List rejected":   d.List(n, "", store.Rejected, 0, page),
+		"Delete":          d.Delete(n, make([]waybill.ID, page)),
+		"CountCopies":     d.CountCopies(n, make([]int64, page)),
+		"OnceWindow":      d.OnceWindow(n, "c", waybill.ID{}, waybill.NewID(), page),
+		"PruneOnce":       d.PruneOnce(n, "c", make([]waybill.ID, page)),
+	}
+	for name, index := range indexes {
+		t.Run(name, func(t *testing.T) {
+			s, ok := statements[name]
+			if !ok {
+				t.Fatalf("there is no statement %q", name)
+			}
+			check(t, s, index)
+		})
+	}
+}
