@@ -13,24 +13,24 @@ import (
 var conditionCases = []testCase{
 	{name: "a missing table or column is NoTable", run: func(s *suite) {
 		for _, text := range []string{`SELECT 1 FROM no_such_table`, `SELECT no_such_column FROM {qmessage}`, `INSERT INTO {qmessage} (no_such_column) VALUES (1)`} {
-			s.wantCondition(text, s.exec(s.db, text), store.NoTable)
+			s.sub(text, func(s *suite) { s.wantCondition(text, s.exec(s.db, text), store.NoTable) })
 		}
 	}},
 	{name: "errors that the statement itself makes are Other", run: func(s *suite) {
 		s.wantCondition("no error", nil, store.Other)
 		s.wantCondition("an error of no database", errors.New("no such table, connection refused"), store.Other)
 		for _, text := range []string{`NO SQL`, `INSERT INTO {qmessage} (destination, message_content) VALUES ('o', NULL)`, `INSERT INTO {qrelay} (name, holder, expires_at) VALUES ('a', 'b', 1), ('a', 'b', 1)`} {
-			err := s.exec(s.db, text)
-			if err == nil {
-				s.Errorf("%s: no error", text)
-			}
-			s.wantCondition(text, err, store.Other)
+			s.sub(text, func(s *suite) {
+				err := s.exec(s.db, text)
+				if err == nil {
+					s.Error("got no error, want one")
+				}
+				s.wantCondition(text, err, store.Other)
+			})
 		}
 	}},
 	{name: "a deadlock is a Conflict of one and the other goes on", run: func(s *suite) {
-		if s.dialect.Capabilities().SingleWriter {
-			s.Skip("Capabilities.SingleWriter: transactions that write wait for each other before they can deadlock")
-		}
+		s.needsWriters("transactions that write wait for each other before they can deadlock")
 		locked := make(chan struct{}, 2)
 		both := make(chan struct{})
 		go func() {
@@ -39,7 +39,7 @@ var conditionCases = []testCase{
 			close(both)
 		}()
 		conflicts := make(chan error, 2)
-		s.must(together(2, func(i int) error {
+		s.must(concurrently(2, func(i int) error {
 			err := s.inTx(func(tx *sql.Tx) error {
 				err := s.insert(tx, row("o", fmt.Sprint(i), ""))
 				locked <- struct{}{}
@@ -56,37 +56,42 @@ var conditionCases = []testCase{
 			return err
 		}))
 		if len(conflicts) == 0 {
-			s.Error("no conflict")
+			s.Error("got no conflict, want one")
 		}
 	}},
 	{name: "a session that ended from outside is Unavailable", run: func(s *suite) {
 		if s.h.Sever == nil {
 			s.Skip("the harness has no Sever")
 		}
-		for _, use := range []func(conn *sql.Conn) error{
-			func(conn *sql.Conn) error { return conn.PingContext(s.Context()) },
-			func(conn *sql.Conn) error {
+		for _, use := range []struct {
+			name string
+			f    func(s *suite, conn *sql.Conn) error
+		}{
+			{"a ping", func(s *suite, conn *sql.Conn) error { return conn.PingContext(s.Context()) }},
+			{"a statement", func(s *suite, conn *sql.Conn) error {
 				return s.exec(conn, `INSERT INTO {qmessage} (destination, message_content) VALUES ('o', 'x')`)
-			},
-			func(conn *sql.Conn) error {
+			}},
+			{"a transaction", func(s *suite, conn *sql.Conn) error {
 				tx, err := conn.BeginTx(s.Context(), nil)
 				if err == nil {
 					err = s.insert(tx, row("o", "k", ""))
 					_ = tx.Rollback()
 				}
 				return err
-			},
+			}},
 		} {
-			conn, err := s.db.Conn(s.Context())
-			s.must(err)
-			s.h.Sever(s.T, s.db, conn)
-			err = use(conn)
-			if err == nil {
-				s.Error("a session that has ended works")
-			}
-			s.wantCondition("a session that has ended", err, store.Unavailable)
-			_ = conn.Close()
-			s.wantCondition("a connection that was closed", s.exec(conn, `SELECT 1`), store.Unavailable)
+			s.sub(use.name, func(s *suite) {
+				conn, err := s.db.Conn(s.Context())
+				s.must(err)
+				s.h.Sever(s.T, s.db, conn)
+				err = use.f(s, conn)
+				if err == nil {
+					s.Error("got no error of a session that has ended, want one")
+				}
+				s.wantCondition("a session that has ended", err, store.Unavailable)
+				_ = conn.Close()
+				s.wantCondition("a connection that was closed", s.exec(conn, `SELECT 1`), store.Unavailable)
+			})
 		}
 	}},
 	{name: "a session that ends within a transaction is Unavailable and leaves nothing", run: func(s *suite) {
@@ -113,7 +118,7 @@ var conditionCases = []testCase{
 		cancel()
 		_, err := s.queue.Scan(ctx, 0, 1, 0)
 		if !errors.Is(err, context.Canceled) {
-			s.Errorf("a scan with a canceled context: %v", err)
+			s.Errorf("got error %v of a scan with a canceled context, want context.Canceled", err)
 		}
 		s.wantCondition("canceled", err, store.Other)
 	}},
@@ -143,7 +148,7 @@ var conditionCases = []testCase{
 		<-waiting
 		cancel()
 		if err := <-done; err == nil {
-			s.Error("a sender got the key while another transaction held it")
+			s.Error("got no error of a sender whose key another transaction holds, want one")
 		} else if s.queue.Condition(err) != store.Conflict {
 			// (A driver that cannot break a wait off sees its lock time-out instead.)
 			s.wantCondition("canceled", err, store.Other)
@@ -153,18 +158,20 @@ var conditionCases = []testCase{
 	}},
 	{name: "a Queue and a Ledger need a database, a dialect and a valid prefix", run: func(s *suite) {
 		for _, prefix := range []string{"a b", "a;", "A_", "a.b.", "1a", `a"`} {
-			if _, err := store.NewQueue(s.db, s.dialect, prefix); err == nil {
-				s.Errorf("the prefix %q was taken", prefix)
-			}
-			if _, err := store.NewLedger(s.db, s.dialect, prefix, consumer); err == nil {
-				s.Errorf("the prefix %q was taken", prefix)
-			}
+			s.sub(prefix, func(s *suite) {
+				if _, err := store.NewQueue(s.db, s.dialect, prefix); err == nil {
+					s.Error("got a Queue with this prefix, want an error")
+				}
+				if _, err := store.NewLedger(s.db, s.dialect, prefix, consumer); err == nil {
+					s.Error("got a Ledger with this prefix, want an error")
+				}
+			})
 		}
 		if _, err := store.NewQueue(nil, s.dialect, ""); err == nil {
-			s.Error("no database was taken")
+			s.Error("got no error without a database, want one")
 		}
 		if _, err := store.NewLedger(s.db, nil, "", consumer); err == nil {
-			s.Error("no dialect was taken")
+			s.Error("got no error without a dialect, want one")
 		}
 	}},
 	{name: "an error says what was being done and keeps its cause", run: func(s *suite) {
@@ -172,7 +179,7 @@ var conditionCases = []testCase{
 		cancel()
 		_, err := s.queue.Delete(ctx, []waybill.ID{waybill.NewID()})
 		if err == nil || !errors.Is(err, context.Canceled) || err.Error() == context.Canceled.Error() {
-			s.Errorf("error %v, want the cause and what was being done", err)
+			s.Errorf("got error %v, want the cause and what was being done", err)
 		}
 	}},
 }
@@ -180,6 +187,6 @@ var conditionCases = []testCase{
 func (s *suite) wantCondition(what string, err error, want store.Condition) {
 	s.Helper()
 	if got := s.queue.Condition(err); got != want {
-		s.Errorf("%s: condition %d of error %v (%T), want %d", what, got, err, errors.Unwrap(err), want)
+		s.Errorf("%s: got the condition %v of error %v (%T), want %v", what, got, err, errors.Unwrap(err), want)
 	}
 }

@@ -68,10 +68,7 @@ var guardCases = []testCase{
 		s.wantVerdicts(s.once(m), store.Fresh)
 		s.wantVerdicts(s.latest(m), store.Fresh)
 		for _, name := range []string{"Shipping", "shipping ", "billing"} {
-			other := *s
-			var err error
-			other.ledger, err = store.NewLedger(s.db, s.dialect, "", name)
-			s.must(err)
+			other := s.as(name)
 			s.wantVerdicts(other.once(m), store.Fresh)
 			s.wantVerdicts(other.latest(m), store.Fresh)
 		}
@@ -97,10 +94,7 @@ var guardCases = []testCase{
 	{name: "names of the greatest length are taken", run: func(s *suite) {
 		long := strings.Repeat("n", waybill.MaxName)
 		m := store.Mark{ID: waybill.NewID(), Producer: strings.Repeat("p", waybill.MaxName-4), Destination: long, Key: long, TimeStamp: 1}
-		other := *s
-		var err error
-		other.ledger, err = store.NewLedger(s.db, s.dialect, "", long)
-		s.must(err)
+		other := s.as(long)
 		s.wantVerdicts(other.latest(m), store.Fresh)
 		s.wantVerdicts(other.once(m), store.Fresh)
 		s.wantVerdicts(other.latest(m), store.Duplicate)
@@ -126,25 +120,26 @@ var guardCases = []testCase{
 	}},
 	{name: "a second guard in the same transaction sees the first", run: func(s *suite) {
 		m := mark("p", "k", 11)
-		s.guarded(func(tx *sql.Tx) ([]store.Verdict, error) {
+		_, err := s.guardIn(true, func(tx *sql.Tx) ([]store.Verdict, error) {
 			for i, want := range []store.Verdict{store.Fresh, store.Duplicate} {
 				verdicts, err := s.ledger.RecordOnce(s.Context(), tx, []store.Mark{m})
 				if err != nil {
 					return nil, err
 				}
 				if verdicts[0] != want {
-					s.Errorf("once, time %d: verdict %v, want %v", i+1, verdicts[0], want)
+					s.Errorf("once, time %d: got the verdict %v, want %v", i+1, verdicts[0], want)
 				}
 				verdicts, err = s.ledger.RecordLatest(s.Context(), tx, []store.Mark{m})
 				if err != nil {
 					return nil, err
 				}
 				if verdicts[0] != want {
-					s.Errorf("latest, time %d: verdict %v, want %v", i+1, verdicts[0], want)
+					s.Errorf("latest, time %d: got the verdict %v, want %v", i+1, verdicts[0], want)
 				}
 			}
 			return nil, nil
 		})
+		s.must(err)
 	}},
 	{name: "a message below its producer's horizon is Forgotten unless its record is there", run: func(s *suite) {
 		now := time.Now()
@@ -178,14 +173,9 @@ func mark(producer, key string, stamp int64) store.Mark {
 	return store.Mark{ID: waybill.NewID(), Producer: producer, Destination: "orders", Key: key, TimeStamp: stamp}
 }
 
-var verdictNames = map[store.Verdict]string{
-	store.Fresh: "fresh", store.Duplicate: "duplicate", store.Superseded: "superseded", store.Forgotten: "forgotten",
-}
-
 func (s *suite) wantVerdicts(got []store.Verdict, want ...store.Verdict) {
 	s.Helper()
-	name := func(v store.Verdict) string { return verdictNames[v] }
 	if !slices.Equal(got, want) {
-		s.Errorf("verdicts %v, want %v", field(got, name), field(want, name))
+		s.Errorf("got the verdicts %v, want %v", got, want)
 	}
 }

@@ -24,7 +24,7 @@ var insertCases = []testCase{
 		s.must(tx.Rollback())
 		s.send(row("orders", "k", "real"))
 		if got := field(s.all(), body); !slices.Equal(got, []string{"real"}) {
-			s.Errorf("rows %q, want the committed one alone", got)
+			s.Errorf("got the rows %q, want the committed one alone", got)
 		}
 	}},
 	{name: "what is written is read back unchanged, one by one and in a batch", run: insertUnchanged},
@@ -54,7 +54,7 @@ var insertCases = []testCase{
 		after := s.clock()
 		for _, r := range s.all() {
 			if r.TimeStamp < before || r.TimeStamp > after {
-				s.Errorf("time stamp %d of key %q, want between %d and %d", r.TimeStamp, r.Key, before, after)
+				s.Errorf("got the time stamp %d of key %q, want one between %d and %d", r.TimeStamp, r.Key, before, after)
 			}
 		}
 	}},
@@ -67,7 +67,7 @@ var insertCases = []testCase{
 		s.send(row("o", "k", ""), row("o", "k", ""))
 		want := []int64{ahead, ahead + 1, ahead + 2, ahead + 3}
 		if got := field(s.all(), func(r store.Row) int64 { return r.TimeStamp }); !slices.Equal(got, want) {
-			s.Errorf("time stamps %d, want %d", got, want)
+			s.Errorf("got the time stamps %d, want %d", got, want)
 		}
 	}},
 	{name: "a caller's own time stamp is used unchanged and the key keeps the greatest", run: insertOwnStamps},
@@ -81,11 +81,11 @@ var insertCases = []testCase{
 		s.send(rows...)
 		all := s.all()
 		if got := field(all, body); !slices.Equal(got, want) {
-			s.Errorf("order %q, want that of the call", got)
+			s.Errorf("got the order %q, want that of the call, %q", got, want)
 		}
 		for _, r := range all {
 			if r.Sequence != 0 || r.TimeStamp == 0 {
-				s.Errorf("sequence %d and time stamp %d, want 0 and the clock", r.Sequence, r.TimeStamp)
+				s.Errorf("got the sequence %d and the time stamp %d, want 0 and the clock", r.Sequence, r.TimeStamp)
 			}
 		}
 	}},
@@ -102,7 +102,7 @@ var insertCases = []testCase{
 			i, err := strconv.Atoi(string(r.Body))
 			s.must(err)
 			if before, ok := last[r.Key]; ok && i <= before {
-				s.Fatalf("key %s: row %d is after row %d", r.Key, i, before)
+				s.Fatalf("key %s: got row %d behind row %d, want them in the order of the call", r.Key, i, before)
 			}
 			last[r.Key] = i
 		}
@@ -116,7 +116,7 @@ var insertCases = []testCase{
 		all := s.all()
 		for _, r := range all {
 			if len(r.Body) != 1<<20 || strings.Trim(string(r.Body), string(r.Body[:1])) != "" {
-				s.Fatalf("a body of %d bytes is not as it was sent", len(r.Body))
+				s.Fatalf("got a body of %d bytes, want it as it was sent", len(r.Body))
 			}
 		}
 		s.checkKeys(map[string]int{"o/0": 6, "o/1": 6})
@@ -124,7 +124,7 @@ var insertCases = []testCase{
 	{name: "concurrent senders of a key commit in the order of its sequence, without gaps", run: insertConcurrently},
 	{name: "senders of the same keys in other orders do not deadlock", run: func(s *suite) {
 		const keys, rounds = 8, 10
-		s.must(together(s.workers(), func(int) error {
+		s.must(concurrently(s.workers(), func(int) error {
 			for range rounds {
 				var rows []store.NewRow
 				for _, k := range rand.Perm(keys) {
@@ -146,11 +146,9 @@ var insertCases = []testCase{
 		first := row("o", "", "")
 		s.send(first)
 		if err := s.inTx(func(tx *sql.Tx) error { return s.insert(tx, row("o", "", ""), first) }); err == nil {
-			s.Error("no error")
+			s.Error("got no error, want one")
 		}
-		if n := len(s.all()); n != 1 {
-			s.Errorf("%d rows, want 1", n)
-		}
+		s.wantRowCount(1)
 	}},
 	{name: "rows are written in whatever isolation the caller's transaction has", run: func(s *suite) {
 		for _, level := range []sql.IsolationLevel{sql.LevelReadCommitted, sql.LevelRepeatableRead, sql.LevelSerializable} {
@@ -196,13 +194,13 @@ func insertUnchanged(s *suite) {
 			got := s.find(want.ID)
 			if got.Destination != want.Destination || got.Key != want.Key || got.Topic != want.Topic || got.NotBefore != want.NotBefore ||
 				got.Headers != want.Headers || !slices.Equal(got.Body, want.Body) {
-				s.Errorf("wrote %+v\nread  %+v", want, got)
+				s.Errorf("got %+v\nwant %+v", got, want)
 			}
 			if got.Status != store.Pending || got.Retry != 0 || got.Failures != 0 || got.LastError != "" {
-				s.Errorf("a new row is not pending and clean: %+v", got)
+				s.Errorf("got a new row %+v, want it pending and clean", got)
 			}
 			if got.Body == nil {
-				s.Error("a body is nil, want it empty")
+				s.Error("got a body that is nil, want it empty")
 			}
 		}
 	}
@@ -249,15 +247,15 @@ func (s *suite) checkKeys(want map[string]int) {
 		slices.SortFunc(rows, func(a, b store.Row) int { return int(a.Sequence - b.Sequence) })
 		for i, r := range rows {
 			if r.Sequence != int64(i)+1 {
-				s.Errorf("key %q: sequence %d where %d was due", name, r.Sequence, i+1)
+				s.Errorf("key %q: got the sequence %d, want %d", name, r.Sequence, i+1)
 			}
 		}
 		if stamps := field(rows, func(r store.Row) int64 { return r.TimeStamp }); !rising(stamps) {
-			s.Errorf("key %q: time stamps do not rise with the sequence: %d", name, stamps)
+			s.Errorf("key %q: got the time stamps %d, want them to rise with the sequence", name, stamps)
 		}
 	}
 	if !reflect.DeepEqual(got, want) {
-		s.Errorf("rows per key %v, want %v", got, want)
+		s.Errorf("got the rows per key %v, want %v", got, want)
 	}
 }
 
@@ -280,44 +278,31 @@ func insertOwnStamps(s *suite) {
 	}
 	want := map[string][]int64{"k": {7, 5, 9, 8, 6}, "": {3}, "j": {1}, "m": {far, far + 1, 4, far + 2}, "n": {got["n"][0], far, far + 1}}
 	if !reflect.DeepEqual(got, want) {
-		s.Errorf("time stamps %v, want %v", got, want)
+		s.Errorf("got the time stamps %v, want %v", got, want)
 	}
 	if first := got["n"][0]; first < start || first >= far {
-		s.Errorf("a stamp before an own one is %d, want the clock", first)
+		s.Errorf("got the time stamp %d before an own one, want the clock's", first)
 	}
 	s.send(own("v", far), own("v", 2))
 	s.send(row("o", "v", ""))
 	all := s.all()
 	if last := all[len(all)-1]; last.TimeStamp != far+1 || last.Sequence != 3 {
-		s.Errorf("after own stamps %d and 2 the next is %d with sequence %d, want %d and 3", far, last.TimeStamp, last.Sequence, far+1)
+		s.Errorf("after own time stamps %d and 2: got the next one %d with the sequence %d, want %d and 3", far, last.TimeStamp, last.Sequence, far+1)
 	}
 }
-
-// patiently is inTx, run again after a conflict: senders that wait for the first
-// message of a key and see it rolled back may be told of a deadlock (InnoDB does).
-func (s *suite) patiently(f func(tx *sql.Tx) error) error {
-	for {
-		if err := s.inTx(f); s.queue.Condition(err) != store.Conflict {
-			return err
-		}
-	}
-}
-
-// errUndo makes a transaction roll back.
-var errUndo = errors.New("undo")
 
 func insertConcurrently(s *suite) {
 	const rounds = 25
 	var mu sync.Mutex
 	var committed []waybill.ID
-	s.must(together(s.workers(), func(worker int) error {
+	s.must(concurrently(s.workers(), func(worker int) error {
 		for round := range rounds {
 			undo := (worker+round)%4 == 0
 			rows := []store.NewRow{row("o", "k", "")}
 			if round%3 == 0 {
 				rows = append(rows, row("o", "k", ""), row("p", fmt.Sprint(worker), ""))
 			}
-			err := s.patiently(func(tx *sql.Tx) error {
+			err := s.inTxRetried(func(tx *sql.Tx) error {
 				if err := s.insert(tx, rows...); err != nil {
 					return err
 				}
@@ -344,14 +329,14 @@ func insertConcurrently(s *suite) {
 	all := slices.DeleteFunc(s.all(), func(r store.Row) bool { return r.Key != "k" })
 	slices.SortFunc(all, func(a, b store.Row) int { return int(a.Sequence - b.Sequence) })
 	if got := field(all, messageID); !slices.Equal(got, committed) {
-		s.Error("the order of commit is not the order of the sequence")
+		s.Error("got another order of the sequence than that of the commits, want one order")
 	}
 	for i, r := range all {
 		if r.Sequence != int64(i)+1 {
-			s.Fatalf("sequence %d where %d was due", r.Sequence, i+1)
+			s.Fatalf("got the sequence %d, want %d", r.Sequence, i+1)
 		}
 	}
 	if !rising(field(all, func(r store.Row) int64 { return r.TimeStamp })) {
-		s.Error("time stamps do not rise with the sequence")
+		s.Error("got time stamps that do not rise with the sequence, want them to")
 	}
 }

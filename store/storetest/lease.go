@@ -12,7 +12,7 @@ var leaseCases = []testCase{
 		lease, err := s.queue.Lease(s.Context(), "relay")
 		s.must(err)
 		if lease != (store.Lease{}) {
-			s.Errorf("lease %+v", lease)
+			s.Errorf("got the lease %+v, want none", lease)
 		}
 	}},
 	{name: "one holder keeps the lease until it gives it back, and hands its cursor on", run: func(s *suite) {
@@ -21,12 +21,12 @@ var leaseCases = []testCase{
 		held, err := s.queue.RenewLease(s.Context(), "relay", "a", time.Minute, 42)
 		s.must(err)
 		if !held {
-			s.Error("the holder cannot renew its lease")
+			s.Error("got the lease lost, want its holder to renew it")
 		}
 		held, err = s.queue.RenewLease(s.Context(), "relay", "b", time.Minute, 7)
 		s.must(err)
 		if held {
-			s.Error("another one renewed the lease")
+			s.Error("got the lease renewed by another one, want it refused")
 		}
 		s.must(s.queue.ReleaseLease(s.Context(), "relay", "b", 8))
 		s.wantHolder(s.acquire("relay", "b", time.Minute), "a", 42)
@@ -34,25 +34,25 @@ var leaseCases = []testCase{
 		lease, err := s.queue.Lease(s.Context(), "relay")
 		s.must(err)
 		if lease.Holder != "" || lease.Left > 0 || lease.Cursor != 43 || !lease.Present {
-			s.Errorf("a lease that was given back is %+v", lease)
+			s.Errorf("got the lease %+v after it was given back, want it free, with the holder's cursor", lease)
 		}
 		s.wantHolder(s.acquire("relay", "b", time.Minute), "b", 43)
 		held, err = s.queue.RenewLease(s.Context(), "relay", "a", time.Minute, 99)
 		s.must(err)
 		if held {
-			s.Error("the former holder renewed the lease")
+			s.Error("got the lease renewed by its former holder, want it refused")
 		}
 		s.wantHolder(s.acquire("relay", "b", time.Minute), "b", 43)
 	}},
 	{name: "a lease whose time is up goes to the next one, by the database's clock", run: func(s *suite) {
 		if lease := s.acquire("relay", "a", 0); lease.Left > 0 {
-			s.Errorf("a lease of no time has %d µs left", lease.Left)
+			s.Errorf("got %d µs left of a lease of no time, want none", lease.Left)
 		}
 		s.wantHolder(s.acquire("relay", "b", time.Minute), "b", 0)
 		held, err := s.queue.RenewLease(s.Context(), "relay", "b", -time.Second, 5)
 		s.must(err)
 		if held {
-			s.Error("a lease that has ended is held")
+			s.Error("got a lease held that has ended, want it lost")
 		}
 		s.wantHolder(s.acquire("relay", "a", time.Minute), "a", 5)
 	}},
@@ -61,7 +61,7 @@ var leaseCases = []testCase{
 		lease := s.acquire("relay", "a", time.Hour)
 		s.wantHolder(lease, "a", 0)
 		if left := time.Duration(lease.Left) * time.Microsecond; left < 50*time.Minute || left > time.Hour {
-			s.Errorf("%v left, want about an hour", left)
+			s.Errorf("got %v left, want about an hour", left)
 		}
 	}},
 	{name: "leases of other names are other leases", run: func(s *suite) {
@@ -73,14 +73,14 @@ var leaseCases = []testCase{
 		for round := range 10 {
 			name := fmt.Sprint("relay", round%2)
 			if round > 1 {
-				// Every second round is about a lease that has ended.
+				// After the first two rounds it is about a lease that has ended.
 				lease, err := s.queue.Lease(s.Context(), name)
 				s.must(err)
 				_, err = s.queue.RenewLease(s.Context(), name, lease.Holder, -time.Second, 0)
 				s.must(err)
 			}
 			winners := make(chan string, s.workers())
-			s.must(together(s.workers(), func(i int) error {
+			s.must(concurrently(s.workers(), func(i int) error {
 				holder := fmt.Sprint(round, "/", i)
 				for {
 					lease, err := s.queue.AcquireLease(s.Context(), name, holder, time.Hour)
@@ -94,7 +94,7 @@ var leaseCases = []testCase{
 				}
 			}))
 			if len(winners) != 1 {
-				s.Fatalf("round %d: %d relays think they hold the lease", round, len(winners))
+				s.Fatalf("round %d: got %d holders, want 1", round, len(winners))
 			}
 		}
 	}},
@@ -110,6 +110,6 @@ func (s *suite) acquire(name, holder string, ttl time.Duration) store.Lease {
 func (s *suite) wantHolder(lease store.Lease, holder string, cursor int64) {
 	s.Helper()
 	if lease.Holder != holder || lease.Left <= 0 || lease.Cursor != cursor || !lease.Present {
-		s.Errorf("lease %+v, want it held by %q with cursor %d", lease, holder, cursor)
+		s.Errorf("got the lease %+v, want it held by %q with the cursor %d", lease, holder, cursor)
 	}
 }

@@ -19,14 +19,14 @@ var plainCases = []testCase{
 		after := s.clock()
 		r := s.all()[0]
 		if !r.MessageID.IsV7() || r.MessageID.Time().UnixMilli() < before/1000 || r.MessageID.Time().UnixMilli() > after/1000+1 {
-			s.Errorf("message id %s is no UUIDv7 of now (%s)", r.MessageID, r.MessageID.Time())
+			s.Errorf("got the message id %s of %s, want a UUIDv7 of now", r.MessageID, r.MessageID.Time())
 		}
 		if r.TimeStamp < before || r.TimeStamp > after {
-			s.Errorf("time stamp %d, want between %d and %d", r.TimeStamp, before, after)
+			s.Errorf("got the time stamp %d, want one between %d and %d", r.TimeStamp, before, after)
 		}
 		if r.Destination != "orders" || string(r.Body) != "plain text" || r.Topic || r.Key != "" || r.Sequence != 0 || r.Headers != "" ||
 			r.Status != store.Pending || r.Retry != 0 || r.Failures != 0 || r.NotBefore != 0 || r.LastError != "" {
-			s.Errorf("the defaults are not those of the protocol: %+v", r)
+			s.Errorf("got the row %+v, want the protocol's defaults", r)
 		}
 	}},
 	{name: "a key's sequence and time stamp go on from those of Send, and back", run: func(s *suite) {
@@ -40,7 +40,7 @@ var plainCases = []testCase{
 		ids := field(s.all(), func(r store.Row) string { return r.MessageID.String() })
 		slices.Sort(ids)
 		if n := len(slices.Compact(ids)); n != 9 {
-			s.Errorf("%d different message ids, want 9", n)
+			s.Errorf("got %d different message ids, want 9", n)
 		}
 	}},
 	{name: "an own time stamp is kept, counted, and the key keeps the greatest", run: func(s *suite) {
@@ -53,10 +53,10 @@ var plainCases = []testCase{
 		s.must(s.exec(s.db, `INSERT INTO {qmessage} (destination, business_mark, message_content) VALUES ('o', 'k', 'x')`))
 		all := s.all()
 		if got, want := field(all, func(r store.Row) int64 { return r.TimeStamp }), []int64{5, ahead, 7, ahead + 1, ahead + 2}; !slices.Equal(got, want) {
-			s.Errorf("time stamps %d, want %d", got, want)
+			s.Errorf("got the time stamps %d, want %d", got, want)
 		}
 		if got, want := field(all, func(r store.Row) int64 { return r.Sequence }), []int64{1, 2, 3, 4, 5}; !slices.Equal(got, want) {
-			s.Errorf("sequences %d, want %d", got, want)
+			s.Errorf("got the sequences %d, want %d", got, want)
 		}
 	}},
 	{name: "an own message id is kept, in either case", run: func(s *suite) {
@@ -65,15 +65,15 @@ var plainCases = []testCase{
 		s.must(s.exec(s.db, plain, lower.String()))
 		s.must(s.exec(s.db, plain, strings.ToUpper(upper.String())))
 		if got := field(s.all(), messageID); !slices.Equal(got, []waybill.ID{lower, upper}) {
-			s.Errorf("message ids %s, want %s and %s", got, lower, upper)
+			s.Errorf("got the message ids %s, want %s and %s", got, lower, upper)
 		}
 		if err := s.exec(s.db, plain, upper.String()); err == nil {
-			s.Error("the same id in another case is taken for a new one")
+			s.Error("got no error of the same id in another case, want one")
 		}
 		n, err := s.queue.Delete(s.Context(), []waybill.ID{lower, upper})
 		s.must(err)
 		if n != 2 {
-			s.Errorf("%d rows were deleted by their ids, want 2", n)
+			s.Errorf("got %d rows deleted by their ids, want 2", n)
 		}
 	}},
 	{name: "a delayed row's id is minted for its time", run: func(s *suite) {
@@ -82,18 +82,18 @@ var plainCases = []testCase{
 		s.must(s.exec(s.db, `INSERT INTO {qmessage} (destination, message_content, not_before) VALUES ('o', 'later', ?)`, due))
 		now, later := s.all()[0], s.all()[1]
 		if !later.MessageID.IsV7() || later.MessageID.Time().UnixMilli() != due/1000 {
-			s.Errorf("message id %s is of %v, want %v", later.MessageID, later.MessageID.Time(), time.UnixMicro(due))
+			s.Errorf("got the message id %s of %v, want one of %v", later.MessageID, later.MessageID.Time(), time.UnixMicro(due))
 		}
 		_, err := s.queue.Delete(s.Context(), []waybill.ID{now.MessageID})
 		s.must(err)
 		floor, err := s.queue.Floor(s.Context())
 		s.must(err)
 		if floor != later.MessageID {
-			s.Errorf("floor %s, want the delayed row's id", floor)
+			s.Errorf("got the floor %s, want the delayed row's id", floor)
 		}
 		s.must(s.exec(s.db, `INSERT INTO {qmessage} (destination, message_content, not_before) VALUES ('o', 'past', 1)`))
 		if past := s.all()[1]; past.MessageID.Compare(now.MessageID) < 0 {
-			s.Errorf("a row whose time is past has the id %s, below an older row's", past.MessageID)
+			s.Errorf("got the id %s of a row whose time is past, want one above an older row's", past.MessageID)
 		}
 	}},
 	{name: "a complete row is left as it is", run: func(s *suite) {
@@ -108,12 +108,12 @@ var plainCases = []testCase{
 		if !slices.Equal(got.Body, []byte("x")) || got.Key != want.Key || got.Sequence != want.Sequence || got.TimeStamp != want.TimeStamp || got.Topic != want.Topic ||
 			got.Headers != want.Headers || got.Status != want.Status || got.Retry != want.Retry || got.Failures != want.Failures ||
 			got.NotBefore != want.NotBefore || got.LastError != want.LastError {
-			s.Errorf("row %+v, want %+v", got, want)
+			s.Errorf("got the row %+v, want %+v", got, want)
 		}
 		s.send(row("o", "k", ""))
 		all := s.all()
 		if last := all[len(all)-1]; last.Sequence != 1 {
-			s.Errorf("the key's first counted row has sequence %d, want 1: a complete row does not bump its key", last.Sequence)
+			s.Errorf("got the sequence %d of the key's first counted row, want 1: a complete row does not bump its key", last.Sequence)
 		}
 	}},
 	{name: "a row that cannot be sent is refused", run: func(s *suite) {
@@ -121,18 +121,20 @@ var plainCases = []testCase{
 			`('ack.orders', 'x', 0, 0)`, `('Ack.orders', 'x', 0, 0)`, `('ACK.', 'x', 0, 0)`, `('', 'x', 0, 0)`,
 			`('o', NULL, 0, 0)`, `('o', 'x', 2, 0)`, `('o', 'x', 0, 1)`,
 		} {
-			if err := s.exec(s.db, `INSERT INTO {qmessage} (destination, message_content, dest_type, status) VALUES `+values); err == nil {
-				s.Errorf("%s was taken", values)
-			}
+			s.sub(values, func(s *suite) {
+				if err := s.exec(s.db, `INSERT INTO {qmessage} (destination, message_content, dest_type, status) VALUES `+values); err == nil {
+					s.Error("got no error, want one")
+				}
+			})
 		}
 		for _, id := range []string{"1d3c1e9c-6a0e-4f0e-9d0a-0123456789ab", "not a uuid", "0192f0c1-2345-7890-1234-0123456789ab"} {
-			if err := s.exec(s.db, `INSERT INTO {qmessage} (message_id, destination, message_content) VALUES (?, 'o', 'x')`, id); err == nil {
-				s.Errorf("the message id %q was taken, which is no UUIDv7", id)
-			}
+			s.sub(id, func(s *suite) {
+				if err := s.exec(s.db, `INSERT INTO {qmessage} (message_id, destination, message_content) VALUES (?, 'o', 'x')`, id); err == nil {
+					s.Error("got no error of an id that is no UUIDv7, want one")
+				}
+			})
 		}
-		if n := len(s.all()); n != 0 {
-			s.Errorf("%d rows, want none", n)
-		}
+		s.wantRowCount(0)
 	}},
 	{name: "a rollback takes the row and its key's bump with it", run: func(s *suite) {
 		tx, err := s.db.BeginTx(s.Context(), nil)
@@ -145,7 +147,7 @@ var plainCases = []testCase{
 	}},
 	{name: "concurrent writers of a key, plain and by Send, leave no gaps", run: func(s *suite) {
 		const rounds = 20
-		s.must(together(s.workers(), func(worker int) error {
+		s.must(concurrently(s.workers(), func(worker int) error {
 			for range rounds {
 				err := s.inTx(func(tx *sql.Tx) error {
 					if worker%2 == 0 {

@@ -14,14 +14,12 @@ import (
 // Properties runs random sequences of the engine's methods on a dialect's database
 // and compares every answer, and the tables after every step, with plain maps in
 // memory. What it finds is shrunk to a short sequence, printed with the seed that
-// repeats it. -rapid.checks says how many sequences there are (by default as
-// many as take some seconds), -rapid.steps how long they are on average (30).
+// repeats it. -rapid.checks says how many sequences there are (by default 20 of guards
+// and 30 of the queue), -rapid.steps how long they are on average (30).
 //
 // A dialect's own test calls it beside Test.
 func Properties(t *testing.T, h Harness) {
-	if h.Dialect == nil || h.Open == nil {
-		t.Fatal("storetest: Harness needs a Dialect and Open")
-	}
+	h.check(t)
 	for _, p := range []struct {
 		name   string
 		checks int
@@ -54,9 +52,9 @@ func idOf(m, n int) waybill.ID {
 	return id
 }
 
-// somewhere draws an element; one of a few names that differ in what a lax
-// comparison takes for equal, say.
-func somewhere(names ...string) *rapid.Generator[string] { return rapid.SampledFrom(names) }
+// oneOf draws one of a few names, such as those that differ in what a lax comparison
+// takes for equal.
+func oneOf(names ...string) *rapid.Generator[string] { return rapid.SampledFrom(names) }
 
 // must ends the check where err is one.
 func must(t *rapid.T, err error) {

@@ -40,24 +40,24 @@ func guardProperty(t *rapid.T, s *suite) {
 		g.pool = append(g.pool, store.Mark{
 			ID:          idOf(minutes.Draw(t, "minute"), n),
 			Producer:    producers.Draw(t, "producer"),
-			Destination: somewhere("orders", "Orders").Draw(t, "destination"),
-			Key:         somewhere("k", "K", "k ", `k"\'`).Draw(t, "key"),
+			Destination: oneOf("orders", "Orders").Draw(t, "destination"),
+			Key:         oneOf("k", "K", "k ", `k"\'`).Draw(t, "key"),
 			TimeStamp:   rapid.SampledFrom([]int64{1, 2, 3, 1<<63 - 1}).Draw(t, "time stamp"),
 		})
 	}
 	t.Repeat(map[string]func(*rapid.T){
 		"":                      g.compare,
-		"a transaction":         func(t *rapid.T) { g.alone(g.transaction("", 3)) },
-		"two transactions":      func(t *rapid.T) { g.race(g.transaction("first ", 1), g.transaction("second ", 1)) },
+		"a transaction":         func(t *rapid.T) { g.runAlone(g.transaction("", 3)) },
+		"two transactions":      func(t *rapid.T) { g.runBoth(g.transaction("first ", 1), g.transaction("second ", 1)) },
 		"a producer's floor":    g.floor,
 		"records are forgotten": g.prune,
 	})
 }
 
-var producers = somewhere("p", "P", "p ")
+var producers = oneOf("p", "P", "p ")
 
-// guarding is a transaction: some guards, and how it ends.
-type guarding struct {
+// guardTx is a transaction that is drawn: some guards, and how it ends.
+type guardTx struct {
 	consumer string
 	calls    []guardCall
 	commits  bool
@@ -70,10 +70,10 @@ type guardCall struct {
 
 // transaction draws one. Two that race have one guard each, as the inbox's do: with
 // more they could wait for each other, and databases take a second to see it.
-func (g *guards) transaction(label string, most int) guarding {
-	return guarding{
-		consumer: somewhere(consumer, "Shipping").Draw(g.t, label+"consumer"),
-		calls:    rapid.SliceOfN(rapid.Custom(g.call), 1, most).Draw(g.t, label+"guards"),
+func (g *guards) transaction(label string, atMost int) guardTx {
+	return guardTx{
+		consumer: oneOf(consumer, "Shipping").Draw(g.t, label+"consumer"),
+		calls:    rapid.SliceOfN(rapid.Custom(g.call), 1, atMost).Draw(g.t, label+"guards"),
 		commits:  rapid.Float64().Draw(g.t, label+"ends") < 0.8,
 	}
 }
@@ -90,9 +90,9 @@ func (g *guards) call(t *rapid.T) guardCall {
 	return guardCall{level, marks}
 }
 
-// run does a transaction in the database, again where it loses to another one. A
-// message that is forgotten rolls it back, as the inbox does.
-func (g *guards) run(ctx context.Context, x guarding) ([][]store.Verdict, error) {
+// run runs a transaction in the database, again where it loses to another one. A
+// message that is forgotten rolls it back, as in the inbox.
+func (g *guards) run(ctx context.Context, x guardTx) ([][]store.Verdict, error) {
 	ledger := g.ledgers[x.consumer]
 	for {
 		verdicts, err := g.attempt(ctx, ledger, x)
@@ -105,7 +105,7 @@ func (g *guards) run(ctx context.Context, x guarding) ([][]store.Verdict, error)
 	}
 }
 
-func (g *guards) attempt(ctx context.Context, ledger *store.Ledger, x guarding) ([][]store.Verdict, error) {
+func (g *guards) attempt(ctx context.Context, ledger *store.Ledger, x guardTx) ([][]store.Verdict, error) {
 	tx, err := ledger.Begin(ctx)
 	if err != nil {
 		return nil, err
@@ -130,8 +130,8 @@ func (g *guards) attempt(ctx context.Context, ledger *store.Ledger, x guarding) 
 	return verdicts, tx.Commit()
 }
 
-// foresee does the same to a copy of what is expected.
-func (g *guards) foresee(before map[string]*records, x guarding) (verdicts [][]store.Verdict, after map[string]*records) {
+// predict does the same to a copy of what is expected before it.
+func (g *guards) predict(before map[string]*records, x guardTx) (verdicts [][]store.Verdict, after map[string]*records) {
 	changed := before[x.consumer].clone()
 	after = maps.Clone(before)
 	after[x.consumer] = changed
@@ -148,56 +148,58 @@ func (g *guards) foresee(before map[string]*records, x guarding) (verdicts [][]s
 	return verdicts, after
 }
 
-func (g *guards) alone(x guarding) {
+// runAlone runs a transaction while no other one is under way.
+func (g *guards) runAlone(x guardTx) {
 	got, err := g.run(g.Context(), x)
 	must(g.t, err)
-	want, after := g.foresee(g.expected, x)
+	want, after := g.predict(g.expected, x)
 	if !sameVerdicts(got, want) {
-		g.t.Fatalf("verdicts %v, want %v", got, want)
+		g.t.Fatalf("got the verdicts %v, want %v", got, want)
 	}
 	g.expected = after
 }
 
-// race: of two transactions at a time, one came first.
-func (g *guards) race(a, b guarding) {
+// runBoth runs two transactions at a time, of which one comes first, as far as can be
+// told from what they got.
+func (g *guards) runBoth(a, b guardTx) {
 	var got [2][][]store.Verdict
-	must(g.t, together(2, func(i int) (err error) {
-		got[i], err = g.run(g.Context(), []guarding{a, b}[i])
+	must(g.t, concurrently(2, func(i int) (err error) {
+		got[i], err = g.run(g.Context(), []guardTx{a, b}[i])
 		return err
 	}))
-	firstA, afterA := g.foresee(g.expected, a)
-	secondB, afterAB := g.foresee(afterA, b)
+	firstA, afterA := g.predict(g.expected, a)
+	secondB, afterAB := g.predict(afterA, b)
 	if sameVerdicts(got[0], firstA) && sameVerdicts(got[1], secondB) {
 		g.expected = afterAB
 		return
 	}
-	firstB, afterB := g.foresee(g.expected, b)
-	secondA, afterBA := g.foresee(afterB, a)
+	firstB, afterB := g.predict(g.expected, b)
+	secondA, afterBA := g.predict(afterB, a)
 	if sameVerdicts(got[0], secondA) && sameVerdicts(got[1], firstB) {
 		g.expected = afterBA
 		return
 	}
-	g.t.Fatalf("verdicts %v and %v; want %v and %v, or %v and %v", got[0], got[1], firstA, secondB, secondA, firstB)
+	g.t.Fatalf("got the verdicts %v and %v, want %v and %v, or %v and %v", got[0], got[1], firstA, secondB, secondA, firstB)
 }
 
 func (g *guards) floor(t *rapid.T) {
-	name, producer := somewhere(consumer, "Shipping").Draw(t, "consumer"), producers.Draw(t, "producer")
+	name, producer := oneOf(consumer, "Shipping").Draw(t, "consumer"), producers.Draw(t, "producer")
 	var floor waybill.ID
 	if rapid.Bool().Draw(t, "is known") {
 		floor = idOf(minutes.Draw(t, "minute"), rapid.IntRange(0, 12).Draw(t, "n"))
 	}
 	must(t, g.ledgers[name].SaveFloor(t.Context(), producer, floor))
-	g.expected[name].tell(producer, floor)
+	g.expected[name].saveFloor(producer, floor)
 }
 
 func (g *guards) prune(t *rapid.T) {
-	name := somewhere(consumer, "Shipping").Draw(t, "consumer")
+	name := oneOf(consumer, "Shipping").Draw(t, "consumer")
 	retention := time.Duration(rapid.IntRange(0, 5).Draw(t, "retention")) * time.Minute
 	now := minute(minutes.Draw(t, "now"))
-	gone, err := g.ledgers[name].Prune(t.Context(), now, retention, rapid.IntRange(1, 4).Draw(t, "limit"))
+	got, err := g.ledgers[name].Prune(t.Context(), now, retention, rapid.IntRange(1, 4).Draw(t, "limit"))
 	must(t, err)
-	if want := g.expected[name].forget(now.Add(-retention)); gone != want {
-		t.Fatalf("%d records are gone, want %d", gone, want)
+	if want := g.expected[name].prune(now.Add(-retention)); got != want {
+		t.Fatalf("got %d records deleted, want %d", got, want)
 	}
 }
 
@@ -207,18 +209,18 @@ func (g *guards) compare(t *rapid.T) {
 		horizons, err := g.ledgers[name].Horizons(t.Context())
 		must(t, err)
 		if want := want.horizons(); !slices.Equal(horizons, want) {
-			t.Fatalf("%s: horizons\n%+v, want\n%+v", name, horizons, want)
+			t.Fatalf("%s: got the horizons\n%+v, want\n%+v", name, horizons, want)
 		}
-		once, latest := map[waybill.ID]store.Mark{}, map[place]store.Mark{}
+		once, latest := map[waybill.ID]store.Mark{}, map[destinationKey]store.Mark{}
 		must(t, g.marks(t.Context(), `SELECT message_id, producer, '', '', time_stamp FROM {n1_record} WHERE consumer = ?`, name,
 			func(m store.Mark) { once[m.ID] = m }))
 		must(t, g.marks(t.Context(), `SELECT message_id, producer, dest_name, business_mark, time_stamp FROM {n2_record} WHERE consumer = ?`, name,
-			func(m store.Mark) { latest[place{m.Destination, m.Key}] = m }))
+			func(m store.Mark) { latest[destinationKey{m.Destination, m.Key}] = m }))
 		if !maps.Equal(once, want.once) {
-			t.Fatalf("%s: n1_record holds\n%v, want\n%v", name, once, want.once)
+			t.Fatalf("%s: got in n1_record\n%v, want\n%v", name, once, want.once)
 		}
 		if !maps.Equal(latest, want.latest) {
-			t.Fatalf("%s: n2_record holds\n%v, want\n%v", name, latest, want.latest)
+			t.Fatalf("%s: got in n2_record\n%v, want\n%v", name, latest, want.latest)
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 type queue struct {
 	*suite
 	rows []store.Row // in order of id
-	keys map[place]store.Row
+	keys map[destinationKey]store.Row
 	sent int
 }
 
@@ -31,7 +31,7 @@ func queueProperty(t *rapid.T, s *suite) {
 	var err error
 	fresh.queue, err = store.NewQueue(s.db, s.dialect, "")
 	must(t, err)
-	q := &queue{suite: &fresh, keys: map[place]store.Row{}}
+	q := &queue{suite: &fresh, keys: map[destinationKey]store.Row{}}
 	t.Repeat(map[string]func(*rapid.T){
 		"":                 q.compare,
 		"send":             q.send,
@@ -48,8 +48,8 @@ func queueProperty(t *rapid.T, s *suite) {
 
 var (
 	// Most messages have one key of one destination.
-	destinations = somewhere("orders", "orders", "orders", "Orders", "mails ")
-	keys         = somewhere("k", "k", "k", "", "K", "k ", `k"\'`)
+	destinations = oneOf("orders", "orders", "orders", "Orders", "mails ")
+	keys         = oneOf("k", "k", "k", "", "K", "k ", `k"\'`)
 	// farFuture is a not_before that no test lives to see.
 	farFuture = time.Date(2500, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
 )
@@ -64,7 +64,7 @@ func (q *queue) newRow(t *rapid.T) store.NewRow {
 		Topic:       rapid.Bool().Draw(t, "topic"),
 		Key:         keys.Draw(t, "key"),
 		TimeStamp:   rapid.SampledFrom([]int64{0, 0, 1, 2, 1 << 53, 1 << 62}).Draw(t, "own version"),
-		Headers:     somewhere("", `{"a":"\"{}ü"}`).Draw(t, "headers"),
+		Headers:     oneOf("", `{"a":"\"{}ü"}`).Draw(t, "headers"),
 		Body:        rapid.SliceOfN(rapid.Byte(), 0, 3).Draw(t, "body"),
 		NotBefore:   rapid.SampledFrom([]int64{0, 0, 1, 2, farFuture}).Draw(t, "not before"),
 	}
@@ -98,7 +98,7 @@ func (q *queue) send(t *rapid.T) {
 	must(t, err)
 	given := slices.Concat(calls...)
 	if len(written) != len(given) {
-		t.Fatalf("%d rows after id %d, want %d", len(written), last, len(given))
+		t.Fatalf("got %d rows after id %d, want %d", len(written), last, len(given))
 	}
 	after := q.clockOf(t)
 	for _, n := range given {
@@ -106,15 +106,15 @@ func (q *queue) send(t *rapid.T) {
 		if i < 0 {
 			t.Fatalf("message %s is missing in %v", n.ID, written)
 		}
-		q.stamp(t, n, written[i], before, after)
+		q.checkSent(t, n, written[i], before, after)
 	}
 	q.rows = append(q.rows, written...)
 }
 
-// stamp checks what the database has made of a message, which comes after all others
-// of its key.
-func (q *queue) stamp(t *rapid.T, n store.NewRow, got store.Row, before, after int64) {
-	at := place{n.Destination, n.Key}
+// checkSent checks what the database has made of a message, which comes after all
+// others of its key.
+func (q *queue) checkSent(t *rapid.T, n store.NewRow, got store.Row, before, after int64) {
+	at := destinationKey{n.Destination, n.Key}
 	key := q.keys[at]
 	want := store.Row{
 		ID: got.ID, MessageID: n.ID, Destination: n.Destination, Topic: n.Topic, Key: n.Key, TimeStamp: n.TimeStamp,
@@ -131,13 +131,13 @@ func (q *queue) stamp(t *rapid.T, n store.NewRow, got store.Row, before, after i
 			least = max(before, key.TimeStamp+1)
 		}
 		if most := max(after, key.TimeStamp) + 10; got.TimeStamp < least || got.TimeStamp > most {
-			t.Fatalf("time stamp %d of %+v, want one from %d to %d", got.TimeStamp, n, least, most)
+			t.Fatalf("got the time stamp %d of %+v, want one from %d to %d", got.TimeStamp, n, least, most)
 		}
 	}
 	wantRow(t, got, want)
 	if n.Key != "" {
 		if got.ID <= key.ID {
-			t.Fatalf("row %d of %+v stands before row %d of its key", got.ID, n, key.ID)
+			t.Fatalf("got row %d of %+v, want it behind row %d of its key", got.ID, n, key.ID)
 		}
 		q.keys[at] = store.Row{ID: got.ID, Sequence: got.Sequence, TimeStamp: max(key.TimeStamp, got.TimeStamp)}
 	}
@@ -149,7 +149,7 @@ func (q *queue) sendTwice(t *rapid.T) {
 	again, other := q.newRow(t), q.newRow(t)
 	again.ID = there.MessageID
 	if err := q.inTx(func(tx *sql.Tx) error { return q.insert(tx, other, again) }); err == nil {
-		t.Fatalf("a second message %s was taken", again.ID)
+		t.Fatalf("got no error of a second message %s, want one", again.ID)
 	}
 }
 
@@ -165,30 +165,31 @@ func (q *queue) delete(t *rapid.T) {
 	ids := []waybill.ID{idOf(0, 1<<30), q.draw(t).MessageID, q.draw(t).MessageID}
 	deleted, err := q.queue.Delete(t.Context(), ids)
 	must(t, err)
-	left := q.but(ids)
+	left := q.without(ids)
 	if want := int64(len(q.rows) - len(left)); deleted != want {
-		t.Fatalf("%d rows deleted, want %d", deleted, want)
+		t.Fatalf("got %d rows deleted, want %d", deleted, want)
 	}
 	q.rows = left
 }
 
-func (q *queue) but(ids []waybill.ID) []store.Row {
+// without is the expected rows but for those with these message ids.
+func (q *queue) without(ids []waybill.ID) []store.Row {
 	return slices.DeleteFunc(slices.Clone(q.rows), func(r store.Row) bool { return slices.Contains(ids, r.MessageID) })
 }
 
 func (q *queue) reject(t *rapid.T) {
 	r := q.draw(t)
-	reason := somewhere("", "no", "näh\x00").Draw(t, "reason")
+	reason := oneOf("", "no", "näh\x00").Draw(t, "reason")
 	found, err := q.queue.Reject(t.Context(), r.MessageID, reason)
 	must(t, err)
 	wantFound(t, found, r.Status == store.Pending)
 	if found {
-		r.Status, r.LastError = store.Rejected, clean(reason)
+		r.Status, r.LastError = store.Rejected, stored(reason)
 	}
 }
 
-// clean is a reason as the database keeps it.
-func clean(reason string) string {
+// stored is a reason as the database keeps it.
+func stored(reason string) string {
 	if reason == "näh\x00" {
 		return "näh\uFFFD"
 	}
@@ -204,21 +205,22 @@ func (q *queue) postpone(t *rapid.T) {
 	must(t, err)
 	wantFound(t, found, r.Status == store.Pending)
 	if found {
-		q.due(t, r, before, delay)
+		q.expectDue(t, r, before, delay)
 		r.Retry, r.Failures, r.LastError = r.Retry+1, r.Failures+failures, "later"
 	}
 }
 
-// due takes over a row's not_before, which has to be the clock's time plus delay.
-func (q *queue) due(t *rapid.T, r *store.Row, before int64, delay time.Duration) {
+// expectDue takes a row's not_before, which has to be the clock's time plus delay, for
+// what is expected from now on.
+func (q *queue) expectDue(t *rapid.T, r *store.Row, before int64, delay time.Duration) {
 	after := q.clockOf(t)
 	found, err := q.queue.Find(t.Context(), []waybill.ID{r.MessageID})
 	must(t, err)
 	if len(found) != 1 {
-		t.Fatalf("%d rows of %s", len(found), r.MessageID)
+		t.Fatalf("got %d rows of message %s, want 1", len(found), r.MessageID)
 	}
 	if at := found[0].NotBefore - delay.Microseconds(); at < before || at > after {
-		t.Fatalf("not before %d, want one from %d to %d and %v", found[0].NotBefore, before, after, delay)
+		t.Fatalf("got the not_before %d, want one from %d to %d and %v", found[0].NotBefore, before, after, delay)
 	}
 	r.NotBefore = found[0].NotBefore
 }
@@ -231,11 +233,11 @@ func (q *queue) resend(t *rapid.T) {
 	must(t, err)
 	wantFound(t, found, r.Status == store.Rejected)
 	if found && asNew == (id == r.MessageID) {
-		t.Fatalf("as new: %v, and the id %s became %s", asNew, r.MessageID, id)
+		t.Fatalf("as new %v: got the id %s of message %s", asNew, id, r.MessageID)
 	}
 	if found {
 		r.MessageID, r.Status, r.Retry, r.Failures, r.LastError = id, store.Pending, 0, 0, ""
-		q.due(t, r, before, 0)
+		q.expectDue(t, r, before, 0)
 	}
 }
 
@@ -245,7 +247,7 @@ func (q *queue) discard(t *rapid.T) {
 	must(t, err)
 	wantFound(t, found, r.Status == store.Rejected)
 	if found {
-		q.rows = q.but([]waybill.ID{r.MessageID})
+		q.rows = q.without([]waybill.ID{r.MessageID})
 	}
 }
 
@@ -274,14 +276,14 @@ func (q *queue) clockOf(t *rapid.T) int64 {
 func wantFound(t *rapid.T, got, want bool) {
 	t.Helper()
 	if got != want {
-		t.Fatalf("found: %v, want %v", got, want)
+		t.Fatalf("got found %v, want %v", got, want)
 	}
 }
 
 func wantRows(t *rapid.T, got, want []store.Row) {
 	t.Helper()
 	if len(got) != len(want) {
-		t.Fatalf("%d rows %v, want %d %v", len(got), field(got, rowID), len(want), field(want, rowID))
+		t.Fatalf("got %d rows %v, want %d %v", len(got), field(got, rowID), len(want), field(want, rowID))
 	}
 	for i := range got {
 		wantRow(t, got[i], want[i])
@@ -292,6 +294,6 @@ func wantRow(t *rapid.T, got, want store.Row) {
 	t.Helper()
 	// A body is never nil, an empty one included.
 	if g, w := fmt.Sprintf("%#v", got), fmt.Sprintf("%#v", want); g != w {
-		t.Fatalf("row\n%s, want\n%s", g, w)
+		t.Fatalf("got the row\n%s, want\n%s", g, w)
 	}
 }

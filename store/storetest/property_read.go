@@ -29,7 +29,7 @@ func (q *queue) window(t *rapid.T) (after, upTo int64, limit int) {
 	return place.Draw(t, "after"), place.Draw(t, "up to"), rapid.IntRange(1, len(q.rows)+1).Draw(t, "limit")
 }
 
-// where is the first limit expected rows of which keep holds.
+// where is the first limit of the expected rows for which keep holds.
 func (q *queue) where(limit int, keep func(r store.Row) bool) []store.Row {
 	var found []store.Row
 	for _, r := range q.rows {
@@ -40,9 +40,9 @@ func (q *queue) where(limit int, keep func(r store.Row) bool) []store.Row {
 	return found
 }
 
-// within is what of the rows maxBytes lets through: one at least, and the one that
-// reaches it.
-func within(rows []store.Row, maxBytes int) []store.Row {
+// cutAt is the rows up to the one that reaches maxBytes of headers and bodies, as
+// Queue.Scan reads them; all where maxBytes is 0.
+func cutAt(rows []store.Row, maxBytes int) []store.Row {
 	if maxBytes <= 0 {
 		return rows
 	}
@@ -63,7 +63,7 @@ func (q *queue) scan(t *rapid.T) {
 	maxBytes := someBytes.Draw(t, "bytes")
 	got, err := q.queue.Scan(t.Context(), after, limit, maxBytes)
 	must(t, err)
-	wantRows(t, got, within(q.where(limit, func(r store.Row) bool { return r.ID > after }), maxBytes))
+	wantRows(t, got, cutAt(q.where(limit, func(r store.Row) bool { return r.ID > after }), maxBytes))
 }
 
 func (q *queue) scanDestination(t *rapid.T) {
@@ -73,7 +73,7 @@ func (q *queue) scanDestination(t *rapid.T) {
 	now := q.clockOf(t)
 	got, err := q.queue.ScanDestination(t.Context(), destination, topic, after, upTo, limit, maxBytes)
 	must(t, err)
-	wantRows(t, got, within(q.where(limit, func(r store.Row) bool {
+	wantRows(t, got, cutAt(q.where(limit, func(r store.Row) bool {
 		return r.ID > after && r.ID <= upTo && r.Destination == destination && r.Topic == topic && r.Status == store.Pending && r.NotBefore <= now
 	}), maxBytes))
 }
@@ -81,7 +81,7 @@ func (q *queue) scanDestination(t *rapid.T) {
 func (q *queue) scanDue(t *rapid.T) {
 	_, _, limit := q.window(t)
 	maxBytes := someBytes.Draw(t, "bytes")
-	var from store.Row // the zero place is before all
+	var from store.Row // the zero row stands before all
 	if len(q.rows) > 0 && rapid.Bool().Draw(t, "goes on") {
 		from = *q.draw(t)
 	}
@@ -95,7 +95,7 @@ func (q *queue) scanDue(t *rapid.T) {
 		return r.NotBefore > 0 && r.NotBefore <= now && r.Status == store.Pending && order(r, from) > 0
 	})
 	slices.SortFunc(due, order)
-	wantRows(t, got, within(due[:min(limit, len(due))], maxBytes))
+	wantRows(t, got, cutAt(due[:min(limit, len(due))], maxBytes))
 }
 
 // sweep also reads whole rows by their ids, as the relay does with what it swept.
@@ -133,13 +133,13 @@ func (q *queue) floor(t *rapid.T) {
 	floorBelow, err := q.queue.FloorBelow(t.Context(), below)
 	must(t, err)
 	if floor != all || floorBelow != some {
-		t.Fatalf("floor %s and %s below %s, want %s and %s", floor, floorBelow, below, all, some)
+		t.Fatalf("got the floor %s and %s below %s, want %s and %s", floor, floorBelow, below, all, some)
 	}
 }
 
 func (q *queue) list(t *rapid.T) {
 	after, _, limit := q.window(t)
-	destination := somewhere("", "orders", "Orders", "mails ").Draw(t, "destination")
+	destination := oneOf("", "orders", "Orders", "mails ").Draw(t, "destination")
 	status := rapid.SampledFrom([]int{store.Pending, store.Rejected}).Draw(t, "status")
 	got, err := q.queue.List(t.Context(), destination, status, after, limit)
 	must(t, err)

@@ -10,18 +10,18 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-// place is a key of a destination.
-type place struct{ destination, key string }
+// destinationKey is a key of a destination.
+type destinationKey struct{ destination, key string }
 
 // records is what one consumer's tables should hold, as maps.
 type records struct {
 	once      map[waybill.ID]store.Mark
-	latest    map[place]store.Mark
+	latest    map[destinationKey]store.Mark
 	producers map[string]store.Horizon
 }
 
 func newRecords() *records {
-	return &records{once: map[waybill.ID]store.Mark{}, latest: map[place]store.Mark{}, producers: map[string]store.Horizon{}}
+	return &records{once: map[waybill.ID]store.Mark{}, latest: map[destinationKey]store.Mark{}, producers: map[string]store.Horizon{}}
 }
 
 func (r *records) clone() *records {
@@ -53,7 +53,7 @@ func (r *records) recordOnce(m store.Mark) store.Verdict {
 }
 
 func (r *records) recordLatest(m store.Mark) store.Verdict {
-	at := place{m.Destination, m.Key}
+	at := destinationKey{m.Destination, m.Key}
 	last, found := r.latest[at]
 	switch {
 	case found && last.ID == m.ID:
@@ -65,8 +65,8 @@ func (r *records) recordLatest(m store.Mark) store.Verdict {
 	return store.Fresh
 }
 
-// tell makes a producer known, with its floor where there is one.
-func (r *records) tell(producer string, floor waybill.ID) {
+// saveFloor makes a producer known, with its floor where there is one.
+func (r *records) saveFloor(producer string, floor waybill.ID) {
 	h := r.producers[producer]
 	h.Producer = producer
 	if floor.Compare(h.Floor) > 0 {
@@ -75,9 +75,9 @@ func (r *records) tell(producer string, floor waybill.ID) {
 	r.producers[producer] = h
 }
 
-// forget forgets what is older than a time and below its producer's floor; of a key's
+// prune forgets what is older than a time and below its producer's floor; of a key's
 // latest state nothing.
-func (r *records) forget(before time.Time) (gone int64) {
+func (r *records) prune(before time.Time) (deleted int64) {
 	for producer, h := range r.producers {
 		horizon := waybill.LowestID(before)
 		if !h.Floor.IsZero() && h.Floor.Compare(horizon) < 0 {
@@ -92,11 +92,11 @@ func (r *records) forget(before time.Time) (gone int64) {
 		if m.ID.Compare(r.producers[m.Producer].ID) >= 0 {
 			return false
 		}
-		gone++
+		deleted++
 		return true
 	}
 	maps.DeleteFunc(r.once, func(_ waybill.ID, m store.Mark) bool { return old(m) })
-	return gone
+	return deleted
 }
 
 func (r *records) horizons() []store.Horizon {

@@ -22,25 +22,25 @@ var pruneCases = []testCase{
 		s.record(now, "q", 10)
 		s.record(now, "r", 10)
 		s.record(now, "stranger", 10)
-		gone, err := s.ledger.Prune(s.Context(), now, 24*time.Hour, 3)
+		deleted, err := s.ledger.Prune(s.Context(), now, 24*time.Hour, 3)
 		s.must(err)
-		// Records are 0.5, 1.5 ... 9.5 hours times 5 old: 2.5 h, 7.5 h ... 47.5 h.
+		// Records are 2.5, 7.5 ... 47.5 hours old.
 		want := map[string]int{"p": 5, "q": 7, "r": 5, "stranger": 10}
 		for _, producer := range []string{"p", "q", "r", "stranger"} {
 			if left := s.left(s.names.Once, producer); left != want[producer] {
-				s.Errorf("%d records of %s are left, want %d", left, producer, want[producer])
+				s.Errorf("got %d records of %s left, want %d", left, producer, want[producer])
 			}
 			if left := s.left(s.names.Latest, producer); left != 10 {
-				s.Errorf("%d keys of %s are left, want all 10", left, producer)
+				s.Errorf("got %d keys of %s left, want all 10", left, producer)
 			}
 		}
-		if gone != 5+3+5 {
-			s.Errorf("%d records are said to be gone, want 13", gone)
+		if deleted != 5+3+5 {
+			s.Errorf("got %d records deleted, want 13", deleted)
 		}
-		gone, err = s.ledger.Prune(s.Context(), now, 24*time.Hour, 3)
+		deleted, err = s.ledger.Prune(s.Context(), now, 24*time.Hour, 3)
 		s.must(err)
-		if gone != 0 {
-			s.Errorf("%d records are gone the second time, want none", gone)
+		if deleted != 0 {
+			s.Errorf("got %d records deleted the second time, want none", deleted)
 		}
 	}},
 	{name: "the horizon that was used is stored for each producer and never goes back", run: func(s *suite) {
@@ -79,13 +79,13 @@ var pruneCases = []testCase{
 		s.must(err)
 		for _, h := range want {
 			if !slices.Contains(got, h) {
-				s.Errorf("the horizon of producer %q is missing or wrong", h.Producer)
+				s.Errorf("got the horizons %+v, want %+v among them", got, h)
 			}
 		}
-		gone, err := s.ledger.Prune(s.Context(), now, 0, 7)
+		deleted, err := s.ledger.Prune(s.Context(), now, 0, 7)
 		s.must(err)
-		if gone != int64(len(hostileKeys)) {
-			s.Errorf("%d records are gone, want %d", gone, len(hostileKeys))
+		if deleted != int64(len(hostileKeys)) {
+			s.Errorf("got %d records deleted, want %d", deleted, len(hostileKeys))
 		}
 	}},
 	{name: "an old state that comes late, under whatever id, finds the newer one's record", run: func(s *suite) {
@@ -104,75 +104,71 @@ var pruneCases = []testCase{
 	}},
 	{name: "consumers forget each for itself", run: func(s *suite) {
 		now := time.Now()
-		other := *s
-		var err error
-		other.ledger, err = store.NewLedger(s.db, s.dialect, "", "billing")
-		s.must(err)
-		for _, c := range []*suite{s, &other} {
+		other := s.as("billing")
+		for _, c := range []*suite{s, other} {
 			s.must(c.ledger.SaveFloor(s.Context(), "p", waybill.ID{}))
 			c.record(now, "p", 10)
 		}
-		_, err = s.ledger.Prune(s.Context(), now, 0, 4)
+		_, err := s.ledger.Prune(s.Context(), now, 0, 4)
 		s.must(err)
 		if left := s.left(s.names.Once, "p"); left != 10 {
-			s.Errorf("%d records of both are left, want the other's 10", left)
+			s.Errorf("got %d records of both left, want the other's 10", left)
 		}
 		if got, want := s.horizonOf(other.ledger, "p"), (store.Horizon{Producer: "p"}); got != want {
-			s.Errorf("the other consumer's horizon is %+v, want none", got)
+			s.Errorf("got the other consumer's horizon %+v, want %+v", got, want)
 		}
 		names, err := store.Consumers(s.Context(), s.db, s.dialect, "")
 		s.must(err)
-		if !slices.Equal(names, []string{"billing", consumer}) {
-			s.Errorf("consumers %q", names)
+		if want := []string{"billing", consumer}; !slices.Equal(names, want) {
+			s.Errorf("got the consumers %q, want %q", names, want)
 		}
 	}},
 	{name: "batches of any size prune the same", run: func(s *suite) {
 		now := time.Now()
 		for i, limit := range []int{1, 9, 10, 11, 1000} {
-			producer := fmt.Sprint("p", i)
-			s.must(s.ledger.SaveFloor(s.Context(), producer, waybill.ID{}))
-			s.record(now, producer, 10)
-			gone, err := s.ledger.Prune(s.Context(), now, 0, limit)
-			s.must(err)
-			if gone != 10 {
-				s.Errorf("%d records are gone in batches of %d, want 10", gone, limit)
-			}
+			s.sub(fmt.Sprint(limit), func(s *suite) {
+				producer := fmt.Sprint("p", i)
+				s.must(s.ledger.SaveFloor(s.Context(), producer, waybill.ID{}))
+				s.record(now, producer, 10)
+				deleted, err := s.ledger.Prune(s.Context(), now, 0, limit)
+				s.must(err)
+				if deleted != 10 {
+					s.Errorf("got %d records deleted, want 10", deleted)
+				}
+			})
 		}
 		if _, err := s.ledger.Prune(s.Context(), now, 0, 0); err == nil {
-			s.Error("a batch of no records was taken")
+			s.Error("got no error of a batch of no records, want one")
 		}
 	}},
 	{name: "pruning does not wait for a guard that is under way", run: func(s *suite) {
-		if s.dialect.Capabilities().SingleWriter {
-			s.Skip("Capabilities.SingleWriter: whatever writes waits for a transaction that writes")
-		}
+		s.needsWriters("whatever writes waits for a transaction that writes")
 		now := time.Now()
 		s.must(s.ledger.SaveFloor(s.Context(), "p", waybill.ID{}))
 		s.record(now, "p", 10)
-		renewed := mark("p", "p key 9", 2)
 		tx, err := s.ledger.Begin(s.Context())
 		s.must(err)
 		defer tx.Rollback()
-		_, err = s.ledger.RecordOnce(s.Context(), tx, []store.Mark{renewed})
+		_, err = s.ledger.RecordOnce(s.Context(), tx, []store.Mark{mark("p", "p key 9", 2)})
 		s.must(err)
 		_, err = s.ledger.RecordLatest(s.Context(), tx, []store.Mark{mark("p", "p key 0", 2), mark("p", "new key", 2)})
 		s.must(err)
 		ctx, cancel := context.WithTimeout(s.Context(), 20*time.Second)
 		defer cancel()
 		// The five old records are not the guard's.
-		gone, err := s.ledger.Prune(ctx, now, 24*time.Hour, 3)
+		deleted, err := s.ledger.Prune(ctx, now, 24*time.Hour, 3)
 		s.must(err)
-		if gone != 5 {
-			s.Errorf("%d records are gone, want 5", gone)
+		if deleted != 5 {
+			s.Errorf("got %d records deleted, want 5", deleted)
 		}
 		s.must(tx.Commit())
 	}},
 	{name: "nothing is pruned while no producer is known", run: func(s *suite) {
 		s.record(time.Now(), "p", 3)
-		gone, err := s.ledger.Prune(s.Context(), time.Now(), 0, 100)
+		deleted, err := s.ledger.Prune(s.Context(), time.Now(), 0, 100)
 		s.must(err)
-		if gone != 0 || s.left(s.names.Once, "p") != 3 {
-			s.Errorf("%d records are gone, want none", gone)
+		if deleted != 0 || s.left(s.names.Once, "p") != 3 {
+			s.Errorf("got %d records deleted, want none", deleted)
 		}
 	}},
 }
@@ -203,7 +199,7 @@ func (s *suite) wantHorizons(want ...store.Horizon) {
 	got, err := s.ledger.Horizons(s.Context())
 	s.must(err)
 	if !slices.Equal(got, want) {
-		s.Errorf("horizons\n%+v, want\n%+v", got, want)
+		s.Errorf("got the horizons\n%+v, want\n%+v", got, want)
 	}
 }
 
@@ -216,6 +212,6 @@ func (s *suite) horizonOf(ledger *store.Ledger, producer string) store.Horizon {
 			return h
 		}
 	}
-	s.Fatalf("producer %s is not known", producer)
+	s.Fatalf("got no horizon of producer %s, want one", producer)
 	return store.Horizon{}
 }

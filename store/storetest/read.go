@@ -21,7 +21,7 @@ var readCases = []testCase{
 		s.must(err)
 		s.wantBodies(got, "c", "d", "e")
 		if !rising(field(got, rowID)) {
-			s.Errorf("ids %d are not in order", field(got, rowID))
+			s.Errorf("got the ids %d, want them in order", field(got, rowID))
 		}
 		got, err = s.queue.Scan(s.Context(), got[2].ID, 10, 0)
 		s.must(err)
@@ -76,17 +76,17 @@ var readCases = []testCase{
 		got, err := s.queue.Sweep(s.Context(), all[0].ID, all[3].ID, 10)
 		s.must(err)
 		if ids := field(got, messageID); !slices.Equal(ids, []waybill.ID{rows[1].ID, rows[3].ID}) {
-			s.Errorf("swept %s, want %s and %s", ids, rows[1].ID, rows[3].ID)
+			s.Errorf("got %s swept, want %s and %s", ids, rows[1].ID, rows[3].ID)
 		}
 		for _, r := range got {
 			if len(r.Body) != 0 || r.Headers != "" || r.Destination != "o" || r.TimeStamp == 0 {
-				s.Errorf("row %+v, want it without headers and body alone", r)
+				s.Errorf("got the row %+v, want it without headers and body", r)
 			}
 		}
 		got, err = s.queue.Sweep(s.Context(), 0, all[4].ID, 1)
 		s.must(err)
 		if len(got) != 1 || got[0].ID != all[0].ID {
-			s.Errorf("swept %v, want the first row alone", got)
+			s.Errorf("got %v swept, want the first row alone", got)
 		}
 	}},
 	{name: "Floor is the lowest pending message id", run: func(s *suite) {
@@ -96,28 +96,28 @@ var readCases = []testCase{
 			return id
 		}
 		if id := floor(); !id.IsZero() {
-			s.Errorf("floor %s of an empty queue, want none", id)
+			s.Errorf("got the floor %s of an empty queue, want none", id)
 		}
 		old := row("o", "", "")
 		old.ID = waybill.NewIDAt(time.Now().Add(-time.Hour))
 		rows := s.sendBodies("a", "b")
 		s.send(old)
 		if id := floor(); id != old.ID {
-			s.Errorf("floor %s, want the oldest message's %s", id, old.ID)
+			s.Errorf("got the floor %s, want the oldest message's, %s", id, old.ID)
 		}
 		for below, want := range map[waybill.ID]waybill.ID{old.ID: {}, rows[0].ID: old.ID, waybill.NewID(): old.ID} {
 			if id, err := s.queue.FloorBelow(s.Context(), below); err != nil || id != want {
-				s.Errorf("floor below %s: %s, error %v, want %s", below, id, err, want)
+				s.Errorf("below %s: got the floor %s and error %v, want %s", below, id, err, want)
 			}
 		}
 		s.reject(old.ID)
 		if id := floor(); id != rows[0].ID {
-			s.Errorf("floor %s, want %s: a rejected row does not hold it", id, rows[0].ID)
+			s.Errorf("got the floor %s, want %s: a rejected row does not hold it", id, rows[0].ID)
 		}
 		_, err := s.queue.Delete(s.Context(), []waybill.ID{rows[0].ID, rows[1].ID})
 		s.must(err)
 		if id := floor(); !id.IsZero() {
-			s.Errorf("floor %s though no row is pending, want none", id)
+			s.Errorf("got the floor %s where no row is pending, want none", id)
 		}
 	}},
 	{name: "Count groups by destination, kind and status", run: func(s *suite) {
@@ -136,7 +136,7 @@ var readCases = []testCase{
 			{Destination: "b", Rows: 1, Oldest: rows[0].ID, MaxRetry: 1},
 		}
 		if !slices.Equal(got, want) {
-			s.Errorf("counts\n%+v, want\n%+v", got, want)
+			s.Errorf("got the counts\n%+v, want\n%+v", got, want)
 		}
 	}},
 	{name: "List reads rows of one status, of one destination or of all", run: func(s *suite) {
@@ -172,10 +172,10 @@ var readCases = []testCase{
 	{name: "the clock is microseconds since the Unix epoch and does not step back", run: func(s *suite) {
 		first, second := s.clock(), s.clock()
 		if away := time.Since(time.UnixMicro(first)); away.Abs() > 24*time.Hour {
-			s.Errorf("the clock %d is %v away from this host's", first, away)
+			s.Errorf("got the clock %d, %v away from this host's, want it within a day", first, away)
 		}
 		if second < first {
-			s.Errorf("clock %d after %d", second, first)
+			s.Errorf("got the clock %d after %d, want it not to step back", second, first)
 		}
 	}},
 }
@@ -194,14 +194,14 @@ func (s *suite) sendBodies(bodies ...string) []store.NewRow {
 func (s *suite) reject(id waybill.ID) {
 	s.Helper()
 	if found, err := s.queue.Reject(s.Context(), id, "no"); err != nil || !found {
-		s.Fatalf("reject %s: found %v, error %v", id, found, err)
+		s.Fatalf("reject %s: got found %v and error %v, want it found", id, found, err)
 	}
 }
 
 func (s *suite) wantBodies(got []store.Row, want ...string) {
 	s.Helper()
 	if bodies := field(got, body); !slices.Equal(bodies, want) {
-		s.Errorf("rows %q, want %q", bodies, want)
+		s.Errorf("got the rows %q, want %q", bodies, want)
 	}
 }
 

@@ -22,7 +22,7 @@ var schemaCases = []testCase{
 		s.checkKeys(map[string]int{"o/k": 2})
 	}},
 	{name: "many processes can migrate at once", empty: true, run: func(s *suite) {
-		s.must(together(8, func(i int) error {
+		s.must(concurrently(8, func(int) error {
 			for _, side := range []store.Side{store.Producer, store.Consumer} {
 				if err := store.Migrate(s.Context(), s.db, s.dialect, "", side); err != nil {
 					return err
@@ -70,12 +70,15 @@ var schemaCases = []testCase{
 			{"check the producer's tables", "producer", s.queue.CheckSchema(s.Context())}, {"check the consumer's tables", "consumer", s.ledger.CheckSchema(s.Context())},
 			{"record", "consumer", recordErr}, {"insert", "producer", insertErr}, {"scan", "producer", scanErr}, {"floor", "producer", floorErr},
 		} {
-			var schemaErr *waybill.SchemaError
-			if !errors.As(c.err, &schemaErr) || !errors.Is(c.err, waybill.ErrSchema) || schemaErr.Side != c.side || schemaErr.Have != 0 {
-				s.Errorf("%s: %v, want a SchemaError of the %s", c.name, c.err, c.side)
-			} else if !strings.Contains(c.err.Error(), "waybill init --side "+c.side) {
-				s.Errorf("%s: %q does not say what to run", c.name, c.err)
-			}
+			s.sub(c.name, func(s *suite) {
+				var schemaErr *waybill.SchemaError
+				if !errors.As(c.err, &schemaErr) || !errors.Is(c.err, waybill.ErrSchema) || schemaErr.Side != c.side || schemaErr.Have != 0 {
+					s.Fatalf("got error %v, want a SchemaError of the %s", c.err, c.side)
+				}
+				if want := "waybill init --side " + c.side; !strings.Contains(c.err.Error(), want) {
+					s.Errorf("got error %q, want one that says %q", c.err, want)
+				}
+			})
 		}
 	}},
 	{name: "one side's tables are made without the other's", empty: true, run: func(s *suite) {
@@ -84,9 +87,7 @@ var schemaCases = []testCase{
 		s.send(row("o", "k", ""))
 		s.must(store.Migrate(s.Context(), s.db, s.dialect, "", store.Consumer))
 		s.wantSchema(nil, nil)
-		if n := len(s.all()); n != 1 {
-			s.Errorf("%d rows, want 1", n)
-		}
+		s.wantRowCount(1)
 	}},
 	{name: "tables of a newer version are left alone", run: func(s *suite) {
 		for _, side := range []store.Side{store.Producer, store.Consumer} {
@@ -95,12 +96,12 @@ var schemaCases = []testCase{
 			err = store.Migrate(s.Context(), s.db, s.dialect, "", side)
 			var schemaErr *waybill.SchemaError
 			if !errors.As(err, &schemaErr) || schemaErr.Have != 1000 || schemaErr.Side != string(side) {
-				s.Errorf("migrating the %s's newer tables: %v, want a SchemaError with version 1000", side, err)
+				s.Errorf("migrating the %s's newer tables: got error %v, want a SchemaError with version 1000", side, err)
 			}
 		}
 		s.wantSchema(waybill.ErrSchema, waybill.ErrSchema)
 		// The connection that migrated is fit for use, without a transaction or a lock on it.
-		s.must(together(s.workers(), func(int) error {
+		s.must(concurrently(s.workers(), func(int) error {
 			err := store.Migrate(s.Context(), s.db, s.dialect, "", store.Producer)
 			if !errors.Is(err, waybill.ErrSchema) {
 				return err
@@ -110,11 +111,13 @@ var schemaCases = []testCase{
 	}},
 	{name: "tables with a prefix are tables of their own", empty: true, run: func(s *suite) {
 		for _, prefix := range []string{"", "app_", "app2_", "a_prefix_of_20_chars"} {
-			one := s.with(prefix)
-			one.wantSchema(waybill.ErrSchema, waybill.ErrSchema)
-			one.migrate(prefix)
-			one.wantSchema(nil, nil)
-			one.checkWorks()
+			s.sub(prefix, func(s *suite) {
+				one := s.with(prefix)
+				one.wantSchema(waybill.ErrSchema, waybill.ErrSchema)
+				one.migrate(prefix)
+				one.wantSchema(nil, nil)
+				one.checkWorks()
+			})
 		}
 	}},
 	{name: "a schema is made where it is missing, and used where it is there", empty: true, run: func(s *suite) {
@@ -123,11 +126,13 @@ var schemaCases = []testCase{
 		}
 		schema := s.h.Schema(s.T)
 		for _, prefix := range []string{schema + ".", schema + ".mail_"} {
-			one := s.with(prefix)
-			one.migrate(prefix)
-			one.migrate(prefix)
-			one.wantSchema(nil, nil)
-			one.checkWorks()
+			s.sub(prefix, func(s *suite) {
+				one := s.with(prefix)
+				one.migrate(prefix)
+				one.migrate(prefix)
+				one.wantSchema(nil, nil)
+				one.checkWorks()
+			})
 		}
 	}},
 	{name: "the printed script makes the same tables", empty: true, run: func(s *suite) {
@@ -151,12 +156,12 @@ var schemaCases = []testCase{
 			go func() { done <- store.Migrate(ctx, s.db, s.dialect, "", store.Producer) }()
 			cancel()
 			if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
-				s.Errorf("a canceled migration: %v", err)
+				s.Errorf("got error %v of a canceled migration, want context.Canceled or none", err)
 			}
 		}
 		s.migrate("")
 		s.wantSchema(nil, nil)
-		s.must(together(s.workers(), func(int) error {
+		s.must(concurrently(s.workers(), func(int) error {
 			return s.inTx(func(tx *sql.Tx) error { return s.insert(tx, row("o", "k", "")) })
 		}))
 	}},
@@ -166,10 +171,10 @@ var schemaCases = []testCase{
 func (s *suite) wantSchema(producer, consumer error) {
 	s.Helper()
 	if err := s.queue.CheckSchema(s.Context()); !errors.Is(err, producer) {
-		s.Errorf("the producer's tables: %v, want %v", err, producer)
+		s.Errorf("the producer's tables: got error %v, want %v", err, producer)
 	}
 	if err := s.ledger.CheckSchema(s.Context()); !errors.Is(err, consumer) {
-		s.Errorf("the consumer's tables: %v, want %v", err, consumer)
+		s.Errorf("the consumer's tables: got error %v, want %v", err, consumer)
 	}
 }
 
@@ -180,9 +185,7 @@ func (s *suite) checkWorks() {
 	s.must(s.exec(s.db, `INSERT INTO {qmessage} (destination, business_mark, message_content) VALUES ('o', 'k', 'b')`))
 	s.send(row("o", "k", "c"), row("o", "", "d"))
 	s.checkKeys(map[string]int{"o/k": 3})
-	if n := len(s.all()); n != 4 {
-		s.Errorf("%d rows, want 4", n)
-	}
+	s.wantRowCount(4)
 	if _, err := s.queue.AcquireLease(s.Context(), "relay", "me", 0); err != nil {
 		s.Error(err)
 	}
@@ -200,7 +203,7 @@ func (s *suite) checkWorks() {
 }
 
 // statements splits a script as the databases' clients do: at a semicolon at the end
-// of a paragraph, or at what a line with DELIMITER names.
+// of a line, outside triggers and functions, or at what a line with DELIMITER names.
 func statements(script string) []string {
 	var found []string
 	var text strings.Builder

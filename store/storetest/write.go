@@ -4,7 +4,6 @@ import (
 	"context"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
@@ -25,14 +24,14 @@ var writeCases = []testCase{
 			got, err := s.queue.Delete(s.Context(), ids)
 			s.must(err)
 			if got != want {
-				s.Errorf("%d rows deleted, want %d", got, want)
+				s.Errorf("got %d rows deleted, want %d", got, want)
 			}
 		}
 		if all := s.all(); len(all) != 1 || all[0].MessageID != keep[0].ID {
-			s.Errorf("%d rows are left, want the other one", len(all))
+			s.Errorf("got %d rows left, want the other one", len(all))
 		}
 		if got, err := s.queue.Delete(s.Context(), nil); got != 0 || err != nil {
-			s.Errorf("deleting nothing: %d, %v", got, err)
+			s.Errorf("deleting nothing: got %d and error %v, want 0", got, err)
 		}
 	}},
 	{name: "a row's id is never used again", run: func(s *suite) {
@@ -42,7 +41,7 @@ var writeCases = []testCase{
 			var ids []waybill.ID
 			for _, r := range s.all() {
 				if r.ID <= last {
-					s.Errorf("id %d after id %d", r.ID, last)
+					s.Errorf("got id %d after id %d, want a greater one", r.ID, last)
 				}
 				last = r.ID
 				ids = append(ids, r.MessageID)
@@ -63,102 +62,85 @@ var writeCases = []testCase{
 		s.must(s.queue.CountCopies(s.Context(), nil))
 		for i, want := range []int{2, 0, 1} {
 			if got := s.all()[i].Retry; got != want {
-				s.Errorf("row %d has %d copies, want %d", i, got, want)
+				s.Errorf("row %d: got %d copies, want %d", i, got, want)
 			}
 		}
 	}},
 	{name: "Reject keeps a pending row with the reason, once", run: func(s *suite) {
 		rows := s.sendBodies("a", "b")
-		for i, want := range []bool{true, false} {
-			found, err := s.queue.Reject(s.Context(), rows[0].ID, []string{"first reason", "second reason"}[i])
-			s.must(err)
-			if found != want {
-				s.Errorf("rejection %d found %v, want %v", i+1, found, want)
-			}
-		}
+		s.wantFound("the first rejection", true)(s.queue.Reject(s.Context(), rows[0].ID, "first reason"))
+		s.wantFound("the second rejection", false)(s.queue.Reject(s.Context(), rows[0].ID, "second reason"))
 		if r := s.find(rows[0].ID); r.Status != store.Rejected || r.LastError != "first reason" || string(r.Body) != "a" {
-			s.Errorf("row %+v, want it rejected for the first reason", r)
+			s.Errorf("got the row %+v, want it rejected for the first reason", r)
 		}
-		if found, err := s.queue.Reject(s.Context(), waybill.NewID(), "x"); found || err != nil {
-			s.Errorf("rejecting an unknown id: found %v, error %v", found, err)
-		}
+		s.wantFound("rejecting an unknown id", false)(s.queue.Reject(s.Context(), waybill.NewID(), "x"))
 		if r := s.find(rows[1].ID); r.Status != store.Pending {
-			s.Error("another row is rejected too")
+			s.Errorf("got the other row %+v, want it pending", r)
 		}
 	}},
 	{name: "a reason of any length and bytes is stored as text", run: func(s *suite) {
 		rows := s.sendBodies("a", "b", "c")
-		for i, reason := range []string{"invalid \xff\xfe UTF-8 and \x00", strings.Repeat("🚚", 5000), "'; \\ \" $1 ? 日本語"} {
-			_, err := s.queue.Reject(s.Context(), rows[i].ID, reason)
-			s.must(err)
-			got := s.find(rows[i].ID).LastError
-			if got == "" || !utf8.ValidString(got) || len(got) > 4000 {
-				s.Errorf("reason of %d bytes, valid UTF-8 %v", len(got), utf8.ValidString(got))
-			}
-			if i == 2 && got != reason {
-				s.Errorf("reason %q, want %q", got, reason)
-			}
+		for i, c := range []struct{ name, reason, want string }{
+			{"what is no text", "invalid \xff\xfe UTF-8 and \x00", "invalid \uFFFD UTF-8 and \uFFFD"},
+			{"more than there is room for", strings.Repeat("🚚", 5000), strings.Repeat("🚚", 1000)},
+			{"what SQL quotes", "'; \\ \" $1 ? 日本語", "'; \\ \" $1 ? 日本語"},
+		} {
+			s.sub(c.name, func(s *suite) {
+				_, err := s.queue.Reject(s.Context(), rows[i].ID, c.reason)
+				s.must(err)
+				if got := s.find(rows[i].ID).LastError; got != c.want {
+					s.Errorf("got the reason %q, want %q", got, c.want)
+				}
+			})
 		}
 	}},
 	{name: "Postpone sets the next copy's time by the database's clock", run: func(s *suite) {
 		rows := s.sendBodies("a", "b")
 		before := s.clock()
 		for i := range 2 {
-			found, err := s.queue.Postpone(s.Context(), rows[0].ID, time.Minute, 1, "busy")
-			s.must(err)
-			if !found {
-				s.Fatal("the row was not found")
-			}
+			s.wantFound("postponing a pending row", true)(s.queue.Postpone(s.Context(), rows[0].ID, time.Minute, 1, "busy"))
 			r := s.find(rows[0].ID)
 			if at := r.NotBefore - time.Minute.Microseconds(); at < before || at > s.clock() {
-				s.Errorf("not before %d, want a minute after %d", r.NotBefore, before)
+				s.Errorf("got the not_before %d, want a minute after %d", r.NotBefore, before)
 			}
 			if r.Failures != i+1 || r.Retry != i+1 || r.LastError != "busy" || r.Status != store.Pending {
-				s.Errorf("after postponement %d: %+v", i+1, r)
+				s.Errorf("after postponement %d: got the row %+v, want as many copies and failures", i+1, r)
 			}
 		}
-		found, err := s.queue.Postpone(s.Context(), rows[0].ID, time.Second, 0, "asked for")
-		s.must(err)
-		if r := s.find(rows[0].ID); !found || r.Failures != 2 || r.Retry != 3 {
-			s.Errorf("a delay that the consumer asked for: found %v, %+v", found, r)
+		s.wantFound("a delay that the consumer asked for", true)(s.queue.Postpone(s.Context(), rows[0].ID, time.Second, 0, "asked for"))
+		if r := s.find(rows[0].ID); r.Failures != 2 || r.Retry != 3 {
+			s.Errorf("got the row %+v, want one copy more and no failure more", r)
 		}
 		s.reject(rows[1].ID)
-		for _, id := range []waybill.ID{rows[1].ID, waybill.NewID()} {
-			if found, err := s.queue.Postpone(s.Context(), id, time.Minute, 1, "busy"); found || err != nil {
-				s.Errorf("postponing what is not pending: found %v, error %v", found, err)
-			}
-		}
+		s.wantFound("postponing a rejected row", false)(s.queue.Postpone(s.Context(), rows[1].ID, time.Minute, 1, "busy"))
+		s.wantFound("postponing an unknown id", false)(s.queue.Postpone(s.Context(), waybill.NewID(), time.Minute, 1, "busy"))
 		if r := s.find(rows[1].ID); r.NotBefore != 0 || r.LastError != "no" {
-			s.Errorf("a rejected row was postponed: %+v", r)
+			s.Errorf("got the rejected row %+v, want it not postponed", r)
 		}
 	}},
 	{name: "Resend makes a rejected row pending, due now", run: func(s *suite) {
 		rows := s.sendBodies("a", "b")
 		_, err := s.queue.Postpone(s.Context(), rows[0].ID, time.Hour, 3, "busy")
 		s.must(err)
-		if _, found, err := s.queue.Resend(s.Context(), rows[0].ID, false); found || err != nil {
-			s.Errorf("sending a pending row again: found %v, error %v", found, err)
-		}
+		s.wantNotResent("a pending row", rows[0].ID, false)
 		s.reject(rows[0].ID)
 		was, before := s.find(rows[0].ID), s.clock()
 		id, found, err := s.queue.Resend(s.Context(), rows[0].ID, false)
 		s.must(err)
 		if !found || id != rows[0].ID {
-			s.Fatalf("found %v, id %s", found, id)
+			s.Fatalf("got found %v and the id %s, want its own, %s", found, id, rows[0].ID)
 		}
 		now := s.find(id)
 		if now.NotBefore < before || now.NotBefore > s.clock() {
-			s.Errorf("due at %d, want now (%d)", now.NotBefore, before)
+			s.Errorf("got it due at %d, want now (%d)", now.NotBefore, before)
 		}
 		if now.ID != was.ID || now.Status != store.Pending || now.Retry != 0 || now.Failures != 0 || now.LastError != "" || string(now.Body) != "a" || now.TimeStamp != was.TimeStamp {
-			s.Errorf("row %+v, was %+v", now, was)
+			s.Errorf("got the row %+v, want it pending and clean, else as it was: %+v", now, was)
 		}
 		due, err := s.queue.ScanDue(s.Context(), 0, 0, 10, 0)
 		s.must(err)
 		s.wantBodies(due, "a")
-		if _, found, err := s.queue.Resend(s.Context(), rows[0].ID, false); found || err != nil {
-			s.Errorf("sending it again twice: found %v, error %v", found, err)
-		}
+		s.wantNotResent("a row that was sent again", rows[0].ID, false)
 	}},
 	{name: "Resend as new gives a rejected row a new id", run: func(s *suite) {
 		rows := s.sendBodies("a")
@@ -167,32 +149,23 @@ var writeCases = []testCase{
 		id, found, err := s.queue.Resend(s.Context(), was.MessageID, true)
 		s.must(err)
 		if !found || id == was.MessageID || !id.IsV7() {
-			s.Fatalf("found %v, id %s", found, id)
+			s.Fatalf("got found %v and the id %s, want another than %s", found, id, was.MessageID)
 		}
 		if now := s.find(id); now.ID != was.ID || now.Status != store.Pending || now.TimeStamp != was.TimeStamp {
-			s.Errorf("row %+v, was %+v", now, was)
+			s.Errorf("got the row %+v, want it pending and clean, else as it was: %+v", now, was)
 		}
-		if _, found, err := s.queue.Resend(s.Context(), was.MessageID, true); found || err != nil {
-			s.Errorf("sending the old id again: found %v, error %v", found, err)
-		}
+		s.wantNotResent("the old id", was.MessageID, true)
 	}},
 	{name: "Discard deletes a row if it is rejected", run: func(s *suite) {
 		rows := s.sendBodies("a", "b")
 		s.reject(rows[0].ID)
-		for i, want := range []bool{true, false} {
-			if found, err := s.queue.Discard(s.Context(), rows[i].ID); found != want || err != nil {
-				s.Errorf("row %d: found %v, error %v, want %v", i, found, err, want)
-			}
-		}
-		if found, err := s.queue.Discard(s.Context(), rows[0].ID); found || err != nil {
-			s.Errorf("discarding twice: found %v, error %v", found, err)
-		}
+		s.wantFound("discarding a rejected row", true)(s.queue.Discard(s.Context(), rows[0].ID))
+		s.wantFound("discarding a pending row", false)(s.queue.Discard(s.Context(), rows[1].ID))
+		s.wantFound("discarding twice", false)(s.queue.Discard(s.Context(), rows[0].ID))
 		s.wantBodies(s.all(), "b")
 	}},
 	{name: "a relay does not wait for a sender whose transaction is open, nor holds it off", run: func(s *suite) {
-		if s.dialect.Capabilities().SingleWriter {
-			s.Skip("Capabilities.SingleWriter: whatever writes waits for a transaction that writes")
-		}
+		s.needsWriters("whatever writes waits for a transaction that writes")
 		rows := s.sendBodies("a", "b", "c", "d")
 		tx, err := s.db.BeginTx(s.Context(), nil)
 		s.must(err)
@@ -219,9 +192,7 @@ var writeCases = []testCase{
 			s.must(s.insert(tx, row("o", "j", ""), row("o", "k", ""), row("o", "", "")))
 		}
 		s.must(tx.Commit())
-		if n := len(s.all()); n != 13 {
-			s.Errorf("%d rows, want 13", n)
-		}
+		s.wantRowCount(13)
 	}},
 	{name: "deletions of the same rows by many relays take each row once", run: func(s *suite) {
 		bodies := make([]string, 200)
@@ -230,7 +201,7 @@ var writeCases = []testCase{
 			ids = append(ids, r.ID)
 		}
 		total := make(chan int64, s.workers())
-		s.must(together(s.workers(), func(int) error {
+		s.must(concurrently(s.workers(), func(int) error {
 			for {
 				n, err := s.queue.Delete(s.Context(), ids)
 				if err != nil && s.queue.Condition(err) == store.Conflict {
@@ -245,7 +216,23 @@ var writeCases = []testCase{
 			sum += <-total
 		}
 		if sum != 200 || len(s.all()) != 0 {
-			s.Errorf("%d rows deleted and %d left, want 200 and none", sum, len(s.all()))
+			s.Errorf("got %d rows deleted and %d left, want 200 and none", sum, len(s.all()))
 		}
 	}},
+}
+
+// wantFound checks what a method answers that reports whether there was such a row.
+func (s *suite) wantFound(what string, want bool) func(got bool, err error) {
+	return func(got bool, err error) {
+		s.Helper()
+		if got != want || err != nil {
+			s.Errorf("%s: got found %v and error %v, want found %v", what, got, err, want)
+		}
+	}
+}
+
+func (s *suite) wantNotResent(what string, id waybill.ID, asNew bool) {
+	s.Helper()
+	_, found, err := s.queue.Resend(s.Context(), id, asNew)
+	s.wantFound("sending "+what+" again", false)(found, err)
 }
