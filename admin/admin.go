@@ -1,5 +1,5 @@
 // Package admin serves over HTTP what an operator and a monitoring system ask of a
-// relay: health, readiness and figures.
+// relay: health, readiness, metrics and statistics.
 package admin
 
 import (
@@ -13,15 +13,17 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-// Options configure a Handler. The zero value holds the defaults.
+// Options configure a Handler; nil and the zero value hold the defaults.
 type Options struct {
-	// Version is what the metric waybill_build_info tells. Default "unknown".
+	// Version is the version that the metric waybill_build_info tells. Default
+	// "unknown".
 	Version string
 	// Timeout bounds what one request asks of the database. Default 5 s.
 	Timeout time.Duration
 	// CountEvery is the least time between two counts of the outbox's rows, whose
-	// cost grows with the backlog; a slow count is repeated more seldom, so that
-	// counting takes a twentieth of the time at most. Default 5 s.
+	// cost grows with their number; after a slow count it is longer, so that counting
+	// takes at most a twentieth of the time. Requests in between get the last count.
+	// Default 5 s.
 	CountEvery time.Duration
 }
 
@@ -32,7 +34,7 @@ type server struct {
 	relay   *relay.Relay
 	queue   *store.Queue
 	o       Options
-	backlog backlog
+	counter *rowCounter
 }
 
 // Handler serves
@@ -40,11 +42,13 @@ type server struct {
 //	GET /healthz   200 as long as the process can answer
 //	GET /readyz    200 where the relay leads and is connected to its broker, or
 //	               stands by while another one leads; otherwise 503 with the reason
-//	GET /metrics   figures in Prometheus' text format; the names begin with waybill_
-//	GET /stats     figures as JSON
+//	GET /metrics   metrics in Prometheus' text format; their names begin with waybill_
+//	GET /stats     the same as JSON
 //
-// It may be mounted below a prefix with http.StripPrefix. It asks nobody who they are,
-// shows no message and changes nothing.
+// of the relay r and of queue, its outbox's tables. Where the database does not answer
+// within Options.Timeout, metrics and statistics lack the counts of rows and have the
+// rest. It may be mounted below a prefix with http.StripPrefix. It asks nobody who they
+// are, shows no message and changes nothing.
 func Handler(r *relay.Relay, queue *store.Queue, o *Options) http.Handler {
 	s := &server{relay: r, queue: queue}
 	if o != nil {
@@ -59,7 +63,7 @@ func Handler(r *relay.Relay, queue *store.Queue, o *Options) http.Handler {
 	if s.o.CountEvery <= 0 {
 		s.o.CountEvery = 5 * time.Second
 	}
-	s.backlog.init(queue, s.o.CountEvery)
+	s.counter = newRowCounter(queue, s.o.CountEvery)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.HandleFunc("GET /readyz", s.ready)
@@ -85,7 +89,7 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	lease, err := s.queue.Lease(ctx, leaseName)
 	switch {
 	case err != nil:
-		// What the database says may name its host and user, and is for the log.
+		// What the database says may name its host and user: not for whoever asks.
 		say(w, http.StatusServiceUnavailable, "the relay's lease cannot be read from the database")
 	case lease.Holder == "" || lease.Left <= 0:
 		say(w, http.StatusServiceUnavailable, "no relay leads")
@@ -94,6 +98,7 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// say answers with a line of text.
 func say(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
@@ -104,12 +109,12 @@ func say(w http.ResponseWriter, status int, text string) {
 func (s *server) stats(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), s.o.Timeout)
 	defer cancel()
-	text, err := json.Marshal(s.figures(ctx))
+	text, err := json.Marshal(s.collect(ctx))
 	if err != nil {
-		http.Error(w, "the figures cannot be encoded", http.StatusInternalServerError)
+		http.Error(w, "the statistics cannot be encoded", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	_, _ = w.Write(append(text, '\n')) // who is gone needs no answer
+	_, _ = w.Write(append(text, '\n')) // a client that has gone needs no answer
 }

@@ -22,8 +22,8 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-// stage is an outbox with a relay and what serves its figures.
-type stage struct {
+// fixture is an outbox's database and a broker, for relays to work with.
+type fixture struct {
 	t       *testing.T
 	db      *sql.DB
 	dialect store.Dialect
@@ -31,7 +31,7 @@ type stage struct {
 	queue   *store.Queue
 }
 
-func newStage(t *testing.T) *stage {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	db, dialect, err := address.OpenDatabase("sqlite:" + filepath.Join(t.TempDir(), "app.db"))
 	if err != nil {
@@ -45,55 +45,79 @@ func newStage(t *testing.T) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &stage{t, db, dialect, memory.New(nil), queue}
+	return &fixture{t, db, dialect, memory.New(nil), queue}
 }
 
-// serve makes a relay and serves its figures; run lets it work until the test ends or
-// stop is called.
-func (s *stage) serve() (get func(path string) (int, string), run func() (stop func())) {
+func (f *fixture) send(messages ...waybill.Message) {
+	f.t.Helper()
+	out, err := outbox.New(f.dialect, nil)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := out.InTx(f.t.Context(), f.db, func(tx *sql.Tx) error { return out.Send(f.t.Context(), tx, messages...) }); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// served is a relay and what is served of it.
+type served struct {
+	t     *testing.T
+	relay *relay.Relay
+	url   string
+}
+
+func (f *fixture) serve() *served {
+	f.t.Helper()
+	r, err := relay.New(f.db, f.dialect, f.broker, nil)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	server := httptest.NewServer(admin.Handler(r, f.queue, &admin.Options{Version: "v1", CountEvery: time.Nanosecond}))
+	f.t.Cleanup(server.Close)
+	return &served{f.t, r, server.URL}
+}
+
+// run lets the relay work until the test ends or stop is called.
+func (s *served) run() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.relay.Run(ctx) }()
+	s.t.Cleanup(cancel)
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			s.t.Errorf("Run: got error %v, want none", err)
+		}
+	}
+}
+
+func (s *served) get(path string) (status int, body string) {
 	s.t.Helper()
-	r, err := relay.New(s.db, s.dialect, s.broker, nil)
+	response, err := http.Get(s.url + path)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	server := httptest.NewServer(admin.Handler(r, s.queue, &admin.Options{Version: "v1", CountEvery: time.Nanosecond}))
-	s.t.Cleanup(server.Close)
-	get = func(path string) (int, string) {
-		s.t.Helper()
-		response, err := http.Get(server.URL + path)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		defer response.Body.Close()
-		body, err := io.ReadAll(response.Body)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		return response.StatusCode, string(body)
-	}
-	run = func() func() {
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan error, 1)
-		go func() { done <- r.Run(ctx) }()
-		s.t.Cleanup(cancel)
-		return func() {
-			cancel()
-			if err := <-done; err != nil {
-				s.t.Errorf("Run: %v", err)
-			}
-		}
-	}
-	return get, run
-}
-
-func (s *stage) send(messages ...waybill.Message) {
-	s.t.Helper()
-	out, err := outbox.New(s.dialect, nil)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if err := out.InTx(s.t.Context(), s.db, func(tx *sql.Tx) error { return out.Send(s.t.Context(), tx, messages...) }); err != nil {
-		s.t.Fatal(err)
+	return response.StatusCode, string(text)
+}
+
+// want checks an answer whose body holds a text.
+func (s *served) want(path string, status int, text string) {
+	s.t.Helper()
+	if got, body := s.get(path); got != status || !strings.Contains(body, text) {
+		s.t.Errorf("%s: got %d %q, want %d with %q", path, got, body, status, text)
+	}
+}
+
+// ready reports whether /readyz says this.
+func (s *served) ready(status int, text string) func() bool {
+	return func() bool {
+		got, body := s.get("/readyz")
+		return got == status && body == text+"\n"
 	}
 }
 
@@ -107,52 +131,46 @@ func eventually(t *testing.T, what string, condition func() bool) {
 }
 
 func TestReadyWhereTheRelayLeadsOrStandsBy(t *testing.T) {
-	s := newStage(t)
-	get, run := s.serve()
-	if status, body := get("/healthz"); status != 200 || body != "ok\n" {
-		t.Errorf("/healthz: %d %q", status, body)
-	}
-	if status, body := get("/readyz"); status != 503 || body != "no relay leads\n" {
-		t.Errorf("/readyz before it runs: %d %q", status, body)
-	}
-	stop := run()
-	ready := func(get func(string) (int, string), text string) func() bool {
-		return func() bool {
-			status, body := get("/readyz")
-			return (status == 200) == strings.HasPrefix(text, "ok") && body == text+"\n"
-		}
-	}
-	eventually(t, "the relay to lead", ready(get, "ok: this relay leads"))
+	f := newFixture(t)
+	first := f.serve()
+	first.want("/healthz", 200, "ok\n")
+	first.want("/readyz", 503, "no relay leads\n")
+	stop := first.run()
+	eventually(t, "the relay to lead", first.ready(200, "ok: this relay leads"))
 
-	getOther, runOther := s.serve()
-	stopOther := runOther()
-	eventually(t, "the other relay to stand by", ready(getOther, "ok: this relay stands by"))
-	stopOther()
+	second := f.serve()
+	stopSecond := second.run()
+	eventually(t, "the other relay to stand by", second.ready(200, "ok: this relay stands by"))
+	stopSecond()
 
-	s.broker.Down()
-	eventually(t, "the relay to miss its broker", ready(get, "this relay leads and has no connection to the broker"))
-	s.broker.Up()
-	eventually(t, "the relay to be connected", ready(get, "ok: this relay leads"))
+	f.broker.Down()
+	eventually(t, "the relay to miss its broker", first.ready(503, "this relay leads and has no connection to the broker"))
+	f.broker.Up()
+	eventually(t, "the relay to be connected", first.ready(200, "ok: this relay leads"))
 	stop()
 
-	if err := s.db.Close(); err != nil {
+	if err := f.db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if status, body := get("/readyz"); status != 503 || !strings.Contains(body, "cannot be read") {
-		t.Errorf("/readyz without a database: %d %q", status, body)
-	}
-	if status, _ := get("/healthz"); status != 200 {
-		t.Errorf("/healthz without a database: %d", status)
-	}
+	first.want("/readyz", 503, "cannot be read")
+	first.want("/healthz", 200, "ok\n")
 }
 
-func TestFiguresAreThoseOfTheRelayAndTheOutbox(t *testing.T) {
-	s := newStage(t)
-	s.send(waybill.Message{Destination: "orders"}, waybill.Message{Destination: `we"ird\`, Topic: true}, waybill.Message{Destination: "orders"})
-	get, run := s.serve()
-	stop := run()
-	defer stop()
-	var f struct {
+// publishedThree serves a relay that has published three messages to two destinations.
+func publishedThree(t *testing.T) *served {
+	t.Helper()
+	f := newFixture(t)
+	f.send(waybill.Message{Destination: "orders"}, waybill.Message{Destination: `we"ird\`, Topic: true}, waybill.Message{Destination: "orders"})
+	s := f.serve()
+	t.Cleanup(s.run())
+	eventually(t, "three messages to be published", func() bool { return s.relay.Stats().Published == 3 })
+	return s
+}
+
+func TestStatsAreThoseOfTheRelayAndTheOutbox(t *testing.T) {
+	s := publishedThree(t)
+	status, body := s.get("/stats")
+	var got struct {
 		Relay struct {
 			Leading, Connected bool
 			Published          int64
@@ -169,78 +187,85 @@ func TestFiguresAreThoseOfTheRelayAndTheOutbox(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, "three messages to be published", func() bool {
-		status, body := get("/stats")
-		if err := json.Unmarshal([]byte(body), &f); err != nil || status != 200 {
-			t.Fatalf("/stats: %d %s: %v", status, body, err)
-		}
-		return f.Relay.Published == 3
-	})
-	if !f.Relay.Leading || !f.Relay.Connected || len(f.Destinations) != 2 || len(f.Outbox.Rows) != 2 || f.Outbox.Rows[0].Messages != 2 || f.Outbox.Rows[0].Status != "pending" || !f.Outbox.Rows[1].Topic {
-		t.Errorf("/stats: %+v", f)
+	if err := json.Unmarshal([]byte(body), &got); err != nil || status != 200 {
+		t.Fatalf("got %d %s, error %v", status, body, err)
 	}
+	if !got.Relay.Leading || !got.Relay.Connected || got.Relay.Published != 3 {
+		t.Errorf("got the relay %+v, want it leading and connected with 3 published", got.Relay)
+	}
+	if len(got.Destinations) != 2 {
+		t.Errorf("got the destinations %+v, want 2", got.Destinations)
+	}
+	rows := got.Outbox.Rows
+	if len(rows) != 2 || rows[0].Messages != 2 || rows[0].Status != "pending" || !rows[1].Topic {
+		t.Errorf("got the rows %+v, want 2 pending ones of a queue and some of a topic", rows)
+	}
+}
 
-	status, page := get("/metrics")
-	if status != 200 {
-		t.Fatalf("/metrics: %d", status)
-	}
+func TestMetricsAreThoseOfTheRelayAndTheOutbox(t *testing.T) {
+	s := publishedThree(t)
 	for _, want := range []string{
-		`waybill_build_info{version="v1",go_version="go`,
 		"\nwaybill_relay_leading 1\n",
 		"\nwaybill_relay_published_total 3\n",
 		"\n# TYPE waybill_relay_published_total counter\n",
-		"\n" + `waybill_destination_unconfirmed{destination="orders",type="queue"} 2` + "\n",
-		"\n" + `waybill_outbox_messages{destination="orders",type="queue",status="pending"} 2` + "\n",
-		`waybill_outbox_messages{destination="we\"ird\\",type="topic",status="pending"} 1`,
 		"\nwaybill_outbox_up 1\n",
+		`waybill_build_info{version="v1",go_version="go`,
+		`waybill_destination_unconfirmed{destination="orders",type="queue"} 2`,
+		`waybill_outbox_messages{destination="orders",type="queue",status="pending"} 2`,
+		`waybill_outbox_messages{destination="we\"ird\\",type="topic",status="pending"} 1`,
 	} {
-		if !strings.Contains("\n"+page, want) {
-			t.Errorf("/metrics lacks %q:\n%s", want, page)
-		}
+		t.Run(strings.TrimSpace(want), func(t *testing.T) { s.want("/metrics", 200, want) })
 	}
-	// Each line is a comment or a sample, and each metric is described before it.
+}
+
+func TestEachMetricIsDescribedBeforeItsSamples(t *testing.T) {
+	_, page := publishedThree(t).get("/metrics")
 	sample := regexp.MustCompile(`^(waybill_[a-z_]+)(\{([a-z_]+="([^"\\]|\\.)*",?)+\})? -?[0-9][0-9.e+-]*$`)
 	described := map[string]bool{}
-	for _, text := range strings.Split(strings.TrimSuffix(page, "\n"), "\n") {
-		if name, found := strings.CutPrefix(text, "# TYPE "); found {
+	for _, line := range strings.Split(strings.TrimSuffix(page, "\n"), "\n") {
+		if name, found := strings.CutPrefix(line, "# TYPE "); found {
 			described[strings.Fields(name)[0]] = true
 		}
-		if strings.HasPrefix(text, "#") {
+		if strings.HasPrefix(line, "#") {
 			continue
 		}
-		if m := sample.FindStringSubmatch(text); m == nil || !described[m[1]] {
-			t.Errorf("a bad line: %s", text)
+		if m := sample.FindStringSubmatch(line); m == nil || !described[m[1]] {
+			t.Errorf("got the line %q, want a sample of a metric described before", line)
 		}
 	}
 }
 
-func TestFiguresWithoutADatabase(t *testing.T) {
-	s := newStage(t)
-	get, _ := s.serve()
-	if err := s.db.Close(); err != nil {
+func TestWithoutADatabaseTheRelayIsServedAlone(t *testing.T) {
+	f := newFixture(t)
+	s := f.serve()
+	if err := f.db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if status, body := get("/stats"); status != 200 || !strings.Contains(body, `"outbox":null`) {
-		t.Errorf("/stats: %d %s", status, body)
-	}
-	if status, body := get("/metrics"); status != 200 || !strings.Contains(body, "waybill_outbox_up 0") {
-		t.Errorf("/metrics: %d %s", status, body)
-	}
+	s.want("/stats", 200, `"outbox":null`)
+	s.want("/metrics", 200, "waybill_outbox_up 0")
 }
 
 func TestOnlyReadingIsServed(t *testing.T) {
-	s := newStage(t)
-	get, _ := s.serve()
-	if status, _ := get("/"); status != 404 {
-		t.Errorf("/: %d", status)
-	}
-	r, err := relay.New(s.db, s.dialect, s.broker, nil)
+	f := newFixture(t)
+	r, err := relay.New(f.db, f.dialect, f.broker, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	response := httptest.NewRecorder()
-	admin.Handler(r, s.queue, nil).ServeHTTP(response, httptest.NewRequest(http.MethodPost, "/stats", nil))
-	if response.Code != http.StatusMethodNotAllowed {
-		t.Errorf("POST: %d", response.Code)
+	handler := admin.Handler(r, f.queue, nil)
+	for _, c := range []struct {
+		method, path string
+		want         int
+	}{
+		{http.MethodGet, "/healthz", http.StatusOK},
+		{http.MethodGet, "/", http.StatusNotFound},
+		{http.MethodPost, "/stats", http.StatusMethodNotAllowed},
+	} {
+		t.Run(c.method+" "+c.path, func(t *testing.T) {
+			response := httptest.NewRecorder()
+			handler.ServeHTTP(response, httptest.NewRequest(c.method, c.path, nil))
+			if response.Code != c.want {
+				t.Errorf("got status %d, want %d", response.Code, c.want)
+			}
+		})
 	}
 }

@@ -1,0 +1,95 @@
+package admin
+
+import (
+	"context"
+	"time"
+
+	"github.com/waybill-go/waybill/relay"
+	"github.com/waybill-go/waybill/store"
+)
+
+// stats are what /stats tells. Counters count since the relay was made.
+type stats struct {
+	Relay        relayStats         `json:"relay"`
+	Destinations []destinationStats `json:"destinations"`
+	Outbox       *outboxStats       `json:"outbox"` // null where the database does not answer
+}
+
+type relayStats struct {
+	Leading     bool  `json:"leading"`
+	Connected   bool  `json:"connected"`
+	Cursor      int64 `json:"cursor"`
+	Published   int64 `json:"published"`
+	Copies      int64 `json:"copies"`
+	Confirmed   int64 `json:"confirmed"`
+	Rejected    int64 `json:"rejected"`
+	Retries     int64 `json:"retries"`
+	Receipts    int64 `json:"receipts"`
+	Malformed   int64 `json:"malformed_receipts"`
+	Unknown     int64 `json:"unknown_receipts"`
+	Disconnects int64 `json:"disconnects"`
+	Swept       int64 `json:"swept"`
+}
+
+type destinationStats struct {
+	Destination string  `json:"destination"`
+	Topic       bool    `json:"topic"`
+	Unconfirmed int     `json:"unconfirmed"`
+	Window      int     `json:"window"`
+	Backlog     bool    `json:"backlog"`
+	Timeout     float64 `json:"timeout_seconds"`
+	Silent      bool    `json:"silent"`
+	LastError   string  `json:"last_error,omitempty"`
+}
+
+type outboxStats struct {
+	CountedAt time.Time  `json:"counted_at"`
+	Rows      []rowStats `json:"rows"`
+}
+
+type rowStats struct {
+	Destination string  `json:"destination"`
+	Topic       bool    `json:"topic"`
+	Status      string  `json:"status"`
+	Messages    int64   `json:"messages"`
+	OldestAge   float64 `json:"oldest_age_seconds"` // below 0 where it is due later
+}
+
+// collect asks the relay and, unless its answer is young enough, the database.
+func (s *server) collect(ctx context.Context) stats {
+	r := s.relay.Stats()
+	all := stats{Relay: relayOf(&r), Destinations: []destinationStats{}}
+	for _, d := range r.Destinations {
+		all.Destinations = append(all.Destinations, destinationStats{
+			Destination: d.Destination, Topic: d.Topic, Unconfirmed: d.Unconfirmed, Window: d.Window,
+			Backlog: d.Backlog, Timeout: d.Timeout.Seconds(), Silent: d.Silent, LastError: d.LastError,
+		})
+	}
+	counted, err := s.counter.read(ctx)
+	if err != nil {
+		return all
+	}
+	all.Outbox = &outboxStats{CountedAt: counted.at.UTC(), Rows: []rowStats{}}
+	for _, c := range counted.rows {
+		all.Outbox.Rows = append(all.Outbox.Rows, rowStats{
+			Destination: c.Destination, Topic: c.Topic, Status: statusName(c.Status), Messages: c.Rows,
+			OldestAge: time.UnixMicro(counted.clock).Sub(c.Oldest.Time()).Seconds(),
+		})
+	}
+	return all
+}
+
+func relayOf(s *relay.Stats) relayStats {
+	return relayStats{
+		Leading: s.Leading, Connected: s.Connected, Cursor: s.Cursor, Published: s.Published, Copies: s.Copies,
+		Confirmed: s.Confirmed, Rejected: s.Rejected, Retries: s.Retries, Receipts: s.Receipts,
+		Malformed: s.Malformed, Unknown: s.Unknown, Disconnects: s.Disconnects, Swept: s.Swept,
+	}
+}
+
+func statusName(status int) string {
+	if status == store.Rejected {
+		return "rejected"
+	}
+	return "pending"
+}
