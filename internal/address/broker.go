@@ -19,8 +19,9 @@ import (
 const brokerForms = `use amqp1:// or stomp:// (ActiveMQ), activemq:// (whichever of the two it offers), rabbitmq://, nats://, kafka:// or embedded:path/to/dir`
 
 // OpenBroker returns the broker at addr. It checks the address and connects to
-// nothing: the broker's own Connect does. The embedded one starts here; its errors
-// are not all of the address, and match what that package declares. The forms are
+// nothing: the broker's own Connect does. The embedded broker alone starts here, so it
+// may also fail for other reasons than its address; those errors match what package
+// embedded declares. The forms are
 //
 //	amqp1://user:password@host:5672        AMQP 1.0, with TLS amqp1s://
 //	stomp://user:password@host:61613       STOMP, with TLS stomp+tls://
@@ -30,7 +31,7 @@ const brokerForms = `use amqp1:// or stomp:// (ActiveMQ), activemq:// (whichever
 //	kafka://user:password@host1,host2:9092 Kafka, with TLS kafka+tls://
 //	embedded:path/to/dir                   a broker inside this process
 //
-// The embedded broker has a method Shutdown() error, for when its connections are
+// The embedded broker has a method Shutdown() error, to call once its connections are
 // closed.
 func OpenBroker(addr string) (broker.Broker, error) {
 	scheme, _, found := strings.Cut(addr, ":")
@@ -58,25 +59,25 @@ var errUnknownBroker = errors.New("no broker is called so")
 func openBroker(scheme, addr string) (broker.Broker, error) {
 	switch scheme {
 	case "amqp1", "amqp1s":
-		return made(amqp1.New(addr, nil))
+		return orNil(amqp1.New(addr, nil))
 	case "stomp", "stomp+tls":
-		return made(stomp.New(addr, nil))
+		return orNil(stomp.New(addr, nil))
 	case "nats", "tls+nats":
-		return made(nats.New(addr, nil))
+		return orNil(nats.New(addr, nil))
 	case "kafka", "kafka+tls":
-		return made(kafka.New(addr, nil))
+		return orNil(kafka.New(addr, nil))
 	case "rabbitmq", "rabbitmqs":
-		return made(rabbitmq.New(addr, nil))
+		return orNil(rabbitmq.New(addr, nil))
 	case "activemq", "activemq+tls":
-		return made(activemq.New(addr, nil))
+		return orNil(activemq.New(addr, nil))
 	case "embedded":
-		return made(embedded.New(strings.TrimPrefix(addr, "embedded:"), nil))
+		return orNil(embedded.New(strings.TrimPrefix(addr, "embedded:"), nil))
 	}
 	return nil, errUnknownBroker
 }
 
-// made keeps an adapter's nil pointer from becoming a Broker that is not nil.
-func made[B broker.Broker](b B, err error) (broker.Broker, error) {
+// orNil keeps an adapter's nil pointer from becoming a Broker that is not nil.
+func orNil[B broker.Broker](b B, err error) (broker.Broker, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ func OpenDatabase(addr string) (*sql.DB, store.Dialect, error) {
 }
 
 func openPostgres(addr string) (*sql.DB, error) {
-	if _, err := server(addr); err != nil {
+	if _, err := serverURL(addr); err != nil {
 		return nil, err
 	}
 	config, err := pgx.ParseConfig(addr)
@@ -78,10 +78,10 @@ func openPostgres(addr string) (*sql.DB, error) {
 	return stdlib.OpenDB(*config), nil
 }
 
-// openMySQL: statements are sent with their arguments in one round trip where the
-// driver can (interpolateParams); it prepares, runs and closes them otherwise.
+// openMySQL has the driver send statements with their arguments in one round trip where
+// it can (interpolateParams); it prepares, runs and closes them otherwise.
 func openMySQL(addr string) (*sql.DB, error) {
-	u, err := server(addr)
+	u, err := serverURL(addr)
 	if err != nil {
 		return nil, err
 	}
@@ -110,16 +110,16 @@ func openMySQL(addr string) (*sql.DB, error) {
 	return sql.OpenDB(connector), nil
 }
 
-// driverLog puts what MySQL's driver says of broken connections into the log. Callers
-// get errors of their own where that concerns them.
+// driverLog puts what MySQL's driver says of broken connections into the log, at the
+// level Debug: where it concerns a caller, the caller gets an error.
 type driverLog struct{}
 
 func (driverLog) Print(words ...any) {
 	slog.Debug("MySQL driver", slog.String("text", strings.TrimSpace(fmt.Sprintln(words...))))
 }
 
-// server parses the address of a database behind a network.
-func server(addr string) (*url.URL, error) {
+// serverURL parses the address of a database behind a network.
+func serverURL(addr string) (*url.URL, error) {
 	u, err := url.Parse(addr)
 	if err != nil || slices.ContainsFunc(slices.Collect(maps.Keys(u.Query())), isHalfPassword) {
 		// The parser's error quotes the address.
@@ -131,8 +131,8 @@ func server(addr string) (*url.URL, error) {
 	return u, nil
 }
 
-// isHalfPassword says whether a parameter's name may be what follows a '?' in a
-// password, up to the host. A driver would send it to the server, whose error shows it.
+// isHalfPassword says whether a parameter's name may be the rest of a password with a
+// '?', and the host. A driver would send it to the server, whose error shows it.
 func isHalfPassword(name string) bool { return strings.Contains(name, "@") }
 
 // sqliteSettings: WAL lets readers go on beside the one writer; synchronous FULL
@@ -141,8 +141,8 @@ func isHalfPassword(name string) bool { return strings.Contains(name, "@") }
 // another has written is refused at once, whatever its busy_timeout.
 const sqliteSettings = `?_txlock=immediate&_pragma=busy_timeout(30000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=foreign_keys(on)`
 
-// sqliteConnections: one transaction writes at a time and the rest of the pool
-// reads, or waits its turn.
+// sqliteConnections is small: one transaction writes at a time, and the other
+// connections read or wait for their turn.
 const sqliteConnections = 4
 
 func openSQLite(path string) (*sql.DB, error) {

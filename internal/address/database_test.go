@@ -26,17 +26,16 @@ func TestAddressesOpenTheirDatabase(t *testing.T) {
 		{"sqlite:/absolute/file.db", "sqlite"},
 		{"sqlite:///absolute/file.db", "sqlite"},
 	} {
-		db, dialect, err := address.OpenDatabase(c.addr)
-		if err != nil {
-			t.Errorf("%s: %v", c.addr, err)
-			continue
-		}
-		if dialect.Name() != c.dialect {
-			t.Errorf("%s: dialect %s, want %s", c.addr, dialect.Name(), c.dialect)
-		}
-		if err := db.Close(); err != nil {
-			t.Errorf("%s: %v", c.addr, err)
-		}
+		t.Run(c.addr, func(t *testing.T) {
+			db, dialect, err := address.OpenDatabase(c.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			if got := dialect.Name(); got != c.dialect {
+				t.Errorf("got the dialect %s, want %s", got, c.dialect)
+			}
+		})
 	}
 }
 
@@ -65,16 +64,27 @@ func TestAnAddressThatIsNoneSaysWhatWouldBe(t *testing.T) {
 		{"sqlite::memory:", "name a file"},
 		{"sqlite:file.db?mode=ro", "takes no parameters"},
 	} {
-		_, _, err := address.OpenDatabase(c.addr)
-		if err == nil {
-			t.Errorf("%q was taken", c.addr)
-			continue
-		}
-		if !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%q: %q does not say %q", c.addr, err, c.says)
-		}
-		if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "slashes") {
-			t.Errorf("%q: the error shows the password: %v", c.addr, err)
+		t.Run(c.addr, func(t *testing.T) {
+			_, _, err := address.OpenDatabase(c.addr)
+			if err == nil {
+				t.Fatal("got no error, want one")
+			}
+			wantError(t, err, c.says)
+		})
+	}
+}
+
+// wantError checks that an error says what would be right, and no word of the passwords
+// that the tables here have.
+func wantError(t *testing.T, err error, says string) {
+	t.Helper()
+	text := err.Error()
+	if !strings.HasPrefix(text, "waybill: ") || !strings.Contains(text, says) {
+		t.Errorf("got error %q, want one that says %q", text, says)
+	}
+	for _, secret := range []string{"hunter2", "slashes"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("got error %q, want one without the password", text)
 		}
 	}
 }
@@ -98,9 +108,11 @@ func TestRedactHidesPasswordsAndNothingElse(t *testing.T) {
 		"sqlite:file.db":                                  "sqlite:file.db",
 		"":                                                "",
 	} {
-		if got := address.Redact(addr); got != want {
-			t.Errorf("Redact(%q) = %q, want %q", addr, got, want)
-		}
+		t.Run(addr, func(t *testing.T) {
+			if got := address.Redact(addr); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
 	}
 }
 
@@ -146,7 +158,7 @@ func TestASQLiteFileSyncsEachCommitAndCanBeOpenedManyTimesAtOnce(t *testing.T) {
 						return err
 					}
 					if got != want {
-						t.Errorf("%s is %s, want %s", pragma, got, want)
+						t.Errorf("%s: got %s, want %s", pragma, got, want)
 					}
 				}
 				return nil
@@ -185,9 +197,9 @@ func TestWhatMySQLsDriverSaysIsInTheLog(t *testing.T) {
 	}
 	defer db.Close()
 	if err := db.PingContext(t.Context()); err == nil {
-		t.Error("a server that says nothing was taken for a database")
+		t.Error("got no error of a server that says nothing, want one")
 	}
 	if !strings.Contains(text.String(), `"msg":"MySQL driver"`) {
-		t.Errorf("logged: %s", text.String())
+		t.Errorf("got the log %s, want what the driver says", text.String())
 	}
 }

@@ -53,11 +53,11 @@ func FuzzNoErrorOrRedactionShowsThePassword(f *testing.F) {
 		} {
 			for _, asBroker := range []bool{false, true} {
 				if err := open(addr, asBroker); err != nil && shows(err.Error()) {
-					t.Errorf("%q, as a broker %v: %v", addr, asBroker, err)
+					t.Errorf("%q, as a broker %v: got error %v, want one without the password", addr, asBroker, err)
 				}
 			}
 			if got := address.Redact(addr); shows(got) {
-				t.Errorf("%q redacted: %q", addr, got)
+				t.Errorf("%q redacted: got %q, want it without the password", addr, got)
 			}
 		}
 	})
@@ -75,12 +75,12 @@ func FuzzOpen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, addr string) {
 		for _, asBroker := range []bool{false, true} {
 			if err := open(addr, asBroker); err != nil && (!strings.HasPrefix(err.Error(), "waybill: ") || len(err.Error()) > 600+4*len(addr)) {
-				t.Errorf("%q: %v", addr, err)
+				t.Errorf("%q: got error %v, want a short one of Waybill", addr, err)
 			}
 		}
 		once := address.Redact(addr)
 		if twice := address.Redact(once); twice != once {
-			t.Errorf("%q is %q and then %q", addr, once, twice)
+			t.Errorf("%q redacted: got %q and then %q, want the same", addr, once, twice)
 		}
 	})
 }

@@ -7,8 +7,9 @@ import (
 
 const hidden = "xxxxx"
 
-// Redact returns an address of any kind without its password, for logs and errors.
-// It also takes what is no valid URL, and rather hides too much than too little.
+// Redact returns an address of any kind with "xxxxx" for its password, and for each
+// parameter that is called like a secret, for logs and errors. It also takes what is no
+// valid URL, and hides too much rather than too little.
 func Redact(addr string) string {
 	scheme, rest, found := strings.Cut(addr, "://")
 	if !found {
