@@ -51,8 +51,8 @@ const (
 // Condition classifies errors by their result code. A missing table has no code
 // of its own: SQLite says it in its message alone.
 func (dialect) Condition(err error) store.Condition {
-	code, ok := resultCode(err)
-	if !ok {
+	code, coded := resultCode(err)
+	if coded == nil {
 		return store.Other
 	}
 	switch code & 0xff {
@@ -62,7 +62,7 @@ func (dialect) Condition(err error) store.Condition {
 		return store.Unavailable
 	case codeError:
 		for _, missing := range []string{"no such table", "no such column", "has no column named", "unknown database"} {
-			if strings.Contains(err.Error(), missing) {
+			if strings.Contains(coded.Error(), missing) {
 				return store.NoTable
 			}
 		}
@@ -70,14 +70,14 @@ func (dialect) Condition(err error) store.Condition {
 	return store.Other
 }
 
-// resultCode finds SQLite's result code in the chain of err: modernc and ncruces
-// have a method Code, mattn a field of this name, each of a type of its own.
-func resultCode(err error) (code int64, ok bool) {
+// resultCode finds the driver's error in the chain of err, and its result code: modernc
+// and ncruces have a method Code, mattn a field of this name, each of a type of its own.
+func resultCode(err error) (code int64, coded error) {
 	for ; err != nil; err = errors.Unwrap(err) {
 		v := reflect.ValueOf(err)
 		if m := v.MethodByName("Code"); m.IsValid() && m.Type().NumIn() == 0 && m.Type().NumOut() == 1 {
 			if code, ok := integer(m.Call(nil)[0]); ok {
-				return code, true
+				return code, err
 			}
 		}
 		if v.Kind() == reflect.Pointer {
@@ -85,13 +85,14 @@ func resultCode(err error) (code int64, ok bool) {
 		}
 		if v.Kind() == reflect.Struct {
 			if code, ok := integer(v.FieldByName("Code")); ok {
-				return code, true
+				return code, err
 			}
 		}
 	}
-	return 0, false
+	return 0, nil
 }
 
+// integer is a value as an int64, where it is a whole number.
 func integer(v reflect.Value) (int64, bool) {
 	switch {
 	case v.IsValid() && v.CanInt():

@@ -78,6 +78,7 @@ var schemaCases = []testCase{
 				if want := "waybill init --side " + c.side; !strings.Contains(c.err.Error(), want) {
 					s.Errorf("got error %q, want one that says %q", c.err, want)
 				}
+				s.wantCondition("the engine's error", c.err, store.NoTable)
 			})
 		}
 	}},
