@@ -1,0 +1,26 @@
+package store_test
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/sqlite"
+)
+
+// Who keeps migrations of their own puts Waybill's SQL among them.
+func ExampleScript() {
+	script, err := store.Script(sqlite.Dialect(), "app_", store.Consumer)
+	check(err)
+	for line := range strings.Lines(script) {
+		if strings.HasPrefix(line, "CREATE") || strings.HasPrefix(line, "INSERT") {
+			fmt.Print(line)
+		}
+	}
+	// Output:
+	// CREATE TABLE IF NOT EXISTS app_waybill_version (
+	// CREATE TABLE IF NOT EXISTS app_n1_record (
+	// CREATE TABLE IF NOT EXISTS app_n2_record (
+	// CREATE TABLE IF NOT EXISTS app_n_horizon (
+	// INSERT INTO app_waybill_version (side, version) VALUES ('consumer', 1)
+}
