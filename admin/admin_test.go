@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -93,16 +92,11 @@ func (s *served) run() (stop func()) {
 
 func (s *served) get(path string) (status int, body string) {
 	s.t.Helper()
-	response, err := http.Get(s.url + path)
+	status, body, err := get(s.url + path)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return response.StatusCode, string(text)
+	return status, body
 }
 
 // want checks an answer whose body holds a text.

@@ -1,0 +1,147 @@
+package admin_test
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/admin"
+	"github.com/waybill-go/waybill/broker/memory"
+	"github.com/waybill-go/waybill/outbox"
+	"github.com/waybill-go/waybill/relay"
+	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/sqlite"
+)
+
+// exampleRelay is a relay that does not run yet, and its outbox with two messages.
+func exampleRelay(ctx context.Context) (*relay.Relay, *store.Queue, error) {
+	db, err := sql.Open("sqlite", ":memory:")
+	if err != nil {
+		return nil, nil, err
+	}
+	db.SetMaxOpenConns(1)
+	if err := store.Migrate(ctx, db, sqlite.Dialect(), "", store.Producer); err != nil {
+		return nil, nil, err
+	}
+	out, err := outbox.New(sqlite.Dialect(), nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = out.InTx(ctx, db, func(tx *sql.Tx) error {
+		return out.Send(ctx, tx, waybill.Message{Destination: "orders"}, waybill.Message{Destination: "orders"})
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	queue, err := store.NewQueue(db, sqlite.Dialect(), "")
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := relay.New(db, sqlite.Dialect(), memory.New(nil), nil)
+	return r, queue, err
+}
+
+// get returns what is served at an address.
+func get(url string) (status int, body string, err error) {
+	response, err := http.Get(url)
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(text), err
+}
+
+// The handler is mounted below a prefix, beside others of the service.
+func ExampleHandler() {
+	r, queue, err := exampleRelay(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/waybill/", http.StripPrefix("/waybill", admin.Handler(r, queue, &admin.Options{Version: "v1.2.3"})))
+	server := httptest.NewServer(mux)
+	defer server.Close()
+
+	for _, path := range []string{"/waybill/healthz", "/waybill/readyz"} {
+		status, body, err := get(server.URL + path)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(path, status, strings.TrimSpace(body))
+	}
+	// Output:
+	// /waybill/healthz 200 ok
+	// /waybill/readyz 503 no relay leads
+}
+
+// Prometheus reads /metrics; an alert may look at the rows that are waiting.
+func ExampleHandler_metrics() {
+	r, queue, err := exampleRelay(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	server := httptest.NewServer(admin.Handler(r, queue, nil))
+	defer server.Close()
+
+	_, body, err := get(server.URL + "/metrics")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for line := range strings.Lines(body) {
+		if strings.Contains(line, "waybill_outbox_messages") || strings.HasPrefix(line, "waybill_relay_leading") {
+			fmt.Print(line)
+		}
+	}
+	// Output:
+	// waybill_relay_leading 0
+	// # HELP waybill_outbox_messages Rows of the outbox by status.
+	// # TYPE waybill_outbox_messages gauge
+	// waybill_outbox_messages{destination="orders",type="queue",status="pending"} 2
+}
+
+// A script reads /stats, the same as JSON.
+func ExampleHandler_stats() {
+	r, queue, err := exampleRelay(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	server := httptest.NewServer(admin.Handler(r, queue, nil))
+	defer server.Close()
+
+	_, body, err := get(server.URL + "/stats")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var stats struct {
+		Outbox struct {
+			Rows []struct {
+				Destination string `json:"destination"`
+				Status      string `json:"status"`
+				Messages    int64  `json:"messages"`
+			} `json:"rows"`
+		} `json:"outbox"`
+	}
+	if err := json.Unmarshal([]byte(body), &stats); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, row := range stats.Outbox.Rows {
+		fmt.Println(row.Destination, row.Status, row.Messages)
+	}
+	// Output: orders pending 2
+}
