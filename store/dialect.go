@@ -51,10 +51,10 @@ type Dialect interface {
 
 	// Migrations are all steps of both sides, each side's in order of version.
 	Migrations(Names) []Migration
-	// Lock and Unlock hold off every other migration of the same database for as
-	// long as one connection keeps the lock; empty where BeginMigration suffices.
-	// Lock reads one row and column: 1 once the lock is held, anything else where
-	// it could not be had.
+	// Lock holds off every other migration of the same database until Unlock or the
+	// end of its connection; both are empty where BeginMigration suffices. Lock reads
+	// one row and column: 1 once the lock is held, anything else where waiting for it
+	// was in vain.
 	Lock(Names) Statement
 	Unlock(Names) Statement
 	// BeginMigration opens the transaction that a migration runs in, such as
@@ -78,14 +78,14 @@ type Dialect interface {
 // A statement that reads rows returns the columns id, message_id, destination,
 // dest_type, business_mark, sequence, time_stamp, headers, message_content,
 // status, retry, failures, not_before, last_error, in this order; a brief one
-// returns the same with an empty headers, message_content and last_error.
+// returns the same, but headers, message_content and last_error empty.
 type ProducerDialect interface {
 	// Insert writes rows into qmessage in their order, at most MaxBatch of them.
 	// Rows with a key bump qmessage_key in the same statements: sequence + 1 and
 	// time_stamp = max(clock, time_stamp + 1) a row. A row's TimeStamp above 0 is
 	// used unchanged, and the key keeps the greatest of those and its own. Rows of
 	// one key stand next to each other, and keys are sorted by (destination, key),
-	// so that two senders cannot deadlock. Rows without a key get sequence 0 and
+	// so that all senders lock them in the same order. Rows without a key get sequence 0 and
 	// the clock, or their own TimeStamp. Either all rows of a call have a TimeStamp
 	// of their own or none has: the engine splits what is mixed. The statements run
 	// through Exec alone, in order, in the caller's transaction.
@@ -97,7 +97,7 @@ type ProducerDialect interface {
 	// that are due by the clock, in order of id.
 	ScanDestination(n Names, destination string, topic bool, after, upTo int64, limit int) Statement
 	// ScanDue reads pending rows that have (not_before, id) > (notBefore, id) and
-	// 0 < not_before <= clock, in that order. It uses an index.
+	// 0 < not_before <= clock, in that order, by an index.
 	ScanDue(n Names, notBefore, id int64, limit int) Statement
 	// Rows reads the pending rows with these ids, at most MaxBatch, in order of id.
 	Rows(n Names, ids []int64) Statement
@@ -173,7 +173,7 @@ type ConsumerDialect interface {
 	// OnceWindow reads size records of n1_record after the id after (the zero ID:
 	// from the lowest) and below the id below, in order of message_id: message_id and
 	// whether it is below its producer's horizon in n_horizon (false without one).
-	// It takes no locks and waits for none.
+	// It locks no rows and waits for none.
 	OnceWindow(n Names, consumer string, after, below waybill.ID, size int) Statement
 	// PruneOnce deletes those of the records with these message ids, at most
 	// MaxBatch, that are below their producer's horizon.

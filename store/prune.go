@@ -20,7 +20,7 @@ import (
 // Each producer's horizon is committed before the first record below it goes, so
 // a guard that misses a record because it was pruned always finds the horizon.
 // The old end of n1_record is then passed once, in windows of limit records (above 0)
-// of the primary key, each a read without locks and transactions that delete what it
+// of the primary key, each a read that locks no rows and transactions that delete what it
 // found. So there is no index that pruning alone would need and every message would
 // pay for.
 //
