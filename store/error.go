@@ -18,7 +18,7 @@ func wrap(dialect Dialect, side Side, doing string, err error) error {
 }
 
 // Conflicting has err match waybill.ErrConflict where it says that a transaction has lost
-// to another one.
+// to another one; any other error, and nil, it returns as it is.
 func Conflicting(dialect Dialect, err error) error {
 	if condition(dialect, err) != Conflict {
 		return err

@@ -9,10 +9,10 @@ import (
 
 // Insert writes rows in the caller's transaction and nothing else. Where the database
 // can tell that no transaction is open, it writes nothing and returns an error that
-// matches waybill.ErrTxEnded. The rows are sorted and
-// split into statements as the dialect asks; the rows of one key keep the order given,
-// and so do the rows without one among themselves. An error means that some of them
-// may have been written, so the caller rolls the transaction back.
+// matches waybill.ErrTxEnded. The rows are sorted and split into statements as the
+// dialect asks; the rows of one key keep the order given, and so do the rows without one
+// among themselves. Any other error means that some of them may have been written, so the
+// caller rolls the transaction back.
 func Insert(ctx context.Context, tx Tx, dialect Dialect, names Names, rows []NewRow) error {
 	if err := probe(ctx, tx, dialect); err != nil {
 		return err
