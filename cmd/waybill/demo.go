@@ -25,12 +25,16 @@ const demoExample = `  waybill demo
   waybill demo --dir /tmp/demo && sqlite3 /tmp/demo/shipping.db 'SELECT * FROM shipments LIMIT 5'
   waybill demo --json | jq .ok`
 
-// demoPart is the hidden command of the demo's other processes.
-const demoPart = "demo-part"
+// demoRole is the hidden command of the demo's other processes.
+const demoRole = "demo-role"
+
+type demoFlags struct {
+	demo demo.Options
+	json bool
+}
 
 func newDemoCommand() *cobra.Command {
-	var o demo.Options
-	var asJSON bool
+	var f demoFlags
 	cmd := &cobra.Command{
 		Use:     "demo",
 		Short:   "Watch messages arrive whatever happens to them, and check it",
@@ -38,36 +42,27 @@ func newDemoCommand() *cobra.Command {
 		Example: demoExample,
 		Args:    takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.Messages < 1 {
-				return usagef("--messages is %d; the least is 1", o.Messages)
+			if f.demo.Messages < 1 {
+				return usagef("--messages is %d; the least is 1", f.demo.Messages)
 			}
-			o.Command = selfCommand("demo", demoPart)
-			out, terminal := stage(cmd, asJSON)
-			o.Out = out
+			out, terminal := output(cmd, f.json)
 			if terminal != nil {
-				o.Width = func() int { return terminalWidth(terminal) }
-				o.Colour = os.Getenv("NO_COLOR") == ""
+				f.demo.Width = func() int { return terminalWidth(terminal) }
+				f.demo.Colour = os.Getenv("NO_COLOR") == ""
 			}
-			report, err := demo.Run(cmd.Context(), o)
+			report, err := demo.Run(cmd.Context(), selfCommand("demo", demoRole), out, &f.demo)
 			if err != nil {
 				return err
 			}
-			return verdict(cmd, asJSON, report, report.OK)
+			return verdict(cmd, f.json, report, report.OK)
 		},
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.Int64Var(&o.Messages, "messages", demo.DefaultMessages, "messages that the order service commits")
-	flags.Uint64Var(&o.Seed, "seed", 0, "seed of the faults (default a random one)")
-	flags.StringVar(&o.Dir, "dir", "", "empty directory to keep the databases, the broker's files and the logs in")
-	flags.BoolVar(&asJSON, "json", false, "end with one JSON object on standard output; the rest goes to standard error")
-	cmd.AddCommand(&cobra.Command{
-		Use:    demoPart,
-		Hidden: true,
-		Args:   takes(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return demo.Part(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
-		},
-	})
+	flags.Int64Var(&f.demo.Messages, "messages", demo.DefaultMessages, "messages that the order service commits")
+	flags.Uint64Var(&f.demo.Seed, "seed", 0, "seed of the faults (default a random one)")
+	flags.StringVar(&f.demo.Dir, "dir", "", "empty directory to keep the databases, the broker's files and the logs in")
+	flags.BoolVar(&f.json, "json", false, "end with one JSON object on standard output; the rest goes to standard error")
+	cmd.AddCommand(newRoleCommand(demoRole, demo.RunRole))
 	return cmd
 }

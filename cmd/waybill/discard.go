@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	waybill "github.com/waybill-go/waybill"
-	"github.com/waybill-go/waybill/cmd/waybill/internal/jsonl"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/terminal"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/view"
 	"github.com/waybill-go/waybill/store"
@@ -40,17 +39,14 @@ func newDiscardCommand(o *options) *cobra.Command {
 			if !f.yes && !terminal.Is(cmd.InOrStdin()) {
 				return usagef("discard asks first, and standard input is no terminal: use --yes")
 			}
-			d, q, err := o.queueOf(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer d.Close()
-			if !f.yes {
-				if err := confirmDiscard(cmd, q, ids); err != nil {
-					return err
+			return o.withQueue(cmd.Context(), func(q *store.Queue) error {
+				if !f.yes {
+					if err := confirmDiscard(cmd, q, ids); err != nil {
+						return err
+					}
 				}
-			}
-			return f.discard(cmd.Context(), q, ids, cmd.OutOrStdout())
+				return eachID(ids, func(id waybill.ID) error { return f.discard(cmd.Context(), q, id, cmd.OutOrStdout()) })
+			})
 		},
 	}
 	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "do not ask")
@@ -98,26 +94,14 @@ type discardedLine struct {
 	MessageID waybill.ID `json:"message_id"`
 }
 
-func (f *discardFlags) discard(ctx context.Context, q *store.Queue, ids []waybill.ID, w io.Writer) error {
-	var problems []error
-	for _, id := range ids {
-		found, err := q.Discard(ctx, id)
-		if err != nil {
-			return errors.Join(append(problems, err)...)
-		}
-		if !found {
-			problems = append(problems, notRejected(id))
-			continue
-		}
-		text := []byte(id.String() + "\n")
-		if f.json {
-			if text, err = jsonl.Marshal(discardedLine{id}); err != nil {
-				return err
-			}
-		}
-		if _, err := w.Write(text); err != nil {
-			return err
-		}
+// discard deletes one message.
+func (f *discardFlags) discard(ctx context.Context, q *store.Queue, id waybill.ID, w io.Writer) error {
+	found, err := q.Discard(ctx, id)
+	if err != nil {
+		return err
 	}
-	return errors.Join(problems...)
+	if !found {
+		return notRejected(id)
+	}
+	return printLine(w, f.json, discardedLine{id}, id.String())
 }

@@ -48,27 +48,31 @@ func newInitCommand(o *options) *cobra.Command {
 			if printSQL {
 				return printScripts(cmd, d, sides)
 			}
-			if path, isFile := sqliteFile(o.db); isFile {
-				if _, err := os.Stat(filepath.Dir(path)); errors.Is(err, os.ErrNotExist) {
-					return fmt.Errorf("the directory %s does not exist", filepath.Dir(path))
-				}
-			}
-			if err := d.ping(cmd.Context()); err != nil {
-				return err
-			}
-			for _, side := range sides {
-				if err := store.Migrate(cmd.Context(), d.DB, d.dialect, d.prefix, side); err != nil {
-					return err
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "The %s's tables are ready in %s.\n", side, d.address)
-			}
-			return nil
+			return o.migrate(cmd, d, sides)
 		},
 	}
 	cmd.Flags().StringVar(&side, "side", "both", "`side` of the tables: producer, consumer or both")
 	cmd.Flags().BoolVar(&printSQL, "print", false, "print the SQL and change nothing")
 	complete(cmd, "side", "producer", "consumer", "both")
 	return cmd
+}
+
+func (o *options) migrate(cmd *cobra.Command, d *database, sides []store.Side) error {
+	if path, isFile := sqliteFile(o.db); isFile {
+		if _, err := os.Stat(filepath.Dir(path)); errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("the directory %s does not exist", filepath.Dir(path))
+		}
+	}
+	if err := d.ping(cmd.Context()); err != nil {
+		return err
+	}
+	for _, side := range sides {
+		if err := store.Migrate(cmd.Context(), d.DB, d.dialect, d.prefix, side); err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "The %s's tables are ready in %s.\n", side, d.address)
+	}
+	return nil
 }
 
 func sidesOf(text string) ([]store.Side, error) {
@@ -94,10 +98,4 @@ func printScripts(cmd *cobra.Command, d *database, sides []store.Side) error {
 		}
 	}
 	return nil
-}
-
-// complete offers the words for a flag's value in shells.
-func complete(cmd *cobra.Command, flag string, words ...string) {
-	// It fails only for a flag that does not exist, which a test would show.
-	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 }

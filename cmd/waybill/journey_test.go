@@ -23,9 +23,9 @@ type figures struct {
 }
 
 // pending is the number of messages that wait for their confirmation.
-func pending(s *setting) int64 {
-	s.t.Helper()
-	return statusOf(s).Producer.Pending
+func pending(w *workspace) int64 {
+	w.t.Helper()
+	return statusOf(w).Producer.Pending
 }
 
 // statusReport is what "waybill status --json" prints, the part of it that tests look at.
@@ -52,10 +52,10 @@ type statusReport struct {
 	}
 }
 
-func statusOf(s *setting) (r statusReport) {
-	s.t.Helper()
-	if err := json.Unmarshal([]byte(s.ok("", "status", "--json", "--over", "0")), &r); err != nil {
-		s.t.Fatal(err)
+func statusOf(w *workspace) (r statusReport) {
+	w.t.Helper()
+	if err := json.Unmarshal([]byte(w.ok("", "status", "--json", "--over", "0")), &r); err != nil {
+		w.t.Fatal(err)
 	}
 	return r
 }
@@ -82,9 +82,9 @@ func relayStats(p *process) *figures {
 	return f
 }
 
-// place is a pair of databases and a broker that a journey goes over.
-type place struct {
-	producer, consumer *setting
+// route is a pair of databases and a broker that a journey goes over.
+type route struct {
+	producer, consumer *workspace
 	relayed            bool // a relay runs beside, since the broker serves many processes
 }
 
@@ -126,7 +126,7 @@ var onServers = []struct{ name, database, broker string }{
 	{"PostgreSQL and Kafka", "WAYBILL_TEST_POSTGRES", "WAYBILL_TEST_KAFKA"},
 }
 
-// schema gives a setting tables of its own in a shared database: a prefix that names a
+// schema gives a workspace tables of its own in a shared database: a prefix that names a
 // schema, which MySQL calls a database.
 func schema(t *testing.T, variable string) string {
 	t.Helper()
@@ -156,24 +156,24 @@ func TestAMessageTravelsFromSendToReceiveAndItsRowGoes(t *testing.T) {
 			if on.broker != "" {
 				broker = testserver.Address(t, on.broker)
 			}
-			p := place{relayed: on.broker != ""}
-			base := newSetting(t, "WAYBILL_BROKER="+broker)
+			r := route{relayed: on.broker != ""}
+			base := newWorkspace(t, "WAYBILL_BROKER="+broker)
 			if on.database == "" {
-				p.producer, p.consumer = base.with("WAYBILL_DB=sqlite:producer.db"), base.with("WAYBILL_DB=sqlite:consumer.db")
+				r.producer, r.consumer = base.with("WAYBILL_DB=sqlite:producer.db"), base.with("WAYBILL_DB=sqlite:consumer.db")
 			} else {
 				addr := "WAYBILL_DB=" + testserver.Address(t, on.database)
-				p.producer = base.with(addr, "WAYBILL_PREFIX="+schema(t, on.database))
-				p.consumer = base.with(addr, "WAYBILL_PREFIX="+schema(t, on.database))
+				r.producer = base.with(addr, "WAYBILL_PREFIX="+schema(t, on.database))
+				r.consumer = base.with(addr, "WAYBILL_PREFIX="+schema(t, on.database))
 			}
-			p.travel(t)
+			r.travel(t)
 		})
 	}
 }
 
-func (p place) travel(t *testing.T) {
-	p.producer.ok("", "init", "--side", "producer")
-	p.consumer.ok("", "init", "--side", "consumer")
-	p.producer.ok("", "init", "--side", "producer") // twice is harmless
+func (r route) travel(t *testing.T) {
+	r.producer.ok("", "init", "--side", "producer")
+	r.consumer.ok("", "init", "--side", "consumer")
+	r.producer.ok("", "init", "--side", "producer") // twice is harmless
 	name := strings.ToLower(rand.Text()[:8])
 	queue, producer := "journey."+name, "cli-"+name
 
@@ -182,26 +182,26 @@ func (p place) travel(t *testing.T) {
 	for i := range streamed {
 		fmt.Fprintf(&lines, `{"key":"k%d","headers":{"n":"%d"},"body":"message %d"}`+"\n", i%7, i, i)
 	}
-	sent := strings.Fields(p.producer.ok(lines.String(), "send", queue, "--header", "content-type=text/plain"))
-	sent = append(sent, strings.Fields(p.producer.ok(`{"body_base64":"/wD+"}`, "send", queue))...)
-	sent = append(sent, strings.Fields(p.producer.ok("", "send", queue, "--key", "single", "--body", "ünï"))...)
+	sent := strings.Fields(r.producer.ok(lines.String(), "send", queue, "--header", "content-type=text/plain"))
+	sent = append(sent, strings.Fields(r.producer.ok(`{"body_base64":"/wD+"}`, "send", queue))...)
+	sent = append(sent, strings.Fields(r.producer.ok("", "send", queue, "--key", "single", "--body", "ünï"))...)
 	if len(sent) != streamed+2 {
 		t.Fatalf("send printed %d ids, want %d", len(sent), streamed+2)
 	}
 
 	var moving *process
-	if p.relayed {
-		moving = p.producer.start("relay", "--producer", producer, "--http", "127.0.0.1:0")
+	if r.relayed {
+		moving = r.producer.start("relay", "--producer", producer, "--http", "127.0.0.1:0")
 	} else {
-		deliver(t, p.producer)
+		deliver(t, r.producer)
 	}
 	// Exactly so many, then the rest.
 	const first = 301
-	got := printedLines(t, p.consumer.ok("", "receive", queue, "--consumer", "c", "--count", fmt.Sprint(first), "--log-level", "debug"))
+	got := printedLines(t, r.consumer.ok("", "receive", queue, "--consumer", "c", "--count", fmt.Sprint(first), "--log-level", "debug"))
 	if len(got) != first {
 		t.Fatalf("receive --count %d printed %d lines", first, len(got))
 	}
-	got = append(got, printedLines(t, p.consumer.ok("", "receive", queue, "--consumer", "c", "--count", fmt.Sprint(len(sent)-first)))...)
+	got = append(got, printedLines(t, r.consumer.ok("", "receive", queue, "--consumer", "c", "--count", fmt.Sprint(len(sent)-first)))...)
 
 	byID := map[string]printedLine{}
 	for _, l := range got {
@@ -227,17 +227,17 @@ func (p place) travel(t *testing.T) {
 		}
 	}
 
-	if p.relayed {
-		eventually(t, "the outbox to be empty", func() bool { return pending(p.producer) == 0 })
+	if r.relayed {
+		eventually(t, "the outbox to be empty", func() bool { return pending(r.producer) == 0 })
 		moving.stops()
 	} else {
-		settle(t, p.producer)
+		settle(t, r.producer)
 	}
-	status := statusOf(p.producer)
+	status := statusOf(r.producer)
 	if status.Producer.Pending != 0 || status.Producer.Rejected != 0 || status.Producer.Relay.Holder != "" || strings.Contains(status.Database, "open-sesame") {
 		t.Errorf("the producer's status: %+v", status)
 	}
-	status = statusOf(p.consumer)
+	status = statusOf(r.consumer)
 	if c := status.Consumer.Consumers; len(c) != 1 || c[0].Consumer != "c" || c[0].OnceRecords != int64(len(sent)) {
 		t.Errorf("the consumer's status: %+v", status)
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/waybill-go/waybill/cmd/waybill/internal/jsonl"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/view"
 	"github.com/waybill-go/waybill/store"
 )
@@ -38,12 +37,9 @@ func newListCommand(o *options) *cobra.Command {
 			if f.limit < 0 {
 				return usagef("--limit is %d, below 0", f.limit)
 			}
-			d, q, err := o.queueOf(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer d.Close()
-			return f.list(cmd.Context(), q, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return o.withQueue(cmd.Context(), func(q *store.Queue) error {
+				return f.list(cmd.Context(), q, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			})
 		},
 	}
 	flags := cmd.Flags()
@@ -56,9 +52,6 @@ func newListCommand(o *options) *cobra.Command {
 	cmd.MarkFlagsMutuallyExclusive("rejected", "pending")
 	return cmd
 }
-
-// listPage is how many rows are read at a time. They come with their bodies.
-const listPage = 50
 
 func (f *listFlags) list(ctx context.Context, q *store.Queue, stdout, stderr io.Writer) error {
 	if err := q.CheckSchema(ctx); err != nil {
@@ -75,49 +68,68 @@ func (f *listFlags) list(ctx context.Context, q *store.Queue, stdout, stderr io.
 	case f.pending:
 		statuses = statuses[1:]
 	}
-	var table []store.Row
-	listed, more := 0, false
+	l := &lister{listFlags: f, out: stdout}
 	for _, status := range statuses {
-		after := int64(0)
-		for !more {
-			rows, err := q.List(ctx, f.destination, status, after, listPage)
-			if err != nil {
-				return err
-			}
-			for i := range rows {
-				if more = f.limit > 0 && listed == f.limit; more {
-					break
-				}
-				after = rows[i].ID
-				listed++
-				if !f.json {
-					rows[i].Body = nil
-					table = append(table, rows[i])
-					continue
-				}
-				text, err := jsonl.Marshal(view.Summarize(&rows[i]))
-				if err != nil {
-					return err
-				}
-				if _, err := stdout.Write(text); err != nil {
-					return err
-				}
-			}
-			if len(rows) < listPage {
-				break
-			}
+		if err := l.read(ctx, q, status); err != nil {
+			return err
 		}
 	}
-	if len(table) > 0 {
-		if err := view.List(stdout, table, time.UnixMicro(clock)); err != nil {
+	if len(l.table) > 0 {
+		if err := view.List(stdout, l.table, time.UnixMicro(clock)); err != nil {
 			return err
 		}
 	}
 	switch {
-	case more:
-		fmt.Fprintf(stderr, "There are more than these %d; --limit lists them.\n", listed)
-	case listed == 0:
+	case l.more:
+		fmt.Fprintf(stderr, "There are more than these %d; --limit lists them.\n", l.listed)
+	case l.listed == 0:
 		fmt.Fprintln(stderr, "No such messages.")
 	}
+	return nil
+}
+
+// lister prints rows as JSON lines, or gathers them for a table, up to the limit.
+type lister struct {
+	*listFlags
+	out    io.Writer
+	table  []store.Row // without bodies
+	listed int
+	more   bool // than the limit
+}
+
+// listPage is how many rows are read at a time. They come with their bodies.
+const listPage = 50
+
+// read lists the rows of one status.
+func (l *lister) read(ctx context.Context, q *store.Queue, status int) error {
+	after := int64(0)
+	for !l.more {
+		rows, err := q.List(ctx, l.destination, status, after, listPage)
+		if err != nil {
+			return err
+		}
+		for i := range rows {
+			if l.more = l.limit > 0 && l.listed == l.limit; l.more {
+				return nil
+			}
+			after = rows[i].ID
+			if err := l.add(&rows[i]); err != nil {
+				return err
+			}
+		}
+		if len(rows) < listPage {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (l *lister) add(row *store.Row) error {
+	l.listed++
+	if l.json {
+		return printJSON(l.out, view.Summarize(row))
+	}
+	row.Body = nil
+	l.table = append(l.table, *row)
 	return nil
 }

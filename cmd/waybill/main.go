@@ -1,9 +1,19 @@
 // Command waybill runs and operates registered delivery: it makes the tables, runs
-// the relay, sends and receives from scripts, and shows and mends what is stuck.
+// the relay, sends and receives from scripts, and shows and repairs what is stuck.
 //
-// The files: root.go (the tree of commands, flags of all), exit.go (exit statuses),
-// open.go (databases and brokers), log.go, version.go, and one file for each
-// command. What deserves tests of its own is in the packages below internal/.
+// The files: main.go (the process), root.go (the tree of commands, the flags of all),
+// exit.go (exit statuses), flags.go (what commands check and complete), open.go (databases
+// and brokers), output.go (what is printed), http.go (what "relay --http" serves), log.go,
+// version.go, and one file for each command, which is called like it.
+//
+// What deserves tests of its own is in the packages below internal/: jsonl (lines that are
+// read and printed), view (messages for a person), status, handler (what "receive" does
+// with a message), terminal; and for the commands that break things on purpose demo,
+// torture, verdict (what their reports share), supervisor (their processes) and faulty (a
+// broker with faults).
+//
+// The tests run the command in a process of its own (main_test.go). A file is called like
+// the command that it is about; the others are about several of them.
 package main
 
 import (

@@ -27,27 +27,33 @@ func TestMain(m *testing.M) {
 // limit is the longest that anything may take on a busy machine.
 const limit = time.Minute
 
-// setting is where a command runs: its databases, broker and directory.
-type setting struct {
+// workspace is where a command runs: its directory, and the variables that name its
+// databases and broker.
+type workspace struct {
 	t    *testing.T
 	dir  string
 	vars []string
 }
 
-func newSetting(t *testing.T, vars ...string) *setting {
-	return &setting{t: t, dir: t.TempDir(), vars: vars}
+func newWorkspace(t *testing.T, vars ...string) *workspace {
+	return &workspace{t: t, dir: t.TempDir(), vars: vars}
 }
 
-// with is the setting with other variables, such as another database.
-func (s *setting) with(vars ...string) *setting {
-	return &setting{t: s.t, dir: s.dir, vars: append(s.vars[:len(s.vars):len(s.vars)], vars...)}
+// with is the workspace with further variables, such as another database.
+func (w *workspace) with(vars ...string) *workspace {
+	return &workspace{t: w.t, dir: w.dir, vars: append(w.vars[:len(w.vars):len(w.vars)], vars...)}
+}
+
+// at is the workspace for a part of its test.
+func (w *workspace) at(t *testing.T) *workspace {
+	return &workspace{t: t, dir: w.dir, vars: w.vars}
 }
 
 // command is the real command in a process of its own, without the variables of
 // whoever runs the tests.
-func (s *setting) command(args ...string) *exec.Cmd {
+func (w *workspace) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
-	cmd.Dir = s.dir
+	cmd.Dir = w.dir
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "WAYBILL_") {
 			cmd.Env = append(cmd.Env, v)
@@ -55,7 +61,7 @@ func (s *setting) command(args ...string) *exec.Cmd {
 	}
 	// The race detector lets a process wait for a second at its end, otherwise.
 	cmd.Env = append(cmd.Env, asCommand+"=1", "GORACE=atexit_sleep_ms=0")
-	cmd.Env = append(cmd.Env, s.vars...)
+	cmd.Env = append(cmd.Env, w.vars...)
 	return cmd
 }
 
@@ -66,45 +72,45 @@ type result struct {
 }
 
 // run runs a command to its end, with stdin as its standard input.
-func (s *setting) run(stdin string, args ...string) result {
-	s.t.Helper()
-	cmd := s.command(args...)
+func (w *workspace) run(stdin string, args ...string) result {
+	w.t.Helper()
+	cmd := w.command(args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	if err := cmd.Start(); err != nil {
-		s.t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	timer := time.AfterFunc(limit, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	err := cmd.Wait()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		s.t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
 // ok runs a command that has to succeed and returns its standard output.
-func (s *setting) ok(stdin string, args ...string) string {
-	s.t.Helper()
-	r := s.run(stdin, args...)
+func (w *workspace) ok(stdin string, args ...string) string {
+	w.t.Helper()
+	r := w.run(stdin, args...)
 	if r.status != 0 {
-		s.t.Fatalf("waybill %q: exit status %d\n%s", args, r.status, r.stderr)
+		w.t.Fatalf("waybill %q: exit status %d\n%s", args, r.status, r.stderr)
 	}
 	return r.stdout
 }
 
 // fails runs a command that has to fail with this exit status and all these texts on
 // standard error.
-func (s *setting) fails(status int, stdin string, args []string, texts ...string) result {
-	s.t.Helper()
-	r := s.run(stdin, args...)
+func (w *workspace) fails(status int, stdin string, args []string, texts ...string) result {
+	w.t.Helper()
+	r := w.run(stdin, args...)
 	if r.status != status {
-		s.t.Errorf("waybill %q: exit status %d, want %d\n%s%s", args, r.status, status, r.stdout, r.stderr)
+		w.t.Errorf("waybill %q: exit status %d, want %d\n%s%s", args, r.status, status, r.stdout, r.stderr)
 	}
 	for _, text := range texts {
 		if !strings.Contains(r.stderr, text) {
-			s.t.Errorf("waybill %q: standard error lacks %q:\n%s", args, text, r.stderr)
+			w.t.Errorf("waybill %q: standard error lacks %q:\n%s", args, text, r.stderr)
 		}
 	}
 	return r
@@ -115,50 +121,50 @@ type process struct {
 	t              *testing.T
 	cmd            *exec.Cmd
 	stdin          io.WriteCloser
-	stdout, stderr output
+	stdout, stderr capture
 	ended          chan struct{}
 }
 
-// output collects what a process writes.
-type output struct {
+// capture collects what a process writes.
+type capture struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
+func (c *capture) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.text.Write(p)
 }
 
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
+func (c *capture) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.text.String()
 }
 
 // start starts a command that goes on by itself. The test's end kills it.
-func (s *setting) start(args ...string) *process {
-	s.t.Helper()
-	p := &process{t: s.t, cmd: s.command(args...), ended: make(chan struct{})}
+func (w *workspace) start(args ...string) *process {
+	w.t.Helper()
+	p := &process{t: w.t, cmd: w.command(args...), ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	stdin, err := p.cmd.StdinPipe()
 	if err == nil {
 		err = p.cmd.Start()
 	}
 	if err != nil {
-		s.t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	p.stdin = stdin
 	go func() {
 		defer close(p.ended)
 		_ = p.cmd.Wait() // cmd.ProcessState tells
 	}()
-	s.t.Cleanup(func() {
+	w.t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		<-p.ended
-		if s.t.Failed() {
-			s.t.Logf("waybill %q wrote:\n%s%s", args, p.stdout.String(), p.stderr.String())
+		if w.t.Failed() {
+			w.t.Logf("waybill %q wrote:\n%s%s", args, p.stdout.String(), p.stderr.String())
 		}
 	})
 	return p

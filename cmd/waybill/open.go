@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/address"
 	"github.com/waybill-go/waybill/store"
@@ -40,9 +39,9 @@ func (o *options) openDatabase() (*database, error) {
 	return &database{DB: db, dialect: dialect, prefix: o.prefix, address: address.Redact(o.db)}, nil
 }
 
-// existing is openDatabase for commands that work on tables that are there. SQLite
+// openExisting is openDatabase for commands that work on tables that are there. SQLite
 // would make a file where there is none.
-func (o *options) existing() (*database, error) {
+func (o *options) openExisting() (*database, error) {
 	d, err := o.openDatabase()
 	if err != nil {
 		return nil, err
@@ -67,9 +66,9 @@ func sqliteFile(addr string) (path string, ok bool) {
 // answerTime is how long commands that do not wait for a server ask it to answer.
 const answerTime = 10 * time.Second
 
-// answering is existing for commands that fail where the database is away.
-func (o *options) answering(ctx context.Context) (*database, error) {
-	d, err := o.existing()
+// openAnswering is openExisting for commands that fail where the database is away.
+func (o *options) openAnswering(ctx context.Context) (*database, error) {
+	d, err := o.openExisting()
 	if err != nil {
 		return nil, err
 	}
@@ -98,19 +97,19 @@ func (d *database) ping(ctx context.Context) error {
 // queue returns the producer's tables.
 func (d *database) queue() (*store.Queue, error) { return store.NewQueue(d.DB, d.dialect, d.prefix) }
 
-// queueOf opens the database and its producer's tables, for commands that show and
-// mend messages.
-func (o *options) queueOf(ctx context.Context) (*database, *store.Queue, error) {
-	d, err := o.answering(ctx)
+// withQueue opens the database and gives do its producer's tables, for commands that show
+// and repair messages.
+func (o *options) withQueue(ctx context.Context, do func(q *store.Queue) error) error {
+	d, err := o.openAnswering(ctx)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
+	defer d.Close()
 	q, err := d.queue()
 	if err != nil {
-		_ = d.Close()
-		return nil, nil, err
+		return err
 	}
-	return d, q, nil
+	return do(q)
 }
 
 // openBroker returns the broker of --broker and what closes it.
@@ -129,17 +128,4 @@ func (o *options) openBroker() (b broker.Broker, closeBroker func() error, err e
 		return b, server.Shutdown, nil
 	}
 	return b, func() error { return nil }, nil
-}
-
-// parseIDs reads message ids from the command line.
-func parseIDs(args []string) ([]waybill.ID, error) {
-	ids := make([]waybill.ID, 0, len(args))
-	for _, arg := range args {
-		id, err := waybill.ParseID(strings.TrimSpace(arg))
-		if err != nil {
-			return nil, usagef("%.80q is no message id, such as 01890a5d-ac96-774b-bcce-b302099a8057", arg)
-		}
-		ids = append(ids, id)
-	}
-	return ids, nil
 }

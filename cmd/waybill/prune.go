@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/waybill-go/waybill/cmd/waybill/internal/jsonl"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/terminal"
 	"github.com/waybill-go/waybill/store"
 )
@@ -39,10 +38,10 @@ func newPruneCommand(o *options) *cobra.Command {
 		Example: pruneExample,
 		Args:    takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if f.retention <= 0 {
-				return usagef("--retention is %v; it has to be above 0", f.retention)
+			if err := checkPositive(cmd, "retention"); err != nil {
+				return err
 			}
-			d, err := o.answering(cmd.Context())
+			d, err := o.openAnswering(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -78,25 +77,12 @@ func (f *pruneFlags) prune(ctx context.Context, d *database, stdout, stderr io.W
 	defer progress.Clear()
 	for _, consumer := range consumers {
 		progress.Update("pruning the records of %s", consumer)
-		ledger, err := store.NewLedger(d.DB, d.dialect, d.prefix, consumer)
+		gone, err := f.pruneOne(ctx, d, consumer)
 		if err != nil {
 			return err
-		}
-		if err := ledger.CheckSchema(ctx); err != nil {
-			return err
-		}
-		gone, err := ledger.Prune(ctx, time.Now(), f.retention, pruneBatch)
-		if err != nil {
-			return fmt.Errorf("consumer %s: %w; %d of its records are forgotten", consumer, err, gone)
 		}
 		progress.Clear()
-		text := fmt.Appendf(nil, "%s: %d records forgotten\n", consumer, gone)
-		if f.json {
-			if text, err = jsonl.Marshal(prunedLine{consumer, gone}); err != nil {
-				return err
-			}
-		}
-		if _, err := stdout.Write(text); err != nil {
+		if err := printLine(stdout, f.json, prunedLine{consumer, gone}, fmt.Sprintf("%s: %d records forgotten", consumer, gone)); err != nil {
 			return err
 		}
 	}
@@ -104,4 +90,20 @@ func (f *pruneFlags) prune(ctx context.Context, d *database, stdout, stderr io.W
 		fmt.Fprintln(stderr, "No consumer has recorded anything.")
 	}
 	return nil
+}
+
+// pruneOne prunes one consumer's records and returns how many are gone.
+func (f *pruneFlags) pruneOne(ctx context.Context, d *database, consumer string) (int64, error) {
+	ledger, err := store.NewLedger(d.DB, d.dialect, d.prefix, consumer)
+	if err != nil {
+		return 0, err
+	}
+	if err := ledger.CheckSchema(ctx); err != nil {
+		return 0, err
+	}
+	gone, err := ledger.Prune(ctx, time.Now(), f.retention, pruneBatch)
+	if err != nil {
+		return gone, fmt.Errorf("consumer %s: %w; %d of its records are forgotten", consumer, err, gone)
+	}
+	return gone, nil
 }

@@ -57,12 +57,12 @@ type receiveFlags struct {
 	count   int
 	command string
 	topic   bool
+	json    bool // the only form
 	inbox   inbox.Options
 }
 
 func newReceiveCommand(o *options) *cobra.Command {
 	var f receiveFlags
-	var json bool
 	cmd := &cobra.Command{
 		Use:     "receive DESTINATION",
 		Short:   "Consume messages, and print them or give them to a command",
@@ -77,6 +77,11 @@ func newReceiveCommand(o *options) *cobra.Command {
 			return r.receive(cmd.Context(), o)
 		},
 	}
+	f.register(cmd)
+	return cmd
+}
+
+func (f *receiveFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&f.inbox.Consumer, "consumer", "", "`name` of the consumer group, which its records are kept under (required)")
@@ -84,7 +89,7 @@ func newReceiveCommand(o *options) *cobra.Command {
 	flags.IntVar(&f.count, "count", 0, "stop after `N` messages (default: never)")
 	flags.StringVar(&f.command, "exec", "", "run this `command` for each message in place of printing it")
 	flags.BoolVar(&f.topic, "topic", false, "DESTINATION is a topic")
-	flags.BoolVar(&json, "json", false, "print JSON lines, which is the only form")
+	flags.BoolVar(&f.json, "json", false, "print JSON lines, which is the only form")
 	flags.IntVar(&f.inbox.Workers, "workers", 0, "messages of different keys that are handled at a time (default 4; 1 on SQLite and with --count)")
 	flags.IntVar(&f.inbox.Batch, "batch", 0, "most messages in one transaction (default 200)")
 	flags.IntVar(&f.inbox.MaxTries, "max-tries", 20, "how often a message may fail before it is rejected")
@@ -98,7 +103,6 @@ func newReceiveCommand(o *options) *cobra.Command {
 	cmd.MarkFlagsMutuallyExclusive("count", "workers")
 	cmd.MarkFlagsMutuallyExclusive("count", "batch")
 	complete(cmd, "level", "once", "latest")
-	return cmd
 }
 
 // receiver is a checked command line.
@@ -110,6 +114,7 @@ type receiver struct {
 	stderr      io.Writer
 }
 
+// receiver checks the flags.
 func (f *receiveFlags) receiver(cmd *cobra.Command, o *options, destination string) (*receiver, error) {
 	r := &receiver{receiveFlags: *f, destination: destination, stdout: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr()}
 	switch f.level {
@@ -126,20 +131,11 @@ func (f *receiveFlags) receiver(cmd *cobra.Command, o *options, destination stri
 	if err := waybill.CheckConsumer(f.inbox.Consumer); err != nil {
 		return nil, usagef("--consumer %.80q %w", f.inbox.Consumer, err)
 	}
-	flags := cmd.Flags()
-	if flags.Changed("exec") && f.command == "" {
+	if cmd.Flags().Changed("exec") && f.command == "" {
 		return nil, usagef("--exec is empty")
 	}
-	for _, v := range []struct {
-		flag string
-		bad  bool
-	}{
-		{"count", f.count <= 0}, {"workers", f.inbox.Workers <= 0}, {"batch", f.inbox.Batch <= 0}, {"max-tries", f.inbox.MaxTries <= 0},
-		{"timeout", f.inbox.Timeout <= 0}, {"retention", f.inbox.Retention <= 0},
-	} {
-		if v.bad && flags.Changed(v.flag) {
-			return nil, usagef("--%s has to be above 0", v.flag)
-		}
+	if err := checkPositive(cmd, "count", "workers", "batch", "max-tries", "timeout", "retention"); err != nil {
+		return nil, err
 	}
 	r.inbox.TablePrefix = o.prefix
 	r.inbox.Logger = slog.Default()
@@ -152,7 +148,7 @@ func (f *receiveFlags) receiver(cmd *cobra.Command, o *options, destination stri
 }
 
 func (r *receiver) receive(ctx context.Context, o *options) (err error) {
-	d, err := o.existing()
+	d, err := o.openExisting()
 	if err != nil {
 		return err
 	}
@@ -167,9 +163,7 @@ func (r *receiver) receive(ctx context.Context, o *options) (err error) {
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	handle := handler.NewPrinter(r.stdout, func(err error) {
-		stop(&outputError{err})
-	}).Handle
+	handle := handler.NewPrinter(r.stdout, func(err error) { stop(&outputError{err}) }).Handle
 	if r.command != "" {
 		handle = handler.NewShell(r.command, r.stdout, r.stderr).Handle
 	}
@@ -180,9 +174,9 @@ func (r *receiver) receive(ctx context.Context, o *options) (err error) {
 	} else {
 		_, err = r.run(ctx, d, b, handle, r.inbox)
 	}
-	var output *outputError
-	if errors.As(context.Cause(ctx), &output) {
-		return output
+	var full *outputError
+	if errors.As(context.Cause(ctx), &full) {
+		return full
 	}
 	return err
 }
@@ -224,10 +218,10 @@ func showProgress(ctx context.Context, p *terminal.Progress, in *inbox.Inbox) {
 	}
 }
 
-// countBatch is the size of --count's batches while more than so many batches of it
-// are left; the rest is handled one by one.
+// --count handles batches while more than so many of them are left, and the rest one by
+// one.
 const (
-	countBatch   = 100
+	countBatch   = 100 // messages
 	countBatches = 5
 )
 

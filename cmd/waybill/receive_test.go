@@ -9,19 +9,19 @@ import (
 	"testing"
 )
 
-// depotOf is a setting with both sides' tables and an embedded broker that holds the
-// messages of these bodies for the destination orders.
-func depotOf(t *testing.T, bodies ...string) *setting {
+// workspaceHolding is a workspace with both sides' tables and an embedded broker that holds
+// messages with these bodies for the destination orders.
+func workspaceHolding(t *testing.T, bodies ...string) *workspace {
 	t.Helper()
-	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
-	s.ok("", "init")
+	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
+	w.ok("", "init")
 	var lines strings.Builder
 	for i, body := range bodies {
 		fmt.Fprintf(&lines, `{"key":"k%d","headers":{"x-n":"%d"},"body":%q}`+"\n", i, i, body)
 	}
-	s.ok(lines.String(), "send", "orders")
-	deliver(t, s)
-	return s
+	w.ok(lines.String(), "send", "orders")
+	deliver(t, w)
+	return w
 }
 
 // listed is a line of "waybill list --json".
@@ -31,10 +31,10 @@ type listed struct {
 	Failures, Copies       int
 }
 
-func list(s *setting, args ...string) []listed {
-	s.t.Helper()
+func list(w *workspace, args ...string) []listed {
+	w.t.Helper()
 	var all []listed
-	for _, l := range jsonLines(s.t, s.ok("", append([]string{"list", "--json"}, args...)...)) {
+	for _, l := range jsonLines(w.t, w.ok("", append([]string{"list", "--json"}, args...)...)) {
 		text := func(name string) string { v, _ := l[name].(string); return v }
 		number := func(name string) int { v, _ := l[name].(float64); return int(v) }
 		all = append(all, listed{text("message_id"), text("key"), text("status"), text("last_error"), number("failures"), number("copies")})
@@ -44,26 +44,26 @@ func list(s *setting, args ...string) []listed {
 
 func TestExecGivesTheMessageToTheCommand(t *testing.T) {
 	t.Parallel()
-	s := depotOf(t, "hello")
-	out := s.ok("", "receive", "orders", "--consumer", "c", "--count", "1", "--exec", `cat; echo " $WAYBILL_KEY $WAYBILL_DESTINATION $WAYBILL_SEQUENCE $WAYBILL_PRODUCER $WAYBILL_ATTEMPT $WAYBILL_FAILURES $WAYBILL_HEADERS"; test -n "$WAYBILL_TIME_STAMP" && echo "$WAYBILL_MESSAGE_ID"`)
-	id := list(s)[0].MessageID
+	w := workspaceHolding(t, "hello")
+	out := w.ok("", "receive", "orders", "--consumer", "c", "--count", "1", "--exec", `cat; echo " $WAYBILL_KEY $WAYBILL_DESTINATION $WAYBILL_SEQUENCE $WAYBILL_PRODUCER $WAYBILL_ATTEMPT $WAYBILL_FAILURES $WAYBILL_HEADERS"; test -n "$WAYBILL_TIME_STAMP" && echo "$WAYBILL_MESSAGE_ID"`)
+	id := list(w)[0].MessageID
 	if want := `hello k0 orders 1 waybill 0 0 {"x-n":"0"}` + "\n" + id + "\n"; out != want {
 		t.Errorf("got  %q\nwant %q", out, want)
 	}
-	settle(t, s)
+	settle(t, w)
 }
 
 func TestExitStatusesAreTheHandlersResult(t *testing.T) {
 	t.Parallel()
-	s := depotOf(t, "0", "65", "75", "1", "signal", "0")
-	p := s.start("receive", "orders", "--consumer", "c", "--exec", `
+	w := workspaceHolding(t, "0", "65", "75", "1", "signal", "0")
+	p := w.start("receive", "orders", "--consumer", "c", "--exec", `
 		read -r n
 		echo "$n" >>ran
 		case $n in signal) kill -9 $$;; esac
 		echo "no good: $n" >&2
 		exit $n`)
 	ran := func() []string {
-		text, _ := os.ReadFile(filepath.Join(s.dir, "ran"))
+		text, _ := os.ReadFile(filepath.Join(w.dir, "ran"))
 		return strings.Fields(string(text))
 	}
 	eventually(t, "every command to run", func() bool { return len(ran()) >= 6 })
@@ -72,16 +72,16 @@ func TestExitStatusesAreTheHandlersResult(t *testing.T) {
 	if got := ran(); !slices.Equal(got, []string{"0", "65", "75", "1", "signal", "0"}) {
 		t.Errorf("the commands ran in the order %q", got)
 	}
-	r := s.start("relay")
+	r := w.start("relay")
 	eventually(t, "the receipts to be handled", func() bool {
-		return len(list(s, "--rejected")) == 1 && len(list(s, "--pending")) == 3 && !slices.ContainsFunc(list(s, "--pending"), func(l listed) bool { return l.Failures == 0 })
+		return len(list(w, "--rejected")) == 1 && len(list(w, "--pending")) == 3 && !slices.ContainsFunc(list(w, "--pending"), func(l listed) bool { return l.Failures == 0 })
 	})
 	r.stops()
-	if l := list(s, "--rejected")[0]; l.Key != "k1" || l.Status != "rejected" || l.LastError != "c: exit status 65: no good: 65" {
+	if l := list(w, "--rejected")[0]; l.Key != "k1" || l.Status != "rejected" || l.LastError != "c: exit status 65: no good: 65" {
 		t.Errorf("%+v", l)
 	}
 	for i, want := range []string{"c: exit status 75: no good: 75", "c: exit status 1: no good: 1", "c: signal: killed"} {
-		if l := list(s, "--pending")[i]; l.LastError != want || l.Status != "pending" {
+		if l := list(w, "--pending")[i]; l.LastError != want || l.Status != "pending" {
 			t.Errorf("%+v, want %q", l, want)
 		}
 	}
@@ -93,17 +93,17 @@ func TestCountStopsAfterExactlySoMany(t *testing.T) {
 	for i := range 30 {
 		bodies = append(bodies, fmt.Sprint(i))
 	}
-	s := depotOf(t, bodies...)
+	w := workspaceHolding(t, bodies...)
 	var got []string
 	for _, n := range []int{1, 7, 22} {
-		lines := printedLines(t, s.ok("", "receive", "orders", "--consumer", "c", "--count", fmt.Sprint(n)))
+		lines := printedLines(t, w.ok("", "receive", "orders", "--consumer", "c", "--count", fmt.Sprint(n)))
 		if len(lines) != n {
 			t.Fatalf("--count %d printed %d lines", n, len(lines))
 		}
 		for _, l := range lines {
 			got = append(got, *l.Body)
 		}
-		if records := statusOf(s).Consumer.Consumers[0].OnceRecords; records != int64(len(got)) {
+		if records := statusOf(w).Consumer.Consumers[0].OnceRecords; records != int64(len(got)) {
 			t.Errorf("%d records after %d messages", records, len(got))
 		}
 	}
@@ -112,13 +112,13 @@ func TestCountStopsAfterExactlySoMany(t *testing.T) {
 	if !slices.Equal(got, bodies) {
 		t.Errorf("received %q", got)
 	}
-	settle(t, s)
+	settle(t, w)
 }
 
 func TestAnInterruptedCountIsAFailure(t *testing.T) {
 	t.Parallel()
-	s := depotOf(t, "a", "b")
-	p := s.start("receive", "orders", "--consumer", "c", "--count", "3")
+	w := workspaceHolding(t, "a", "b")
+	p := w.start("receive", "orders", "--consumer", "c", "--count", "3")
 	eventually(t, "two lines", func() bool { return strings.Count(p.stdout.String(), "\n") == 2 })
 	p.signal(os.Interrupt)
 	if status := p.ends(); status != 1 || !strings.Contains(p.stderr.String(), "stopped after 2 of 3 messages: interrupted") {
@@ -128,17 +128,17 @@ func TestAnInterruptedCountIsAFailure(t *testing.T) {
 
 func TestLatestSkipsStaleStates(t *testing.T) {
 	t.Parallel()
-	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
-	s.ok("", "init")
-	s.ok("", "send", "orders", "--key", "A", "--body", "old")
-	s.ok("", "send", "orders", "--key", "A", "--body", "new")
-	deliver(t, s)
+	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
+	w.ok("", "init")
+	w.ok("", "send", "orders", "--key", "A", "--body", "old")
+	w.ok("", "send", "orders", "--key", "A", "--body", "new")
+	deliver(t, w)
 	// One by one, so that both are seen and neither is stale.
-	if out := printedLines(t, s.ok("", "receive", "orders", "--consumer", "one", "--level", "latest", "--count", "2")); *out[0].Body != "old" || *out[1].Body != "new" {
+	if out := printedLines(t, w.ok("", "receive", "orders", "--consumer", "one", "--level", "latest", "--count", "2")); *out[0].Body != "old" || *out[1].Body != "new" {
 		t.Errorf("%+v", out)
 	}
-	settle(t, s)
-	if c := statusOf(s).Consumer.Consumers; len(c) != 1 || c[0].LatestRecords != 1 || c[0].OnceRecords != 0 {
+	settle(t, w)
+	if c := statusOf(w).Consumer.Consumers; len(c) != 1 || c[0].LatestRecords != 1 || c[0].OnceRecords != 0 {
 		t.Errorf("%+v", c)
 	}
 }
@@ -148,19 +148,19 @@ func TestAFullStandardOutputLosesNothing(t *testing.T) {
 	if _, err := os.Stat("/dev/full"); err != nil {
 		t.Skip("there is no /dev/full")
 	}
-	s := depotOf(t, "a")
+	w := workspaceHolding(t, "a")
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer full.Close()
-	cmd := s.command("receive", "orders", "--consumer", "c")
-	var stderr output
+	cmd := w.command("receive", "orders", "--consumer", "c")
+	var stderr capture
 	cmd.Stdout, cmd.Stderr = full, &stderr
 	if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(stderr.String(), "standard output takes no more") {
 		t.Errorf("%v: %s", err, stderr.String())
 	}
-	if c := statusOf(s).Consumer.Consumers; len(c) != 0 {
+	if c := statusOf(w).Consumer.Consumers; len(c) != 0 {
 		t.Errorf("it was recorded: %+v", c)
 	}
 }

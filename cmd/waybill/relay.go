@@ -3,10 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -46,7 +43,7 @@ const relayExample = `  waybill relay --db postgres://app:secret@localhost/app -
   waybill relay --consumers prices=shop,audit   # a topic: both must have confirmed before a row goes`
 
 type relayFlags struct {
-	o                   relay.Options
+	relay               relay.Options
 	http                []string
 	transient, accepted []string
 	consumers           []string
@@ -61,30 +58,48 @@ func newRelayCommand(o *options) *cobra.Command {
 		Example: relayExample,
 		Args:    takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runRelay(cmd.Context(), o, &f)
+			return f.run(cmd, o)
 		},
 	}
+	f.register(cmd)
+	return cmd
+}
+
+func (f *relayFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&f.o.Producer, "producer", "waybill", "`name` of this outbox: receipts come back on the queue ack.NAME")
+	flags.StringVar(&f.relay.Producer, "producer", "waybill", "`name` of this outbox: receipts come back on the queue ack.NAME")
 	flags.StringArrayVar(&f.http, "http", nil, "serve health and figures on this `address`, such as :9090; may be repeated")
 	flags.StringSliceVar(&f.transient, "transient", nil, "`destinations` whose messages the broker need not write to its disk; * for all")
 	flags.StringSliceVar(&f.accepted, "accepted", nil, "`destinations` whose rows go when the broker has the message, without receipts; * for all")
 	flags.StringArrayVar(&f.consumers, "consumers", nil, "`TOPIC=NAME,NAME`: all these consumers must confirm; otherwise the first to confirm suffices; may be repeated")
-	flags.IntVar(&f.o.Window, "window", 10_000, "most messages per destination that are sent and not confirmed")
-	flags.IntVar(&f.o.Batch, "batch", 500, "most messages read or published at once")
-	flags.DurationVar(&f.o.Lease, "lease", 15*time.Second, "how long a relay that died keeps others waiting")
-	flags.DurationVar(&f.o.Poll, "poll", 500*time.Millisecond, "longest time between two looks at an idle table")
-	flags.DurationVar(&f.o.MinResend, "min-resend", time.Second, "least time after which a message without a receipt is sent again")
-	flags.DurationVar(&f.o.MaxResend, "max-resend", time.Minute, "greatest such time")
-	return cmd
+	flags.IntVar(&f.relay.Window, "window", 10_000, "most messages per destination that are sent and not confirmed")
+	flags.IntVar(&f.relay.Batch, "batch", 500, "most messages read or published at once")
+	flags.DurationVar(&f.relay.Lease, "lease", 15*time.Second, "how long a relay that died keeps others waiting")
+	flags.DurationVar(&f.relay.Poll, "poll", 500*time.Millisecond, "longest time between two looks at an idle table")
+	flags.DurationVar(&f.relay.MinResend, "min-resend", time.Second, "least time after which a message without a receipt is sent again")
+	flags.DurationVar(&f.relay.MaxResend, "max-resend", time.Minute, "greatest such time")
 }
 
-// relayOptions adds to the flags what follows from them.
-func (f *relayFlags) relayOptions(o *options, d *database) (*relay.Options, error) {
-	ro := f.o
+// options checks the flags, and adds what follows from them.
+func (f *relayFlags) options(cmd *cobra.Command, o *options, d *database) (*relay.Options, error) {
+	if err := checkPositive(cmd, "window", "batch", "lease", "poll", "min-resend", "max-resend"); err != nil {
+		return nil, err
+	}
+	ro := f.relay
 	ro.TablePrefix = o.prefix
 	ro.Logger = slog.Default()
+	if err := f.setDestinations(&ro); err != nil {
+		return nil, err
+	}
+	if d.dialect.Name() == postgres.Dialect().Name() {
+		ro.Listen = pgxdriver.Listener(o.db, postgres.Channel(o.prefix))
+	}
+	return &ro, nil
+}
+
+// setDestinations sets what --transient, --accepted and --consumers say of destinations.
+func (f *relayFlags) setDestinations(ro *relay.Options) error {
 	ro.Destinations = map[string]relay.Destination{}
 	each := func(names []string, set func(*relay.Destination)) {
 		for _, name := range names {
@@ -102,7 +117,7 @@ func (f *relayFlags) relayOptions(o *options, d *database) (*relay.Options, erro
 	for _, value := range f.consumers {
 		topic, names, _ := strings.Cut(value, "=")
 		if topic == "" || topic == "*" || names == "" {
-			return nil, usagef("--consumers %.80q is not TOPIC=NAME,NAME", value)
+			return usagef("--consumers %.80q is not TOPIC=NAME,NAME", value)
 		}
 		x, known := ro.Destinations[topic]
 		if !known {
@@ -111,30 +126,17 @@ func (f *relayFlags) relayOptions(o *options, d *database) (*relay.Options, erro
 		x.Consumers = append(x.Consumers, strings.Split(names, ",")...)
 		ro.Destinations[topic] = x
 	}
-	for _, v := range []struct {
-		flag string
-		bad  bool
-	}{
-		{"window", ro.Window <= 0}, {"batch", ro.Batch <= 0}, {"lease", ro.Lease <= 0},
-		{"poll", ro.Poll <= 0}, {"min-resend", ro.MinResend <= 0}, {"max-resend", ro.MaxResend <= 0},
-	} {
-		if v.bad {
-			return nil, usagef("--%s has to be above 0", v.flag)
-		}
-	}
-	if d.dialect.Name() == postgres.Dialect().Name() {
-		ro.Listen = pgxdriver.Listener(o.db, postgres.Channel(o.prefix))
-	}
-	return &ro, nil
+	return nil
 }
 
-func runRelay(ctx context.Context, o *options, f *relayFlags) (err error) {
-	d, err := o.existing()
+func (f *relayFlags) run(cmd *cobra.Command, o *options) (err error) {
+	ctx := cmd.Context()
+	d, err := o.openExisting()
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	ro, err := f.relayOptions(o, d)
+	ro, err := f.options(cmd, o, d)
 	if err != nil {
 		return err
 	}
@@ -151,15 +153,15 @@ func runRelay(ctx context.Context, o *options, f *relayFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	serve, err := listen(ctx, f.http, admin.Handler(r, queue, &admin.Options{Version: number()}))
+	listeners, err := listen(ctx, f.http)
 	if err != nil {
 		return err
 	}
 	// Health is served until the relay has stopped, also while it drains.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var servers sync.WaitGroup
-	servers.Go(func() { serve(serving) })
-	defer servers.Wait()
+	var server sync.WaitGroup
+	server.Go(func() { serve(serving, listeners, admin.Handler(r, queue, &admin.Options{Version: number()})) })
+	defer server.Wait()
 	defer stop()
 
 	slog.InfoContext(ctx, "relay starts", slog.String("producer", ro.Producer), slog.String("database", d.address),
@@ -169,43 +171,4 @@ func runRelay(ctx context.Context, o *options, f *relayFlags) (err error) {
 		slog.InfoContext(ctx, "relay stopped")
 	}
 	return err
-}
-
-// listen binds the addresses, so that one that is taken is an error at once, and
-// returns what serves them until its context ends.
-func listen(ctx context.Context, addrs []string, handler http.Handler) (serve func(context.Context), err error) {
-	listeners := make([]net.Listener, 0, len(addrs))
-	for _, addr := range addrs {
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
-		if err != nil {
-			for _, l := range listeners {
-				_ = l.Close()
-			}
-			var badAddr *net.AddrError
-			if errors.As(err, &badAddr) {
-				return nil, usagef("--http %q: %w", addr, err)
-			}
-			return nil, fmt.Errorf("serve --http %s: %w", addr, err)
-		}
-		listeners = append(listeners, l)
-	}
-	return func(ctx context.Context) {
-		server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
-		var group sync.WaitGroup
-		for _, l := range listeners {
-			slog.InfoContext(ctx, "serving health and figures", slog.String("address", l.Addr().String()))
-			group.Go(func() {
-				if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-					slog.ErrorContext(ctx, "health and figures are served no more", slog.String("address", l.Addr().String()), slog.Any("error", err))
-				}
-			})
-		}
-		<-ctx.Done()
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		if server.Shutdown(closing) != nil {
-			_ = server.Close()
-		}
-		group.Wait()
-	}, nil
 }

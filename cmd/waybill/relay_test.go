@@ -15,9 +15,9 @@ func TestARelayOnPostgreSQLListensForCommits(t *testing.T) {
 	t.Parallel()
 	addr := testserver.Address(t, "WAYBILL_TEST_POSTGRES")
 	prefix := schema(t, "WAYBILL_TEST_POSTGRES")
-	s := newSetting(t, "WAYBILL_DB="+addr, "WAYBILL_PREFIX="+prefix, "WAYBILL_BROKER=embedded:broker")
-	s.ok("", "init", "--side", "producer")
-	p := s.start("relay", "--poll", "1h", "--http", "127.0.0.1:0")
+	w := newWorkspace(t, "WAYBILL_DB="+addr, "WAYBILL_PREFIX="+prefix, "WAYBILL_BROKER=embedded:broker")
+	w.ok("", "init", "--side", "producer")
+	p := w.start("relay", "--poll", "1h", "--http", "127.0.0.1:0")
 	db, _, err := address.OpenDatabase(addr)
 	if err != nil {
 		t.Fatal(err)
@@ -30,25 +30,25 @@ func TestARelayOnPostgreSQLListensForCommits(t *testing.T) {
 		}
 		return n == 1
 	})
-	s.ok("", "send", "orders", "--body", "x")
+	w.ok("", "send", "orders", "--body", "x")
 	eventually(t, "the message to be published", func() bool { return relayStats(p).Relay.Published == 1 })
 	p.stops()
 }
 
 func TestAcceptedRowsGoWithoutAConsumer(t *testing.T) {
 	t.Parallel()
-	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
-	s.ok("", "init")
-	s.ok("", "send", "mails", "--body", "x")
-	s.ok("", "send", "orders", "--body", "x")
-	p := s.start("relay", "--accepted", "mails", "--transient", "orders,stock")
-	eventually(t, "the accepted row to go", func() bool { return pending(s) == 1 })
-	if left := list(s); len(left) != 1 {
+	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
+	w.ok("", "init")
+	w.ok("", "send", "mails", "--body", "x")
+	w.ok("", "send", "orders", "--body", "x")
+	p := w.start("relay", "--accepted", "mails", "--transient", "orders,stock")
+	eventually(t, "the accepted row to go", func() bool { return pending(w) == 1 })
+	if left := list(w); len(left) != 1 {
 		t.Errorf("left: %+v", left)
 	}
 	p.stops()
-	p = s.start("relay", "--accepted", "*")
-	eventually(t, "all rows to go", func() bool { return pending(s) == 0 })
+	p = w.start("relay", "--accepted", "*")
+	eventually(t, "all rows to go", func() bool { return pending(w) == 0 })
 	p.stops()
 }
 
@@ -56,31 +56,31 @@ func TestARowGoesWhenTheNamedConsumersHaveConfirmed(t *testing.T) {
 	t.Parallel()
 	addr := testserver.Address(t, "WAYBILL_TEST_NATS")
 	topic := "prices-" + strings.ToLower(rand.Text())
-	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER="+addr)
-	s.ok("", "init")
+	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER="+addr)
+	w.ok("", "init")
 	for _, wrong := range []string{topic, topic + "=", "=shop", topic + "=shop,", topic + "=shop,shop", "*=shop"} {
-		s.fails(2, "", []string{"relay", "--consumers", wrong})
+		w.fails(2, "", []string{"relay", "--consumers", wrong})
 	}
-	s.ok("", "send", topic, "--topic", "--body", "x")
-	p := s.start("relay", "--producer", topic, "--consumers", topic+"=shop,audit", "--min-resend", "200ms", "--max-resend", "400ms", "--http", "127.0.0.1:0")
+	w.ok("", "send", topic, "--topic", "--body", "x")
+	p := w.start("relay", "--producer", topic, "--consumers", topic+"=shop,audit", "--min-resend", "200ms", "--max-resend", "400ms", "--http", "127.0.0.1:0")
 	receive := func(consumer string) {
-		s.ok("", "receive", topic, "--topic", "--consumer", consumer, "--count", "1")
+		w.ok("", "receive", topic, "--topic", "--consumer", consumer, "--count", "1")
 	}
 	receive("shop")
 	eventually(t, "a receipt that is not enough", func() bool { return relayStats(p).Relay.Receipts >= 1 })
-	if n := pending(s); n != 1 {
+	if n := pending(w); n != 1 {
 		t.Errorf("%d rows wait when one of two consumers has confirmed", n)
 	}
 	receive("audit")
-	eventually(t, "the row to go", func() bool { return pending(s) == 0 })
+	eventually(t, "the row to go", func() bool { return pending(w) == 0 })
 	p.stops()
 }
 
 func TestTheLogIsJSONWhereAskedFor(t *testing.T) {
 	t.Parallel()
-	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
-	s.ok("", "init")
-	p := s.start("relay", "--log-format", "json", "--log-level", "debug")
+	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
+	w.ok("", "init")
+	p := w.start("relay", "--log-format", "json", "--log-level", "debug")
 	p.says(`"msg":"relay leads"`)
 	p.stops()
 	for _, l := range jsonLines(t, p.stderr.String()) {
@@ -88,8 +88,8 @@ func TestTheLogIsJSONWhereAskedFor(t *testing.T) {
 			t.Errorf("%v", l)
 		}
 	}
-	p = s.start("relay", "--log-level", "error")
-	eventually(t, "the relay to lead", func() bool { r := statusOf(s).Producer.Relay; return r != nil && r.Leading })
+	p = w.start("relay", "--log-level", "error")
+	eventually(t, "the relay to lead", func() bool { r := statusOf(w).Producer.Relay; return r != nil && r.Leading })
 	p.stops()
 	if text := p.stderr.String(); text != "" {
 		t.Errorf("--log-level error: %s", text)
@@ -98,8 +98,8 @@ func TestTheLogIsJSONWhereAskedFor(t *testing.T) {
 
 func TestStatusWatchGoesOnUntilInterrupted(t *testing.T) {
 	t.Parallel()
-	s := outboxOf(t)
-	p := s.start("status", "--watch", "--json", "--every", "100ms", "--over", "0")
+	w := workspaceWithOutbox(t)
+	p := w.start("status", "--watch", "--json", "--every", "100ms", "--over", "0")
 	eventually(t, "three reports", func() bool { return strings.Count(p.stdout.String(), "\n") >= 3 })
 	p.stops()
 	lines := jsonLines(t, p.stdout.String())
@@ -111,20 +111,20 @@ func TestStatusWatchGoesOnUntilInterrupted(t *testing.T) {
 
 func TestATopicReachesEveryConsumer(t *testing.T) {
 	t.Parallel()
-	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER="+testserver.Address(t, "WAYBILL_TEST_NATS"))
-	s.ok("", "init")
+	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER="+testserver.Address(t, "WAYBILL_TEST_NATS"))
+	w.ok("", "init")
 	name := strings.ToLower(rand.Text()[:8])
 	topic := "prices." + name
 	var consumers []*process
 	for _, consumer := range []string{"board-" + name, "ledger-" + name} {
-		consumers = append(consumers, s.start("receive", topic, "--topic", "--consumer", consumer, "--log-level", "debug"))
+		consumers = append(consumers, w.start("receive", topic, "--topic", "--consumer", consumer, "--log-level", "debug"))
 	}
-	relay := s.start("relay", "--producer", "topics-"+name)
+	relay := w.start("relay", "--producer", "topics-"+name)
 	// A topic has no memory of what came before its subscriptions: send until both
 	// have heard something.
 	sent := 0
 	eventually(t, "both consumers to print", func() bool {
-		s.ok("", "send", topic, "--topic", "--body", fmt.Sprint(sent))
+		w.ok("", "send", topic, "--topic", "--body", fmt.Sprint(sent))
 		sent++
 		return consumers[0].stdout.String() != "" && consumers[1].stdout.String() != ""
 	})

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	waybill "github.com/waybill-go/waybill"
-	"github.com/waybill-go/waybill/cmd/waybill/internal/jsonl"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -23,8 +23,10 @@ message under a new id. Then it takes effect even if it did before: look first.`
 const resendExample = `  waybill list --rejected
   waybill resend 01890a5d-ac96-774b-bcce-b302099a8057`
 
+type resendFlags struct{ asNew, json bool }
+
 func newResendCommand(o *options) *cobra.Command {
-	var json, asNew bool
+	var f resendFlags
 	cmd := &cobra.Command{
 		Use:     "resend ID...",
 		Short:   "Send rejected messages again",
@@ -36,48 +38,40 @@ func newResendCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d, q, err := o.queueOf(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer d.Close()
-			var problems []error
-			for _, id := range ids {
-				if !asNew {
-					forgotten, err := isForgotten(cmd.Context(), q, id)
-					if err != nil {
-						return errors.Join(append(problems, err)...)
-					}
-					if forgotten {
-						problems = append(problems, fmt.Errorf("message %s was rejected because its consumer has forgotten what it knew of messages that old, and would be again: see --as-new in 'waybill resend --help'", id))
-						continue
-					}
-				}
-				newID, found, err := q.Resend(cmd.Context(), id, asNew)
-				if err != nil {
-					return errors.Join(append(problems, err)...)
-				}
-				if !found {
-					problems = append(problems, notRejected(id))
-					continue
-				}
-				text := []byte(newID.String() + "\n")
-				if json {
-					text, err = jsonl.Marshal(resentLine{id, newID})
-					if err != nil {
-						return err
-					}
-				}
-				if _, err := cmd.OutOrStdout().Write(text); err != nil {
-					return err
-				}
-			}
-			return errors.Join(problems...)
+			return o.withQueue(cmd.Context(), func(q *store.Queue) error {
+				return eachID(ids, func(id waybill.ID) error { return f.resend(cmd.Context(), q, id, cmd.OutOrStdout()) })
+			})
 		},
 	}
-	cmd.Flags().BoolVar(&asNew, "as-new", false, "give the messages new ids")
-	cmd.Flags().BoolVar(&json, "json", false, "print a JSON line for each message that is sent again")
+	cmd.Flags().BoolVar(&f.asNew, "as-new", false, "give the messages new ids")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print a JSON line for each message that is sent again")
 	return cmd
+}
+
+type resentLine struct {
+	MessageID    waybill.ID `json:"message_id"`
+	NewMessageID waybill.ID `json:"new_message_id"`
+}
+
+// resend sends one message again.
+func (f *resendFlags) resend(ctx context.Context, q *store.Queue, id waybill.ID, w io.Writer) error {
+	if !f.asNew {
+		forgotten, err := isForgotten(ctx, q, id)
+		if err != nil {
+			return err
+		}
+		if forgotten {
+			return &messageError{fmt.Sprintf("message %s was rejected because its consumer has forgotten what it knew of messages that old, and would be again: see --as-new in 'waybill resend --help'", id)}
+		}
+	}
+	newID, found, err := q.Resend(ctx, id, f.asNew)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return notRejected(id)
+	}
+	return printLine(w, f.json, resentLine{id, newID}, newID.String())
 }
 
 // isForgotten says whether a message was rejected because its consumer has forgotten
@@ -87,11 +81,29 @@ func isForgotten(ctx context.Context, q *store.Queue, id waybill.ID) (bool, erro
 	return len(rows) == 1 && rows[0].Status == store.Rejected && strings.Contains(rows[0].LastError, waybill.ReasonForgotten), err
 }
 
-type resentLine struct {
-	MessageID    waybill.ID `json:"message_id"`
-	NewMessageID waybill.ID `json:"new_message_id"`
-}
+// messageError is why one message cannot be sent again or discarded.
+type messageError struct{ text string }
+
+func (e *messageError) Error() string { return e.text }
 
 func notRejected(id waybill.ID) error {
-	return fmt.Errorf("there is no rejected message %s; see 'waybill list --rejected'", id)
+	return &messageError{fmt.Sprintf("there is no rejected message %s; see 'waybill list --rejected'", id)}
+}
+
+// eachID does something with each message. A problem with one does not keep the others
+// from it; any other error does.
+func eachID(ids []waybill.ID, do func(id waybill.ID) error) error {
+	var problems []error
+	for _, id := range ids {
+		err := do(id)
+		if err == nil {
+			continue
+		}
+		problems = append(problems, err)
+		var problem *messageError
+		if !errors.As(err, &problem) {
+			break
+		}
+	}
+	return errors.Join(problems...)
 }

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -49,10 +47,10 @@ const rootExample = `  export WAYBILL_DB=postgres://app:secret@localhost/app
   waybill status`
 
 const (
-	groupRun   = "run"
-	groupLook  = "look"
-	groupMend  = "mend"
-	groupProve = "prove"
+	groupRun    = "run"
+	groupLook   = "look"
+	groupRepair = "repair"
+	groupProve  = "prove"
 )
 
 // newRoot makes the tree of commands. running is set once one of them has begun,
@@ -88,7 +86,7 @@ func newRoot() (root *cobra.Command, running *bool) {
 	root.AddGroup(
 		&cobra.Group{ID: groupRun, Title: "Set up and run:"},
 		&cobra.Group{ID: groupLook, Title: "Look:"},
-		&cobra.Group{ID: groupMend, Title: "Mend:"},
+		&cobra.Group{ID: groupRepair, Title: "Repair:"},
 		&cobra.Group{ID: groupProve, Title: "Prove:"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
@@ -99,18 +97,18 @@ func newRoot() (root *cobra.Command, running *bool) {
 	}
 	add(groupRun, newDemoCommand(), newInitCommand(o), newRelayCommand(o), newSendCommand(o), newReceiveCommand(o))
 	add(groupLook, newStatusCommand(o), newListCommand(o), newShowCommand(o))
-	add(groupMend, newResendCommand(o), newDiscardCommand(o), newPruneCommand(o))
+	add(groupRepair, newResendCommand(o), newDiscardCommand(o), newPruneCommand(o))
 	add(groupProve, newTortureCommand(o))
 
 	running = new(bool)
-	note(root, running)
+	markRunning(root, running)
 	return root, running
 }
 
-// note has the commands below parent set running once they begin.
-func note(parent *cobra.Command, running *bool) {
+// markRunning has the commands below parent set running once they begin.
+func markRunning(parent *cobra.Command, running *bool) {
 	for _, c := range parent.Commands() {
-		note(c, running)
+		markRunning(c, running)
 		if run := c.RunE; run != nil {
 			c.RunE = func(cmd *cobra.Command, args []string) error {
 				*running = true
@@ -134,20 +132,5 @@ func (o *options) fromEnvironment(cmd *cobra.Command) {
 		if f := cmd.Flags().Lookup(x.flag); f == nil || !f.Changed {
 			*x.value = os.Getenv(x.variable)
 		}
-	}
-}
-
-// takes checks a command's arguments by their names. A last name that ends in "..."
-// stands for one or more.
-func takes(names ...string) cobra.PositionalArgs {
-	many := len(names) > 0 && strings.HasSuffix(names[len(names)-1], "...")
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) < len(names) {
-			return fmt.Errorf("%s needs %s", cmd.Name(), strings.TrimSuffix(names[len(args)], "..."))
-		}
-		if len(args) > len(names) && !many {
-			return fmt.Errorf("%s does not take the argument %.80q", cmd.Name(), args[len(names)])
-		}
-		return nil
 	}
 }

@@ -57,7 +57,7 @@ func newSendCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d, err := o.answering(cmd.Context())
+			d, err := o.openAnswering(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -157,13 +157,14 @@ func (s *sender) stream(ctx context.Context, in io.Reader, stderr io.Writer, bas
 			err = s.send(ctx, group)
 		}
 		if err != nil {
-			return fmt.Errorf("%w; %s", err, s.sofar())
+			return fmt.Errorf("%w; %s", err, s.soFar())
 		}
 		progress.Update("%d messages sent, up to line %d", s.sent, s.lastLine)
 	}
 }
 
-func (s *sender) sofar() string {
+// soFar says what was sent before an error.
+func (s *sender) soFar() string {
 	if s.sent == 0 {
 		return "nothing was sent"
 	}
@@ -224,11 +225,11 @@ func (s *sender) print(g *jsonl.Group) error {
 			text = append(append(text, m.ID.String()...), '\n')
 			continue
 		}
-		l, err := jsonl.Marshal(sentLine{m.ID, m.Destination, m.Key})
+		line, err := jsonl.Marshal(sentLine{m.ID, m.Destination, m.Key})
 		if err != nil {
 			return err
 		}
-		text = append(text, l...)
+		text = append(text, line...)
 	}
 	_, err := s.w.Write(text)
 	return err

@@ -12,12 +12,12 @@ import (
 	waybill "github.com/waybill-go/waybill"
 )
 
-// outboxOf is a setting with the producer's tables in SQLite.
-func outboxOf(t *testing.T) *setting {
+// workspaceWithOutbox is a workspace with the producer's tables in SQLite.
+func workspaceWithOutbox(t *testing.T) *workspace {
 	t.Helper()
-	s := newSetting(t, "WAYBILL_DB=sqlite:app.db")
-	s.ok("", "init", "--side", "producer")
-	return s
+	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db")
+	w.ok("", "init", "--side", "producer")
+	return w
 }
 
 // shown is what "waybill show --json" prints.
@@ -30,19 +30,19 @@ type shown struct {
 	NotBefore                *time.Time `json:"not_before"`
 }
 
-func show(s *setting, id string) (m shown) {
-	s.t.Helper()
-	if err := json.Unmarshal([]byte(s.ok("", "show", "--json", id)), &m); err != nil {
-		s.t.Fatal(err)
+func showMessage(w *workspace, id string) (m shown) {
+	w.t.Helper()
+	if err := json.Unmarshal([]byte(w.ok("", "show", "--json", id)), &m); err != nil {
+		w.t.Fatal(err)
 	}
 	return m
 }
 
 func TestSendKeepsWhatItIsGiven(t *testing.T) {
 	t.Parallel()
-	s := outboxOf(t)
-	id := strings.TrimSpace(s.ok("", "send", "prices", "--topic", "--key", "k", "--body", "", "--header", "a=1", "--header", "b=x=y", "--not-before", "2h"))
-	m := show(s, id)
+	w := workspaceWithOutbox(t)
+	id := strings.TrimSpace(w.ok("", "send", "prices", "--topic", "--key", "k", "--body", "", "--header", "a=1", "--header", "b=x=y", "--not-before", "2h"))
+	m := showMessage(w, id)
 	if m.Destination != "prices" || !m.Topic || m.Key != "k" || *m.Body != "" || m.Headers["a"] != "1" || m.Headers["b"] != "x=y" || m.NotBefore == nil || time.Until(*m.NotBefore) < time.Hour {
 		t.Errorf("%+v", m)
 	}
@@ -53,33 +53,33 @@ func TestSendKeepsWhatItIsGiven(t *testing.T) {
 		MessageID        string `json:"message_id"`
 		Destination, Key string
 	}
-	if err := json.Unmarshal([]byte(s.ok("", "send", "orders", "--key", "k", "--body", "x", "--json", "--not-before", "2000-01-01T00:00:00Z")), &l); err != nil || l.Destination != "orders" || l.Key != "k" {
+	if err := json.Unmarshal([]byte(w.ok("", "send", "orders", "--key", "k", "--body", "x", "--json", "--not-before", "2000-01-01T00:00:00Z")), &l); err != nil || l.Destination != "orders" || l.Key != "k" {
 		t.Errorf("--json: %+v, %v", l, err)
 	}
-	if m := show(s, l.MessageID); m.NotBefore != nil {
+	if m := showMessage(w, l.MessageID); m.NotBefore != nil {
 		t.Errorf("a time that has passed delays: %+v", m)
 	}
-	if out := s.ok("", "send", "orders", "--body", "x", "--quiet"); out != "" {
+	if out := w.ok("", "send", "orders", "--body", "x", "--quiet"); out != "" {
 		t.Errorf("--quiet printed %q", out)
 	}
-	if out := s.ok("\n  \n", "send", "orders"); out != "" {
+	if out := w.ok("\n  \n", "send", "orders"); out != "" {
 		t.Errorf("empty lines: %q", out)
 	}
 }
 
 func TestSendTakesWhatALineLeavesOutFromTheFlags(t *testing.T) {
 	t.Parallel()
-	s := outboxOf(t)
-	ids := strings.Fields(s.ok(`{"body":"1"}
+	w := workspaceWithOutbox(t)
+	ids := strings.Fields(w.ok(`{"body":"1"}
 {"destination":"others","key":"own","headers":{"b":"2"},"body_base64":"/w=="}
 `, "send", "orders", "--key", "flag", "--header", "a=1", "--header", "b=1"))
 	if len(ids) != 2 {
 		t.Fatalf("%q", ids)
 	}
-	if m := show(s, ids[0]); m.Destination != "orders" || m.Key != "flag" || m.Headers["b"] != "1" || *m.Body != "1" {
+	if m := showMessage(w, ids[0]); m.Destination != "orders" || m.Key != "flag" || m.Headers["b"] != "1" || *m.Body != "1" {
 		t.Errorf("%+v", m)
 	}
-	if m := show(s, ids[1]); m.Destination != "others" || m.Key != "own" || m.Headers["a"] != "1" || m.Headers["b"] != "2" || string(m.BodyBase64) != "\xff" {
+	if m := showMessage(w, ids[1]); m.Destination != "others" || m.Key != "own" || m.Headers["a"] != "1" || m.Headers["b"] != "2" || string(m.BodyBase64) != "\xff" {
 		t.Errorf("%+v", m)
 	}
 }
@@ -101,11 +101,11 @@ func TestABadLineIsNamedAndItsTransactionNotWritten(t *testing.T) {
 		{"no UTF-8", "{\"body\":\"\xff\"}", []string{"line 1 is not valid UTF-8", "body_base64"}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := outboxOf(t)
-			r := s.fails(1, c.stdin, []string{"send", "orders"}, c.want...)
+			w := workspaceWithOutbox(t)
+			r := w.fails(1, c.stdin, []string{"send", "orders"}, c.want...)
 			// How much was sent before depends on when the input paused: it has to be
 			// what the error and the ids say.
-			n := pending(s)
+			n := pending(w)
 			told := "nothing was sent"
 			if n > 0 {
 				told = fmt.Sprintf("the %d messages up to line %d were sent and nothing after it", n, n)
@@ -115,19 +115,19 @@ func TestABadLineIsNamedAndItsTransactionNotWritten(t *testing.T) {
 			}
 		})
 	}
-	s := outboxOf(t)
-	s.fails(1, "", []string{"send", "orders", "--body", strings.Repeat("x", 100), "--key", "k", "--prefix", "none_"}, "tables are missing", "waybill init")
+	w := workspaceWithOutbox(t)
+	w.fails(1, "", []string{"send", "orders", "--body", strings.Repeat("x", 100), "--key", "k", "--prefix", "none_"}, "tables are missing", "waybill init")
 }
 
 func TestSendWritesWhatASlowProgramHasGivenSoFar(t *testing.T) {
 	t.Parallel()
-	s := outboxOf(t)
-	p := s.start("send", "orders")
+	w := workspaceWithOutbox(t)
+	p := w.start("send", "orders")
 	for i := range int64(3) {
 		if _, err := fmt.Fprintf(p.stdin, "{\"body\":\"%d\"}\n", i); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the line to be committed", func() bool { return pending(s) == i+1 })
+		eventually(t, "the line to be committed", func() bool { return pending(w) == i+1 })
 	}
 	if _, err := io.WriteString(p.stdin, `{"body":"no end"}`); err != nil {
 		t.Fatal(err)
@@ -135,19 +135,19 @@ func TestSendWritesWhatASlowProgramHasGivenSoFar(t *testing.T) {
 	if err := p.stdin.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if status := p.ends(); status != 0 || pending(s) != 4 || strings.Count(p.stdout.String(), "\n") != 4 {
-		t.Errorf("exit status %d, %d rows\n%s", status, pending(s), p.stdout.String())
+	if status := p.ends(); status != 0 || pending(w) != 4 || strings.Count(p.stdout.String(), "\n") != 4 {
+		t.Errorf("exit status %d, %d rows\n%s", status, pending(w), p.stdout.String())
 	}
 }
 
 func TestAnInterruptedSendSaysHowFarItCame(t *testing.T) {
 	t.Parallel()
-	s := outboxOf(t)
-	p := s.start("send", "orders")
+	w := workspaceWithOutbox(t)
+	p := w.start("send", "orders")
 	if _, err := io.WriteString(p.stdin, "{\"body\":\"1\"}\n"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the line to be committed", func() bool { return pending(s) == 1 })
+	eventually(t, "the line to be committed", func() bool { return pending(w) == 1 })
 	p.signal(os.Interrupt)
 	if status := p.ends(); status != 1 || !strings.Contains(p.stderr.String(), "interrupted; the 1 messages up to line 1 were sent") {
 		t.Errorf("exit status %d: %s", status, p.stderr.String())

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/waybill-go/waybill/cmd/waybill/internal/jsonl"
+	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/view"
+	"github.com/waybill-go/waybill/store"
 )
 
 const showHelp = `Show a message that is still in the outbox, with its headers and body.`
@@ -16,7 +19,7 @@ const showExample = `  waybill show 01890a5d-ac96-774b-bcce-b302099a8057
   waybill show --json 01890a5d-ac96-774b-bcce-b302099a8057 | jq -r .body`
 
 func newShowCommand(o *options) *cobra.Command {
-	var json bool
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "show ID",
 		Short:   "Show one message whole",
@@ -28,34 +31,30 @@ func newShowCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d, q, err := o.queueOf(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer d.Close()
-			rows, err := q.Find(cmd.Context(), ids)
-			if err != nil {
-				return err
-			}
-			if len(rows) == 0 {
-				return fmt.Errorf("there is no message %s in the outbox: it was confirmed, discarded or sent again under another id, or never was here", ids[0])
-			}
-			whole := view.Open(&rows[0])
-			if json {
-				text, err := jsonl.Marshal(whole)
-				if err != nil {
-					return err
-				}
-				_, err = cmd.OutOrStdout().Write(text)
-				return err
-			}
-			clock, err := q.Clock(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return whole.Write(cmd.OutOrStdout(), time.UnixMicro(clock))
+			return o.withQueue(cmd.Context(), func(q *store.Queue) error {
+				return show(cmd.Context(), q, ids[0], asJSON, cmd.OutOrStdout())
+			})
 		},
 	}
-	cmd.Flags().BoolVar(&json, "json", false, "print a JSON object on one line")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object on one line")
 	return cmd
+}
+
+func show(ctx context.Context, q *store.Queue, id waybill.ID, asJSON bool, w io.Writer) error {
+	rows, err := q.Find(ctx, []waybill.ID{id})
+	if err != nil {
+		return err
+	}
+	if len(rows) == 0 {
+		return fmt.Errorf("there is no message %s in the outbox: it was confirmed, discarded or sent again under another id, or never was here", id)
+	}
+	whole := view.Open(&rows[0])
+	if asJSON {
+		return printJSON(w, whole)
+	}
+	clock, err := q.Clock(ctx)
+	if err != nil {
+		return err
+	}
+	return whole.Write(w, time.UnixMicro(clock))
 }

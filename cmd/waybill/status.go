@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/waybill-go/waybill/cmd/waybill/internal/jsonl"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/status"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/terminal"
+	"github.com/waybill-go/waybill/internal/backoff"
 )
 
 const statusHelp = `Show the state of a database: how many messages wait and since when, how fast they
@@ -44,7 +44,7 @@ func newStatusCommand(o *options) *cobra.Command {
 			if f.every < 100*time.Millisecond {
 				return usagef("--every is %v; the least is 100ms", f.every)
 			}
-			d, err := o.answering(cmd.Context())
+			d, err := o.openAnswering(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -73,8 +73,8 @@ func (f *statusFlags) show(ctx context.Context, reader *status.Reader, w io.Writ
 	}
 	meter.Observe(report)
 	if f.over > 0 && report.Producer.Problem == "" {
-		if err := sleep(ctx, f.over); err != nil {
-			return err
+		if backoff.Sleep(ctx, f.over); ctx.Err() != nil {
+			return ctx.Err()
 		}
 		if report, err = reader.Read(ctx); err != nil {
 			return err
@@ -85,16 +85,10 @@ func (f *statusFlags) show(ctx context.Context, reader *status.Reader, w io.Writ
 		return f.print(w, report)
 	}
 	for {
-		if terminal.Is(w) && !f.json {
-			fmt.Fprint(w, "\x1b[H\x1b[2J") // begin at the top of an empty screen
-		}
-		if err := f.print(w, report); err != nil {
+		if err := f.printAgain(w, report); err != nil {
 			return err
 		}
-		if !terminal.Is(w) && !f.json {
-			fmt.Fprintln(w)
-		}
-		if sleep(ctx, f.every) != nil {
+		if backoff.Sleep(ctx, f.every); ctx.Err() != nil {
 			return nil
 		}
 		if report, err = reader.Read(ctx); err != nil {
@@ -107,26 +101,25 @@ func (f *statusFlags) show(ctx context.Context, reader *status.Reader, w io.Writ
 	}
 }
 
-func (f *statusFlags) print(w io.Writer, report *status.Report) error {
-	if !f.json {
-		return report.Write(w)
+// printAgain prints one report of many.
+func (f *statusFlags) printAgain(w io.Writer, report *status.Report) error {
+	if f.json {
+		return f.print(w, report)
 	}
-	text, err := jsonl.Marshal(report)
-	if err != nil {
+	if terminal.Is(w) {
+		fmt.Fprint(w, "\x1b[H\x1b[2J") // begin at the top of an empty screen
+		return f.print(w, report)
+	}
+	if err := f.print(w, report); err != nil {
 		return err
 	}
-	_, err = w.Write(text)
+	_, err := fmt.Fprintln(w)
 	return err
 }
 
-// sleep waits, and returns ctx's error where that ends first.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
+func (f *statusFlags) print(w io.Writer, report *status.Report) error {
+	if f.json {
+		return printJSON(w, report)
 	}
+	return report.Write(w)
 }

@@ -35,51 +35,51 @@ func newTerminal(t *testing.T) (person, command *os.File) {
 
 // atTerminal runs a command at a terminal, where a person types an answer as soon as
 // the command has written a text, and returns what the terminal showed.
-func (s *setting) atTerminal(text, answer string, args ...string) (status int, shown string) {
-	s.t.Helper()
-	person, tty := newTerminal(s.t)
-	cmd := s.command(args...)
+func (w *workspace) atTerminal(text, answer string, args ...string) (status int, shown string) {
+	w.t.Helper()
+	person, tty := newTerminal(w.t)
+	cmd := w.command(args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
 	if err := cmd.Start(); err != nil {
-		s.t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	var screen output
+	var screen capture
 	go func() { _, _ = io.Copy(&screen, person) }() // ends with the terminal
-	eventually(s.t, "the terminal to show "+text, func() bool { return strings.Contains(screen.String(), text) })
+	eventually(w.t, "the terminal to show "+text, func() bool { return strings.Contains(screen.String(), text) })
 	if _, err := io.WriteString(person, answer); err != nil {
-		s.t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	_ = cmd.Wait() // cmd.ProcessState tells
 	const mark = "[the end]"
 	if _, err := io.WriteString(tty, mark); err != nil {
-		s.t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	eventually(s.t, "the terminal to show everything", func() bool { return strings.Contains(screen.String(), mark) })
+	eventually(w.t, "the terminal to show everything", func() bool { return strings.Contains(screen.String(), mark) })
 	return cmd.ProcessState.ExitCode(), screen.String()
 }
 
 func TestDiscardAsksAtATerminal(t *testing.T) {
 	t.Parallel()
-	s := rejectedOrder(t)
-	id := list(s)[0].MessageID
-	if status, shown := s.atTerminal("[y/N]", "n\n", "discard", id); status != 1 || !strings.Contains(shown, id) || !strings.Contains(shown, "nothing was discarded") {
+	w := workspaceWithRejected(t)
+	id := list(w)[0].MessageID
+	if status, shown := w.atTerminal("[y/N]", "n\n", "discard", id); status != 1 || !strings.Contains(shown, id) || !strings.Contains(shown, "nothing was discarded") {
 		t.Errorf("no: exit status %d\n%s", status, shown)
 	}
-	if status, shown := s.atTerminal("[y/N]", "\x04", "discard", id); status != 1 || !strings.Contains(shown, "no answer") {
+	if status, shown := w.atTerminal("[y/N]", "\x04", "discard", id); status != 1 || !strings.Contains(shown, "no answer") {
 		t.Errorf("no answer: exit status %d\n%s", status, shown)
 	}
-	if len(list(s)) != 1 {
+	if len(list(w)) != 1 {
 		t.Error("it was discarded")
 	}
-	if status, shown := s.atTerminal("[y/N]", "y\n", "discard", id); status != 0 || len(list(s)) != 0 {
+	if status, shown := w.atTerminal("[y/N]", "y\n", "discard", id); status != 0 || len(list(w)) != 0 {
 		t.Errorf("yes: exit status %d\n%s", status, shown)
 	}
 }
 
 func TestSendSaysThatItReadsTheTerminal(t *testing.T) {
 	t.Parallel()
-	s := outboxOf(t)
-	if status, shown := s.atTerminal("end with Ctrl-D", "{\"body\":\"x\"}\n\x04", "send", "orders"); status != 0 || pending(s) != 1 {
+	w := workspaceWithOutbox(t)
+	if status, shown := w.atTerminal("end with Ctrl-D", "{\"body\":\"x\"}\n\x04", "send", "orders"); status != 0 || pending(w) != 1 {
 		t.Errorf("exit status %d\n%s", status, shown)
 	}
 }

@@ -16,7 +16,7 @@ Producers commit and roll back money transfers and changes of orders; relays mov
 their messages, and consumers make their own accounts and orders of them. All of them
 are processes, which are killed and paused. What is between them and the servers is
 cut, delayed and black-holed; messages and receipts are lost, doubled and reordered;
-handlers hang, panic and fail. Then everything is mended, and the outbox has to empty
+handlers hang, panic and fail. Then everything is healed, and the outbox has to empty
 itself. The producers' own journals and the two databases are compared.
 
 Give --db and --broker to try your own set-up. Tables get the prefix torture_<run>_ and
@@ -45,65 +45,49 @@ const tortureExample = `  waybill torture
   waybill torture --db postgres://app:secret@localhost/app --broker rabbitmq://app:secret@localhost
   waybill torture --json | jq .ok`
 
-// torturePart is the hidden command of a run's other processes.
-const torturePart = "torture-part"
+// tortureRole is the hidden command of a run's other processes.
+const tortureRole = "torture-role"
+
+type tortureFlags struct {
+	torture torture.Options
+	faults  string
+	json    bool
+}
 
 func newTortureCommand(o *options) *cobra.Command {
-	var t torture.Options
-	var faults string
-	var asJSON bool
-	var list strings.Builder
-	for _, f := range torture.Faults {
-		fmt.Fprintf(&list, "  %-10s %s\n", f.Name, f.What)
+	var f tortureFlags
+	var faults strings.Builder
+	for _, fault := range torture.Faults {
+		fmt.Fprintf(&faults, "  %-10s %s\n", fault.Name, fault.What)
 	}
 	cmd := &cobra.Command{
 		Use:     "torture",
 		Short:   "Break your database and broker set-up on purpose, and judge the result",
-		Long:    fmt.Sprintf(tortureHelp, list.String()),
+		Long:    fmt.Sprintf(tortureHelp, faults.String()),
 		Example: tortureExample,
 		Args:    takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if t.Duration < 0 || t.Every < 0 || t.Transfers < 0 || t.Pace < 0 || t.Patience < 0 {
-				return usagef("--duration, --every, --transfers, --pace and --patience are not below 0")
-			}
-			if t.Every != 0 && t.Every < torture.MinEvery {
-				return usagef("--every is %v; the least is %v", t.Every, torture.MinEvery)
-			}
-			if t.Transfers > torture.MaxTransfers {
-				return usagef("--transfers is %d; the most is %d", t.Transfers, torture.MaxTransfers)
-			}
-			if t.ConsumerDB == "" {
-				t.ConsumerDB = os.Getenv("WAYBILL_CONSUMER_DB")
-			}
-			if faults != "" {
-				t.Faults = strings.Split(faults, ",")
-			}
-			if err := torture.Check(t.Faults); err != nil {
-				return usagef("--faults: %w", err)
-			}
-			if o.prefix != "" && !strings.HasSuffix(o.prefix, ".") {
-				return usagef("--prefix %q: a run has a prefix of its own; only a schema with its dot can be given", o.prefix)
-			}
-			t.ProducerDB, t.Broker, t.Schema = o.db, o.broker, o.prefix
-			t.Command = selfCommand("torture", torturePart)
-			out, terminal := stage(cmd, asJSON)
-			t.Out, t.Live = out, terminal != nil
-			report, err := torture.Run(cmd.Context(), t)
-			if err != nil {
+			if err := f.check(); err != nil {
 				return err
 			}
-			return verdict(cmd, asJSON, report, report.OK)
+			return f.run(cmd, o)
 		},
 	}
-	flags := cmd.Flags()
+	f.register(cmd)
+	cmd.AddCommand(newRoleCommand(tortureRole, torture.RunRole))
+	return cmd
+}
+
+func (f *tortureFlags) register(cmd *cobra.Command) {
+	t, flags := &f.torture, cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&t.ConsumerDB, "consumer-db", "", "`address` of the consumers' database, where it is not --db (WAYBILL_CONSUMER_DB)")
 	flags.DurationVar(&t.Duration, "duration", 0, "how long things are broken (default 1m)")
 	flags.Uint64Var(&t.Seed, "seed", 0, "seed of the faults (default a random one)")
-	flags.StringVar(&faults, "faults", "", "`names` of the faults, with commas between them (default all)")
+	flags.StringVar(&f.faults, "faults", "", "`names` of the faults, with commas between them (default all)")
 	flags.DurationVar(&t.Every, "every", 0, "`time` between two faults, on average (default 325ms)")
 	flags.IntVar(&t.Transfers, "transfers", 0, "greatest `number` of transfers, each a message, in a transaction: up to 1000 (default 2)")
-	flags.DurationVar(&t.Pace, "pace", 0, "rest of a producer's clerk between transactions (default 5ms)")
+	flags.DurationVar(&t.Pace, "pace", 0, "rest of a producer's worker between transactions (default 5ms)")
 	flags.StringVar(&t.BrokerKill, "broker-kill", "", "`command` that kills the broker's server")
 	flags.StringVar(&t.BrokerStart, "broker-start", "", "`command` that starts it and waits until it serves")
 	flags.StringVar(&t.BrokerWipe, "broker-wipe", "", "`command` that deletes its data while it is down")
@@ -114,14 +98,44 @@ func newTortureCommand(o *options) *cobra.Command {
 	flags.DurationVar(&t.Patience, "patience", 0, "how long to wait at the end while nothing moves any more (default 1m)")
 	flags.StringVar(&t.Dir, "dir", "", "empty directory to keep logs and journals in")
 	flags.BoolVar(&t.Keep, "keep", false, "leave the run's tables in the databases, and its queues at the broker")
-	flags.BoolVar(&asJSON, "json", false, "end with one JSON object on standard output; the rest goes to standard error")
-	cmd.AddCommand(&cobra.Command{
-		Use:    torturePart,
-		Hidden: true,
-		Args:   takes(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return torture.Part(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
-		},
-	})
-	return cmd
+	flags.BoolVar(&f.json, "json", false, "end with one JSON object on standard output; the rest goes to standard error")
+}
+
+// check checks the flags.
+func (f *tortureFlags) check() error {
+	t := &f.torture
+	if t.Duration < 0 || t.Every < 0 || t.Transfers < 0 || t.Pace < 0 || t.Patience < 0 {
+		return usagef("--duration, --every, --transfers, --pace and --patience are not below 0")
+	}
+	if t.Every != 0 && t.Every < torture.MinEvery {
+		return usagef("--every is %v; the least is %v", t.Every, torture.MinEvery)
+	}
+	if t.Transfers > torture.MaxTransfers {
+		return usagef("--transfers is %d; the most is %d", t.Transfers, torture.MaxTransfers)
+	}
+	if f.faults != "" {
+		t.Faults = strings.Split(f.faults, ",")
+	}
+	if err := torture.Check(t.Faults); err != nil {
+		return usagef("--faults: %w", err)
+	}
+	return nil
+}
+
+func (f *tortureFlags) run(cmd *cobra.Command, o *options) error {
+	if o.prefix != "" && !strings.HasSuffix(o.prefix, ".") {
+		return usagef("--prefix %q: a run has a prefix of its own; only a schema with its dot can be given", o.prefix)
+	}
+	t := &f.torture
+	if t.ConsumerDB == "" {
+		t.ConsumerDB = os.Getenv("WAYBILL_CONSUMER_DB")
+	}
+	t.ProducerDB, t.Broker, t.Schema = o.db, o.broker, o.prefix
+	out, terminal := output(cmd, f.json)
+	t.Live = terminal != nil
+	report, err := torture.Run(cmd.Context(), selfCommand("torture", tortureRole), out, t)
+	if err != nil {
+		return err
+	}
+	return verdict(cmd, f.json, report, report.OK)
 }

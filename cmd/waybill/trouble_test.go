@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// closedPort is an address that nobody listens on.
+// closedPort is an address that unknownID listens on.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -22,107 +22,120 @@ func closedPort(t *testing.T) string {
 
 func TestMissingTablesNameInit(t *testing.T) {
 	t.Parallel()
-	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
-	all := [][]string{
-		{"status"}, {"list"}, {"send", "orders", "--body", "x"}, {"prune"},
-		{"show", "01890a5d-ac96-774b-bcce-b302099a8057"}, {"resend", "01890a5d-ac96-774b-bcce-b302099a8057"},
-		{"discard", "--yes", "01890a5d-ac96-774b-bcce-b302099a8057"}, {"relay"}, {"receive", "orders", "--consumer", "c"},
+	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
+	all := []string{
+		"status", "list", "send orders --body x", "prune", "show " + unknownID, "resend " + unknownID, "discard --yes " + unknownID,
+		"relay", "receive orders --consumer c",
 	}
 	for _, args := range all {
-		s.fails(1, "", args, "app.db does not exist", "waybill init")
+		t.Run("no file: "+args, func(t *testing.T) {
+			w.at(t).fails(1, "", strings.Fields(args), "app.db does not exist", "waybill init")
+		})
 	}
-	if _, err := os.Stat(filepath.Join(s.dir, "app.db")); err == nil {
+	if _, err := os.Stat(filepath.Join(w.dir, "app.db")); err == nil {
 		t.Error("a command made the database file")
 	}
-	if err := os.WriteFile(filepath.Join(s.dir, "app.db"), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(w.dir, "app.db"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, args := range all {
-		s.fails(1, "", args, "waybill init")
+		t.Run("no tables: "+args, func(t *testing.T) {
+			w.at(t).fails(1, "", strings.Fields(args), "waybill init")
+		})
 	}
-	s.fails(1, "", []string{"init", "--db", "sqlite:no/such/dir/app.db"}, "no/such/dir does not exist")
+	w.fails(1, "", []string{"init", "--db", "sqlite:no/such/dir/app.db"}, "no/such/dir does not exist")
 }
 
 func TestStatusWorksWithOneSidesTables(t *testing.T) {
 	t.Parallel()
-	s := newSetting(t)
-	s.ok("", "init", "--db", "sqlite:p.db", "--side", "producer")
-	s.ok("", "init", "--db", "sqlite:c.db", "--side", "consumer")
-	if out := s.ok("", "status", "--db", "sqlite:p.db", "--over", "0"); !strings.Contains(out, "Pending") || !strings.Contains(out, "the consumer's tables are missing") {
-		t.Errorf("the producer's status:\n%s", out)
+	w := newWorkspace(t)
+	w.ok("", "init", "--db", "sqlite:p.db", "--side", "producer")
+	w.ok("", "init", "--db", "sqlite:c.db", "--side", "consumer")
+	if out := w.ok("", "status", "--db", "sqlite:p.db", "--over", "0"); !strings.Contains(out, "Pending") || !strings.Contains(out, "the consumer's tables are missing") {
+		t.Errorf("got the producer's status\n%swant the outbox, and that the consumer's tables are missing", out)
 	}
-	if out := s.ok("", "status", "--db", "sqlite:c.db"); !strings.Contains(out, "the producer's tables are missing") {
-		t.Errorf("the consumer's status:\n%s", out)
+	if out := w.ok("", "status", "--db", "sqlite:c.db"); !strings.Contains(out, "the producer's tables are missing") {
+		t.Errorf("got the consumer's status\n%swant that the producer's tables are missing", out)
 	}
 }
 
 func TestADatabaseThatIsAwayIsNamedWithoutItsPassword(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"postgres", "mysql"} {
-		addr := closedPort(t)
-		s := newSetting(t, "WAYBILL_DB="+kind+"://app:s3cret@"+addr+"/app", "WAYBILL_BROKER=stomp://app:s3cret@"+closedPort(t))
-		for _, args := range [][]string{
-			{"status"}, {"send", "orders", "--body", "x"}, {"send", "orders"}, {"list"}, {"init"}, {"prune"},
-			{"show", "01890a5d-ac96-774b-bcce-b302099a8057"},
-		} {
-			r := s.fails(1, "", args, "cannot connect to the database "+kind+"://app:xxxxx@"+addr+"/app", "refused")
-			if strings.Contains(r.stdout+r.stderr, "s3cret") || strings.Count(strings.TrimSpace(r.stderr), "\n") > 0 {
-				t.Errorf("%v: %s", args, r.stderr)
+		t.Run(kind, func(t *testing.T) {
+			addr := closedPort(t)
+			w := newWorkspace(t, "WAYBILL_DB="+kind+"://app:s3cret@"+addr+"/app", "WAYBILL_BROKER=stomp://app:s3cret@"+closedPort(t))
+			named := kind + "://app:xxxxx@" + addr + "/app"
+			for _, args := range []string{"status", "send orders --body x", "send orders", "list", "init", "prune", "show " + unknownID} {
+				t.Run(args, func(t *testing.T) {
+					r := w.at(t).fails(1, "", strings.Fields(args), "cannot connect to the database "+named, "refused")
+					if strings.Contains(r.stdout+r.stderr, "s3cret") || strings.Count(strings.TrimSpace(r.stderr), "\n") > 0 {
+						t.Errorf("got %q, want one line and no password", r.stderr)
+					}
+				})
 			}
-		}
-		for _, args := range [][]string{{"relay"}, {"receive", "orders", "--consumer", "c"}} {
-			p := s.start(args...)
-			p.says("refused")
-			p.says("level=ERROR")
-			p.stops()
-			if text := p.stderr.String(); strings.Contains(text, "s3cret") || !strings.Contains(text, kind+"://app:xxxxx@"+addr) {
-				t.Errorf("%v: %s", args, text)
+			for _, args := range []string{"relay", "receive orders --consumer c"} {
+				t.Run(args, func(t *testing.T) {
+					p := w.at(t).start(strings.Fields(args)...)
+					p.says("refused")
+					p.says("level=ERROR")
+					p.stops()
+					if text := p.stderr.String(); strings.Contains(text, "s3cret") || !strings.Contains(text, kind+"://app:xxxxx@"+addr) {
+						t.Errorf("got %q, want the address without its password", text)
+					}
+				})
 			}
-		}
+		})
 	}
 }
 
 func TestABrokerThatIsAwayIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	for _, scheme := range []string{"stomp", "amqp1", "nats", "kafka"} {
-		s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER="+scheme+"://app:s3cret@"+closedPort(t))
-		s.ok("", "init")
-		for _, args := range [][]string{{"relay"}, {"receive", "orders", "--consumer", "c"}} {
-			p := s.start(args...)
-			p.says("connecting again")
-			p.stops()
-			if text := p.stderr.String(); strings.Contains(text, "s3cret") || !strings.Contains(text, scheme+"://app:xxxxx@") {
-				t.Errorf("%s %v: %s", scheme, args, text)
+		t.Run(scheme, func(t *testing.T) {
+			w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER="+scheme+"://app:s3cret@"+closedPort(t))
+			w.ok("", "init")
+			for _, args := range []string{"relay", "receive orders --consumer c"} {
+				t.Run(args, func(t *testing.T) {
+					p := w.at(t).start(strings.Fields(args)...)
+					p.says("connecting again")
+					p.stops()
+					if text := p.stderr.String(); strings.Contains(text, "s3cret") || !strings.Contains(text, scheme+"://app:xxxxx@") {
+						t.Errorf("got %q, want the address without its password", text)
+					}
+				})
 			}
-		}
+		})
 	}
 }
 
 func TestAMalformedAddressDoesNotShowItsPassword(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{
-		{"status", "--db", "postgres://app:s3cret%zz@host/d"},
-		{"status", "--db", "mysql://app:s3cret@host"},
-		{"relay", "--broker", "stomp://app:s3cret%zz@host"},
-		{"relay", "--broker", "amqp1://app:s3cret@host/path"},
-		{"relay", "--broker", "nats://app:s3cret@host:port"},
-		{"relay", "--broker", "nats//app:s3cret@host"},
+	for _, args := range []string{
+		"status --db postgres://app:s3cret%zz@host/d",
+		"status --db mysql://app:s3cret@host",
+		"relay --broker stomp://app:s3cret%zz@host",
+		"relay --broker amqp1://app:s3cret@host/path",
+		"relay --broker nats://app:s3cret@host:port",
+		"relay --broker nats//app:s3cret@host",
 	} {
-		s := newSetting(t, "WAYBILL_DB=sqlite:app.db")
-		s.ok("", "init", "--db", "sqlite:app.db")
-		if r := s.fails(2, "", args); strings.Contains(r.stdout+r.stderr, "s3cret") {
-			t.Errorf("%v: %s", args, r.stderr)
-		}
+		t.Run(args, func(t *testing.T) {
+			w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db")
+			w.ok("", "init", "--db", "sqlite:app.db")
+			if r := w.fails(2, "", strings.Fields(args)); strings.Contains(r.stdout+r.stderr, "s3cret") {
+				t.Errorf("got %q, want no password", r.stdout+r.stderr)
+			}
+		})
 	}
 }
 
 func TestAnEmbeddedBrokerServesOneProcess(t *testing.T) {
 	t.Parallel()
-	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
-	s.ok("", "init")
-	p := s.start("relay")
+	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
+	w.ok("", "init")
+	p := w.start("relay")
 	p.says("relay leads")
-	s.fails(1, "", []string{"receive", "orders", "--consumer", "c"}, "in use by another embedded broker", "one process at a time")
+	w.fails(1, "", []string{"receive", "orders", "--consumer", "c"}, "in use by another embedded broker", "one process at a time")
 	p.stops()
 }
 
@@ -133,18 +146,18 @@ func TestTheHTTPAddressIsTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
-	s.ok("", "init")
-	s.fails(1, "", []string{"relay", "--http", l.Addr().String()}, "address already in use")
+	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
+	w.ok("", "init")
+	w.fails(1, "", []string{"relay", "--http", l.Addr().String()}, "address already in use")
 }
 
 func TestASecondSignalEndsTheProcessAtOnce(t *testing.T) {
 	t.Parallel()
-	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
-	s.ok("", "init")
-	s.ok("", "send", "orders", "--body", "x")
-	deliver(t, s)
-	p := s.start("receive", "orders", "--consumer", "c", "--exec", "echo begun >&2; sleep 600")
+	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
+	w.ok("", "init")
+	w.ok("", "send", "orders", "--body", "x")
+	deliver(t, w)
+	p := w.start("receive", "orders", "--consumer", "c", "--exec", "echo begun >&2; sleep 600")
 	p.says("begun")
 	p.signal(syscall.SIGTERM)
 	// The first one lets the command go on, so the process still takes signals.
@@ -158,40 +171,40 @@ func TestASecondSignalEndsTheProcessAtOnce(t *testing.T) {
 		}
 	})
 	if status := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGTERM {
-		t.Errorf("ended with %v", p.cmd.ProcessState)
+		t.Errorf("got an end with %v, want by SIGTERM", p.cmd.ProcessState)
 	}
 }
 
 func TestSIGTERMLetsACommandFinish(t *testing.T) {
 	t.Parallel()
-	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
-	s.ok("", "init")
-	s.ok("", "send", "orders", "--body", "x")
-	deliver(t, s)
-	p := s.start("receive", "orders", "--consumer", "c", "--exec", "echo begun >&2; while ! test -e go; do sleep 0.05; done; echo finished")
+	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
+	w.ok("", "init")
+	w.ok("", "send", "orders", "--body", "x")
+	deliver(t, w)
+	p := w.start("receive", "orders", "--consumer", "c", "--exec", "echo begun >&2; while ! test -e go; do sleep 0.05; done; echo finished")
 	p.says("begun")
 	p.signal(syscall.SIGTERM)
-	if err := os.WriteFile(filepath.Join(s.dir, "go"), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(w.dir, "go"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if status := p.ends(); status != 0 || p.stdout.String() != "finished\n" {
-		t.Errorf("exit status %d, printed %q", status, p.stdout.String())
+		t.Errorf("got exit status %d and %q, want 0 and all of its output", status, p.stdout.String())
 	}
-	settle(t, s)
+	settle(t, w)
 }
 
 // deliver runs a relay until nothing waits for it, for brokers that serve one process.
-func deliver(t *testing.T, s *setting) {
+func deliver(t *testing.T, w *workspace) {
 	t.Helper()
-	p := s.start("relay", "--http", "127.0.0.1:0", "--min-resend", "10s")
-	eventually(t, "the relay to publish", func() bool { return relayStats(p).Relay.Published >= pending(s) })
+	p := w.start("relay", "--http", "127.0.0.1:0", "--min-resend", "10s")
+	eventually(t, "the relay to publish", func() bool { return relayStats(p).Relay.Published >= pending(w) })
 	p.stops()
 }
 
 // settle runs a relay until its outbox is empty, for brokers that serve one process.
-func settle(t *testing.T, s *setting) {
+func settle(t *testing.T, w *workspace) {
 	t.Helper()
-	p := s.start("relay")
-	eventually(t, "the outbox to be empty", func() bool { return pending(s) == 0 })
+	p := w.start("relay")
+	eventually(t, "the outbox to be empty", func() bool { return pending(w) == 0 })
 	p.stops()
 }

@@ -7,8 +7,8 @@ import (
 
 func TestWrongUsageIsExitStatus2(t *testing.T) {
 	t.Parallel()
-	s := newSetting(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
-	s.ok("", "init")
+	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
+	w.ok("", "init")
 	for _, c := range []struct {
 		args string
 		want string
@@ -65,12 +65,14 @@ func TestWrongUsageIsExitStatus2(t *testing.T) {
 		{"prune --retention 0s", "--retention"},
 		{"prune --retention long", "--retention"},
 	} {
-		r := s.fails(2, "", strings.Fields(c.args), c.want, "--help' for usage.")
-		if r.stdout != "" {
-			t.Errorf("%q: printed on standard output: %s", c.args, r.stdout)
-		}
+		t.Run(c.args, func(t *testing.T) {
+			r := w.at(t).fails(2, "", strings.Fields(c.args), c.want, "--help' for usage.")
+			if r.stdout != "" {
+				t.Errorf("got %q on standard output, want nothing", r.stdout)
+			}
+		})
 	}
-	bare := newSetting(t)
+	bare := newWorkspace(t)
 	bare.fails(2, "", []string{"status"}, "give --db or set WAYBILL_DB")
 	bare.ok("", "init", "--db", "sqlite:app.db")
 	bare.fails(2, "", []string{"relay", "--db", "sqlite:app.db"}, "give --broker or set WAYBILL_BROKER")
@@ -78,7 +80,7 @@ func TestWrongUsageIsExitStatus2(t *testing.T) {
 
 func TestEveryCommandHelps(t *testing.T) {
 	t.Parallel()
-	s := newSetting(t, "WAYBILL_DB=postgres://u:s3cret@h/d", "WAYBILL_BROKER=stomp://u:s3cret@h")
+	w := newWorkspace(t, "WAYBILL_DB=postgres://u:s3cret@h/d", "WAYBILL_BROKER=stomp://u:s3cret@h")
 	root, _ := newRoot()
 	commands := 0
 	for _, c := range root.Commands() {
@@ -86,35 +88,46 @@ func TestEveryCommandHelps(t *testing.T) {
 			continue
 		}
 		commands++
-		out := s.ok("", c.Name(), "--help")
-		if !strings.Contains(out, "Examples:\n  waybill "+c.Name()) && !strings.Contains(c.Example, "waybill "+c.Name()) {
-			t.Errorf("%s --help has no example", c.Name())
-		}
-		if c.Long == "" || c.GroupID == "" {
-			t.Errorf("%s has no long help or no group", c.Name())
-		}
-		if strings.Contains(out, "s3cret") {
-			t.Errorf("%s --help shows a password", c.Name())
-		}
-		for _, flag := range []string{"--db", "--broker", "--prefix", "--log-level", "--log-format"} {
-			if !strings.Contains(out, flag) {
-				t.Errorf("%s --help lacks %s", c.Name(), flag)
+		t.Run(c.Name(), func(t *testing.T) {
+			out := w.at(t).ok("", c.Name(), "--help")
+			if !strings.Contains(out, "Examples:\n  waybill "+c.Name()) && !strings.Contains(c.Example, "waybill "+c.Name()) {
+				t.Errorf("got no example, want one of waybill %s:\n%s", c.Name(), out)
 			}
-		}
+			if c.Long == "" || c.GroupID == "" {
+				t.Errorf("got the long help %q and the group %q, want both", c.Long, c.GroupID)
+			}
+			if strings.Contains(out, "s3cret") {
+				t.Errorf("got a password, want none:\n%s", out)
+			}
+			for _, flag := range []string{"--db", "--broker", "--prefix", "--log-level", "--log-format"} {
+				if !strings.Contains(out, flag) {
+					t.Errorf("got a help without %s, want it there:\n%s", flag, out)
+				}
+			}
+		})
 	}
 	if commands < 10 {
-		t.Errorf("%d commands", commands)
+		t.Errorf("got %d commands, want 10 at least", commands)
 	}
-	if out := s.ok("", "--help"); !strings.Contains(out, "Exit status") || strings.Contains(out, "s3cret") {
-		t.Errorf("--help: %s", out)
-	}
-	if out := s.ok("", "--version"); !strings.HasPrefix(out, "waybill ") || strings.Count(out, "\n") != 1 {
-		t.Errorf("--version: %q", out)
-	}
-	if out := s.ok("", "completion", "bash"); !strings.Contains(out, "__start_waybill") {
-		t.Error("completion bash prints no completion")
-	}
-	if out := s.ok("", "__complete", "receive", "orders", "--level", ""); !strings.Contains(out, "latest") {
-		t.Errorf("--level completes to %q", out)
+}
+
+func TestTheCommandItselfHelps(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ args, want string }{
+		{"--help", "Exit status"},
+		{"--version", "waybill "},
+		{"completion bash", "__start_waybill"},
+		{"__complete receive orders --level ", "latest"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			w := newWorkspace(t, "WAYBILL_DB=postgres://u:s3cret@h/d", "WAYBILL_BROKER=stomp://u:s3cret@h")
+			out := w.ok("", strings.Split(c.args, " ")...)
+			if !strings.Contains(out, c.want) || strings.Contains(out, "s3cret") {
+				t.Errorf("got %q, want %q in it and no password", out, c.want)
+			}
+			if c.args == "--version" && (!strings.HasPrefix(out, c.want) || strings.Count(out, "\n") != 1) {
+				t.Errorf("got %q, want one line that begins with %q", out, c.want)
+			}
+		})
 	}
 }

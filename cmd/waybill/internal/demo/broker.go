@@ -10,11 +10,12 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker/nats/embedded"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/supervisor"
+	"github.com/waybill-go/waybill/internal/backoff"
 )
 
-// brokerPlayer is the broker's process: the embedded broker, with a port for the
-// other parts.
-type brokerPlayer struct {
+// brokerProcess is the broker's process: the embedded broker, with a port for the
+// other processes.
+type brokerProcess struct {
 	dir     string
 	address string // nats://user:password@127.0.0.1:port
 	log     *slog.Logger
@@ -26,8 +27,9 @@ type brokerPlayer struct {
 // countEvery is how often the broker's contents are counted.
 const countEvery = 25 * time.Millisecond
 
-func (p *brokerPlayer) Run(ctx context.Context) error {
-	b, err := supervisor.StartBroker(ctx, p.address, p.dir, embedded.Options{AckWait: ackWait, Log: p.log})
+// Run serves until ctx ends.
+func (p *brokerProcess) Run(ctx context.Context) error {
+	b, err := supervisor.StartBroker(ctx, p.address, p.dir, &embedded.Options{AckWait: ackWait, Log: p.log})
 	if err != nil {
 		return err
 	}
@@ -37,13 +39,13 @@ func (p *brokerPlayer) Run(ctx context.Context) error {
 		if err := p.count(b); err != nil {
 			return err
 		}
-		sleep(ctx, countEvery)
+		backoff.Sleep(ctx, countEvery)
 	}
 	return nil
 }
 
 // count counts what the broker keeps.
-func (p *brokerPlayer) count(b *embedded.Broker) error {
+func (p *brokerProcess) count(b *embedded.Broker) error {
 	depths, err := b.Depths()
 	if err != nil {
 		return err
@@ -61,9 +63,10 @@ func (p *brokerPlayer) count(b *embedded.Broker) error {
 	return nil
 }
 
-func (p *brokerPlayer) Tell() word {
-	return word{Ready: p.ready.Load(), Messages: p.messages.Load(), Receipts: p.receipts.Load()}
+// Stats say what the broker keeps.
+func (p *brokerProcess) Stats() stats {
+	return stats{Ready: p.ready.Load(), Messages: p.messages.Load(), Receipts: p.receipts.Load()}
 }
 
-// weather has no faults for the broker: they are on the way to it.
-func (p *brokerPlayer) weather(weather) {}
+// Handle ends the broker where the command says so. Faults are on the way to it.
+func (p *brokerProcess) Handle(c command) (stop bool) { return c.Stop }

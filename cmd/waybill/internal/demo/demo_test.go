@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,47 +16,25 @@ import (
 
 	"github.com/waybill-go/waybill/cmd/waybill/internal/faulty"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/supervisor"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/supervisor/supervisortest"
 )
 
-// partVariable turns the test's binary into a part of the demo.
-const partVariable = "WAYBILL_DEMO_TEST_PART"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(partVariable) != "" {
-		if err := Part(context.Background(), os.Stdin, os.Stdout, os.Stderr); err != nil {
-			os.Stderr.WriteString(err.Error() + "\n")
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
-
-func testCommand() (*exec.Cmd, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.Command(self)
-	// The race detector waits for a second at the end of each process.
-	cmd.Env = append(os.Environ(), partVariable+"=1", "GORACE=atexit_sleep_ms=0")
-	return cmd, nil
-}
+func TestMain(m *testing.M) { os.Exit(supervisortest.Main(m, RunRole)) }
 
 func TestEverythingTakesEffectOnceWhateverHappens(t *testing.T) {
 	var out bytes.Buffer
 	dir := filepath.Join(t.TempDir(), "kept")
-	// Each kind of act once: the whole play takes longer than a test should.
-	short := []act{wholePlay[0], wholePlay[1], {0.4, "Kills", "", func(ctx context.Context, p *play, from, to float64) error {
-		return p.assault(ctx, from, to, p.relay, p.shipping)
-	}}, wholePlay[4], wholePlay[6]}
-	report, err := Run(t.Context(), Options{Messages: 400, Seed: 1, Dir: dir, Command: testCommand, Out: &out, Span: time.Second, acts: short})
+	// Each kind of phase once: all of them take longer than a test should.
+	short := []phase{allPhases[0], allPhases[1], {0.4, "Kills", "", func(ctx context.Context, s *scenario, from, to float64) error {
+		return s.assault(ctx, from, to, s.relay, s.shipping)
+	}}, allPhases[4], allPhases[6]}
+	report, err := Run(t.Context(), supervisortest.Exec, &out, &Options{Messages: 400, Seed: 1, Dir: dir, Span: time.Second, phases: short})
 	t.Log(out.String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !report.OK || report.Sent != 400 || report.Applied+report.Superseded != 400 {
-		t.Errorf("report %+v", report)
+		t.Errorf("got %+v, want 400 messages and a good verdict", report)
 	}
 	if report.Resent == 0 || report.Duplicates == 0 || report.Superseded == 0 || report.RolledBack == 0 || report.DiskMessages == 0 || report.DiskReceipts == 0 || report.LostMessages == 0 {
 		t.Errorf("something did not happen that should have: %+v", report)
@@ -78,13 +57,13 @@ func TestEverythingTakesEffectOnceWhateverHappens(t *testing.T) {
 
 func TestWhatStillWaitsIsSaidWhenNothingMovesAnyMore(t *testing.T) {
 	var out bytes.Buffer
-	deaf := act{0, "A network that loses everything", "", func(_ context.Context, p *play, _, _ float64) error {
-		p.relay.setFaults(weather{Messages: faulty.Faults{Lose: 1}})
+	lossy := phase{0, "A network that loses everything", "", func(_ context.Context, s *scenario, _, _ float64) error {
+		s.relay.setFaults(faulty.Network{Messages: faulty.Faults{Lose: 1}})
 		return nil
 	}}
-	report, err := Run(t.Context(), Options{
-		Messages: 20, Seed: 1, Command: testCommand, Out: &out, Span: 100 * time.Millisecond, Patience: 3 * time.Second,
-		acts: []act{deaf, wholePlay[len(wholePlay)-1]},
+	report, err := Run(t.Context(), supervisortest.Exec, &out, &Options{
+		Messages: 20, Seed: 1, Span: 100 * time.Millisecond, Patience: 3 * time.Second,
+		phases: []phase{lossy, allPhases[len(allPhases)-1]},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -104,15 +83,15 @@ func TestAnInterruptedDemoLeavesNothingBehind(t *testing.T) {
 	t.Setenv("TMPDIR", tmp)
 	ctx, cancel := context.WithCancel(t.Context())
 	var processes []*exec.Cmd
-	command := func() (*exec.Cmd, error) {
-		cmd, err := testCommand()
+	program := func() (*exec.Cmd, error) {
+		cmd, err := supervisortest.Exec()
 		processes = append(processes, cmd)
 		if len(processes) == 3 {
 			time.AfterFunc(500*time.Millisecond, cancel)
 		}
 		return cmd, err
 	}
-	report, err := Run(ctx, Options{Seed: 1, Command: command, Out: &bytes.Buffer{}})
+	report, err := Run(ctx, program, io.Discard, &Options{Seed: 1})
 	if !errors.Is(err, ErrInterrupted) || report != nil {
 		t.Errorf("report %v, error %v; want ErrInterrupted", report, err)
 	}
@@ -126,17 +105,17 @@ func TestAnInterruptedDemoLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-func TestAPartThatEndsByItselfEndsTheDemo(t *testing.T) {
+func TestAProcessThatEndsByItselfEndsTheDemo(t *testing.T) {
 	n := 0
-	command := func() (*exec.Cmd, error) {
-		cmd, err := testCommand()
+	program := func() (*exec.Cmd, error) {
+		cmd, err := supervisortest.Exec()
 		if n++; n == 2 { // the relay
 			cmd.Env = os.Environ()
 			cmd.Args = append(cmd.Args, "-no-such-flag")
 		}
 		return cmd, err
 	}
-	_, err := Run(t.Context(), Options{Seed: 1, Command: command, Out: &bytes.Buffer{}})
+	_, err := Run(t.Context(), program, io.Discard, &Options{Seed: 1})
 	if err == nil || !strings.Contains(err.Error(), "relay has ended by itself") || !strings.Contains(err.Error(), "-test.v") {
 		t.Errorf("error %v; want one that names the relay and shows the end of its log", err)
 	}
@@ -147,13 +126,13 @@ func TestADirectoryInUseIsRefused(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "precious"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Run(t.Context(), Options{Dir: dir, Command: testCommand, Out: &bytes.Buffer{}}); err == nil || !strings.Contains(err.Error(), "is not empty") {
+	if _, err := Run(t.Context(), supervisortest.Exec, io.Discard, &Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "is not empty") {
 		t.Errorf("error %v; want one that says that the directory is not empty", err)
 	}
 }
 
-func TestAPartEndsWhenTheDemoDoes(t *testing.T) {
-	cmd, err := testCommand()
+func TestAProcessEndsWhenTheDemoDoes(t *testing.T) {
+	cmd, err := supervisortest.Exec()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +148,7 @@ func TestAPartEndsWhenTheDemoDoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := errand{Part: brokerPart, Dir: t.TempDir(), Broker: url}
+	first := command{Role: brokerRole, Dir: t.TempDir(), Broker: url}
 	if err := json.NewEncoder(in).Encode(first); err != nil {
 		t.Fatal(err)
 	}
@@ -179,9 +158,9 @@ func TestAPartEndsWhenTheDemoDoes(t *testing.T) {
 	select {
 	case err := <-ended:
 		if err == nil {
-			t.Error("the part ended without an error")
+			t.Error("got no error, want one that says that the demo has ended")
 		}
 	case <-time.After(20 * time.Second):
-		t.Error("the part goes on without its demo")
+		t.Error("the process goes on without its demo")
 	}
 }

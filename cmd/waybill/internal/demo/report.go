@@ -6,12 +6,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/waybill-go/waybill/cmd/waybill/internal/supervisor"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/terminal"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/verdict"
+	"github.com/waybill-go/waybill/internal/backoff"
 )
 
 // Report is what a demo came to. Its JSON form is part of Waybill's protocol.
 type Report struct {
-	supervisor.Figures
+	verdict.Figures
 
 	RolledBack   int64    `json:"rolled_back"`   // messages of transactions that were rolled back
 	LostMessages int64    `json:"lost_messages"` // copies that the network lost
@@ -24,123 +26,132 @@ type Report struct {
 	Seed         uint64   `json:"seed"`
 	Seconds      float64  `json:"seconds"`
 	Dir          string   `json:"dir,omitempty"`      // where the files are, if they are kept
-	Findings     []string `json:"findings,omitempty"` // the first faults, one by one
+	Violations   []string `json:"findings,omitempty"` // the first ones, one by one
 	GaveUp       string   `json:"gave_up,omitempty"`  // what still waited when nothing moved any more
 }
 
-// report puts together what the verdict and the parts say.
-func (p *play) report(v *Verdict) *Report {
-	relay, shipping := p.relay.Said(), p.shipping.Said()
-	r := &Report{Figures: supervisor.Figures{
+// report puts together what the checker and the processes say.
+func (s *scenario) report(v *Verdict) *Report {
+	relay, shipping := s.relay.Stats(), s.shipping.Stats()
+	r := &Report{Figures: verdict.Figures{
 		Sent: v.Sent, Applied: v.Applied, Superseded: v.Superseded,
 		Lost: v.Lost, Doubled: v.Doubled, Stale: v.Stale, Phantom: v.Phantom, Leftover: v.Leftover,
 		OK: v.OK(),
 
 		// A relay that was killed and came back does not know which of its messages are
-		// copies; and what a part did in the moment before it was killed it could not tell.
-		// So both figures are lower bounds.
+		// copies, and a process that is killed has not told what it did last. So both
+		// figures are lower bounds.
 		Resent: max(relay.Copies, relay.Published-v.Sent, 0),
 		// A copy of a state that was superseded is a duplicate too, as people see it.
 		Duplicates: shipping.Duplicates + max(shipping.Superseded-v.Superseded, 0),
 	},
-		RolledBack:   p.shop.rolledBack.Load(),
+		RolledBack:   s.orders.rolledBack.Load(),
 		LostMessages: relay.Faults.Messages.Lost, LostReceipts: shipping.Faults.Receipts.Lost,
-		DiskMessages: p.disk.Messages, DiskReceipts: p.disk.Receipts,
-		Kills:        p.relay.Kills() + p.shipping.Kills() + p.broker.Kills(),
+		DiskMessages: s.disk.Messages, DiskReceipts: s.disk.Receipts,
+		Kills:        s.relay.Kills() + s.shipping.Kills() + s.broker.Kills(),
 		ChargedCents: v.Charged, BookedCents: v.Booked,
-		Seed: p.o.Seed, Seconds: float64(time.Since(p.began).Milliseconds()) / 1000,
-		Findings: v.Findings, GaveUp: p.gaveUp,
+		Seed: s.o.Seed, Seconds: float64(time.Since(s.began).Milliseconds()) / 1000,
+		Violations: v.Violations, GaveUp: s.gaveUp,
 	}
-	if p.o.Dir != "" {
-		r.Dir = p.dir
+	if s.o.Dir != "" {
+		r.Dir = s.dir
 	}
 	return r
 }
 
-func (p *play) prologue() {
+// printHeader says what is about to happen.
+func (s *scenario) printHeader() {
 	kept := "removed at the end; --dir keeps them"
-	if p.o.Dir != "" {
+	if s.o.Dir != "" {
 		kept = "kept"
 	}
-	p.screen.say("%s  %s, seed %d", p.screen.style(bold, "Waybill demo"), count(p.o.Messages, "message"), p.o.Seed)
-	p.screen.say("An order service, a relay, a broker and a shipping service: four processes;")
-	p.screen.say("an SQLite file for each of the two services.")
-	p.screen.say("%s", p.screen.style(dim, fmt.Sprintf("Files: %s (%s)", p.dir, kept)))
+	s.display.say("%s  %s, seed %d", s.display.style(bold, "Waybill demo"), count(s.o.Messages, "message"), s.o.Seed)
+	s.display.say("An order service, a relay, a broker and a shipping service: four processes;")
+	s.display.say("an SQLite file for each of the two services.")
+	s.display.say("%s", s.display.style(dim, fmt.Sprintf("Files: %s (%s)", s.dir, kept)))
 }
-
-// setAct names the act under way.
-func (p *play) setAct(name string) { p.act.Store(&name) }
 
 // drawEvery is how often the live figures are drawn.
 const drawEvery = 120 * time.Millisecond
 
 // drawUntil draws the live figures until ctx ends.
-func (p *play) drawUntil(ctx context.Context) {
-	defer p.screen.clear()
-	for p.screen.live() {
-		if lines, err := p.figures(ctx); err == nil {
-			p.screen.draw(lines)
+func (s *scenario) drawUntil(ctx context.Context) {
+	defer s.display.clear()
+	for s.display.live() {
+		if lines, err := s.figures(ctx); err == nil {
+			s.display.draw(lines)
 		}
-		if sleep(ctx, drawEvery); ctx.Err() != nil {
+		if backoff.Sleep(ctx, drawEvery); ctx.Err() != nil {
 			return
 		}
 	}
 }
 
 // figures are the live figures.
-func (p *play) figures(ctx context.Context) ([]string, error) {
-	waiting, err := p.waiting(ctx)
+func (s *scenario) figures(ctx context.Context) ([]string, error) {
+	waiting, err := s.waiting(ctx)
 	if err != nil {
 		return nil, err
 	}
-	applied, err := p.applied(ctx)
+	applied, err := s.applied(ctx)
 	if err != nil {
 		return nil, err
 	}
 	row := func(up bool, name string, cells ...string) string {
-		mark := p.screen.style(green, "●")
+		mark := s.display.style(green, "●")
 		if !up {
-			mark = p.screen.style(red, "○")
+			mark = s.display.style(red, "○")
 		}
 		return fmt.Sprintf("   %s %-9s", mark, name) + strings.Join(cells, "")
 	}
-	cell := func(n int64, what string) string { return fmt.Sprintf("%8s %-12s", number(n), what) }
-	committed := p.shop.committed.Load()
-	relay, shipping, broker := p.relay.Said(), p.shipping.Said(), p.broker.Said()
+	cell := func(n int64, what string) string { return fmt.Sprintf("%8s %-12s", terminal.Number(n), what) }
+	committed := s.orders.committed.Load()
+	relay, shipping, broker := s.relay.Stats(), s.shipping.Stats(), s.broker.Stats()
 	return []string{
 		"",
-		fmt.Sprintf("   %s  %s of %s, %s, %.0f s", bar(committed, p.o.Messages, 30), number(committed), number(p.o.Messages), *p.act.Load(), time.Since(p.began).Seconds()),
-		row(true, "orders", cell(committed, "committed"), cell(p.shop.rolledBack.Load(), "rolled back"), cell(waiting, "unconfirmed")),
-		row(p.relay.up(), "relay", cell(relay.Published, "sent"), cell(relay.Copies, "copies"), cell(relay.Faults.Messages.Lost, "lost")),
-		row(p.broker.up(), "broker", cell(broker.Messages, "messages"), cell(broker.Receipts, "receipts")),
-		row(p.shipping.up(), "shipping", cell(applied, "applied"), cell(shipping.Duplicates, "duplicates"), cell(shipping.Superseded, "stale")),
+		fmt.Sprintf("   %s  %s of %s, %s, %.0f s", bar(committed, s.o.Messages, 30), terminal.Number(committed), terminal.Number(s.o.Messages), *s.phase.Load(), time.Since(s.began).Seconds()),
+		row(true, "orders", cell(committed, "committed"), cell(s.orders.rolledBack.Load(), "rolled back"), cell(waiting, "unconfirmed")),
+		row(s.relay.up(), "relay", cell(relay.Published, "sent"), cell(relay.Copies, "copies"), cell(relay.Faults.Messages.Lost, "lost")),
+		row(s.broker.up(), "broker", cell(broker.Messages, "messages"), cell(broker.Receipts, "receipts")),
+		row(s.shipping.up(), "shipping", cell(applied, "applied"), cell(shipping.Duplicates, "duplicates"), cell(shipping.Superseded, "stale")),
 	}, nil
 }
 
-// epilogue says what it came to.
-func (p *play) epilogue(r *Report) {
-	s := p.screen
+// printResult says what it came to.
+func (s *scenario) printResult(r *Report) {
+	d := s.display
 	line := func(n int64, what, why string) {
-		s.say("   %8s  %-31s %s", number(n), what, s.style(dim, why))
+		d.say("   %8s  %-31s %s", terminal.Number(n), what, d.style(dim, why))
 	}
-	s.say("\n%s", s.style(bold, "What became of it"))
+	d.say("\n%s", d.style(bold, "What became of it"))
 	line(r.Sent, "committed by the order service", "messages, with their changes")
 	line(r.Applied, "applied once", "by the shipping service")
 	line(r.Superseded, "stale states skipped", "a newer one was there already")
-	s.say("")
-	line(r.Resent, "lost on the way and sent again", fmt.Sprintf("%s by the network, %s by the disk", number(r.LostMessages), number(r.DiskMessages)))
+	d.say("")
+	line(r.Resent, "lost on the way and sent again", fmt.Sprintf("%s by the network, %s by the disk", terminal.Number(r.LostMessages), terminal.Number(r.DiskMessages)))
 	line(r.Duplicates, "duplicates dropped", "copies of what had its effect")
 	line(r.RolledBack, "rolled back and never sent", "on purpose")
 	line(int64(r.Kills), "processes killed", "and started again")
 	line(r.Leftover, "rows left in the outbox", "")
 
-	s.say("\n%s", s.style(bold, "The two databases, compared"))
-	verdict := func(bad bool, format string, args ...any) {
-		mark := s.style(green, "✓")
+	s.printVerdict(r)
+	conclusion := d.style(green, "OK")
+	if !r.OK {
+		conclusion = d.style(red, "NOT OK")
+	}
+	d.say("   %s after %.1f s. The same again: --seed %d --messages %d", conclusion, r.Seconds, r.Seed, s.o.Messages)
+}
+
+// printVerdict says what comparing the databases has found.
+func (s *scenario) printVerdict(r *Report) {
+	d := s.display
+	d.say("\n%s", d.style(bold, "The two databases, compared"))
+	check := func(bad bool, format string, args ...any) {
+		mark := d.style(green, "✓")
 		if bad {
-			mark = s.style(red, "✗")
+			mark = d.style(red, "✗")
 		}
-		s.say("   %s %s", mark, fmt.Sprintf(format, args...))
+		d.say("   %s %s", mark, fmt.Sprintf(format, args...))
 	}
 	for _, c := range []struct {
 		n          int64
@@ -155,19 +166,14 @@ func (p *play) epilogue(r *Report) {
 		if c.n > 0 {
 			c.good = "see below"
 		}
-		verdict(c.n > 0, "%6s %-10s %s", number(c.n), c.what, s.style(dim, c.good))
+		check(c.n > 0, "%6s %-10s %s", terminal.Number(c.n), c.what, d.style(dim, c.good))
 	}
-	verdict(r.ChargedCents != r.BookedCents, "payments: %s committed, %s booked", money(r.ChargedCents), money(r.BookedCents))
-	s.say("")
-	for _, finding := range r.Findings {
-		s.say("   %s", finding)
+	check(r.ChargedCents != r.BookedCents, "payments: %s committed, %s booked", money(r.ChargedCents), money(r.BookedCents))
+	d.say("")
+	for _, violation := range r.Violations {
+		d.say("   %s", violation)
 	}
 	if r.GaveUp != "" {
-		s.say("   Nothing moved any more for %v. Still waiting: %s.", p.o.Patience, r.GaveUp)
+		d.say("   Nothing moved any more for %v. Still waiting: %s.", s.o.Patience, r.GaveUp)
 	}
-	word := s.style(green, "OK")
-	if !r.OK {
-		word = s.style(red, "NOT OK")
-	}
-	s.say("   %s after %.1f s. The same again: --seed %d --messages %d", word, r.Seconds, r.Seed, p.o.Messages)
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"log/slog"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/inbox"
+	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -49,24 +51,53 @@ INSERT INTO history (message_id, destination, order_id, version, state, address,
 VALUES (?, ?, ?, ?, ?, ?, ?)`
 )
 
-// openShipping makes the shipping service's tables.
-func openShipping(ctx context.Context, db *sql.DB, dialect store.Dialect) error {
+// createShipping makes the shipping service's tables.
+func createShipping(ctx context.Context, db *sql.DB, dialect store.Dialect) error {
 	if err := store.Migrate(ctx, db, dialect, "", store.Consumer); err != nil {
 		return err
 	}
 	return create(ctx, db, shippingTables)
 }
 
-// handleShipping names the shipping service's handlers, which take their time.
-func handleShipping(in *inbox.Inbox, pace time.Duration) {
-	at := func(h inbox.Handler) inbox.Handler {
+// shippingProcess is the shipping service's process.
+type shippingProcess struct {
+	network
+	in *inbox.Inbox
+}
+
+// newShipping makes the shipping service, whose handlers take as long as pace.
+func newShipping(db *sql.DB, dialect store.Dialect, n network, pace time.Duration, log *slog.Logger) (*shippingProcess, error) {
+	batch := 50
+	if pace > 0 {
+		batch = 10
+	}
+	in, err := inbox.New(db, dialect, n, &inbox.Options{
+		Consumer: "shipping",
+		Batch:    batch,
+		Drain:    3 * time.Second,
+		Logger:   log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	slowly := func(h inbox.Handler) inbox.Handler {
 		return func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
-			sleep(ctx, pace)
+			backoff.Sleep(ctx, pace)
 			return h(ctx, tx, m)
 		}
 	}
-	in.Handle(toOrders, waybill.Latest, at(takeState))
-	in.Handle(toPayments, waybill.Once, at(takePayment))
+	in.Handle(toOrders, waybill.Latest, slowly(takeState))
+	in.Handle(toPayments, waybill.Once, slowly(takePayment))
+	return &shippingProcess{n, in}, nil
+}
+
+// Run consumes until ctx ends.
+func (p *shippingProcess) Run(ctx context.Context) error { return p.in.Run(ctx) }
+
+// Stats say what was handled.
+func (p *shippingProcess) Stats() stats {
+	s := p.in.Stats()
+	return stats{Ready: s.Connected, Applied: s.Handled, Duplicates: s.Duplicates, Superseded: s.Superseded, Faults: p.Counts()}
 }
 
 func takeState(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {

@@ -17,7 +17,7 @@ type conn struct {
 
 	mu     sync.Mutex
 	held   map[*time.Timer]string // the destinations of the messages that are held back
-	busy   sync.WaitGroup         // those that are being passed on
+	busy   sync.WaitGroup         // messages that are held back or being passed on
 	closed bool
 }
 
@@ -28,8 +28,8 @@ type passing struct {
 	swap    bool
 }
 
-// shortly is the longest that the last message of a batch is held back to change
-// places with the next batch's first.
+// shortly is for how long the last message of a batch is held back, to change places with
+// the next batch's first.
 const shortly = 20 * time.Millisecond
 
 // lateTimeout bounds the publishing of a message that was held back.

@@ -2,8 +2,9 @@
 // seed, does to messages what brokers and networks do: it loses them after it has
 // confirmed them, passes them on twice, out of order, or late.
 //
-// It wraps any adapter, so that the real one is under test and no stand-in. Faults
-// happen where messages are published; receiving and settling go straight through.
+// New wraps any adapter, so that the real one is under test and no stand-in; Set says what
+// goes wrong from now on, and Counts what has gone wrong so far. Faults happen where
+// messages are published; receiving and settling go straight through.
 package faulty
 
 import (
@@ -26,25 +27,31 @@ type Faults struct {
 	// Repeat is the share of messages that are passed on twice.
 	Repeat float64 `json:"repeat,omitempty"`
 	// Reorder is the share of messages that a later one of their batch changes places
-	// with; the last of a batch comes a few milliseconds late.
+	// with; the last of a batch comes 20 ms late.
 	Reorder float64 `json:"reorder,omitempty"`
 	// Hold is the share of messages that are Confirmed and held back for a random
 	// time up to Delay. Others overtake them. What is held when the connection ends
-	// is lost.
+	// is lost. There is none without a Delay.
 	Hold  float64       `json:"hold,omitempty"`
 	Delay time.Duration `json:"delay,omitempty"`
 }
 
-// Options are the settings of a Broker. The zero value has no faults.
-type Options struct {
-	// Seed makes the faults repeatable: the same seed and the same sequence of
-	// messages get the same faults.
-	Seed uint64
-	// Messages and Receipts are what happens to either at first; see Set.
-	Messages, Receipts Faults
+// Network is what happens to messages and what to receipts.
+type Network struct {
+	Messages Faults `json:"messages"`
+	Receipts Faults `json:"receipts"`
 }
 
-// Broker passes on to another one. It is safe for concurrent use.
+// Options configure a Broker; nil and the zero value hold the defaults.
+type Options struct {
+	// Seed makes the faults repeatable: the same seed and the same sequence of
+	// messages get the same faults. Default 0.
+	Seed uint64
+	// Network has the faults at first; see Broker.Set. Default none.
+	Network Network
+}
+
+// Broker passes messages on to another one. It is safe for concurrent use.
 type Broker struct {
 	inner broker.Broker
 
@@ -64,7 +71,7 @@ type traffic struct {
 // Tally counts what has happened since the Broker was made.
 type Tally struct {
 	Published int64 `json:"published"` // given to it, and taken
-	Lost      int64 `json:"lost"`      // of these, confirmed and not passed on, in whatever way
+	Lost      int64 `json:"lost"`      // of these, confirmed and not passed on, for whatever reason
 	Repeated  int64 `json:"repeated"`  // passed on twice
 	Reordered int64 `json:"reordered"`
 	Held      int64 `json:"held"` // held back; those that were lost meanwhile are in Lost too
@@ -84,23 +91,28 @@ type Counts struct {
 	Receipts Tally `json:"receipts"`
 }
 
+// Add returns the sums of two counts' tallies.
+func (c Counts) Add(d Counts) Counts {
+	return Counts{Messages: c.Messages.Add(d.Messages), Receipts: c.Receipts.Add(d.Receipts)}
+}
+
 var _ broker.Broker = (*Broker)(nil)
 
-// New wraps a broker. Nil options mean no faults.
+// New wraps a broker.
 func New(inner broker.Broker, o *Options) *Broker {
 	if o == nil {
 		o = &Options{}
 	}
 	b := &Broker{inner: inner, dice: rand.New(rand.NewPCG(o.Seed, 0x6661756c7479))}
-	b.Set(o.Messages, o.Receipts)
+	b.Set(o.Network)
 	return b
 }
 
 // Set says what happens from now on.
-func (b *Broker) Set(messages, receipts Faults) {
+func (b *Broker) Set(n Network) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.messages.faults, b.receipts.faults = messages, receipts
+	b.messages.faults, b.receipts.faults = n.Messages, n.Receipts
 }
 
 // Counts returns what has happened so far.
@@ -122,11 +134,11 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 	return &conn{Conn: inner, b: b, held: map[*time.Timer]string{}}, nil
 }
 
-// count notes something of messages or receipts.
-func (b *Broker) count(destination string, note func(*Tally)) {
+// count counts something that has happened to a message or a receipt.
+func (b *Broker) count(destination string, add func(*Tally)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	note(&b.trafficTo(destination).tally)
+	add(&b.trafficTo(destination).tally)
 }
 
 // trafficTo tells receipts from messages. mu is held.
@@ -143,7 +155,7 @@ type fault struct {
 	hold                  time.Duration
 }
 
-// decide throws the dice for one message.
+// decide draws what happens to one message.
 func (b *Broker) decide(destination string) fault {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -110,7 +110,7 @@ func TestFaultsHappenInExactlyTheSharesAskedFor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				inner := memory.New(nil)
-				b := faulty.New(inner, &faulty.Options{Seed: 7, Messages: c.faults, Receipts: faulty.Faults{Lose: 1}})
+				b := faulty.New(inner, &faulty.Options{Seed: 7, Network: faulty.Network{Messages: c.faults, Receipts: faulty.Faults{Lose: 1}}})
 				got := publish(t, b, inner, "orders", n, 200*time.Millisecond)
 				if len(got) != c.arrive {
 					t.Errorf("%d messages arrived, want %d", len(got), c.arrive)
@@ -130,7 +130,7 @@ func TestTheSameSeedGivesTheSameFaults(t *testing.T) {
 	run := func(seed uint64) (got []string) {
 		synctest.Test(t, func(t *testing.T) {
 			inner := memory.New(nil)
-			b := faulty.New(inner, &faulty.Options{Seed: seed, Messages: faulty.Faults{Lose: 0.1, Repeat: 0.1, Reorder: 0.1}})
+			b := faulty.New(inner, &faulty.Options{Seed: seed, Network: faulty.Network{Messages: faulty.Faults{Lose: 0.1, Repeat: 0.1, Reorder: 0.1}}})
 			got = publish(t, b, inner, "orders", 300, 50*time.Millisecond)
 		})
 		return got
@@ -150,7 +150,7 @@ func TestReceiptsHaveFaultsOfTheirOwn(t *testing.T) {
 	if got := publish(t, b, inner, "ack.orders", 20, 0); len(got) != 20 {
 		t.Errorf("%d receipts arrived before there were faults, want 20", len(got))
 	}
-	b.Set(faulty.Faults{}, faulty.Faults{Lose: 0.5})
+	b.Set(faulty.Network{Receipts: faulty.Faults{Lose: 0.5}})
 	if got := publish(t, b, inner, "ack.orders", 20, 0); len(got) != 10 {
 		t.Errorf("%d receipts arrived, want 10 of 20", len(got))
 	}
@@ -164,7 +164,7 @@ func TestReceiptsHaveFaultsOfTheirOwn(t *testing.T) {
 
 func TestWhatIsHeldBackIsLostWithTheConnection(t *testing.T) {
 	inner := memory.New(nil)
-	b := faulty.New(inner, &faulty.Options{Messages: faulty.Faults{Hold: 1, Delay: time.Hour}})
+	b := faulty.New(inner, &faulty.Options{Network: faulty.Network{Messages: faulty.Faults{Hold: 1, Delay: time.Hour}}})
 	if got := publish(t, b, inner, "orders", 10, 0); len(got) != 0 {
 		t.Errorf("%v arrived, want nothing", got)
 	}
@@ -175,7 +175,7 @@ func TestWhatIsHeldBackIsLostWithTheConnection(t *testing.T) {
 
 func TestNothingIsConfirmedOnABrokenConnection(t *testing.T) {
 	inner := memory.New(nil)
-	b := faulty.New(inner, &faulty.Options{Messages: faulty.Faults{Lose: 0.5}})
+	b := faulty.New(inner, &faulty.Options{Network: faulty.Network{Messages: faulty.Faults{Lose: 0.5}}})
 	conn, err := b.Connect(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -1,14 +1,18 @@
-// Package status reads what "waybill status" tells from the tables of both sides.
+// Package status reads what "waybill status" tells from the tables of both sides: call
+// NewReader, Read, and the report's Write; a Meter gives a series of reports their rates.
+//
+// The files: status.go (the report), consumer.go (the consumer's side of it), last.go and
+// rates.go (rates), text.go (what a person reads).
 package status
 
 import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/view"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -24,7 +28,7 @@ type Report struct {
 	Rates    *Rates    `json:"rates,omitempty"`
 }
 
-// Producer is the outbox.
+// Producer is the state of the outbox.
 type Producer struct {
 	// Problem is why there is nothing to tell, such as missing tables; "" if there is.
 	Problem      string        `json:"problem,omitempty"`
@@ -43,7 +47,7 @@ type Destination struct {
 	Status      string     `json:"status"` // pending or rejected
 	Messages    int64      `json:"messages"`
 	OldestID    waybill.ID `json:"oldest_id"`
-	// OldestAge is in seconds; below 0 where the first message is due later.
+	// OldestAge is in seconds, by the oldest id; below 0 where that message is due later.
 	OldestAge float64 `json:"oldest_age_seconds"`
 	// MostCopies is the most of any one message, known to be sent beyond the first.
 	MostCopies int `json:"most_copies"`
@@ -152,19 +156,16 @@ func (r *Reader) readProducer(ctx context.Context, report *Report) error {
 		return err
 	}
 	for _, c := range counts {
-		d := Destination{Destination: c.Destination, Topic: c.Topic, Messages: c.Rows, OldestID: c.Oldest,
-			OldestAge: seconds(report.At.Sub(c.Oldest.Time())), MostCopies: c.MaxRetry}
 		switch c.Status {
 		case store.Pending:
-			d.Status = "pending"
 			p.Pending += c.Rows
 		case store.Rejected:
-			d.Status = "rejected"
 			p.Rejected += c.Rows
-		default:
-			d.Status = fmt.Sprintf("status %d", c.Status)
 		}
-		p.Destinations = append(p.Destinations, d)
+		p.Destinations = append(p.Destinations, Destination{
+			Destination: c.Destination, Topic: c.Topic, Status: view.StatusName(c.Status), Messages: c.Rows,
+			OldestID: c.Oldest, OldestAge: seconds(report.At.Sub(c.Oldest.Time())), MostCopies: c.MaxRetry,
+		})
 	}
 	lease, err := r.queue.Lease(ctx, leaseName)
 	if err != nil {

@@ -208,22 +208,3 @@ func (b *base) record(ctx context.Context) {
 		}
 	}
 }
-
-func TestSpansAndNumbersAreReadable(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0: "0.0s", 1500 * time.Millisecond: "1.5s", 59 * time.Second: "59s", 61 * time.Second: "1m01s",
-		90 * time.Minute: "1h30m", 49 * time.Hour: "2d01h",
-	} {
-		if got := status.Span(d); got != want {
-			t.Errorf("%v: %q, want %q", d, got, want)
-		}
-	}
-	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", -1000: "-1,000"} {
-		if got := status.Number(n); got != want {
-			t.Errorf("%d: %q, want %q", n, got, want)
-		}
-	}
-	if got := status.Age(-90 * time.Second); got != "due in 1m30s" {
-		t.Errorf("%q", got)
-	}
-}

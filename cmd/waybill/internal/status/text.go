@@ -9,6 +9,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/terminal"
 )
 
 // Write prints the report for a person.
@@ -27,19 +28,19 @@ func (r *Report) writeProducer(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "Relay\t%s\n", p.Relay.text())
-	fmt.Fprintf(w, "Pending\t%s\n", Number(p.Pending))
-	fmt.Fprintf(w, "Rejected\t%s\n", Number(p.Rejected))
+	fmt.Fprintf(w, "Pending\t%s\n", terminal.Number(p.Pending))
+	fmt.Fprintf(w, "Rejected\t%s\n", terminal.Number(p.Rejected))
 	if r.Rates != nil {
 		fmt.Fprintf(w, "Rates\t%s committed and %s confirmed a second (over %s)\n",
-			rate(r.Rates.Committed), rate(r.Rates.Confirmed), Span(time.Duration(r.Rates.Over*float64(time.Second))))
+			rate(r.Rates.Committed), rate(r.Rates.Confirmed), terminal.Span(time.Duration(r.Rates.Over*float64(time.Second))))
 	}
 	if len(p.Destinations) == 0 {
 		return
 	}
 	fmt.Fprintf(w, "\nDESTINATION\tSTATUS\tMESSAGES\tOLDEST\tMOST COPIES\n")
 	for _, d := range p.Destinations {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\n", Name(d.Destination, d.Topic), d.Status, Number(d.Messages),
-			Age(time.Duration(d.OldestAge*float64(time.Second))), d.MostCopies)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\n", terminal.Destination(d.Destination, d.Topic), d.Status, terminal.Number(d.Messages),
+			terminal.Age(time.Duration(d.OldestAge*float64(time.Second))), d.MostCopies)
 	}
 }
 
@@ -71,11 +72,11 @@ func (l *Lease) text() string {
 	case l == nil:
 		return "none has led yet"
 	case l.Leading:
-		return fmt.Sprintf("%s leads, lease for %s more, has read up to row %d", l.Holder, Span(time.Duration(l.Left*float64(time.Second))), l.Cursor)
+		return fmt.Sprintf("%s leads, lease for %s more, has read up to row %d", l.Holder, terminal.Span(time.Duration(l.Left*float64(time.Second))), l.Cursor)
 	case l.Holder == "":
 		return fmt.Sprintf("none leads; the last one stopped after row %d", l.Cursor)
 	}
-	return fmt.Sprintf("none leads; the lease of %s ended %s ago, after row %d", l.Holder, Span(time.Duration(-l.Left*float64(time.Second))), l.Cursor)
+	return fmt.Sprintf("none leads; the lease of %s ended %s ago, after row %d", l.Holder, terminal.Span(time.Duration(-l.Left*float64(time.Second))), l.Cursor)
 }
 
 func (h *Horizon) text() string {
@@ -90,55 +91,14 @@ func records(n *int64) string {
 	if n == nil {
 		return "too many to count"
 	}
-	return Number(*n)
-}
-
-// Name is a destination for a person.
-func Name(destination string, topic bool) string {
-	if topic {
-		return destination + " (topic)"
-	}
-	return destination
-}
-
-// Number is n with its thousands apart.
-func Number(n int64) string {
-	text := strconv.FormatInt(n, 10)
-	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
+	return terminal.Number(*n)
 }
 
 func rate(r float64) string {
 	if r >= 10 || r == math.Trunc(r) {
-		return Number(int64(math.Round(r)))
+		return terminal.Number(int64(math.Round(r)))
 	}
 	return strconv.FormatFloat(r, 'f', 1, 64)
-}
-
-// Age is how old something is, or when it will be due.
-func Age(d time.Duration) string {
-	if d < -time.Second {
-		return "due in " + Span(-d)
-	}
-	return Span(max(d, 0))
-}
-
-// Span is a time in its two greatest units.
-func Span(d time.Duration) string {
-	const day = 24 * time.Hour
-	switch {
-	case d < 10*time.Second:
-		return fmt.Sprintf("%.1fs", d.Seconds())
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
-	case d < day:
-		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
-	}
-	return fmt.Sprintf("%dd%02dh", int(d/day), int(d%day/time.Hour))
 }
 
 // sentence is an error of the library without the name it begins with.

@@ -1,5 +1,5 @@
-// Package terminal is what commands do for a person at a terminal and leave out in
-// a pipe: progress and questions.
+// Package terminal is what commands do for a person: Progress and Confirm at a terminal,
+// which Is recognizes, and values in a form that reads well (format.go).
 package terminal
 
 import (
@@ -41,7 +41,8 @@ func NewProgress(stream io.Writer) *Progress {
 	return &Progress{w: stream}
 }
 
-// Update shows a text in place of the last one, unless that is very young.
+// Update shows a text in place of the last one, unless that has been there for less than
+// a fifth of a second.
 func (p *Progress) Update(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -16,76 +16,79 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/inbox"
+	"github.com/waybill-go/waybill/internal/backoff"
 )
 
-// moods are what the consumers' handlers do besides their work: one of so many calls
-// each; 0 never.
-type moods struct {
+// handlerFaults are what the consumers' handlers do besides their work: in one of so many
+// calls each; 0 never.
+type handlerFaults struct {
 	Slow  int `json:"slow,omitempty"`  // takes up to a fifth of a second
 	Hang  int `json:"hang,omitempty"`  // does not return until it is given up
 	Panic int `json:"panic,omitempty"` // panics after its writes
 	Fail  int `json:"fail,omitempty"`  // returns an error after its writes
-	Later int `json:"later,omitempty"` // asks for another copy after a while
+	Retry int `json:"retry,omitempty"` // asks for another copy after a while
 	// Reject is the share of messages, one of so many, that are given up: always the
-	// same ones, for as long as the mood lasts.
+	// same ones, for as long as this fault is active.
 	Reject int `json:"reject,omitempty"`
 }
 
-var badMood = moods{Slow: 30, Hang: 500, Panic: 100, Fail: 25, Later: 50, Reject: 25}
+// allHandlerFaults are what the fault "handlers" does.
+var allHandlerFaults = handlerFaults{Slow: 30, Hang: 500, Panic: 100, Fail: 25, Retry: 50, Reject: 25}
 
 // consumer is a process that makes its own accounts or orders from messages.
 type consumer struct {
 	network
-	e     errand
-	books *books
-	in    *inbox.Inbox
-	mood  atomic.Pointer[moods]
+	c      command
+	db     *database
+	in     *inbox.Inbox
+	faults atomic.Pointer[handlerFaults]
 
 	mu   sync.Mutex
 	dice *rand.Rand
 }
 
-func newConsumer(e errand, log *slog.Logger) (*consumer, error) {
-	b, err := openBooks(e.Database, e.Prefix)
+func newConsumer(cmd command, log *slog.Logger) (*consumer, error) {
+	d, n, err := connect(cmd)
 	if err != nil {
 		return nil, err
 	}
-	n, err := openNetwork(e)
-	if err != nil {
-		return nil, err
-	}
-	c := &consumer{network: n, e: e, books: b, dice: rand.New(rand.NewPCG(e.Seed, 7))}
-	c.mood.Store(&moods{})
+	c := &consumer{network: n, c: cmd, db: d, dice: rand.New(rand.NewPCG(cmd.Seed, 7))}
+	c.faults.Store(&handlerFaults{})
 	receipts := waybill.Durable
-	if e.Seed%2 == 0 { // each of its processes in its own way
+	if cmd.Seed%2 == 0 { // each of its processes in its own way
 		receipts = waybill.Transient
 	}
-	in, err := inbox.New(b.DB, b.dialect, n, &inbox.Options{
-		Consumer: consumerName(e.Group), TablePrefix: e.Prefix,
+	c.in, err = inbox.New(d.DB, d.dialect, n, &inbox.Options{
+		Consumer: consumerName(cmd.Group), TablePrefix: cmd.Prefix,
 		// Batches of transfers lock accounts in the order in which they come, and so
 		// deadlock now and then, as they should here; with larger ones that would take
 		// most of the time.
 		Workers: 2, Batch: 50, Timeout: 3 * time.Second, MaxTries: 1000, Drain: 5 * time.Second,
-		Retention: e.Retain, PruneEvery: time.Second, Receipts: receipts,
+		Retention: cmd.Retention, PruneEvery: time.Second, Receipts: receipts,
 		Logger: log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	c.in = in
-	switch e.Group {
-	case onceGroup:
-		in.Handle(e.Destinations.Transfers, waybill.Once, c.moody(c.transfer))
-		in.Handle(e.Destinations.Quick, waybill.Once, c.moody(c.transfer))
-		in.Handle(e.Destinations.Notices, waybill.Once, c.notice)
-	case latestGroup:
-		in.Handle(e.Destinations.Orders, waybill.Latest, c.moody(c.order))
-	case mirrorGroup:
-		in.HandleWith(e.Destinations.Public, waybill.Latest, c.moody(c.order), &inbox.HandleOptions{Topic: true})
-	case auditGroup:
-		in.HandleWith(e.Destinations.Public, waybill.Once, c.moody(c.audit), &inbox.HandleOptions{Topic: true})
-	}
+	c.handle(cmd.Group, cmd.Destinations)
 	return c, nil
+}
+
+// handle names the handlers of a group.
+func (c *consumer) handle(group string, from destinations) {
+	topic := &inbox.HandleOptions{Topic: true}
+	switch group {
+	case onceGroup:
+		c.in.Handle(from.Transfers, waybill.Once, c.withFaults(c.transfer))
+		c.in.Handle(from.Quick, waybill.Once, c.withFaults(c.transfer))
+		c.in.Handle(from.Notices, waybill.Once, c.notice)
+	case latestGroup:
+		c.in.Handle(from.Orders, waybill.Latest, c.withFaults(c.order))
+	case mirrorGroup:
+		c.in.HandleWith(from.Public, waybill.Latest, c.withFaults(c.order), topic)
+	case auditGroup:
+		c.in.HandleWith(from.Public, waybill.Once, c.withFaults(c.audit), topic)
+	}
 }
 
 // The consumer groups: one keeps accounts and takes every transfer once, and one keeps
@@ -103,49 +106,50 @@ var topicGroups = []string{mirrorGroup, auditGroup}
 // consumerName is a group's name as the inbox has it.
 func consumerName(group string) string { return "torture-" + group }
 
-type handler func(ctx context.Context, tx *sql.Tx, m *waybill.Message, b *business) error
+// handler is what a message does.
+type handler func(ctx context.Context, tx *sql.Tx, m *waybill.Message, p *payload) error
 
-// moody makes a handler of what a message does, with all that handlers do wrong.
-func (c *consumer) moody(work handler) inbox.Handler {
+// withFaults makes an inbox's handler of it, with all that handlers do wrong.
+func (c *consumer) withFaults(work handler) inbox.Handler {
 	return func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
-		var b business
-		if err := json.Unmarshal(m.Body, &b); err != nil {
+		var p payload
+		if err := json.Unmarshal(m.Body, &p); err != nil {
 			return waybill.Permanent(err)
 		}
-		mood := *c.mood.Load()
+		faults := *c.faults.Load()
 		// What one of a topic's consumers rejects goes again to all of them.
-		if mood.Reject > 0 && !m.Topic && pick(string(m.Body), mood.Reject) {
-			return waybill.Permanent(errors.New("not taken, for as long as the mood lasts"))
+		if faults.Reject > 0 && !m.Topic && pick(string(m.Body), faults.Reject) {
+			return waybill.Permanent(errors.New("not taken, for as long as the fault is active"))
 		}
-		if c.one(mood.Hang) {
+		if c.oneIn(faults.Hang) {
 			<-ctx.Done()
 			return ctx.Err()
 		}
-		c.dawdle(ctx)
-		if err := work(ctx, tx, m, &b); err != nil {
+		c.delay(ctx)
+		if err := work(ctx, tx, m, &p); err != nil {
 			return err
 		}
 		switch {
-		case c.one(mood.Panic):
+		case c.oneIn(faults.Panic):
 			panic("a handler's fault")
-		case c.one(mood.Fail):
+		case c.oneIn(faults.Fail):
 			return errors.New("a handler's failure")
-		case c.one(mood.Later):
+		case c.oneIn(faults.Retry):
 			return waybill.RetryAfter(300*time.Millisecond, errors.New("not now"))
 		}
 		return nil
 	}
 }
 
-// dawdle takes its time, if the mood is so.
-func (c *consumer) dawdle(ctx context.Context) {
-	if c.one(c.mood.Load().Slow) {
-		sleep(ctx, 200*time.Millisecond)
+// delay takes a while, where handlers are slow.
+func (c *consumer) delay(ctx context.Context) {
+	if c.oneIn(c.faults.Load().Slow) {
+		backoff.Sleep(ctx, 200*time.Millisecond)
 	}
 }
 
-// one is true in one of n cases.
-func (c *consumer) one(n int) bool {
+// oneIn is true in one of n cases; never for 0.
+func (c *consumer) oneIn(n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return n > 0 && c.dice.IntN(n) == 0
@@ -154,34 +158,34 @@ func (c *consumer) one(n int) bool {
 // pick picks one of n names, always the same ones.
 func pick(name string, n int) bool { return hash(name)%uint64(n) == 0 }
 
-func (c *consumer) transfer(ctx context.Context, tx *sql.Tx, m *waybill.Message, b *business) error {
-	if err := c.books.move(ctx, tx, "book", map[string]int64{b.Source: -b.Amount, b.Target: b.Amount}); err != nil {
+func (c *consumer) transfer(ctx context.Context, tx *sql.Tx, m *waybill.Message, p *payload) error {
+	if err := c.db.move(ctx, tx, "consumer_account", map[string]int64{p.Source: -p.Amount, p.Target: p.Amount}); err != nil {
 		return err
 	}
-	return c.effect(ctx, tx, m, "transfer", b.Transfer, b)
+	return c.effect(ctx, tx, m, "transfer", p.Transfer, p)
 }
 
-// notice may be slow and has no other moods: a failure would be the broker's to deliver
+// notice may be slow and has no other faults: a failure would be the broker's to deliver
 // again, and whether it does is its own affair.
 func (c *consumer) notice(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
-	var b business
-	if err := json.Unmarshal(m.Body, &b); err != nil {
+	var p payload
+	if err := json.Unmarshal(m.Body, &p); err != nil {
 		return waybill.Permanent(err)
 	}
-	c.dawdle(ctx)
-	return c.effect(ctx, tx, m, "notice", b.Notice, &b)
+	c.delay(ctx)
+	return c.effect(ctx, tx, m, "notice", p.Notice, &p)
 }
 
-func (c *consumer) order(ctx context.Context, tx *sql.Tx, m *waybill.Message, b *business) error {
-	_, err := tx.ExecContext(ctx, c.books.sql(`UPDATE {held} SET version = ?, token = ? WHERE id = ?`), b.Version, b.Token, b.Order)
+func (c *consumer) order(ctx context.Context, tx *sql.Tx, m *waybill.Message, p *payload) error {
+	_, err := tx.ExecContext(ctx, c.db.sql(`UPDATE {consumer_order} SET version = ?, token = ? WHERE id = ?`), p.Version, p.Token, p.Order)
 	if err != nil {
 		return err
 	}
-	return c.effect(ctx, tx, m, c.e.Group, b.Order, b)
+	return c.effect(ctx, tx, m, c.c.Group, p.Order, p)
 }
 
-func (c *consumer) audit(ctx context.Context, tx *sql.Tx, m *waybill.Message, b *business) error {
-	return c.effect(ctx, tx, m, auditGroup, auditRef(state{b.Order, b.Version}), b)
+func (c *consumer) audit(ctx context.Context, tx *sql.Tx, m *waybill.Message, p *payload) error {
+	return c.effect(ctx, tx, m, auditGroup, auditRef(state{p.Order, p.Version}), p)
 }
 
 // auditRef names a state of an order among the audit's effects.
@@ -190,34 +194,34 @@ func auditRef(s state) string { return fmt.Sprintf("%s/%d", s.id, s.version) }
 // auditedState is what auditRef names.
 func auditedState(ref string) (order string, version int64) {
 	order, number, _ := strings.Cut(ref, "/")
-	version, _ = strconv.ParseInt(number, 10, 64) // it is auditRef's
+	version, _ = strconv.ParseInt(number, 10, 64) // auditRef has written it
 	return order, version
 }
 
-func (c *consumer) effect(ctx context.Context, tx *sql.Tx, m *waybill.Message, kind, ref string, b *business) error {
-	_, err := tx.ExecContext(ctx, c.books.sql(`
+func (c *consumer) effect(ctx context.Context, tx *sql.Tx, m *waybill.Message, kind, ref string, p *payload) error {
+	_, err := tx.ExecContext(ctx, c.db.sql(`
 		INSERT INTO {effect} (kind, ref, version, token, message_id, sequence, time_stamp, attempt, happened, who)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
-		kind, ref, b.Version, b.Token, m.ID.String(), m.Sequence, m.TimeStamp, m.Attempt, time.Now().UnixMicro(), c.e.Name)
+		kind, ref, p.Version, p.Token, m.ID.String(), m.Sequence, m.TimeStamp, m.Attempt, time.Now().UnixMicro(), c.c.Name)
 	return err
 }
 
 // Run consumes until ctx ends.
 func (c *consumer) Run(ctx context.Context) error { return c.in.Run(ctx) }
 
-// Tell tells what was received.
-func (c *consumer) Tell() word {
+// Stats say what was received.
+func (c *consumer) Stats() stats {
 	s := c.in.Stats()
-	return word{
+	return stats{
 		Ready: s.Connected, Received: s.Received, Duplicates: s.Duplicates, Superseded: s.Superseded,
 		Failures: s.Retried + s.Rejected, Forgotten: s.Forgotten, Pruned: s.Pruned, Faults: c.Counts(),
 	}
 }
 
-// Hear sets the network's faults and the handlers' mood.
-func (c *consumer) Hear(e errand) (stop bool) {
-	if e.Mood != nil {
-		c.mood.Store(e.Mood)
+// Handle sets the faults of the network and of the handlers.
+func (c *consumer) Handle(cmd command) (stop bool) {
+	if cmd.Handlers != nil {
+		c.faults.Store(cmd.Handlers)
 	}
-	return c.network.Hear(e)
+	return c.network.Handle(cmd)
 }

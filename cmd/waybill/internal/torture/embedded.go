@@ -15,16 +15,16 @@ import (
 const ackWait = 2 * time.Second
 
 // embeddedBroker is the embedded broker in a process of its own, with a port for the
-// other parts, for runs that name no server.
+// other processes, for runs that name no server.
 type embeddedBroker struct {
-	e     errand
+	c     command
 	log   *slog.Logger
 	ready atomic.Bool
 }
 
 // Run serves until ctx ends.
 func (b *embeddedBroker) Run(ctx context.Context) error {
-	server, err := supervisor.StartBroker(ctx, b.e.Broker, b.e.Dir, embedded.Options{AckWait: ackWait, MaxStore: b.e.MaxStore, Log: b.log})
+	server, err := supervisor.StartBroker(ctx, b.c.Broker, b.c.Dir, &embedded.Options{AckWait: ackWait, MaxStore: b.c.MaxStore, Log: b.log})
 	if err != nil {
 		return err
 	}
@@ -33,8 +33,8 @@ func (b *embeddedBroker) Run(ctx context.Context) error {
 	return server.Shutdown()
 }
 
-// Tell tells whether it serves.
-func (b *embeddedBroker) Tell() word { return word{Ready: b.ready.Load()} }
+// Stats say whether it serves.
+func (b *embeddedBroker) Stats() stats { return stats{Ready: b.ready.Load()} }
 
-// Hear hears of the end.
-func (b *embeddedBroker) Hear(e errand) (stop bool) { return e.Stop }
+// Handle ends it where the command says so.
+func (b *embeddedBroker) Handle(c command) (stop bool) { return c.Stop }

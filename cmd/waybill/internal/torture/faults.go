@@ -1,7 +1,9 @@
 package torture
 
 import (
+	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 )
@@ -10,23 +12,29 @@ import (
 type Fault struct {
 	Name string
 	What string // for a person
+
+	weight int    // how often it is injected, beside the others
+	inject inject // nil: it is there from the start
 }
+
+// inject breaks something, and returns once that is healed.
+type inject func(n *nemesis, ctx context.Context, dice *rand.Rand)
 
 // Faults are all that there are, in the order in which help names them.
 var Faults = []Fault{
-	{"kill", "SIGKILL of producers, relays and consumers, also inside COMMIT"},
-	{"pause", "SIGSTOP of producers, relays and consumers, and SIGCONT a while later"},
-	{"network", "connections cut, reset, delayed, throttled, black-holed and half open (not SQLite, Kafka, activemq://, TLS or several hosts)"},
-	{"messages", "30 % of messages each lost after the broker confirmed them, sent twice, and out of order; some held back"},
-	{"receipts", "the same with receipts"},
-	{"handlers", "handlers that are slow, hang, panic, fail, ask for another copy, and reject"},
-	{"leaders", "relays that lead although another one does"},
-	{"clock", "a producer whose clock is an hour off (records are then kept for two hours, and forgetting is not tried)"},
-	{"snapshot", "long transactions that hold the producer's database at its oldest snapshot"},
-	{"broker", "the broker killed and started again (servers: --broker-kill, --broker-start)"},
-	{"wipe", "the broker killed and started again without its data (servers: --broker-wipe too)"},
-	{"disk", "the broker's disk full (servers: --broker-fill, --broker-free)"},
-	{"database", "the databases' server killed and started again (--db-kill, --db-start)"},
+	{"kill", "SIGKILL of producers, relays and consumers, also inside COMMIT", 10, (*nemesis).kill},
+	{"pause", "SIGSTOP of producers, relays and consumers, and SIGCONT a while later", 5, (*nemesis).pause},
+	{"network", "connections cut, reset, delayed, throttled, black-holed and half open (not SQLite, Kafka, activemq://, TLS or several hosts)", 8, (*nemesis).network},
+	{"messages", "30 % of messages each lost after the broker confirmed them, sent twice, and out of order; some held back", 3, (*nemesis).messages},
+	{"receipts", "the same with receipts", 3, (*nemesis).receipts},
+	{"handlers", "handlers that are slow, hang, panic, fail, ask for another copy, and reject", 3, (*nemesis).handlers},
+	{"leaders", "relays that lead although another one does", 2, (*nemesis).leaders},
+	{"clock", "a producer whose clock is an hour off (records are then kept for two hours, and forgetting is not tried)", 0, nil},
+	{"snapshot", "long transactions that hold the producer's database at its oldest snapshot", 1, (*nemesis).snapshot},
+	{"broker", "the broker killed and started again (servers: --broker-kill, --broker-start)", 2, (*nemesis).restartBroker},
+	{"wipe", "the broker killed and started again without its data (servers: --broker-wipe too)", 2, (*nemesis).wipeBroker},
+	{"disk", "the broker's disk full (servers: --broker-fill, --broker-free)", 2, (*nemesis).fillDisk},
+	{"database", "the databases' server killed and started again (--db-kill, --db-start)", 2, (*nemesis).restartDatabase},
 }
 
 // Check checks a list of faults' names; see Options.Faults.
@@ -35,7 +43,7 @@ func Check(names []string) error {
 	return err
 }
 
-// selection are the chosen faults.
+// selection are the names of the chosen faults.
 type selection map[string]bool
 
 // choose reads a list of faults: names, "all", and names to leave out with a '-'

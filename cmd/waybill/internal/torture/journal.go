@@ -9,10 +9,10 @@ import (
 	"sync"
 )
 
-// A journal is what a producer's process knows of its own transactions, in a file of
-// its own and in no database: one line each, written before and after COMMIT. A line
-// that was written survives the process. What has begun and has no other line is
-// unknown: the process was killed, or the connection broke, inside COMMIT.
+// journal is what a producer's process knows of its own transactions, in a file of its own
+// and in no database: a line each, written before and after COMMIT. A line that was
+// written survives the process. What has begun and has no other line is unknown: the
+// process was killed inside COMMIT.
 type journal struct {
 	mu   sync.Mutex
 	file *os.File
@@ -25,7 +25,7 @@ const (
 	begun      fate = "begun"     // before COMMIT is sent
 	committed  fate = "committed" // COMMIT has succeeded
 	rolledBack fate = "rolled-back"
-	unknown    fate = "unknown" // COMMIT has failed: nobody was told how it ended
+	unknown    fate = "unknown" // COMMIT has failed: the producer was not told how it ended
 )
 
 func openJournal(path string) (*journal, error) {

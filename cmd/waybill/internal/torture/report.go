@@ -9,13 +9,14 @@ import (
 	"sync"
 	"time"
 
-	"github.com/waybill-go/waybill/cmd/waybill/internal/supervisor"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/verdict"
 	"github.com/waybill-go/waybill/internal/address"
+	"github.com/waybill-go/waybill/internal/backoff"
 )
 
 // Report is what a run came to. Its JSON form is part of Waybill's protocol.
 type Report struct {
-	supervisor.Figures
+	verdict.Figures
 
 	Sequence     int64 `json:"sequence"`
 	Conservation int64 `json:"conservation"`
@@ -25,34 +26,34 @@ type Report struct {
 	RolledBack int64             `json:"rolled_back"` // transactions
 	Unknown    int64             `json:"unknown"`     // transactions whose producer was not told how they ended
 	Failures   int64             `json:"failures"`    // handlers that failed, and messages rejected, at least
-	Forgotten  int64             `json:"forgotten"`   // messages rejected because nothing could tell any more, at least
+	Forgotten  int64             `json:"forgotten"`   // messages rejected as too old to tell whether they took effect, at least
 	Pruned     int64             `json:"pruned"`      // records forgotten, at least
 	Faults     map[string]int    `json:"faults"`      // injected, by kind
 	Missing    map[string]string `json:"missing,omitempty"`
 	Seed       uint64            `json:"seed"`
 	Seconds    float64           `json:"seconds"`
-	Mended     float64           `json:"mended_seconds"`  // after the storm, until all were at work again
-	Emptied    float64           `json:"emptied_seconds"` // and from then until the outbox was empty
+	HealTime   float64           `json:"mended_seconds"`  // from the last fault until all were at work again
+	DrainTime  float64           `json:"emptied_seconds"` // and from then until the outbox was empty
 	ProducerDB string            `json:"producer_db"`     // without passwords
 	ConsumerDB string            `json:"consumer_db"`
 	Broker     string            `json:"broker"`
 	Dir        string            `json:"dir,omitempty"` // where the files are, if they are kept
-	Findings   []string          `json:"findings,omitempty"`
+	Violations []string          `json:"findings,omitempty"`
 	History    []string          `json:"history,omitempty"` // of the first broken message
 	GaveUp     string            `json:"gave_up,omitempty"`
 	LeftBehind string            `json:"left_behind,omitempty"` // tables and queues that are still there, and why
 }
 
-// report puts together what the verdict and the parts say.
-func (r *run) report(ctx context.Context, v *verdict) (*Report, error) {
-	relays, consumers := said(append([]*member{r.rebel}, r.relays...)), said(r.consumers)
-	report := &Report{Figures: supervisor.Figures{
+// report puts together what the checker and the processes say.
+func (r *run) report(ctx context.Context, v *result) (*Report, error) {
+	relays, consumers := total(append([]*process{r.rogue}, r.relays...)), total(r.consumers)
+	report := &Report{Figures: verdict.Figures{
 		Sent: v.Sent, Applied: v.Applied, Superseded: v.Superseded,
 		Lost: v.Broken["lost"], Doubled: v.Broken["doubled"], Stale: v.Broken["stale"], Phantom: v.Broken["phantom"],
 		Leftover: v.Broken["leftover"], OK: v.ok(),
 
 		// A relay that was killed and came back does not know which of its messages are
-		// copies, and what a part did in the moment before it was killed it could not tell.
+		// copies, and a process that is killed has not told what it did last.
 		Resent:     max(relays.Copies, relays.Published-v.Sent, 0),
 		Duplicates: consumers.Duplicates + max(consumers.Superseded-v.Superseded, 0),
 	},
@@ -61,18 +62,18 @@ func (r *run) report(ctx context.Context, v *verdict) (*Report, error) {
 		Failures: consumers.Failures, Forgotten: consumers.Forgotten, Pruned: consumers.Pruned,
 		Faults: r.injectedSoFar(), Missing: r.missing,
 		Seed: r.o.Seed, Seconds: float64(time.Since(r.began).Milliseconds()) / 1000,
-		Mended: r.mended.Round(time.Millisecond).Seconds(), Emptied: r.emptied.Round(time.Millisecond).Seconds(),
+		HealTime: r.healTime.Round(time.Millisecond).Seconds(), DrainTime: r.drainTime.Round(time.Millisecond).Seconds(),
 		ProducerDB: address.Redact(r.o.ProducerDB), ConsumerDB: address.Redact(r.o.ConsumerDB), Broker: "embedded",
 		GaveUp: r.gaveUp,
 	}
 	if r.o.Broker != "" {
 		report.Broker = address.Redact(r.o.Broker)
 	}
-	for _, f := range v.Findings {
-		report.Findings = append(report.Findings, f.checker+": "+f.text)
+	for _, x := range v.Violations {
+		report.Violations = append(report.Violations, x.check+": "+x.text)
 	}
-	for _, f := range v.Findings {
-		lines, err := r.history(ctx, f)
+	for _, x := range v.Violations {
+		lines, err := r.history(ctx, x)
 		if err != nil {
 			return nil, err
 		}
@@ -83,10 +84,10 @@ func (r *run) report(ctx context.Context, v *verdict) (*Report, error) {
 	return report, nil
 }
 
-func (r *run) say(format string, args ...any) { fmt.Fprintf(r.o.Out, format+"\n", args...) }
+func (r *run) say(format string, args ...any) { fmt.Fprintf(r.out, format+"\n", args...) }
 
-// prologue says what is about to happen.
-func (r *run) prologue() {
+// printHeader says what is about to happen.
+func (r *run) printHeader() {
 	broker := "the embedded broker"
 	if r.o.Broker != "" {
 		broker = address.Redact(r.o.Broker)
@@ -101,9 +102,9 @@ func (r *run) prologue() {
 	r.say("%d producers, %d relays, %d consumers: each a process. Logs: %s", producerCount, relayCount, len(r.consumers), r.dir)
 }
 
-// liven shows, on a terminal, how the run gets on, until the returned function is
+// showProgress shows, on a terminal, how the run gets on, until the returned function is
 // called.
-func (r *run) liven(ctx context.Context) (stop func()) {
+func (r *run) showProgress(ctx context.Context) (stop func()) {
 	if !r.o.Live {
 		return func() {}
 	}
@@ -111,15 +112,15 @@ func (r *run) liven(ctx context.Context) (stop func()) {
 	var drawing sync.WaitGroup
 	drawing.Go(func() {
 		for ctx.Err() == nil {
-			total := 0
+			faults := 0
 			for _, n := range r.injectedSoFar() {
-				total += n
+				faults += n
 			}
-			fmt.Fprintf(r.o.Out, "\r\x1b[K%3.0f s: %d transactions committed, %d messages received, %d faults",
-				time.Since(r.began).Seconds(), said(r.producers).Commits, said(r.consumers).Received, total)
-			sleep(ctx, 250*time.Millisecond)
+			fmt.Fprintf(r.out, "\r\x1b[K%3.0f s: %d transactions committed, %d messages received, %d faults",
+				time.Since(r.began).Seconds(), total(r.producers).Commits, total(r.consumers).Received, faults)
+			backoff.Sleep(ctx, 250*time.Millisecond)
 		}
-		fmt.Fprint(r.o.Out, "\r\x1b[K")
+		fmt.Fprint(r.out, "\r\x1b[K")
 	})
 	return func() {
 		cancel()
@@ -127,8 +128,8 @@ func (r *run) liven(ctx context.Context) (stop func()) {
 	}
 }
 
-// epilogue says what came of it.
-func (r *run) epilogue(p *Report) {
+// printResult says what came of it.
+func (r *run) printResult(p *Report) {
 	r.say("")
 	for _, line := range []struct {
 		n    int64
@@ -156,15 +157,30 @@ func (r *run) epilogue(p *Report) {
 	for _, name := range slices.Sorted(maps.Keys(p.Missing)) {
 		r.say("     none  %-10s %s", name, p.Missing[name])
 	}
+	r.printChecks(p)
+	if p.GaveUp != "" {
+		r.say("\n%s", p.GaveUp)
+	}
+	r.say("\nAfter the last fault all were at work again within %.1f s, and the outbox was empty %.1f s later.", p.HealTime, p.DrainTime)
+	conclusion := "All promises were kept."
+	if !p.OK {
+		conclusion = fmt.Sprintf("A promise was broken. Logs and journals are in %s; the tables %s* are kept.", r.dir, r.prefix)
+	}
+	r.say("\n%s  (%.0f s, seed %d)", conclusion, p.Seconds, p.Seed)
+}
+
+// printChecks says what each check has found, and what is known of the first violation's
+// message.
+func (r *run) printChecks(p *Report) {
 	r.say("")
 	broken := map[string]int64{
 		"lost": p.Lost, "doubled": p.Doubled, "stale": p.Stale, "phantom": p.Phantom,
 		"leftover": p.Leftover, "sequence": p.Sequence, "conservation": p.Conservation, "unsaved": p.Unsaved,
 	}
-	for _, c := range Checkers {
-		r.say("%9d  %-12s %s", broken[c.Name], c.Name, c.What)
+	for _, c := range checks {
+		r.say("%9d  %-12s %s", broken[c.name], c.name, c.what)
 	}
-	for _, text := range p.Findings {
+	for _, text := range p.Violations {
 		r.say("  %s", text)
 	}
 	if len(p.History) > 0 {
@@ -173,13 +189,4 @@ func (r *run) epilogue(p *Report) {
 			r.say("  %s", line)
 		}
 	}
-	if p.GaveUp != "" {
-		r.say("\n%s", p.GaveUp)
-	}
-	r.say("\nAfter the storm all were at work again within %.1f s, and the outbox was empty %.1f s later.", p.Mended, p.Emptied)
-	word := "All promises were kept."
-	if !p.OK {
-		word = fmt.Sprintf("A promise was broken. Logs and journals are in %s; the tables %s* are kept.", r.dir, r.prefix)
-	}
-	r.say("\n%s  (%.0f s, seed %d)", word, p.Seconds, p.Seed)
 }

@@ -1,23 +1,27 @@
 // Package torture is 'waybill torture': it breaks a database and broker set-up on
-// purpose, and judges what came of it.
+// purpose, and judges what came of it. Call Run; the other processes that it starts call
+// RunRole.
 //
 // Producers commit and roll back money transfers and changes of orders; relays move
 // their messages, and consumers make their own accounts and orders of them. All are
-// processes of their own, which are killed and paused; what is between them and the
-// servers is cut, delayed and black-holed; messages and receipts are lost, doubled and
-// reordered; servers are killed and lose their data. Then all is mended, and the
-// outbox has to empty itself. The verdict compares the producers' journals and the two
-// databases; no counter of Waybill's goes into it.
+// processes of their own. The nemesis kills and pauses them; cuts, delays and black-holes
+// what is between them and the servers; loses, repeats and reorders messages and receipts;
+// and kills servers and takes their data. Then everything is healed, and the outbox has to
+// empty itself. The checker compares the producers' journals and the two databases; no
+// counter of Waybill's goes into the verdict.
 //
-// The files: torture.go (options, Run), run.go (the run's parts), storm.go and
-// faults.go (what breaks), ballast.go (a full disk), wire.go (the network), calm.go
-// (what comes after the storm), judge.go and history.go (the verdict), tidy.go (what is
-// removed), report.go (what a person sees), books.go (the business's tables),
-// journal.go (what producers know), and the processes: part.go, producer.go,
-// consumer.go, embedded.go.
+// The files: torture.go (options, Run), run.go (a run from its beginning to its end),
+// setup.go (its processes and proxies), faults.go (what can be broken), nemesis.go (what
+// breaks it), active.go (network and handler faults), server.go (servers that are killed),
+// filler.go (a full disk), proxy.go (the network), recovery.go (healing, and what comes
+// after it), checker.go and history.go (the verdict), report.go (what a person sees),
+// cleanup.go (what is removed), tables.go (the application's tables), journal.go (what
+// producers know), and the processes: role.go, producer.go, worker.go, workload.go,
+// relay.go, consumer.go, embedded.go.
 package torture
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -27,46 +31,45 @@ import (
 	"math"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/waybill-go/waybill/cmd/waybill/internal/supervisor"
-	"github.com/waybill-go/waybill/store"
 )
 
-// Options are what a run is asked for.
+// Options configure a run; nil and the zero value hold the defaults.
 type Options struct {
 	// ProducerDB and ConsumerDB are the addresses of the databases, Broker that of the
-	// broker. By default both databases are SQLite files, or the consumer's database is
-	// the producer's, and the broker is the embedded one in a process of its own.
+	// broker. By default both databases are SQLite files, or the consumers' database is
+	// the producers', and the broker is the embedded one in a process of its own.
 	ProducerDB, ConsumerDB, Broker string
-	// Schema is put before all tables' names, with its dot; "" for none.
+	// Schema is put before all tables' names; its dot may be left out. Default none.
 	Schema string
-	// Duration is how long things are broken. Default 1 min. Mending and emptying the
-	// outbox take longer.
+	// Duration is how long faults are injected. Default 1 min. Healing and emptying the
+	// outbox come after it.
 	Duration time.Duration
 	// Seed decides what breaks when. Default a random one.
 	Seed uint64
 	// Faults are the faults' names; see Faults. Default all.
 	Faults []string
-	// Every is how long the storm rests on average before its next blow, which may
-	// hit what is broken already. At least 10 ms; default 325 ms. The less breaks, the
+	// Every is how long the nemesis rests on average before its next fault, which may
+	// hit what is broken already. At least MinEvery; default 325 ms. The less breaks, the
 	// more messages go through.
 	Every time.Duration
-	// Pace is how long a producer's clerk rests between two transactions. Default 5 ms.
+	// Pace is how long a producer's worker rests between two transactions. Default 5 ms.
 	Pace time.Duration
 	// Transfers is the greatest number of money transfers in a transaction, each of
 	// which is a message: at most MaxTransfers. Default 2.
 	Transfers int
 	// BrokerKill, BrokerStart and BrokerWipe are shell commands that kill the broker's
 	// server, start it and wait until it serves, and delete its data while it is down.
+	// Default none: then a server is not killed.
 	BrokerKill, BrokerStart, BrokerWipe string
 	// BrokerFill and BrokerFree are shell commands that fill the disk of the broker's
-	// server, and that make room again and wait until it serves.
+	// server, and that make room again and wait until it serves. Default none.
 	BrokerFill, BrokerFree string
 	// DBKill and DBStart are shell commands that kill the databases' server, and start
-	// it and wait until it serves.
+	// it and wait until it serves. Default none.
 	DBKill, DBStart string
 	// Dir keeps the files: logs, journals, and the embedded defaults' data. It may exist
 	// and has to be empty. Default a temporary one, removed at the end unless the verdict
@@ -74,14 +77,10 @@ type Options struct {
 	Dir string
 	// Keep leaves the run's tables in the databases, and its queues at the broker.
 	Keep bool
-	// Patience is how long to wait, once all is mended, while nothing moves any more.
-	// Default 1 min.
+	// Patience is how long to wait, once everything is healed, while nothing moves any
+	// more. Default 1 min.
 	Patience time.Duration
-	// Command makes the command that runs Part in a process of its own.
-	Command func() (*exec.Cmd, error)
-	// Out gets what a person reads.
-	Out io.Writer
-	// Live says that Out is a terminal.
+	// Live says that what a person reads is written to a terminal.
 	Live bool
 }
 
@@ -91,47 +90,54 @@ const (
 	MaxTransfers = 1000 // of which each locks two accounts, in a transaction of 20 s at most
 )
 
-// Run runs a torture. It returns an error where it could not be carried to its end; a
-// bad verdict is none, but Report.OK.
-func Run(ctx context.Context, o Options) (*Report, error) {
-	chosen, err := choose(o.Faults)
-	if err != nil {
-		return nil, err
+// withDefaults returns the options with all that was left out, or what is wrong with them.
+func (o *Options) withDefaults() (Options, error) {
+	if o == nil {
+		o = &Options{}
 	}
+	all := *o
 	if o.Every != 0 && o.Every < MinEvery || o.Transfers < 0 || o.Transfers > MaxTransfers {
-		return nil, fmt.Errorf("a fault every %v, and %d transfers in a transaction: at least %v, and at most %d", o.Every, o.Transfers, MinEvery, MaxTransfers)
+		return all, fmt.Errorf("a fault every %v, and %d transfers in a transaction: at least %v, and at most %d", o.Every, o.Transfers, MinEvery, MaxTransfers)
 	}
-	if o.Duration == 0 {
-		o.Duration = time.Minute
-	}
-	if o.Every == 0 {
-		o.Every = 325 * time.Millisecond
-	}
-	if o.Transfers == 0 {
-		o.Transfers = 2
-	}
-	if o.Pace == 0 {
-		o.Pace = 5 * time.Millisecond
-	}
-	if o.Patience == 0 {
-		o.Patience = time.Minute
-	}
-	for o.Seed == 0 {
+	all.Duration = cmp.Or(o.Duration, time.Minute)
+	all.Every = cmp.Or(o.Every, 325*time.Millisecond)
+	all.Transfers = cmp.Or(o.Transfers, 2)
+	all.Pace = cmp.Or(o.Pace, 5*time.Millisecond)
+	all.Patience = cmp.Or(o.Patience, time.Minute)
+	for all.Seed == 0 {
 		var seed [4]byte
 		_, _ = rand.Read(seed[:]) // never fails
-		o.Seed = uint64(binary.BigEndian.Uint32(seed[:]) % math.MaxInt32)
+		all.Seed = uint64(binary.BigEndian.Uint32(seed[:]) % math.MaxInt32)
 	}
-	dir, err := supervisor.Directory(o.Dir, "waybill-torture-")
+	return all, nil
+}
+
+// Run runs a torture. program makes the command line of a program that calls RunRole, and
+// out gets what a person reads. It returns an error where the torture could not be carried
+// to its end; a bad verdict is none, but Report.OK.
+func Run(ctx context.Context, program func() (*exec.Cmd, error), out io.Writer, o *Options) (*Report, error) {
+	options, err := o.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	r := &run{o: o, dir: dir, name: strings.ToLower(rand.Text()[:6]), chosen: chosen, began: time.Now(), missing: map[string]string{}}
-	report, err := r.perform(ctx)
-	if o.Dir == "" && err == nil && report.OK {
+	chosen, err := choose(options.Faults)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := supervisor.MakeDir(options.Dir, "waybill-torture-")
+	if err != nil {
+		return nil, err
+	}
+	r := &run{
+		o: options, exec: program, out: out, dir: dir, chosen: chosen,
+		name: strings.ToLower(rand.Text()[:6]), began: time.Now(), missing: map[string]string{},
+	}
+	report, err := r.execute(ctx)
+	if options.Dir == "" && err == nil && report.OK {
 		return report, os.RemoveAll(dir)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w (seed %d; logs in %s)", err, o.Seed, dir)
+		return nil, fmt.Errorf("%w (seed %d; logs in %s)", err, options.Seed, dir)
 	}
 	report.Dir = dir
 	return report, nil
@@ -139,94 +145,3 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 
 // ErrInterrupted is what Run returns where the person ended it.
 var ErrInterrupted = errors.New("the run was interrupted")
-
-// perform is the whole run.
-func (r *run) perform(ctx context.Context) (report *Report, err error) {
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	r.fail = fail
-	defer func() {
-		// A part that has failed is why everything else did.
-		if cause := context.Cause(ctx); err != nil && cause != nil {
-			err = cause
-			if errors.Is(cause, context.Canceled) {
-				err = errors.Join(ErrInterrupted, r.trouble)
-			}
-		}
-		r.kill()
-		left, problem := r.tidy(ctx, report)
-		if problem != nil && err == nil { // which is for a person, and no reason to hide the verdict
-			left, problem = strings.TrimSpace(problem.Error()+"\n"+left), nil
-		}
-		err = errors.Join(err, problem)
-		if left != "" {
-			r.say("%s", left)
-		}
-		if report != nil {
-			report.LeftBehind = left
-		}
-		r.end()
-	}()
-	log, err := os.OpenFile(filepath.Join(r.dir, "storm.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	r.log = log
-	if err := r.open(ctx); err != nil {
-		return nil, err
-	}
-	r.prologue()
-	r.started = true
-	if err := r.startAll(ctx); err != nil {
-		return nil, err
-	}
-	r.rage(ctx)
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	if err := r.calm(ctx); err != nil {
-		return nil, err
-	}
-	verdict, err := r.judge(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if report, err = r.report(ctx, verdict); err != nil {
-		return nil, err
-	}
-	r.epilogue(report)
-	return report, nil
-}
-
-// open opens the databases, makes the tables, and readies the parts.
-func (r *run) open(ctx context.Context) error {
-	schema := strings.TrimSuffix(r.o.Schema, ".")
-	if schema != "" {
-		schema += "."
-	}
-	r.prefix = schema + "torture_" + r.name + "_"
-	if r.o.ProducerDB == "" {
-		r.o.ProducerDB = "sqlite:" + filepath.Join(r.dir, "producer.db")
-		if r.o.ConsumerDB == "" {
-			r.o.ConsumerDB = "sqlite:" + filepath.Join(r.dir, "consumer.db")
-		}
-	}
-	if r.o.ConsumerDB == "" {
-		r.o.ConsumerDB = r.o.ProducerDB
-	}
-	var err error
-	if r.producerBooks, err = openBooks(r.o.ProducerDB, r.prefix); err != nil {
-		return err
-	}
-	if r.consumerBooks, err = openBooks(r.o.ConsumerDB, r.prefix); err != nil {
-		return err
-	}
-	if err := r.producerBooks.make(ctx, store.Producer, r.topic()); err != nil {
-		return err
-	}
-	if err := r.consumerBooks.make(ctx, store.Consumer, r.topic()); err != nil {
-		return err
-	}
-	return r.cast(ctx)
-}

@@ -3,6 +3,7 @@ package torture
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -12,41 +13,20 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/waybill-go/waybill/broker/nats/embedded"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/supervisor"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/supervisor/supervisortest"
 	"github.com/waybill-go/waybill/store"
 )
 
-// role is the variable that makes this test program a part of a run.
-const role = "WAYBILL_TORTURE_TEST_PART"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(role) != "" {
-		if err := Part(context.Background(), os.Stdin, os.Stdout, os.Stderr); err != nil {
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
-
-func testCommand() (*exec.Cmd, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), role+"=1", "GORACE=atexit_sleep_ms=0")
-	return cmd, nil
-}
+func TestMain(m *testing.M) { os.Exit(supervisortest.Main(m, RunRole)) }
 
 func TestAShortRunKeepsAllPromises(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
 	var out strings.Builder
-	report, err := Run(t.Context(), Options{
-		Duration: 6 * time.Second, Faults: []string{"all", "-clock"}, Command: testCommand, Out: &out, Dir: t.TempDir(),
+	report, err := Run(t.Context(), supervisortest.Exec, &out, &Options{
+		Duration: 6 * time.Second, Faults: []string{"all", "-clock"}, Dir: t.TempDir(),
 	})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
@@ -67,21 +47,49 @@ func TestNothingIsLeftAtTheBroker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := supervisor.StartBroker(t.Context(), at, t.TempDir(), embedded.Options{})
+	server, err := supervisor.StartBroker(t.Context(), at, t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = server.Shutdown() }()
+	streams := streamNames(t, at)
+	for _, x := range []struct {
+		name string
+		keep bool
+		made int
+	}{
+		{"kept", true, 6}, // four queues, the receipts' and a topic
+		{"not kept", false, 0},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			before := len(streams())
+			var out strings.Builder
+			report, err := Run(t.Context(), supervisortest.Exec, &out, &Options{
+				Broker: at, Duration: time.Second, Seed: 1, Faults: []string{"none"}, Keep: x.keep, Dir: t.TempDir(),
+			})
+			if err != nil || !report.OK || report.LeftBehind != "" {
+				t.Fatalf("got %v, %+v, want a good report\n%s", err, report, out.String())
+			}
+			if left := streams(); len(left) != before+x.made {
+				t.Errorf("got the streams %q, want %d, and %d were there before", left, before+x.made, before)
+			}
+		})
+	}
+}
+
+// streamNames returns a function that asks a NATS server for the names of its streams.
+func streamNames(t *testing.T, at string) func() []string {
+	t.Helper()
 	client, err := natsgo.Connect(at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
+	t.Cleanup(client.Close)
 	js, err := jetstream.New(client)
 	if err != nil {
 		t.Fatal(err)
 	}
-	streams := func() (names []string) {
+	return func() (names []string) {
 		list := js.StreamNames(t.Context())
 		for name := range list.Name() {
 			names = append(names, name)
@@ -90,23 +98,6 @@ func TestNothingIsLeftAtTheBroker(t *testing.T) {
 			t.Error(err)
 		}
 		return names
-	}
-	for _, keep := range []bool{true, false} {
-		before := len(streams())
-		var out strings.Builder
-		report, err := Run(t.Context(), Options{
-			Broker: at, Duration: time.Second, Seed: 1, Faults: []string{"none"}, Keep: keep, Command: testCommand, Out: &out, Dir: t.TempDir(),
-		})
-		if err != nil || !report.OK || report.LeftBehind != "" {
-			t.Fatalf("%v, %+v\n%s", err, report, out.String())
-		}
-		made := 0
-		if keep {
-			made = 6 // four queues, the receipts' and a topic
-		}
-		if left := streams(); len(left) != before+made {
-			t.Errorf("keep: %v: %d streams before, and now %q", keep, before, left)
-		}
 	}
 }
 
@@ -121,98 +112,115 @@ func TestAnInterruptedRunLeavesNothingBehind(t *testing.T) {
 		<-began
 		interrupt()
 	}()
-	_, err := Run(ctx, Options{
-		Dir: dir + "/files", ProducerDB: db, Duration: time.Minute, Faults: []string{"kill"}, Out: &out,
-		Command: func() (*exec.Cmd, error) {
-			select {
-			case <-began:
-			default:
-				close(began)
-			}
-			return testCommand()
-		},
-	})
-	if !errors.Is(err, ErrInterrupted) {
-		t.Errorf("%v", err)
+	program := func() (*exec.Cmd, error) {
+		select {
+		case <-began:
+		default:
+			close(began)
+		}
+		return supervisortest.Exec()
 	}
-	b, err := openBooks(db, "")
+	_, err := Run(ctx, program, &out, &Options{Dir: dir + "/files", ProducerDB: db, Duration: time.Minute, Faults: []string{"kill"}})
+	if !errors.Is(err, ErrInterrupted) {
+		t.Errorf("got %v, want ErrInterrupted", err)
+	}
+	d, err := openDatabase(db, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close()
-	if n, err := b.number(t.Context(), `SELECT count(*) FROM sqlite_master WHERE name LIKE 'torture%'`); n != 0 || err != nil {
-		t.Errorf("%d tables are left, %v", n, err)
+	defer d.Close()
+	noneLeft(t, d)
+}
+
+// noneLeft asks whether a run's tables are gone.
+func noneLeft(t *testing.T, d *database) {
+	t.Helper()
+	n, err := d.number(t.Context(), `SELECT count(*) FROM sqlite_master WHERE name LIKE 'torture%'`)
+	if n != 0 || err != nil {
+		t.Errorf("got %d tables that are left and the error %v, want none", n, err)
 	}
 }
 
-func TestAWrongFaultOrFullDirectoryIsToldBeforeAnythingIsDone(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(dir+"/mine", nil, 0o600); err != nil {
+func TestWhatIsWrongWithTheOptionsIsToldBeforeAnythingIsDone(t *testing.T) {
+	full := t.TempDir()
+	if err := os.WriteFile(full+"/mine", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range []Options{{Faults: []string{"earthquake"}}, {Dir: dir}} {
-		if _, err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "earthquake") && !strings.Contains(err.Error(), "not empty") {
-			t.Errorf("%v", err)
-		}
+	for _, x := range []struct {
+		name string
+		o    Options
+		want string
+	}{
+		{"a wrong fault", Options{Faults: []string{"earthquake"}}, "earthquake"},
+		{"a full directory", Options{Dir: full}, "not empty"},
+		{"too many transfers", Options{Transfers: MaxTransfers + 1}, "at most 1000"},
+		{"faults without a rest", Options{Every: MinEvery - 1}, "at least 10ms"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			if _, err := Run(t.Context(), nil, io.Discard, &x.o); err == nil || !strings.Contains(err.Error(), x.want) {
+				t.Errorf("got %v, want an error with %q", err, x.want)
+			}
+		})
 	}
 }
 
 func TestACommandThatStartsAServerIsTriedThreeTimes(t *testing.T) {
 	t.Parallel()
-	tries := t.TempDir() + "/tries"
-	for _, x := range []struct {
-		succeeds string // a shell condition
-		want     bool
-	}{
-		{`[ $(wc -l < ` + tries + `) -eq 3 ]`, true},
-		{`false`, false},
-	} {
-		if err := os.WriteFile(tries, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		err := (&run{}).startHook(t.Context(), "echo try >> "+tries+"; "+x.succeeds)
-		text, _ := os.ReadFile(tries)
-		if n := strings.Count(string(text), "try"); (err == nil) != x.want || n != 3 {
-			t.Errorf("%s: %v after %d tries", x.succeeds, err, n)
-		}
+	for name, succeeds := range map[string]bool{"succeeds at last": true, "always fails": false} {
+		t.Run(name, func(t *testing.T) {
+			tries := t.TempDir() + "/tries"
+			condition := "false"
+			if succeeds {
+				condition = `[ $(wc -l < ` + tries + `) -eq 3 ]`
+			}
+			err := (&run{}).startHook(t.Context(), "echo try >> "+tries+"; "+condition)
+			text, _ := os.ReadFile(tries)
+			if n := strings.Count(string(text), "try"); (err == nil) != succeeds || n != 3 {
+				t.Errorf("got %v after %d tries; want 3 tries, and success: %v", err, n, succeeds)
+			}
+		})
 	}
 }
 
 func TestRoomIsMadeOnAServersDiskWhateverBecameOfFillingIt(t *testing.T) {
 	t.Parallel()
-	for _, fill := range []string{"true", "false"} {
-		calls := t.TempDir() + "/calls"
-		ctx, end := context.WithCancelCause(t.Context())
-		s := &storm{run: &run{injected: map[string]int{}, fail: end}, claims: map[string]bool{}}
-		s.o.BrokerFill = "echo fill >> " + calls + "; " + fill
-		s.o.BrokerFree = "echo free >> " + calls
-		s.fillServer(ctx, time.Millisecond)
-		struck, want := s.injected["disk"], 0
-		if fill == "true" {
-			want = 1
-		}
-		text, _ := os.ReadFile(calls)
-		if string(text) != "fill\nfree\n" || struck != want || (ctx.Err() == nil) != (want == 1) {
-			t.Errorf("%s: called %q, counted %d, %v", fill, text, struck, context.Cause(ctx))
-		}
+	for fill, want := range map[string]int{"true": 1, "false": 0} {
+		t.Run(fill, func(t *testing.T) {
+			calls := t.TempDir() + "/calls"
+			ctx, end := context.WithCancelCause(t.Context())
+			n := &nemesis{run: &run{injected: map[string]int{}, fail: end}, claims: map[string]bool{}}
+			n.o.BrokerFill = "echo fill >> " + calls + "; " + fill
+			n.o.BrokerFree = "echo free >> " + calls
+			n.fillServer(ctx, time.Millisecond)
+			text, _ := os.ReadFile(calls)
+			if string(text) != "fill\nfree\n" {
+				t.Errorf("got the calls %q, want fill and free", text)
+			}
+			if got := n.injected["disk"]; got != want {
+				t.Errorf("got %d full disks, want %d", got, want)
+			}
+			if goesOn := ctx.Err() == nil; goesOn != (want == 1) {
+				t.Errorf("got %v; a command that fails, and no other, ends the run", context.Cause(ctx))
+			}
+		})
 	}
 }
 
 func TestTablesMayBeInASchema(t *testing.T) {
 	for _, side := range []store.Side{store.Producer, store.Consumer} {
-		b, err := openBooks("sqlite:"+t.TempDir()+"/db", "main.torture_x_")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer b.Close()
-		if err := b.make(t.Context(), side, true); err != nil {
-			t.Error(err)
-		}
-		if err := b.drop(t.Context()); err != nil {
-			t.Error(err)
-		}
-		if n, err := b.number(t.Context(), `SELECT count(*) FROM sqlite_master WHERE name LIKE 'torture%'`); n != 0 || err != nil {
-			t.Errorf("%d tables are left, %v", n, err)
-		}
+		t.Run(string(side), func(t *testing.T) {
+			d, err := openDatabase("sqlite:"+t.TempDir()+"/db", "main.torture_x_")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close()
+			if err := d.create(t.Context(), side, true); err != nil {
+				t.Error(err)
+			}
+			if err := d.drop(t.Context()); err != nil {
+				t.Error(err)
+			}
+			noneLeft(t, d)
+		})
 	}
 }

@@ -1,4 +1,5 @@
-// Package view shows messages of an outbox: a line of a list each, or one whole.
+// Package view shows messages of an outbox: List a line for each, Open one whole, whose
+// Write prints it. Their JSON forms are Summary and Whole.
 package view
 
 import (
@@ -14,7 +15,6 @@ import (
 	"unicode/utf8"
 
 	waybill "github.com/waybill-go/waybill"
-	"github.com/waybill-go/waybill/cmd/waybill/internal/status"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/terminal"
 	"github.com/waybill-go/waybill/store"
 )
@@ -47,10 +47,10 @@ type Whole struct {
 	RawHeaders string `json:"raw_headers,omitempty"`
 }
 
-// Summarize tells what a list does of a row.
+// Summarize is what a list tells of a row.
 func Summarize(r *store.Row) Summary {
 	s := Summary{
-		MessageID: r.MessageID, Destination: r.Destination, Topic: r.Topic, Key: r.Key, Status: statusName(r.Status),
+		MessageID: r.MessageID, Destination: r.Destination, Topic: r.Topic, Key: r.Key, Status: StatusName(r.Status),
 		Sequence: r.Sequence, TimeStamp: r.TimeStamp, Minted: r.MessageID.Time().UTC(), Copies: r.Retry,
 		Failures: r.Failures, LastError: r.LastError, BodyBytes: len(r.Body),
 	}
@@ -61,7 +61,8 @@ func Summarize(r *store.Row) Summary {
 	return s
 }
 
-func statusName(status int) string {
+// StatusName is the name of a row's status.
+func StatusName(status int) string {
 	switch status {
 	case store.Pending:
 		return "pending"
@@ -71,7 +72,7 @@ func statusName(status int) string {
 	return fmt.Sprintf("status %d", status)
 }
 
-// Open tells all of a row.
+// Open is all that a row tells.
 func Open(r *store.Row) Whole {
 	w := Whole{Summary: Summarize(r), Headers: map[string]string{}}
 	if r.Headers != "" && json.Unmarshal([]byte(r.Headers), &w.Headers) != nil {
@@ -92,7 +93,7 @@ func List(w io.Writer, rows []store.Row, now time.Time) error {
 	fmt.Fprintln(t, "ID\tDESTINATION\tKEY\tSTATUS\tAGE\tCOPIES\tLAST ERROR")
 	for i := range rows {
 		s := Summarize(&rows[i])
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", s.MessageID, status.Name(s.Destination, s.Topic), orDash(cut(s.Key, 40)), s.Status,
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", s.MessageID, terminal.Destination(s.Destination, s.Topic), orDash(cut(s.Key, 40)), s.Status,
 			age(&s, now), s.Copies, orDash(cut(s.LastError, 60)))
 	}
 	return t.Flush()
@@ -100,10 +101,10 @@ func List(w io.Writer, rows []store.Row, now time.Time) error {
 
 // age is how old a message is, or when its next copy is due.
 func age(s *Summary, now time.Time) string {
-	if s.NotBefore != nil && s.NotBefore.After(now) && s.Status == statusName(store.Pending) {
-		return status.Age(now.Sub(*s.NotBefore))
+	if s.NotBefore != nil && s.NotBefore.After(now) && s.Status == StatusName(store.Pending) {
+		return terminal.Age(now.Sub(*s.NotBefore))
 	}
-	return status.Age(now.Sub(s.Minted))
+	return terminal.Age(now.Sub(s.Minted))
 }
 
 // cut is text on one line of at most n characters.
@@ -135,13 +136,13 @@ func (m *Whole) Write(w io.Writer, now time.Time) error {
 		fmt.Fprintf(t, "%s\t%s\n", name, terminal.Printable(fmt.Sprintf(format, args...)))
 	}
 	line("Message", "%s", m.MessageID)
-	line("Destination", "%s", status.Name(m.Destination, m.Topic))
+	line("Destination", "%s", terminal.Destination(m.Destination, m.Topic))
 	if m.Key != "" {
 		line("Key", "%s", m.Key)
 		line("Sequence", "%d", m.Sequence)
 	}
 	line("Status", "%s", m.Status)
-	line("Minted", "%s (%s)", m.Minted.Format(time.RFC3339), status.Age(now.Sub(m.Minted)))
+	line("Minted", "%s (%s)", m.Minted.Format(time.RFC3339), terminal.Age(now.Sub(m.Minted)))
 	line("Time stamp", "%d", m.TimeStamp)
 	if m.NotBefore != nil {
 		line("Not before", "%s", m.NotBefore.Format(time.RFC3339))

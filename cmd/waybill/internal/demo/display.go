@@ -6,11 +6,13 @@ import (
 	"strings"
 	"sync"
 	"unicode/utf8"
+
+	"github.com/waybill-go/waybill/cmd/waybill/internal/terminal"
 )
 
-// screen is what a person sees: lines that stay and, on a terminal, a few lines
+// display is what a person sees: lines that stay and, on a terminal, a few lines
 // below them that are drawn again and again.
-type screen struct {
+type display struct {
 	out    io.Writer
 	width  func() int // of the terminal; nil where there is none
 	colour bool
@@ -19,53 +21,53 @@ type screen struct {
 	drawn int // lines of the block that is on the terminal
 }
 
-// live says whether the screen is a terminal.
-func (s *screen) live() bool { return s.width != nil }
+// live says whether it is on a terminal.
+func (d *display) live() bool { return d.width != nil }
 
 // say writes lines that stay.
-func (s *screen) say(format string, args ...any) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.write(s.wipe() + fmt.Sprintf(format, args...) + "\n")
+func (d *display) say(format string, args ...any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.write(d.wipe() + fmt.Sprintf(format, args...) + "\n")
 }
 
 // draw replaces the block below what stays.
-func (s *screen) draw(lines []string) {
-	if !s.live() {
+func (d *display) draw(lines []string) {
+	if !d.live() {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	var b strings.Builder
-	b.WriteString(s.wipe())
-	width := s.width() - 1
+	b.WriteString(d.wipe())
+	width := d.width() - 1
 	for _, line := range lines {
 		b.WriteString(cutTo(line, width))
 		b.WriteString("\n")
 	}
-	s.write(b.String())
-	s.drawn = len(lines)
+	d.write(b.String())
+	d.drawn = len(lines)
 }
 
 // clear takes the block away.
-func (s *screen) clear() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.write(s.wipe())
+func (d *display) clear() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.write(d.wipe())
 }
 
 // wipe is what takes the block from the terminal. mu is held.
-func (s *screen) wipe() string {
-	if s.drawn == 0 {
+func (d *display) wipe() string {
+	if d.drawn == 0 {
 		return ""
 	}
-	up := fmt.Sprintf("\x1b[%dA\r\x1b[J", s.drawn)
-	s.drawn = 0
+	up := fmt.Sprintf("\x1b[%dA\r\x1b[J", d.drawn)
+	d.drawn = 0
 	return up
 }
 
 // write writes; a terminal that is gone is no reason to end the demo.
-func (s *screen) write(text string) { _, _ = io.WriteString(s.out, text) }
+func (d *display) write(text string) { _, _ = io.WriteString(d.out, text) }
 
 // The styles of a terminal.
 const (
@@ -75,9 +77,9 @@ const (
 	green = "1;32"
 )
 
-// style marks a text where the screen has colours.
-func (s *screen) style(style, text string) string {
-	if !s.colour {
+// style gives a text a style where the terminal has colours.
+func (d *display) style(style, text string) string {
+	if !d.colour {
 		return text
 	}
 	return "\x1b[" + style + "m" + text + "\x1b[0m"
@@ -104,26 +106,13 @@ func cutTo(line string, width int) string {
 	return line
 }
 
-// number writes a number with commas between thousands.
-func number(n int64) string {
-	digits := fmt.Sprint(n)
-	sign := ""
-	if n < 0 {
-		sign, digits = "-", digits[1:]
-	}
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return sign + digits
-}
-
 // money writes an amount of cents.
 func money(cents int64) string {
 	sign := ""
 	if cents < 0 {
 		sign, cents = "-", -cents
 	}
-	return fmt.Sprintf("%s%s.%02d", sign, number(cents/100), cents%100)
+	return fmt.Sprintf("%s%s.%02d", sign, terminal.Number(cents/100), cents%100)
 }
 
 // count writes a number with its noun, in the plural unless it is one.
@@ -131,7 +120,7 @@ func count(n int64, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	return number(n) + " " + noun + "s"
+	return terminal.Number(n) + " " + noun + "s"
 }
 
 // bar draws a share of a whole.

@@ -10,31 +10,32 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/address"
+	"github.com/waybill-go/waybill/internal/backoff"
 )
 
-// tidy removes what the run has made in the databases and at the broker, unless it is
+// cleanUp removes what the run has made in the databases and at the broker, unless it is
 // wanted: where the verdict is bad, that is what shows why. It works after an
 // interruption, too. It returns what stays and why, for a person.
-func (r *run) tidy(ctx context.Context, report *Report) (left string, err error) {
+func (r *run) cleanUp(ctx context.Context, report *Report) (left string, err error) {
 	if r.o.Keep || report != nil && !report.OK {
 		return "", nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
-	for _, b := range []*books{r.producerBooks, r.consumerBooks} {
-		if b == nil {
+	for _, d := range []*database{r.producerDB, r.consumerDB} {
+		if d == nil {
 			continue
 		}
-		if dropErr := b.drop(ctx); dropErr != nil {
+		if dropErr := d.drop(ctx); dropErr != nil {
 			err = fmt.Errorf("%w; the run's tables have the prefix %s", dropErr, r.prefix)
 		}
 	}
 	if r.broker != nil || !r.started {
 		return "", err
 	}
-	stay, sweepErr := r.sweep(ctx)
-	if sweepErr != nil {
-		err = errors.Join(err, fmt.Errorf("not all of the run's queues could be removed: %w", sweepErr))
+	stay, removeErr := r.removeQueues(ctx)
+	if removeErr != nil {
+		err = errors.Join(err, fmt.Errorf("not all of the run's queues could be removed: %w", removeErr))
 	}
 	if len(stay) > 0 {
 		left = "These stay, all but empty, at the broker, which cannot be told to remove them: " + strings.Join(stay, ", ")
@@ -42,9 +43,9 @@ func (r *run) tidy(ctx context.Context, report *Report) (left string, err error)
 	return left, err
 }
 
-// sweep removes the run's queues and topic from a server. It returns the names of those
-// that its protocol cannot remove.
-func (r *run) sweep(ctx context.Context) (stay []string, err error) {
+// removeQueues removes the run's queues and topic from a server. It returns the names of
+// those that its protocol cannot remove.
+func (r *run) removeQueues(ctx context.Context) (stay []string, err error) {
 	b, err := address.OpenBroker(r.o.Broker) // past the proxies
 	if err != nil {
 		return nil, err
@@ -55,7 +56,7 @@ func (r *run) sweep(ctx context.Context) (stay []string, err error) {
 	}
 	defer func() { _ = conn.Close(ctx) }()
 	remover, ok := conn.(broker.Remover)
-	for _, s := range r.made() {
+	for _, s := range r.subscriptions() {
 		removeErr := errors.ErrUnsupported
 		if ok {
 			removeErr = r.remove(ctx, remover, s)
@@ -82,15 +83,15 @@ func (r *run) remove(ctx context.Context, from broker.Remover, s broker.Subscrip
 			r.note("%v", err)
 			r.say("Waiting until the broker lets %s be removed.", s.Destination)
 		}
-		if sleep(ctx, time.Second); ctx.Err() != nil {
+		if backoff.Sleep(ctx, time.Second); ctx.Err() != nil {
 			return err
 		}
 	}
 }
 
-// made are the queues and topics of the run, and of a topic first what is there for its
-// groups.
-func (r *run) made() []broker.Subscription {
+// subscriptions are the queues and topics that the run has made, and of a topic first what
+// is there for its groups.
+func (r *run) subscriptions() []broker.Subscription {
 	names := destinationsOf(r.name)
 	var all []broker.Subscription
 	for _, queue := range []string{names.Transfers, names.Quick, names.Orders, names.Notices, waybill.ReceiptQueue(producerName(r.name))} {

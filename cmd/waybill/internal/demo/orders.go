@@ -24,7 +24,7 @@ const (
 // it is written in the same transaction as the change and its message, by the
 // business's own statements, so it says what was committed whatever became of the
 // messages. versions count an order's changes.
-var shopTables = []string{`
+var ordersTables = []string{`
 CREATE TABLE orders (
 	id TEXT PRIMARY KEY,
 	version INTEGER NOT NULL,
@@ -79,8 +79,8 @@ type payment struct {
 // The states of an order, in their order.
 var states = []string{"placed", "shipped", "delivered"}
 
-// shop is the order service.
-type shop struct {
+// orderService is the order service.
+type orderService struct {
 	db  *sql.DB
 	out *outbox.Outbox
 
@@ -88,19 +88,19 @@ type shop struct {
 	rolledBack atomic.Int64 // messages of transactions that were rolled back on purpose
 }
 
-// openShop makes the order service's tables.
-func openShop(ctx context.Context, db *sql.DB, dialect store.Dialect) (*shop, error) {
+// newOrderService makes the order service and its tables.
+func newOrderService(ctx context.Context, db *sql.DB, dialect store.Dialect) (*orderService, error) {
 	if err := store.Migrate(ctx, db, dialect, "", store.Producer); err != nil {
 		return nil, err
 	}
-	if err := create(ctx, db, shopTables); err != nil {
+	if err := create(ctx, db, ordersTables); err != nil {
 		return nil, err
 	}
 	out, err := outbox.New(dialect, nil)
 	if err != nil {
 		return nil, err
 	}
-	return &shop{db: db, out: out}, nil
+	return &orderService{db: db, out: out}, nil
 }
 
 func create(ctx context.Context, db *sql.DB, tables []string) error {
@@ -112,13 +112,13 @@ func create(ctx context.Context, db *sql.DB, tables []string) error {
 	return nil
 }
 
-// errSecondThoughts rolls a transaction back on purpose, when all of it is done
-// but the commit.
-var errSecondThoughts = errors.New("the customer has changed their mind")
+// errRollBack rolls a transaction back on purpose, when all of it is done but the commit.
+var errRollBack = errors.New("the customer has changed their mind")
 
-// do runs a business transaction: change makes it and returns its messages' bodies
-// by destination. With regret it is rolled back at the last moment.
-func (s *shop) do(ctx context.Context, order string, regret bool, change func(tx *sql.Tx) (*orderState, *payment, error)) error {
+// do runs a business transaction: change makes it and returns the bodies of its messages,
+// to orders and, where there is one, to payments. With rollBack it is rolled back at the
+// last moment.
+func (s *orderService) do(ctx context.Context, order string, rollBack bool, change func(tx *sql.Tx) (*orderState, *payment, error)) error {
 	n := int64(0)
 	err := s.out.InTx(ctx, s.db, func(tx *sql.Tx) error {
 		state, paid, err := change(tx)
@@ -126,32 +126,27 @@ func (s *shop) do(ctx context.Context, order string, regret bool, change func(tx
 			return err
 		}
 		messages := []waybill.Message{{ID: waybill.NewID(), Destination: toOrders, Key: order, Body: body(state)}}
-		if paid != nil {
-			messages = append(messages, waybill.Message{ID: waybill.NewID(), Destination: toPayments, Body: body(paid)})
+		if err := journal(ctx, tx, &messages[0], *state, 0); err != nil {
+			return err
 		}
-		n = int64(len(messages))
-		for _, m := range messages {
-			entry := orderState{}
-			amount := int64(0)
-			if m.Destination == toOrders {
-				entry = *state
-			} else {
-				amount = paid.Amount
-			}
-			if _, err := tx.ExecContext(ctx, writeJournal, m.ID, m.Destination, order, entry.Version, entry.State, entry.Address, amount); err != nil {
+		if paid != nil {
+			m := waybill.Message{ID: waybill.NewID(), Destination: toPayments, Body: body(paid)}
+			if err := journal(ctx, tx, &m, orderState{Order: order}, paid.Amount); err != nil {
 				return err
 			}
+			messages = append(messages, m)
 		}
+		n = int64(len(messages))
 		if err := s.out.Send(ctx, tx, messages...); err != nil {
 			return err
 		}
-		if regret {
-			return errSecondThoughts
+		if rollBack {
+			return errRollBack
 		}
 		return nil
 	})
 	switch {
-	case errors.Is(err, errSecondThoughts):
+	case errors.Is(err, errRollBack):
 		s.rolledBack.Add(n)
 		return nil
 	case err != nil:
@@ -159,6 +154,12 @@ func (s *shop) do(ctx context.Context, order string, regret bool, change func(tx
 	}
 	s.committed.Add(n)
 	return nil
+}
+
+// journal writes a message down in the journal.
+func journal(ctx context.Context, tx *sql.Tx, m *waybill.Message, s orderState, amount int64) error {
+	_, err := tx.ExecContext(ctx, writeJournal, m.ID, m.Destination, s.Order, s.Version, s.State, s.Address, amount)
+	return err
 }
 
 func body(v any) []byte {
@@ -170,8 +171,8 @@ func body(v any) []byte {
 }
 
 // place makes a new order; it is paid at once unless it is free.
-func (s *shop) place(ctx context.Context, order, address string, amount int64, regret bool) error {
-	return s.do(ctx, order, regret, func(tx *sql.Tx) (*orderState, *payment, error) {
+func (s *orderService) place(ctx context.Context, order, address string, amount int64, rollBack bool) error {
+	return s.do(ctx, order, rollBack, func(tx *sql.Tx) (*orderState, *payment, error) {
 		if _, err := tx.ExecContext(ctx, placeOrder, order, address, amount); err != nil {
 			return nil, nil, err
 		}
@@ -184,16 +185,16 @@ func (s *shop) place(ctx context.Context, order, address string, amount int64, r
 }
 
 // advance takes an order from its state number step to the next.
-func (s *shop) advance(ctx context.Context, order string, step int, regret bool) error {
-	return s.do(ctx, order, regret, func(tx *sql.Tx) (*orderState, *payment, error) {
+func (s *orderService) advance(ctx context.Context, order string, step int, rollBack bool) error {
+	return s.do(ctx, order, rollBack, func(tx *sql.Tx) (*orderState, *payment, error) {
 		state, err := change(ctx, tx, order, advanceOrder, states[step+1], order, states[step])
 		return state, nil, err
 	})
 }
 
 // move sends an order to another address, whatever its state.
-func (s *shop) move(ctx context.Context, order, address string, regret bool) error {
-	return s.do(ctx, order, regret, func(tx *sql.Tx) (*orderState, *payment, error) {
+func (s *orderService) move(ctx context.Context, order, address string, rollBack bool) error {
+	return s.do(ctx, order, rollBack, func(tx *sql.Tx) (*orderState, *payment, error) {
 		state, err := change(ctx, tx, order, moveOrder, address, order)
 		return state, nil, err
 	})

@@ -12,25 +12,25 @@ import (
 	"github.com/waybill-go/waybill/internal/fault/badnet"
 )
 
-// wire is a TCP proxy between some of the parts and a server.
-type wire struct {
-	name string
+// proxy is a TCP proxy between some of the processes and a server.
+type proxy struct {
+	name string // of what is behind it, for a person
 	*badnet.Proxy
 }
 
-// tappable are the schemes of addresses that a proxy can stand in for, with their
+// proxied are the schemes of addresses that a proxy can stand in for, with their
 // usual ports. With TLS the server's certificate would not fit the proxy, and Kafka's
 // clients go where the servers tell them.
-var tappable = map[string]string{
+var proxied = map[string]string{
 	"postgres": "5432", "postgresql": "5432", "mysql": "3306", "mariadb": "3306",
 	"amqp1": "5672", "stomp": "61613", "rabbitmq": "5672", "nats": "4222",
 }
 
-// tap puts a proxy before a server and returns the address through it; a nil wire
-// and the reason where that cannot be.
-func tap(ctx context.Context, name, addr string) (w *wire, through, reason string, err error) {
+// newProxy puts a proxy before a server and returns the address through it; where that
+// cannot be, no proxy, the server's own address, and the reason.
+func newProxy(ctx context.Context, name, addr string) (p *proxy, through, reason string, err error) {
 	scheme, _, _ := strings.Cut(addr, ":")
-	port, ok := tappable[scheme]
+	port, ok := proxied[scheme]
 	if !ok {
 		return nil, addr, "no proxy for " + scheme, nil
 	}
@@ -38,23 +38,23 @@ func tap(ctx context.Context, name, addr string) (w *wire, through, reason strin
 	if err != nil || strings.Contains(u.Host, ",") {
 		return nil, addr, "no proxy for several hosts", nil
 	}
-	if u.Host == "" || checksName(u.Query()) {
+	if u.Host == "" || bypasses(u.Query()) {
 		return nil, addr, "no proxy where the address names a socket or checks a certificate", nil
 	}
 	if u.Port() != "" {
 		port = u.Port()
 	}
-	p, err := badnet.Listen(ctx, net.JoinHostPort(u.Hostname(), port))
+	listening, err := badnet.Listen(ctx, net.JoinHostPort(u.Hostname(), port))
 	if err != nil {
 		return nil, addr, "", fmt.Errorf("start a proxy for the %s: %w", name, err)
 	}
-	u.Host = p.Addr()
-	return &wire{name, p}, u.String(), "", nil
+	u.Host = listening.Addr()
+	return &proxy{name, listening}, u.String(), "", nil
 }
 
-// checksName says whether a database's parameters lead elsewhere than its host, or to a
-// certificate that has to fit it.
-func checksName(q url.Values) bool {
+// bypasses says whether an address's parameters lead elsewhere than to its host, or make
+// the client check a certificate, which would not fit the proxy.
+func bypasses(q url.Values) bool {
 	for _, name := range []string{"host", "hostaddr", "port"} {
 		if q.Has(name) {
 			return true
@@ -64,12 +64,16 @@ func checksName(q url.Values) bool {
 	return strings.HasPrefix(q.Get("sslmode"), "verify") || tls != "" && !slices.Contains([]string{"false", "0", "skip-verify", "preferred"}, tls)
 }
 
-// The ways in which a wire goes bad.
+// networkConditions are what the fault "network" chooses from.
 var (
-	slow      = badnet.Way{Delay: 120 * time.Millisecond, Jitter: 100 * time.Millisecond}
-	narrow    = badnet.Way{Rate: 40 << 10}
-	dead      = badnet.Way{Lose: true}
-	badnesses = []badness{
+	slow   = badnet.Way{Delay: 120 * time.Millisecond, Jitter: 100 * time.Millisecond}
+	narrow = badnet.Way{Rate: 40 << 10}
+	dead   = badnet.Way{Lose: true}
+
+	networkConditions = []struct {
+		name       string
+		conditions badnet.Conditions
+	}{
 		{"delay", badnet.Conditions{Up: slow, Down: slow}},
 		{"throttle", badnet.Conditions{Up: narrow, Down: narrow}},
 		{"black hole", badnet.Conditions{Up: dead, Down: dead}},
@@ -80,15 +84,12 @@ var (
 	}
 )
 
-type badness struct {
-	name       string
-	conditions badnet.Conditions
-}
+// heal makes the network good again. Connections that have lost something are reset.
+func (p *proxy) heal() error { return p.set(badnet.Conditions{}) }
 
-// heal makes the wire good again. What has lost something is reset.
-func (w *wire) heal() error {
-	if err := w.Set(badnet.Conditions{}); err != nil {
-		return fmt.Errorf("the proxy to the %s: %w", w.name, err)
+func (p *proxy) set(c badnet.Conditions) error {
+	if err := p.Set(c); err != nil {
+		return fmt.Errorf("the proxy to the %s: %w", p.name, err)
 	}
 	return nil
 }

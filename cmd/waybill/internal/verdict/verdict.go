@@ -1,6 +1,13 @@
-package supervisor
+// Package verdict has what the verdicts of "waybill demo" and "waybill torture" share: a
+// report embeds Figures, and a checker reads a database's rows with EachRow.
+package verdict
 
-// Figures are what every play's report has, by names that are part of Waybill's
+import (
+	"context"
+	"database/sql"
+)
+
+// Figures are what both commands' reports have, by names that are part of Waybill's
 // protocol.
 type Figures struct {
 	Sent       int64 `json:"sent"`       // messages committed
@@ -15,4 +22,19 @@ type Figures struct {
 	Phantom  int64 `json:"phantom"`  // effects of nothing that was ever committed
 	Leftover int64 `json:"leftover"` // rows still in the outbox
 	OK       bool  `json:"ok"`       // the verdict
+}
+
+// EachRow calls scan for each row of a query, until scan fails.
+func EachRow(ctx context.Context, db *sql.DB, query string, scan func(*sql.Rows) error, args ...any) error {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }

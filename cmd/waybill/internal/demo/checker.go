@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/waybill-go/waybill/cmd/waybill/internal/verdict"
 )
 
 // Verdict is what comparing the two databases says: what the order service has
@@ -24,7 +26,7 @@ type Verdict struct {
 
 	Charged, Booked int64 // the payments' sums, in cents: committed, and in the account
 
-	Findings []string // the first faults, one by one
+	Violations []string // the first ones, one by one
 }
 
 // OK reports whether nothing is wrong.
@@ -32,17 +34,17 @@ func (v *Verdict) OK() bool {
 	return v.Lost+v.Doubled+v.Stale+v.Phantom+v.Leftover == 0 && v.Charged == v.Booked
 }
 
-// maxFindings bounds the faults that are named one by one.
-const maxFindings = 10
+// maxViolations bounds the violations that are named one by one.
+const maxViolations = 10
 
-func (v *Verdict) find(count *int64, format string, args ...any) {
+func (v *Verdict) add(count *int64, format string, args ...any) {
 	*count++
 	v.note(format, args...)
 }
 
 func (v *Verdict) note(format string, args ...any) {
-	if len(v.Findings) < maxFindings {
-		v.Findings = append(v.Findings, fmt.Sprintf(format, args...))
+	if len(v.Violations) < maxViolations {
+		v.Violations = append(v.Violations, fmt.Sprintf(format, args...))
 	}
 }
 
@@ -54,7 +56,7 @@ type entry struct {
 	amount int64
 }
 
-// what names an entry for a person.
+// what is the message of an entry, for a person.
 func (e *entry) what() string {
 	if e.destination == toPayments {
 		return fmt.Sprintf("the payment of order %s (%s)", e.Order, e.id)
@@ -62,20 +64,20 @@ func (e *entry) what() string {
 	return fmt.Sprintf("version %d (%s) of order %s (%s)", e.Version, e.State, e.Order, e.id)
 }
 
-// check compares the two databases.
-type check struct {
+// checker compares the two databases.
+type checker struct {
 	Verdict
 	orders    map[string]orderState // as the order service has them
 	shipments map[string]orderState // as the shipping service has them
 	journal   []entry
 	history   []entry
-	faulty    map[string]bool // orders of which a fault is known already
+	broken    map[string]bool // orders of which a violation is known already
 }
 
 // Check compares the order service's database with the shipping service's. Both
 // should be at rest.
 func Check(ctx context.Context, orders, shipping *sql.DB) (*Verdict, error) {
-	c := &check{faulty: map[string]bool{}}
+	c := &checker{broken: map[string]bool{}}
 	if err := c.read(ctx, orders, shipping); err != nil {
 		return nil, fmt.Errorf("compare the databases: %w", err)
 	}
@@ -83,19 +85,19 @@ func Check(ctx context.Context, orders, shipping *sql.DB) (*Verdict, error) {
 	for i := range c.journal {
 		committed[c.journal[i].id] = &c.journal[i]
 	}
-	effects := c.judgeEffects(committed)
-	newest := c.judgeOrder(committed)
-	c.judgeMessages(effects, newest)
-	c.judgeResult()
+	effects := c.checkEffects(committed)
+	newest := c.checkOrder(committed)
+	c.checkMessages(effects, newest)
+	c.checkShipments()
 	if c.Charged != c.Booked {
 		c.note("payments of %s were committed, and the account holds %s", money(c.Charged), money(c.Booked))
 	}
 	return &c.Verdict, nil
 }
 
-// judgeEffects looks for effects that should not be, and counts the others by
+// checkEffects looks for effects that should not be, and counts the others by
 // message.
-func (c *check) judgeEffects(committed map[string]*entry) map[string]int {
+func (c *checker) checkEffects(committed map[string]*entry) map[string]int {
 	effects := make(map[string]int, len(c.history))
 	for i := range c.history {
 		e := &c.history[i]
@@ -104,24 +106,24 @@ func (c *check) judgeEffects(committed map[string]*entry) map[string]int {
 		}
 		switch origin := committed[e.id]; {
 		case origin == nil:
-			c.find(&c.Phantom, "phantom: %s took effect and was never committed", e.what())
-			c.faulty[e.Order] = true
+			c.add(&c.Phantom, "phantom: %s took effect and was never committed", e.what())
+			c.broken[e.Order] = true
 		case *origin != *e:
-			c.find(&c.Phantom, "phantom: %s took effect as something else: %s", origin.what(), e.what())
-			c.faulty[e.Order] = true
+			c.add(&c.Phantom, "phantom: %s took effect as something else: %s", origin.what(), e.what())
+			c.broken[e.Order] = true
 		}
 	}
 	for i := range c.journal {
 		if n := effects[c.journal[i].id]; n > 1 {
-			c.find(&c.Doubled, "doubled: %s took effect %d times", c.journal[i].what(), n)
+			c.add(&c.Doubled, "doubled: %s took effect %d times", c.journal[i].what(), n)
 		}
 	}
 	return effects
 }
 
-// judgeOrder looks for older states that overwrote newer ones, and returns the
+// checkOrder looks for older states that overwrote newer ones, and returns the
 // newest version of each order that took effect.
-func (c *check) judgeOrder(committed map[string]*entry) map[string]int64 {
+func (c *checker) checkOrder(committed map[string]*entry) map[string]int64 {
 	newest := map[string]int64{}
 	for i := range c.history {
 		e := &c.history[i]
@@ -129,17 +131,17 @@ func (c *check) judgeOrder(committed map[string]*entry) map[string]int64 {
 			continue
 		}
 		if e.Version < newest[e.Order] {
-			c.find(&c.Stale, "stale: %s overwrote version %d", e.what(), newest[e.Order])
-			c.faulty[e.Order] = true
+			c.add(&c.Stale, "stale: %s overwrote version %d", e.what(), newest[e.Order])
+			c.broken[e.Order] = true
 		}
 		newest[e.Order] = max(newest[e.Order], e.Version)
 	}
 	return newest
 }
 
-// judgeMessages looks for committed messages that had no effect and should have had
+// checkMessages looks for committed messages that had no effect and should have had
 // one.
-func (c *check) judgeMessages(effects map[string]int, newest map[string]int64) {
+func (c *checker) checkMessages(effects map[string]int, newest map[string]int64) {
 	for i := range c.journal {
 		e := &c.journal[i]
 		c.Sent++
@@ -150,37 +152,37 @@ func (c *check) judgeMessages(effects map[string]int, newest map[string]int64) {
 		case e.destination == toOrders && newest[e.Order] > e.Version:
 			c.Superseded++
 		default:
-			c.find(&c.Lost, "lost: %s was committed and never took effect", e.what())
-			c.faulty[e.Order] = c.faulty[e.Order] || e.destination == toOrders
+			c.add(&c.Lost, "lost: %s was committed and never took effect", e.what())
+			c.broken[e.Order] = c.broken[e.Order] || e.destination == toOrders
 		}
 	}
 }
 
-// judgeResult compares what it all came to: each order with its shipment. A
-// difference that has been explained is not counted again.
-func (c *check) judgeResult() {
+// checkShipments compares each order with its shipment. A difference that has been
+// explained is not counted again.
+func (c *checker) checkShipments() {
 	for _, id := range slices.Sorted(maps.Keys(c.orders)) {
 		order := c.orders[id]
 		shipment, shipped := c.shipments[id]
 		switch {
-		case c.faulty[id] || shipment == order:
+		case c.broken[id] || shipment == order:
 		case !shipped:
-			c.find(&c.Lost, "lost: order %s has no shipment", id)
+			c.add(&c.Lost, "lost: order %s has no shipment", id)
 		case shipment.Version < order.Version:
-			c.find(&c.Stale, "stale: order %s is at version %d (%s), its shipment at version %d (%s)", id, order.Version, order.State, shipment.Version, shipment.State)
+			c.add(&c.Stale, "stale: order %s is at version %d (%s), its shipment at version %d (%s)", id, order.Version, order.State, shipment.Version, shipment.State)
 		default:
-			c.find(&c.Phantom, "phantom: order %s is at version %d (%s), its shipment at version %d (%s)", id, order.Version, order.State, shipment.Version, shipment.State)
+			c.add(&c.Phantom, "phantom: order %s is at version %d (%s), its shipment at version %d (%s)", id, order.Version, order.State, shipment.Version, shipment.State)
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.shipments)) {
-		if _, known := c.orders[id]; !known && !c.faulty[id] {
-			c.find(&c.Phantom, "phantom: there is a shipment for order %s, which does not exist", id)
+		if _, known := c.orders[id]; !known && !c.broken[id] {
+			c.add(&c.Phantom, "phantom: there is a shipment for order %s, which does not exist", id)
 		}
 	}
 }
 
 // read reads both databases.
-func (c *check) read(ctx context.Context, orders, shipping *sql.DB) error {
+func (c *checker) read(ctx context.Context, orders, shipping *sql.DB) error {
 	var err error
 	if c.orders, err = readStates(ctx, orders, `SELECT id, version, state, address FROM orders`); err != nil {
 		return err
@@ -198,20 +200,20 @@ func (c *check) read(ctx context.Context, orders, shipping *sql.DB) error {
 	if err := shipping.QueryRowContext(ctx, `SELECT balance FROM account`).Scan(&c.Booked); err != nil {
 		return err
 	}
-	return each(ctx, orders, `SELECT message_id, destination, status, retry, coalesce(last_error, '') FROM qmessage ORDER BY id`, func(rows *sql.Rows) error {
+	return verdict.EachRow(ctx, orders, `SELECT message_id, destination, status, retry, coalesce(last_error, '') FROM qmessage ORDER BY id`, func(rows *sql.Rows) error {
 		var id, destination, reason string
 		var status, copies int
 		if err := rows.Scan(&id, &destination, &status, &copies, &reason); err != nil {
 			return err
 		}
-		c.find(&c.Leftover, "left over: message %s to %s: status %d, %d copies sent again, last error %q", id, destination, status, copies, reason)
+		c.add(&c.Leftover, "left over: message %s to %s: status %d, %d copies sent again, last error %q", id, destination, status, copies, reason)
 		return nil
 	})
 }
 
 func readStates(ctx context.Context, db *sql.DB, query string) (map[string]orderState, error) {
 	found := map[string]orderState{}
-	err := each(ctx, db, query, func(rows *sql.Rows) error {
+	err := verdict.EachRow(ctx, db, query, func(rows *sql.Rows) error {
 		var s orderState
 		if err := rows.Scan(&s.Order, &s.Version, &s.State, &s.Address); err != nil {
 			return err
@@ -224,26 +226,11 @@ func readStates(ctx context.Context, db *sql.DB, query string) (map[string]order
 
 func readEntries(ctx context.Context, db *sql.DB, query string) ([]entry, error) {
 	var found []entry
-	err := each(ctx, db, query, func(rows *sql.Rows) error {
+	err := verdict.EachRow(ctx, db, query, func(rows *sql.Rows) error {
 		var e entry
 		err := rows.Scan(&e.id, &e.destination, &e.Order, &e.Version, &e.State, &e.Address, &e.amount)
 		found = append(found, e)
 		return err
 	})
 	return found, err
-}
-
-// each calls scan for each row of a query.
-func each(ctx context.Context, db *sql.DB, query string, scan func(*sql.Rows) error) error {
-	rows, err := db.QueryContext(ctx, query)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }

@@ -7,12 +7,13 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/waybill-go/waybill/cmd/waybill/internal/verdict"
 	"github.com/waybill-go/waybill/internal/address"
 	"github.com/waybill-go/waybill/store"
 )
 
-// The business of a run: accounts between which money moves, orders whose state moves
-// forward, and notices that are said once. The producer has its own tables of them, and
+// The workload of a run is about accounts between which money moves, orders whose state
+// moves forward, and notices, which are told once. The producers have tables of them, and
 // so have the consumers, which make theirs from messages alone.
 const (
 	accounts       = 8192
@@ -20,10 +21,10 @@ const (
 	openingBalance = 1_000_000
 )
 
-// producerTables and consumerTables are the run's own, beside Waybill's. The
-// consumer's "effect" takes every effect that comes, also one that came before or is
-// stale: the inbox alone keeps those away. Its kind is "transfer",
-// "notice", or the consumer of an order's state. {serial} is a key that counts up.
+// producerTables and consumerTables are the application's, beside Waybill's. The
+// consumers' "effect" takes every effect that comes, also one that came before or is
+// stale: the inbox alone keeps those away. Its kind is "transfer", "notice", or the group
+// of the consumer of an order's state. {serial} is a key that counts up.
 var (
 	producerTables = []string{
 		`CREATE TABLE {account} (id varchar(32) PRIMARY KEY, balance bigint NOT NULL)`,
@@ -33,34 +34,34 @@ var (
 		`CREATE TABLE {order_state} (id varchar(32) NOT NULL, version bigint NOT NULL, token varchar(64) NOT NULL, message_id varchar(36) NOT NULL, PRIMARY KEY (id, version))`,
 	}
 	consumerTables = []string{
-		`CREATE TABLE {book} (id varchar(32) PRIMARY KEY, balance bigint NOT NULL)`,
-		`CREATE TABLE {held} (id varchar(32) PRIMARY KEY, version bigint NOT NULL, token varchar(64) NOT NULL)`,
+		`CREATE TABLE {consumer_account} (id varchar(32) PRIMARY KEY, balance bigint NOT NULL)`,
+		`CREATE TABLE {consumer_order} (id varchar(32) PRIMARY KEY, version bigint NOT NULL, token varchar(64) NOT NULL)`,
 		`CREATE TABLE {effect} (n {serial}, kind varchar(16) NOT NULL, ref varchar(64) NOT NULL, version bigint NOT NULL, token varchar(64) NOT NULL,
 			message_id varchar(36) NOT NULL, sequence bigint NOT NULL, time_stamp bigint NOT NULL, attempt bigint NOT NULL, happened bigint NOT NULL, who varchar(64) NOT NULL)`,
 		`CREATE INDEX {effect_index} (message_id)`,
 	}
 )
 
-// books is one side's database.
-type books struct {
+// database is one side's database.
+type database struct {
 	*sql.DB
 	dialect store.Dialect
 	kind    string // the scheme of its address
 	prefix  string // of all tables of the run
 }
 
-// openBooks opens a database; its tables may not be there yet.
-func openBooks(addr, prefix string) (*books, error) {
+// openDatabase opens a database; its tables may not be there yet.
+func openDatabase(addr, prefix string) (*database, error) {
 	db, dialect, err := address.OpenDatabase(addr)
 	if err != nil {
 		return nil, err
 	}
 	kind, _, _ := strings.Cut(addr, ":")
-	return &books{DB: db, dialect: dialect, kind: kind, prefix: prefix}, nil
+	return &database{DB: db, dialect: dialect, kind: kind, prefix: prefix}, nil
 }
 
 // sql writes the tables' names and the dialect's placeholders into a statement.
-func (b *books) sql(text string) string {
+func (d *database) sql(text string) string {
 	var out strings.Builder
 	n := 0
 	for i := 0; i < len(text); i++ {
@@ -69,14 +70,14 @@ func (b *books) sql(text string) string {
 			end := i + strings.IndexByte(text[i:], '}')
 			switch name := text[i+1 : end]; name {
 			case "serial":
-				out.WriteString(b.serial())
+				out.WriteString(d.serial())
 			case "effect_index":
-				out.WriteString(b.effectIndex())
+				out.WriteString(d.effectIndex())
 			default:
-				out.WriteString(b.prefix + name)
+				out.WriteString(d.prefix + name)
 			}
 			i = end
-		case c == '?' && strings.HasPrefix(b.kind, "postgres"):
+		case c == '?' && strings.HasPrefix(d.kind, "postgres"):
 			n++
 			out.WriteString("$" + strconv.Itoa(n))
 		default:
@@ -86,8 +87,8 @@ func (b *books) sql(text string) string {
 	return out.String()
 }
 
-func (b *books) serial() string {
-	switch b.kind {
+func (d *database) serial() string {
+	switch d.kind {
 	case "mysql", "mariadb":
 		return "bigint PRIMARY KEY AUTO_INCREMENT"
 	case "sqlite":
@@ -98,30 +99,30 @@ func (b *books) serial() string {
 
 // effectIndex is an index's name and its table's. SQLite takes the schema before the
 // one, the others before the other.
-func (b *books) effectIndex() string {
-	bare := b.prefix[strings.IndexByte(b.prefix, '.')+1:]
-	if b.kind == "sqlite" {
-		return b.prefix + "effect_id ON " + bare + "effect"
+func (d *database) effectIndex() string {
+	bare := d.prefix[strings.IndexByte(d.prefix, '.')+1:]
+	if d.kind == "sqlite" {
+		return d.prefix + "effect_id ON " + bare + "effect"
 	}
-	return bare + "effect_id ON " + b.prefix + "effect"
+	return bare + "effect_id ON " + d.prefix + "effect"
 }
 
-// make makes one side's tables, with Waybill's, and what is in them at the start. topic
+// create makes one side's tables, with Waybill's, and what is in them at the start. topic
 // says that some orders are public.
-func (b *books) make(ctx context.Context, side store.Side, topic bool) error {
-	if err := store.Migrate(ctx, b.DB, b.dialect, b.prefix, side); err != nil {
+func (d *database) create(ctx context.Context, side store.Side, topic bool) error {
+	if err := store.Migrate(ctx, d.DB, d.dialect, d.prefix, side); err != nil {
 		return err
 	}
-	tables, account := producerTables, "account"
+	tables, account, order := producerTables, "account", `INSERT INTO {orders} (id, version) VALUES (?, 0)`
 	if side == store.Consumer {
-		tables, account = consumerTables, "book"
+		tables, account, order = consumerTables, "consumer_account", `INSERT INTO {consumer_order} (id, version, token) VALUES (?, 0, '')`
 	}
 	for _, table := range tables {
-		if _, err := b.ExecContext(ctx, b.sql(table)); err != nil {
+		if _, err := d.ExecContext(ctx, d.sql(table)); err != nil {
 			return fmt.Errorf("make the run's tables: %w", err)
 		}
 	}
-	tx, err := b.BeginTx(ctx, nil)
+	tx, err := d.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -133,19 +134,12 @@ func (b *books) make(ctx context.Context, side store.Side, topic bool) error {
 		for i := range n {
 			values = append(values, accountName(first+i), openingBalance)
 		}
-		if _, err := tx.ExecContext(ctx, b.sql(`INSERT INTO {`+account+`} (id, balance) VALUES `+placeholders(n, "(?, ?)")), values...); err != nil {
+		if _, err := tx.ExecContext(ctx, d.sql(`INSERT INTO {`+account+`} (id, balance) VALUES `+placeholders(n, "(?, ?)")), values...); err != nil {
 			return err
 		}
 	}
 	for i := range orders {
-		id := orderName(i, topic)
-		if side == store.Producer {
-			if _, err := tx.ExecContext(ctx, b.sql(`INSERT INTO {orders} (id, version) VALUES (?, 0)`), id); err != nil {
-				return err
-			}
-			continue
-		}
-		if _, err := tx.ExecContext(ctx, b.sql(`INSERT INTO {held} (id, version, token) VALUES (?, 0, '')`), id); err != nil {
+		if _, err := tx.ExecContext(ctx, d.sql(order), orderName(i, topic)); err != nil {
 			return err
 		}
 	}
@@ -153,22 +147,22 @@ func (b *books) make(ctx context.Context, side store.Side, topic bool) error {
 }
 
 // drop drops all tables of the run.
-func (b *books) drop(ctx context.Context) error {
-	names, err := store.NewNames(b.prefix)
+func (d *database) drop(ctx context.Context) error {
+	names, err := store.NewNames(d.prefix)
 	if err != nil {
 		return err
 	}
 	tables := []string{names.Message, names.MessageKey, names.Relay, names.Once, names.Latest, names.Horizon, names.Versions}
-	for _, own := range []string{"account", "transfer", "notice", "orders", "order_state", "book", "held", "effect"} {
-		tables = append(tables, b.prefix+own)
+	for _, own := range []string{"account", "transfer", "notice", "orders", "order_state", "consumer_account", "consumer_order", "effect"} {
+		tables = append(tables, d.prefix+own)
 	}
 	for _, table := range tables {
-		if _, err := b.ExecContext(ctx, "DROP TABLE IF EXISTS "+table); err != nil {
+		if _, err := d.ExecContext(ctx, "DROP TABLE IF EXISTS "+table); err != nil {
 			return fmt.Errorf("drop the run's tables: %w", err)
 		}
 	}
-	if strings.HasPrefix(b.kind, "postgres") {
-		if _, err := b.ExecContext(ctx, "DROP FUNCTION IF EXISTS "+names.SQL("{qmessage_fill}")+"()"); err != nil {
+	if strings.HasPrefix(d.kind, "postgres") {
+		if _, err := d.ExecContext(ctx, "DROP FUNCTION IF EXISTS "+names.SQL("{qmessage_fill}")+"()"); err != nil {
 			return fmt.Errorf("drop the run's function: %w", err)
 		}
 	}
@@ -176,24 +170,14 @@ func (b *books) drop(ctx context.Context) error {
 }
 
 // number asks for one number.
-func (b *books) number(ctx context.Context, query string, args ...any) (n int64, err error) {
-	err = b.QueryRowContext(ctx, b.sql(query), args...).Scan(&n)
+func (d *database) number(ctx context.Context, query string, args ...any) (n int64, err error) {
+	err = d.QueryRowContext(ctx, d.sql(query), args...).Scan(&n)
 	return n, err
 }
 
 // each calls scan for each row of a query.
-func (b *books) each(ctx context.Context, query string, scan func(*sql.Rows) error, args ...any) error {
-	rows, err := b.QueryContext(ctx, b.sql(query), args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+func (d *database) each(ctx context.Context, query string, scan func(*sql.Rows) error, args ...any) error {
+	return verdict.EachRow(ctx, d.DB, d.sql(query), scan, args...)
 }
 
 // placeholders are those of n rows.
@@ -214,7 +198,7 @@ func orderName(i int, topic bool) string {
 
 func isPublic(order string) bool { return strings.HasPrefix(order, "public-") }
 
-// keeperOf is the consumer that keeps an order's latest state.
+// keeperOf is the consumer group that keeps an order's latest state.
 func keeperOf(order string) string {
 	if isPublic(order) {
 		return mirrorGroup
@@ -225,7 +209,7 @@ func keeperOf(order string) string {
 // destinations are the run's queues and its topic.
 type destinations struct {
 	Transfers string
-	Quick     string // transfers, too, that travel transient
+	Quick     string // transfers, too, but transient ones
 	Orders    string
 	Public    string // a topic: the public orders' states, for each of topicGroups
 	Notices   string // whose rows go when the broker has confirmed: the classic outbox

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// listen binds the addresses of --http, so that one that is taken is an error at once.
+func listen(ctx context.Context, addrs []string) ([]net.Listener, error) {
+	listeners := make([]net.Listener, 0, len(addrs))
+	for _, addr := range addrs {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+		if err == nil {
+			listeners = append(listeners, l)
+			continue
+		}
+		for _, l := range listeners {
+			_ = l.Close()
+		}
+		var badAddr *net.AddrError
+		if errors.As(err, &badAddr) {
+			return nil, usagef("--http %q: %w", addr, err)
+		}
+		return nil, fmt.Errorf("serve --http %s: %w", addr, err)
+	}
+	return listeners, nil
+}
+
+// serve serves a handler at all the listeners until ctx ends, and then for up to a second
+// what is under way.
+func serve(ctx context.Context, listeners []net.Listener, handler http.Handler) {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	var group sync.WaitGroup
+	for _, l := range listeners {
+		at := slog.String("address", l.Addr().String())
+		slog.InfoContext(ctx, "serving health and figures", at)
+		group.Go(func() {
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				slog.ErrorContext(ctx, "health and figures are not served any more", at, slog.Any("error", err))
+			}
+		})
+	}
+	<-ctx.Done()
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if server.Shutdown(closing) != nil {
+		_ = server.Close()
+	}
+	group.Wait()
+}

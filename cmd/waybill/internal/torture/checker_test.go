@@ -1,0 +1,313 @@
+package torture
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/waybill-go/waybill/store"
+)
+
+// endedRun is a run that has ended, with databases that a test fills.
+type endedRun struct {
+	*run
+	t *testing.T
+}
+
+func newEndedRun(t *testing.T) *endedRun {
+	t.Helper()
+	r := &run{dir: t.TempDir(), prefix: "torture_", chosen: selection{}}
+	for _, x := range []struct {
+		side store.Side
+		d    **database
+	}{{store.Producer, &r.producerDB}, {store.Consumer, &r.consumerDB}} {
+		d, err := openDatabase("sqlite:"+filepath.Join(r.dir, string(x.side)+".db"), r.prefix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = d.Close() })
+		if err := d.create(t.Context(), x.side, true); err != nil {
+			t.Fatal(err)
+		}
+		*x.d = d
+	}
+	return &endedRun{r, t}
+}
+
+func (r *endedRun) exec(d *database, query string, args ...any) {
+	r.t.Helper()
+	if _, err := d.Exec(d.sql(query), args...); err != nil {
+		r.t.Fatalf("%s: %v", query, err)
+	}
+}
+
+// producer and consumer run a statement each.
+func (r *endedRun) producer(query string, args ...any) {
+	r.t.Helper()
+	r.exec(r.producerDB, query, args...)
+}
+func (r *endedRun) consumer(query string, args ...any) {
+	r.t.Helper()
+	r.exec(r.consumerDB, query, args...)
+}
+
+// transfer commits a transfer of 10 and, so many times, its effect.
+func (r *endedRun) transfer(token string, effects int) {
+	r.t.Helper()
+	id := token + "-0"
+	r.producer(`INSERT INTO {transfer} VALUES (?, 'account-0000', 'account-0001', 10, 'm')`, id)
+	r.producer(`UPDATE {account} SET balance = balance - 10 WHERE id = 'account-0000'`)
+	r.producer(`UPDATE {account} SET balance = balance + 10 WHERE id = 'account-0001'`)
+	for range effects {
+		r.consumer(`UPDATE {consumer_account} SET balance = balance - 10 WHERE id = 'account-0000'`)
+		r.consumer(`UPDATE {consumer_account} SET balance = balance + 10 WHERE id = 'account-0001'`)
+		r.effect("transfer", id, 0, token, 0)
+	}
+}
+
+func (r *endedRun) effect(kind, ref string, version int64, token string, sequence int64) {
+	r.t.Helper()
+	r.consumer(`INSERT INTO {effect} (kind, ref, version, token, message_id, sequence, time_stamp, attempt, happened, who) VALUES (?, ?, ?, ?, 'm', ?, ?, 0, 0, 'test')`,
+		kind, ref, version, token, sequence, 100+sequence)
+}
+
+// order commits a state of an order.
+func (r *endedRun) order(version int64, token string) {
+	r.t.Helper()
+	r.state("order-00", version, token)
+}
+
+func (r *endedRun) state(order string, version int64, token string) {
+	r.t.Helper()
+	r.producer(`UPDATE {orders} SET version = ? WHERE id = ?`, version, order)
+	r.producer(`INSERT INTO {order_state} VALUES (?, ?, ?, 'm')`, order, version, token)
+}
+
+// holds has the consumer take a state of the order.
+func (r *endedRun) holds(version int64, token string) {
+	r.t.Helper()
+	r.takes("order-00", version, token)
+}
+
+// takes has the keeper of an order take a state.
+func (r *endedRun) takes(order string, version int64, token string) {
+	r.t.Helper()
+	r.consumer(`UPDATE {consumer_order} SET version = ?, token = ? WHERE id = ?`, version, token, order)
+	r.effect(keeperOf(order), order, version, token, version)
+}
+
+// audits has the audit take a state.
+func (r *endedRun) audits(order string, version int64, token string) {
+	r.t.Helper()
+	r.effect(auditGroup, auditRef(state{order, version}), version, token, version)
+}
+
+// journals writes what a producer knows.
+func (r *endedRun) journals(lines ...string) {
+	r.t.Helper()
+	text := ""
+	for _, line := range lines {
+		text += line + "\n"
+	}
+	if err := os.WriteFile(filepath.Join(r.dir, "producer-1.1.journal"), []byte(text), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// sound is a run in which nothing is wrong: three transactions, one of them unknown,
+// and two states that were superseded, one of them of a public order.
+func (r *endedRun) sound() {
+	r.t.Helper()
+	r.transfer("a", 1)
+	r.order(1, "a")
+	r.order(2, "b")
+	r.order(3, "u")
+	r.holds(2, "b")
+	r.holds(3, "u")
+	r.state("public-01", 1, "a")
+	r.state("public-01", 2, "b")
+	r.takes("public-01", 2, "b")
+	r.audits("public-01", 2, "b")
+	r.audits("public-01", 1, "a")
+	r.journals("a begun", "a committed", "b begun", "b committed", "r rolled-back", "u begun", "v begun", "v unknown")
+}
+
+func TestASoundRunIsFoundSound(t *testing.T) {
+	r := newEndedRun(t)
+	r.sound()
+	got, err := r.check(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &result{Sent: 6, Applied: 4, Superseded: 2, RolledBack: 1, Unknown: 2, Broken: map[string]int64{}}
+	if !got.ok() || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestEachCheckFindsItsViolation(t *testing.T) {
+	for _, x := range []struct {
+		name  string
+		spoil func(r *endedRun)
+		want  []string // checks
+	}{
+		{"a transfer without its effect", func(r *endedRun) { r.transfer("b", 0) }, []string{"conservation", "lost"}},
+		{"a transfer with two effects", func(r *endedRun) { r.transfer("b", 2) }, []string{"conservation", "doubled"}},
+		{"an effect of nothing", func(r *endedRun) { r.effect("transfer", "x-0", 0, "x", 0) }, []string{"phantom"}},
+		{"an effect of a state that was rolled back", func(r *endedRun) { r.holds(4, "r") }, []string{"phantom"}},
+		{"a state's effect under another transaction", func(r *endedRun) { r.effect(latestGroup, "order-00", 1, "r", 1) }, []string{"phantom"}},
+		{"an older state after a newer one", func(r *endedRun) { r.effect(latestGroup, "order-00", 1, "a", 1) }, []string{"stale"}},
+		{"an older state in the newest one's place", func(r *endedRun) { r.holds(1, "a") }, []string{"lost", "stale"}},
+		{"a state that took effect twice", func(r *endedRun) { r.holds(3, "u") }, []string{"doubled"}},
+		{"the newest state missing", func(r *endedRun) { r.order(4, "b") }, []string{"lost"}},
+		{"a public order's newest state missing", func(r *endedRun) {
+			r.state("public-01", 3, "b")
+			r.audits("public-01", 3, "b")
+		}, []string{"lost"}},
+		{"a public order's state missing from the audit", func(r *endedRun) {
+			r.state("public-01", 3, "b")
+			r.takes("public-01", 3, "b")
+		}, []string{"lost"}},
+		{"a state twice in the audit", func(r *endedRun) { r.audits("public-01", 1, "a") }, []string{"doubled"}},
+		{"a state in the audit that nobody committed", func(r *endedRun) { r.audits("public-01", 3, "r") }, []string{"phantom"}},
+		{"a state in the audit that was not sent to it", func(r *endedRun) { r.audits("order-00", 3, "u") }, []string{"phantom"}},
+		{"a public order's older state after a newer one", func(r *endedRun) { r.effect(mirrorGroup, "public-01", 1, "a", 1) }, []string{"stale"}},
+		{"a state that is held without its effect", func(r *endedRun) {
+			r.order(4, "b")
+			r.consumer(`UPDATE {consumer_order} SET version = 4 WHERE id = 'order-00'`)
+		}, []string{"lost"}},
+		{"a state at a consumer to which it was not sent", func(r *endedRun) { r.effect(mirrorGroup, "order-00", 3, "u", 3) }, []string{"phantom"}},
+		{"a wrong sequence", func(r *endedRun) {
+			r.order(4, "b")
+			r.holds(4, "b")
+			r.consumer(`UPDATE {effect} SET sequence = 9 WHERE version = 4`)
+		}, []string{"sequence"}},
+		{"time stamps out of order", func(r *endedRun) {
+			r.order(4, "b")
+			r.holds(4, "b")
+			r.consumer(`UPDATE {effect} SET time_stamp = 1 WHERE version = 4`)
+		}, []string{"sequence"}},
+		{"money from nowhere", func(r *endedRun) {
+			r.consumer(`UPDATE {consumer_account} SET balance = balance + 1 WHERE id = 'account-0007'`)
+		}, []string{"conservation"}},
+		{"a row left over", func(r *endedRun) {
+			r.producer(`INSERT INTO {qmessage} (destination, message_content) VALUES ('x', x'00')`)
+		}, []string{"leftover"}},
+		{"a commit that its database has lost", func(r *endedRun) { r.journals("a committed", "b committed", "u begun", "w committed") }, []string{"unsaved"}},
+		{"a rollback that its database has", func(r *endedRun) { r.journals("a committed", "b rolled-back", "u begun") }, []string{"phantom"}},
+		{"a transaction that nobody sent", func(r *endedRun) { r.journals("a committed", "b committed") }, []string{"phantom"}},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			r := newEndedRun(t)
+			r.sound()
+			x.spoil(r)
+			v, err := r.check(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := slices.Sorted(maps.Keys(v.Broken)); !slices.Equal(got, x.want) {
+				t.Errorf("got violations of %v, want of %v: %v", got, x.want, v.Violations)
+			}
+			for _, x := range v.Violations {
+				if _, err := r.history(t.Context(), x); err != nil {
+					t.Errorf("history of %q: got %v, want none", x.text, err)
+				}
+			}
+		})
+	}
+}
+
+func TestALostNoticeIsTheBrokersWhereItWasToLoseThings(t *testing.T) {
+	for _, x := range []struct {
+		name         string
+		chosen       selection
+		lost, unkept int64
+	}{
+		{"a broker that is trusted", selection{}, 1, 0},
+		{"a broker that was to lose things", selection{"messages": true}, 0, 1},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			r := newEndedRun(t)
+			r.chosen = x.chosen
+			r.sound()
+			r.producer(`INSERT INTO {notice} VALUES ('a-notice', 'm')`)
+			v, err := r.check(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if lost := v.Broken["lost"]; lost != x.lost || v.Unkept != x.unkept || v.ok() != (x.lost == 0) {
+				t.Errorf("got %d lost, %d unkept, ok: %v; want %d lost, %d unkept", lost, v.Unkept, v.ok(), x.lost, x.unkept)
+			}
+		})
+	}
+}
+
+func TestABrokerIsTrustedUnlessItIsMadeToLoseThings(t *testing.T) {
+	const command = "true"
+	full := Options{BrokerFill: command, BrokerFree: command}
+	wiped := Options{BrokerKill: command, BrokerStart: command, BrokerWipe: command}
+	for _, x := range []struct {
+		name     string
+		o        Options
+		chosen   selection
+		embedded bool
+		want     bool
+	}{
+		{"that is killed", Options{}, selection{"kill": true, "broker": true}, false, true},
+		{"that loses messages", Options{}, selection{"messages": true}, false, false},
+		{"that is wiped", wiped, selection{"wipe": true}, false, false},
+		{"that would be wiped, without commands for it", Options{}, selection{"wipe": true}, false, true},
+		{"that is embedded and wiped", Options{}, selection{"wipe": true}, true, false},
+		{"whose disk is full", full, selection{"disk": true}, false, false},
+		{"whose disk would be full, without commands for it", Options{}, selection{"disk": true}, false, true},
+		{"that is embedded and whose disk is full", Options{}, selection{"disk": true}, true, true},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			r := &run{o: x.o, chosen: x.chosen}
+			if x.embedded {
+				r.broker = &process{}
+			}
+			if got := r.brokerIsTrusted(); got != x.want {
+				t.Errorf("got %v, want %v", got, x.want)
+			}
+		})
+	}
+}
+
+func TestFaultsAreChosenByName(t *testing.T) {
+	for _, x := range []struct {
+		names []string
+		want  int // -1: an error
+	}{
+		{nil, len(Faults)},
+		{[]string{"all"}, len(Faults)},
+		{[]string{"kill", "pause"}, 2},
+		{[]string{"-wipe"}, len(Faults) - 1},
+		{[]string{"all", "-wipe", "-kill"}, len(Faults) - 2},
+		{[]string{"none"}, 0},
+		{[]string{"kil"}, -1},
+		{[]string{""}, -1},
+	} {
+		t.Run(fmt.Sprintf("%q", x.names), func(t *testing.T) {
+			chosen, err := choose(x.names)
+			if got := len(chosen); (err != nil) != (x.want < 0) || err == nil && got != x.want {
+				t.Errorf("got %d faults and the error %v, want %d", got, err, x.want)
+			}
+		})
+	}
+}
+
+func TestAJournalsHalfLineIsAnUnknownTransaction(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "p.journal"), []byte("a begun\na committed\nb begun\nb commi"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := readJournals(dir)
+	if want := map[string]fate{"a": committed, "b": unknown}; err != nil || !maps.Equal(got, want) {
+		t.Errorf("got %v, %v; want %v", got, err, want)
+	}
+}

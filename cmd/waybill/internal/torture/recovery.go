@@ -1,0 +1,155 @@
+package torture
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/supervisor"
+	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/store"
+)
+
+// recovery comes after the faults: everything is healed, the producers stop, and the
+// outbox has to empty itself. What was rejected is sent again, as a person would.
+func (r *run) recovery(ctx context.Context) error {
+	r.note("recovery: nothing is broken any more")
+	began := time.Now()
+	if err := r.heal(ctx); err != nil {
+		return err
+	}
+	r.healTime = time.Since(began)
+	r.note("all are at work")
+	if err := r.stop(r.producers); err != nil {
+		return err
+	}
+	began = time.Now()
+	if err := r.drain(ctx); err != nil {
+		return err
+	}
+	r.drainTime = time.Since(began)
+	if err := r.quiesce(ctx); err != nil {
+		return err
+	}
+	if err := r.stop(slices.Concat(r.consumers, r.relays)); err != nil {
+		return err
+	}
+	if r.broker != nil {
+		return r.stop([]*process{r.broker})
+	}
+	return nil
+}
+
+// stop ends processes in good order.
+func (r *run) stop(processes []*process) error {
+	for _, p := range processes {
+		if err := p.Stop(r.o.Patience, command{Stop: true}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// heal undoes what the nemesis may have left.
+func (r *run) heal(ctx context.Context) error {
+	for _, p := range r.proxies {
+		if err := p.heal(); err != nil {
+			return err
+		}
+	}
+	none := func(f *activeFaults) { *f = activeFaults{} }
+	r.setFaults(relayRole, r.relays, none)
+	r.setFaults(consumerRole, r.consumers, none)
+	return r.startAll(ctx)
+}
+
+// drain waits until the outbox is empty. Where nothing has moved for as long as patience
+// it gives up; the verdict says what that means.
+func (r *run) drain(ctx context.Context) error {
+	var before [2]int64
+	moved := time.Now()
+	for {
+		now, err := r.progress(ctx)
+		if err == nil && now[0] == 0 {
+			r.note("the outbox is empty")
+			return nil
+		}
+		if err == nil && now != before {
+			before, moved = now, time.Now()
+		}
+		if time.Since(moved) > r.o.Patience {
+			r.gaveUp = fmt.Sprintf("%d messages were still in the outbox when nothing had moved for %v", now[0], r.o.Patience)
+			return err
+		}
+		if backoff.Sleep(ctx, 50*time.Millisecond); ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// progress sends again what was rejected, and returns what is left in the outbox and the
+// effects so far.
+func (r *run) progress(ctx context.Context) (now [2]int64, err error) {
+	if err := r.resendRejected(ctx); err != nil {
+		return now, err
+	}
+	if now[0], err = r.producerDB.number(ctx, `SELECT count(*) FROM {qmessage}`); err != nil {
+		return now, err
+	}
+	now[1], err = r.consumerDB.number(ctx, `SELECT coalesce(max(n), 0) FROM {effect}`)
+	return now, err
+}
+
+// resendRejected sends again what was rejected, as a person would. What its consumer has
+// forgotten goes under a new id, unless a look at the consumer shows that it did take
+// effect: then its receipt was lost, and its record forgotten since.
+func (r *run) resendRejected(ctx context.Context) error {
+	queue, err := store.NewQueue(r.producerDB.DB, r.producerDB.dialect, r.prefix)
+	if err != nil {
+		return err
+	}
+	rejected, err := queue.List(ctx, "", store.Rejected, 0, 500)
+	if err != nil {
+		return err
+	}
+	for i := range rejected {
+		id := rejected[i].MessageID
+		forgotten := strings.Contains(rejected[i].LastError, waybill.ReasonForgotten)
+		if forgotten {
+			// Only records of Once are forgotten, so an effect at the mirror, of Latest, says
+			// nothing of the consumer that has rejected it.
+			done, err := r.consumerDB.number(ctx, `SELECT count(*) FROM {effect} WHERE message_id = ? AND kind <> ?`, id.String(), mirrorGroup)
+			if err != nil {
+				return err
+			}
+			if done > 0 {
+				if _, err := queue.Discard(ctx, id); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		if _, _, err := queue.Resend(ctx, id, forgotten); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// quietTime is for how long no copy may come before all old copies are held to have come.
+const quietTime = 3 * time.Second
+
+// quiesce waits until no old copies come any more: those have to do no harm either.
+func (r *run) quiesce(ctx context.Context) error {
+	received, since := int64(-1), time.Now()
+	_, err := supervisor.Within(ctx, r.o.Patience, func() bool {
+		if now := total(r.consumers).Received; now != received {
+			received, since = now, time.Now()
+		}
+		return time.Since(since) > quietTime
+	})
+	return err
+}

@@ -1,0 +1,139 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/waybill-go/waybill/cmd/waybill/internal/supervisor"
+	"github.com/waybill-go/waybill/internal/backoff"
+)
+
+func (n *nemesis) restartBroker(ctx context.Context, dice *rand.Rand) {
+	n.killBroker(ctx, dice, "broker", "")
+}
+
+func (n *nemesis) wipeBroker(ctx context.Context, dice *rand.Rand) {
+	n.killBroker(ctx, dice, "wipe", " and lost all of its data")
+}
+
+// killBroker kills the broker, wipes it where that is the fault, and starts it again after
+// a while.
+func (n *nemesis) killBroker(ctx context.Context, dice *rand.Rand, fault, how string) {
+	release, ok := n.claim("broker")
+	if !ok {
+		return
+	}
+	defer release()
+	down := between(dice, 0, 1500*time.Millisecond)
+	n.count(fault)
+	n.note("the broker was killed%s, back in %v", how, down)
+	err := n.endBroker(ctx)
+	if err == nil && fault == "wipe" {
+		err = n.deleteBrokerData(ctx)
+	}
+	backoff.Sleep(ctx, down)
+	// Whatever became of the others, a user's server must not stay down.
+	if err = errors.Join(err, n.startBroker(ctx)); err != nil {
+		n.hookFailed(err)
+		return
+	}
+	n.note("the broker is back")
+	backoff.Sleep(ctx, 2*time.Second) // some peace, to have something to lose
+}
+
+func (r *run) endBroker(ctx context.Context) error {
+	if r.broker != nil {
+		r.broker.Kill()
+		return nil
+	}
+	return hook(ctx, r.o.BrokerKill)
+}
+
+func (r *run) deleteBrokerData(ctx context.Context) error {
+	if r.broker != nil {
+		return os.RemoveAll(r.brokerDir())
+	}
+	return hook(ctx, r.o.BrokerWipe)
+}
+
+func (r *run) startBroker(ctx context.Context) error {
+	if r.broker != nil {
+		if err := r.broker.Start(); err != nil {
+			return err
+		}
+		_, err := supervisor.Within(context.WithoutCancel(ctx), 20*time.Second, func() bool { return isReady(r.broker) })
+		return err
+	}
+	return r.startHook(ctx, r.o.BrokerStart)
+}
+
+func (n *nemesis) restartDatabase(ctx context.Context, dice *rand.Rand) {
+	release, ok := n.claim("database")
+	if !ok {
+		return
+	}
+	defer release()
+	n.count("database")
+	n.note("the databases' server was killed")
+	err := hook(ctx, n.o.DBKill)
+	backoff.Sleep(ctx, between(dice, 0, time.Second))
+	if err = errors.Join(err, n.startHook(ctx, n.o.DBStart)); err != nil {
+		n.hookFailed(err)
+		return
+	}
+	n.note("the databases' server is back")
+	backoff.Sleep(ctx, 2*time.Second)
+}
+
+// startHook runs a command that starts a server, three times at most: what is left of
+// the one that was killed may be in its way for a moment.
+func (r *run) startHook(ctx context.Context, command string) (err error) {
+	for try := range 3 {
+		if try > 0 {
+			r.note("once more: %v", err)
+			backoff.Sleep(context.WithoutCancel(ctx), time.Second)
+		}
+		if err = hook(ctx, command); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// hookFailed ends the run because of a user's command that failed, and remembers that a
+// server may be down, which an interruption must not hide.
+func (r *run) hookFailed(err error) {
+	r.note("%v", err)
+	r.mu.Lock()
+	r.hookErr = errors.Join(r.hookErr, err)
+	r.mu.Unlock()
+	r.fail(err)
+}
+
+// hook runs a command of the user's, in a session of its own. The end of the nemesis does
+// not end it, nor does an interrupt: what it has begun it has to finish, within three
+// minutes. What it writes goes to a file, since a server that it starts may keep that open.
+func hook(ctx context.Context, command string) error {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Minute)
+	defer cancel()
+	output, err := os.CreateTemp("", "waybill-hook-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(output.Name())
+	defer output.Close()
+	cmd := exec.CommandContext(limited, "sh", "-c", command)
+	cmd.Stdout, cmd.Stderr = output, output
+	supervisor.Detach(cmd)
+	if err := cmd.Run(); err != nil {
+		text, _ := os.ReadFile(output.Name())
+		return fmt.Errorf("the command %q failed: %w\n%s", command, err, strings.TrimSpace(string(text)))
+	}
+	return nil
+}
