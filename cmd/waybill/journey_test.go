@@ -170,6 +170,9 @@ func TestAMessageTravelsFromSendToReceiveAndItsRowGoes(t *testing.T) {
 	}
 }
 
+// streamed is how many messages a journey sends as lines of one stream.
+const streamed = 700
+
 func (r route) travel(t *testing.T) {
 	r.producer.ok("", "init", "--side", "producer")
 	r.consumer.ok("", "init", "--side", "consumer")
@@ -177,7 +180,41 @@ func (r route) travel(t *testing.T) {
 	name := strings.ToLower(rand.Text()[:8])
 	queue, producer := "journey."+name, "cli-"+name
 
-	const streamed = 700
+	sent := r.send(t, queue)
+	var relay *process
+	if r.relayed {
+		relay = r.producer.start("relay", "--producer", producer, "--http", "127.0.0.1:0")
+	} else {
+		deliver(t, r.producer)
+	}
+	// Exactly so many, then the rest.
+	const first = 301
+	got := printedLines(t, r.consumer.ok("", "receive", queue, "--consumer", "c", "--count", fmt.Sprint(first), "--log-level", "debug"))
+	if len(got) != first {
+		t.Fatalf("receive --count %d: got %d lines, want %d", first, len(got), first)
+	}
+	got = append(got, printedLines(t, r.consumer.ok("", "receive", queue, "--consumer", "c", "--count", fmt.Sprint(len(sent)-first)))...)
+	checkPrinted(t, queue, sent, got)
+
+	if r.relayed {
+		eventually(t, "the outbox to be empty", func() bool { return pending(r.producer) == 0 })
+		relay.stops()
+	} else {
+		settle(t, r.producer)
+	}
+	status := statusOf(r.producer)
+	if status.Producer.Pending != 0 || status.Producer.Rejected != 0 || status.Producer.Relay.Holder != "" || strings.Contains(status.Database, "open-sesame") {
+		t.Errorf("got the producer's status %+v, want an empty outbox that nobody leads, and no password", status)
+	}
+	status = statusOf(r.consumer)
+	if c := status.Consumer.Consumers; len(c) != 1 || c[0].Consumer != "c" || c[0].OnceRecords != int64(len(sent)) {
+		t.Errorf("got the consumer's status %+v, want c with %d records", status, len(sent))
+	}
+}
+
+// send sends a stream of messages, one of bytes, and a single one, and returns their ids.
+func (r route) send(t *testing.T, queue string) []string {
+	t.Helper()
 	var lines strings.Builder
 	for i := range streamed {
 		fmt.Fprintf(&lines, `{"key":"k%d","headers":{"n":"%d"},"body":"message %d"}`+"\n", i%7, i, i)
@@ -186,27 +223,19 @@ func (r route) travel(t *testing.T) {
 	sent = append(sent, strings.Fields(r.producer.ok(`{"body_base64":"/wD+"}`, "send", queue))...)
 	sent = append(sent, strings.Fields(r.producer.ok("", "send", queue, "--key", "single", "--body", "ünï"))...)
 	if len(sent) != streamed+2 {
-		t.Fatalf("send printed %d ids, want %d", len(sent), streamed+2)
+		t.Fatalf("got %d ids, want %d", len(sent), streamed+2)
 	}
+	return sent
+}
 
-	var moving *process
-	if r.relayed {
-		moving = r.producer.start("relay", "--producer", producer, "--http", "127.0.0.1:0")
-	} else {
-		deliver(t, r.producer)
-	}
-	// Exactly so many, then the rest.
-	const first = 301
-	got := printedLines(t, r.consumer.ok("", "receive", queue, "--consumer", "c", "--count", fmt.Sprint(first), "--log-level", "debug"))
-	if len(got) != first {
-		t.Fatalf("receive --count %d printed %d lines", first, len(got))
-	}
-	got = append(got, printedLines(t, r.consumer.ok("", "receive", queue, "--consumer", "c", "--count", fmt.Sprint(len(sent)-first)))...)
-
+// checkPrinted checks that each message that send has sent was printed once, as it was
+// sent.
+func checkPrinted(t *testing.T, queue string, sent []string, got []printedLine) {
+	t.Helper()
 	byID := map[string]printedLine{}
 	for _, l := range got {
 		if _, again := byID[l.MessageID]; again {
-			t.Errorf("%s was printed twice", l.MessageID)
+			t.Errorf("got %s twice, want it once", l.MessageID)
 		}
 		byID[l.MessageID] = l
 	}
@@ -214,32 +243,17 @@ func (r route) travel(t *testing.T) {
 		l, ok := byID[id]
 		switch {
 		case !ok:
-			t.Errorf("message %d, %s, was not printed", i, id)
+			t.Errorf("got no line of message %d, %s; want one", i, id)
 		case l.Destination != queue:
-			t.Errorf("%s has the destination %q", id, l.Destination)
+			t.Errorf("%s: got the destination %q, want %q", id, l.Destination, queue)
 		case i < streamed && (l.Key != fmt.Sprint("k", i%7) || l.Sequence != int64(i/7+1) || l.TimeStamp == 0 || l.Body == nil || *l.Body != fmt.Sprint("message ", i) ||
 			l.Headers["n"] != fmt.Sprint(i) || l.Headers["content-type"] != "text/plain"):
-			t.Errorf("message %d: %+v", i, l)
+			t.Errorf("got %+v, want message %d as it was sent", l, i)
 		case i == streamed && (l.Key != "" || l.Sequence != 0 || l.Body != nil || string(l.BodyBase64) != "\xff\x00\xfe"):
-			t.Errorf("the message of bytes: %+v", l)
+			t.Errorf("got %+v, want the message of bytes as it was sent", l)
 		case i == streamed+1 && (l.Key != "single" || l.Sequence != 1 || *l.Body != "ünï"):
-			t.Errorf("the single message: %+v", l)
+			t.Errorf("got %+v, want the single message as it was sent", l)
 		}
-	}
-
-	if r.relayed {
-		eventually(t, "the outbox to be empty", func() bool { return pending(r.producer) == 0 })
-		moving.stops()
-	} else {
-		settle(t, r.producer)
-	}
-	status := statusOf(r.producer)
-	if status.Producer.Pending != 0 || status.Producer.Rejected != 0 || status.Producer.Relay.Holder != "" || strings.Contains(status.Database, "open-sesame") {
-		t.Errorf("the producer's status: %+v", status)
-	}
-	status = statusOf(r.consumer)
-	if c := status.Consumer.Consumers; len(c) != 1 || c[0].Consumer != "c" || c[0].OnceRecords != int64(len(sent)) {
-		t.Errorf("the consumer's status: %+v", status)
 	}
 }
 

@@ -95,7 +95,7 @@ func (w *workspace) ok(stdin string, args ...string) string {
 	w.t.Helper()
 	r := w.run(stdin, args...)
 	if r.status != 0 {
-		w.t.Fatalf("waybill %q: exit status %d\n%s", args, r.status, r.stderr)
+		w.t.Fatalf("waybill %q: got exit status %d, want 0\n%s", args, r.status, r.stderr)
 	}
 	return r.stdout
 }
@@ -106,11 +106,11 @@ func (w *workspace) fails(status int, stdin string, args []string, texts ...stri
 	w.t.Helper()
 	r := w.run(stdin, args...)
 	if r.status != status {
-		w.t.Errorf("waybill %q: exit status %d, want %d\n%s%s", args, r.status, status, r.stdout, r.stderr)
+		w.t.Errorf("waybill %q: got exit status %d, want %d\n%s%s", args, r.status, status, r.stdout, r.stderr)
 	}
 	for _, text := range texts {
 		if !strings.Contains(r.stderr, text) {
-			w.t.Errorf("waybill %q: standard error lacks %q:\n%s", args, text, r.stderr)
+			w.t.Errorf("waybill %q: got on standard error %q, want %q in it", args, r.stderr, text)
 		}
 	}
 	return r
@@ -200,7 +200,7 @@ func (p *process) stops() {
 	p.t.Helper()
 	p.signal(syscall.SIGTERM)
 	if status := p.ends(); status != 0 {
-		p.t.Errorf("exit status %d after SIGTERM\n%s", status, p.stderr.String())
+		p.t.Errorf("got exit status %d after SIGTERM, want 0\n%s", status, p.stderr.String())
 	}
 }
 
@@ -210,7 +210,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	deadline := time.Now().Add(limit)
 	for !condition() {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %v in vain for %s", limit, what)
+			t.Fatalf("waited for %v, want %s", limit, what)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}

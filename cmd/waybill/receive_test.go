@@ -69,8 +69,8 @@ func TestExitStatusesAreTheHandlersResult(t *testing.T) {
 	eventually(t, "every command to run", func() bool { return len(ran()) >= 6 })
 	p.stops()
 	// Each ran once: a failure does not make its neighbours' commands run again.
-	if got := ran(); !slices.Equal(got, []string{"0", "65", "75", "1", "signal", "0"}) {
-		t.Errorf("the commands ran in the order %q", got)
+	if got, want := ran(), []string{"0", "65", "75", "1", "signal", "0"}; !slices.Equal(got, want) {
+		t.Errorf("got the commands %q, want %q", got, want)
 	}
 	r := w.start("relay")
 	eventually(t, "the receipts to be handled", func() bool {
@@ -78,11 +78,11 @@ func TestExitStatusesAreTheHandlersResult(t *testing.T) {
 	})
 	r.stops()
 	if l := list(w, "--rejected")[0]; l.Key != "k1" || l.Status != "rejected" || l.LastError != "c: exit status 65: no good: 65" {
-		t.Errorf("%+v", l)
+		t.Errorf("got %+v, want k1, rejected with its exit status", l)
 	}
 	for i, want := range []string{"c: exit status 75: no good: 75", "c: exit status 1: no good: 1", "c: signal: killed"} {
 		if l := list(w, "--pending")[i]; l.LastError != want || l.Status != "pending" {
-			t.Errorf("%+v, want %q", l, want)
+			t.Errorf("got %+v, want it pending with %q", l, want)
 		}
 	}
 }
@@ -98,19 +98,19 @@ func TestCountStopsAfterExactlySoMany(t *testing.T) {
 	for _, n := range []int{1, 7, 22} {
 		lines := printedLines(t, w.ok("", "receive", "orders", "--consumer", "c", "--count", fmt.Sprint(n)))
 		if len(lines) != n {
-			t.Fatalf("--count %d printed %d lines", n, len(lines))
+			t.Fatalf("--count %d: got %d lines, want %d", n, len(lines), n)
 		}
 		for _, l := range lines {
 			got = append(got, *l.Body)
 		}
 		if records := statusOf(w).Consumer.Consumers[0].OnceRecords; records != int64(len(got)) {
-			t.Errorf("%d records after %d messages", records, len(got))
+			t.Errorf("got %d records, want %d", records, len(got))
 		}
 	}
 	slices.Sort(got)
 	slices.Sort(bodies)
 	if !slices.Equal(got, bodies) {
-		t.Errorf("received %q", got)
+		t.Errorf("got %q, want %q", got, bodies)
 	}
 	settle(t, w)
 }
@@ -122,7 +122,7 @@ func TestAnInterruptedCountIsAFailure(t *testing.T) {
 	eventually(t, "two lines", func() bool { return strings.Count(p.stdout.String(), "\n") == 2 })
 	p.signal(os.Interrupt)
 	if status := p.ends(); status != 1 || !strings.Contains(p.stderr.String(), "stopped after 2 of 3 messages: interrupted") {
-		t.Errorf("exit status %d: %s", status, p.stderr.String())
+		t.Errorf("got exit status %d and %q, want 1 and how far it came", status, p.stderr.String())
 	}
 }
 
@@ -135,11 +135,11 @@ func TestLatestSkipsStaleStates(t *testing.T) {
 	deliver(t, w)
 	// One by one, so that both are seen and neither is stale.
 	if out := printedLines(t, w.ok("", "receive", "orders", "--consumer", "one", "--level", "latest", "--count", "2")); *out[0].Body != "old" || *out[1].Body != "new" {
-		t.Errorf("%+v", out)
+		t.Errorf("got %+v, want the old and then the new state", out)
 	}
 	settle(t, w)
 	if c := statusOf(w).Consumer.Consumers; len(c) != 1 || c[0].LatestRecords != 1 || c[0].OnceRecords != 0 {
-		t.Errorf("%+v", c)
+		t.Errorf("got %+v, want one consumer with one record of Latest", c)
 	}
 }
 
@@ -158,9 +158,9 @@ func TestAFullStandardOutputLosesNothing(t *testing.T) {
 	var stderr capture
 	cmd.Stdout, cmd.Stderr = full, &stderr
 	if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(stderr.String(), "standard output takes no more") {
-		t.Errorf("%v: %s", err, stderr.String())
+		t.Errorf("got %v and %q, want exit status 1 and the reason", err, stderr.String())
 	}
 	if c := statusOf(w).Consumer.Consumers; len(c) != 0 {
-		t.Errorf("it was recorded: %+v", c)
+		t.Errorf("got the records %+v, want none", c)
 	}
 }

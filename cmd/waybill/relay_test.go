@@ -44,7 +44,7 @@ func TestAcceptedRowsGoWithoutAConsumer(t *testing.T) {
 	p := w.start("relay", "--accepted", "mails", "--transient", "orders,stock")
 	eventually(t, "the accepted row to go", func() bool { return pending(w) == 1 })
 	if left := list(w); len(left) != 1 {
-		t.Errorf("left: %+v", left)
+		t.Errorf("got %+v left, want one row", left)
 	}
 	p.stops()
 	p = w.start("relay", "--accepted", "*")
@@ -59,7 +59,9 @@ func TestARowGoesWhenTheNamedConsumersHaveConfirmed(t *testing.T) {
 	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER="+addr)
 	w.ok("", "init")
 	for _, wrong := range []string{topic, topic + "=", "=shop", topic + "=shop,", topic + "=shop,shop", "*=shop"} {
-		w.fails(2, "", []string{"relay", "--consumers", wrong})
+		t.Run(strings.ReplaceAll(wrong, topic, "TOPIC"), func(t *testing.T) {
+			w.at(t).fails(2, "", []string{"relay", "--consumers", wrong})
+		})
 	}
 	w.ok("", "send", topic, "--topic", "--body", "x")
 	p := w.start("relay", "--producer", topic, "--consumers", topic+"=shop,audit", "--min-resend", "200ms", "--max-resend", "400ms", "--http", "127.0.0.1:0")
@@ -69,7 +71,7 @@ func TestARowGoesWhenTheNamedConsumersHaveConfirmed(t *testing.T) {
 	receive("shop")
 	eventually(t, "a receipt that is not enough", func() bool { return relayStats(p).Relay.Receipts >= 1 })
 	if n := pending(w); n != 1 {
-		t.Errorf("%d rows wait when one of two consumers has confirmed", n)
+		t.Errorf("got %d rows when one of two consumers has confirmed, want 1", n)
 	}
 	receive("audit")
 	eventually(t, "the row to go", func() bool { return pending(w) == 0 })
@@ -85,14 +87,14 @@ func TestTheLogIsJSONWhereAskedFor(t *testing.T) {
 	p.stops()
 	for _, l := range jsonLines(t, p.stderr.String()) {
 		if l["level"] == nil || l["msg"] == nil {
-			t.Errorf("%v", l)
+			t.Errorf("got the line %v, want one with level and msg", l)
 		}
 	}
 	p = w.start("relay", "--log-level", "error")
 	eventually(t, "the relay to lead", func() bool { r := statusOf(w).Producer.Relay; return r != nil && r.Leading })
 	p.stops()
 	if text := p.stderr.String(); text != "" {
-		t.Errorf("--log-level error: %s", text)
+		t.Errorf("--log-level error: got %q, want nothing", text)
 	}
 }
 
@@ -105,7 +107,7 @@ func TestStatusWatchGoesOnUntilInterrupted(t *testing.T) {
 	lines := jsonLines(t, p.stdout.String())
 	last := lines[len(lines)-1]
 	if last["database"] != "sqlite:app.db" || last["rates"] == nil {
-		t.Errorf("%v", last)
+		t.Errorf("got %v, want the database and rates", last)
 	}
 }
 
@@ -133,7 +135,7 @@ func TestATopicReachesEveryConsumer(t *testing.T) {
 		for text := range strings.Lines(c.stdout.String()) {
 			var l printedLine
 			if err := json.Unmarshal([]byte(text), &l); err != nil || l.Destination != topic || l.Body == nil {
-				t.Errorf("%s: %v", text, err)
+				t.Errorf("got %q, %v; want a message to %s", text, err, topic)
 			}
 		}
 	}

@@ -19,34 +19,34 @@ func TestRejectedMessagesAreListedShownSentAgainAndDiscarded(t *testing.T) {
 	rejected := list(w, "--rejected")
 	first, second := rejected[0].MessageID, rejected[1].MessageID
 	if out := w.ok("", "list"); !strings.Contains(out, first) || !strings.Contains(out, "c: exit status 65: no such order") {
-		t.Errorf("list:\n%s", out)
+		t.Errorf("list: got\n%swant the message %s with its reason", out, first)
 	}
 	if r := w.run("", "list", "--limit", "1"); strings.Count(r.stdout, "\n") != 2 || !strings.Contains(r.stderr, "more than these 1") {
-		t.Errorf("list --limit 1:\n%s%s", r.stdout, r.stderr)
+		t.Errorf("list --limit 1: got\n%s%swant a heading and one message, and that there are more", r.stdout, r.stderr)
 	}
 	if r := w.run("", "list", "--destination", "others"); r.stdout != "" || r.status != 0 || !strings.Contains(r.stderr, "No such messages") {
-		t.Errorf("list --destination others:\n%s%s", r.stdout, r.stderr)
+		t.Errorf("list --destination others: got exit status %d\n%s%swant 0 and no messages", r.status, r.stdout, r.stderr)
 	}
 	if out := w.ok("", "show", first); !strings.Contains(out, "rejected") || !strings.Contains(out, "no such order") || !strings.Contains(out, "x-n: 0") || !strings.HasSuffix(out, "\nfirst\n") {
-		t.Errorf("show:\n%s", out)
+		t.Errorf("show: got\n%swant its status, reason, headers and body", out)
 	}
 	w.fails(1, "", []string{"show", unknownID}, "there is no message "+unknownID)
 
 	w.fails(1, "", []string{"resend", unknownID, first}, "there is no rejected message "+unknownID)
 	again := list(w, "--pending")
 	if len(again) != 1 || again[0].MessageID != first || again[0].Key != "k0" {
-		t.Fatalf("after resend: %+v", again)
+		t.Fatalf("after resend: got %+v pending, want %s", again, first)
 	}
 	w.fails(1, "", []string{"resend", first}, "there is no rejected message")
 	lines := jsonLines(t, w.ok("", "resend", "--json", second))
 	if len(lines) != 1 || lines[0]["message_id"] != second || lines[0]["new_message_id"] != second {
-		t.Errorf("resend --json: %v", lines)
+		t.Errorf("resend --json: got %v, want the id %s twice", lines, second)
 	}
 
 	// They are taken now.
 	deliver(t, w)
-	if out := w.ok("", "receive", "orders", "--consumer", "c", "--count", "2", "--exec", "cat"); out != "firstsecond" {
-		t.Errorf("received %q", out)
+	if out, want := w.ok("", "receive", "orders", "--consumer", "c", "--count", "2", "--exec", "cat"), "firstsecond"; out != want {
+		t.Errorf("received: got %q, want %q", out, want)
 	}
 	settle(t, w)
 }
@@ -74,10 +74,10 @@ func TestDiscardDeletesRejectedMessagesOnly(t *testing.T) {
 	w.fails(1, "", []string{"discard", "--yes", pendingID}, "there is no rejected message "+pendingID)
 	lines := jsonLines(t, w.ok("", "discard", "--yes", "--json", id))
 	if len(lines) != 1 || lines[0]["message_id"] != id {
-		t.Errorf("discard --json: %v", lines)
+		t.Errorf("discard --json: got %v, want the id %s", lines, id)
 	}
 	if left := list(w); len(left) != 1 || left[0].MessageID != pendingID {
-		t.Errorf("left: %+v", left)
+		t.Errorf("got %+v left, want %s alone", left, pendingID)
 	}
 }
 
@@ -85,30 +85,32 @@ func TestPruneSaysWhatItForgot(t *testing.T) {
 	t.Parallel()
 	w := workspaceHolding(t, "a", "b")
 	if r := w.run("", "prune"); r.status != 0 || !strings.Contains(r.stderr, "No consumer") {
-		t.Errorf("exit status %d: %s", r.status, r.stderr)
+		t.Errorf("got exit status %d and %q, want 0 and that no consumer has recorded anything", r.status, r.stderr)
 	}
 	w.ok("", "receive", "orders", "--consumer", "c", "--count", "2")
 	lines := jsonLines(t, w.ok("", "prune", "--consumer", "c", "--json"))
 	if len(lines) != 1 || lines[0]["consumer"] != "c" || lines[0]["pruned"] != 0.0 {
-		t.Errorf("%v", lines)
+		t.Errorf("got %v, want one line: none of the records of c pruned", lines)
 	}
 	if records := statusOf(w).Consumer.Consumers[0].OnceRecords; records != 2 {
-		t.Errorf("%d records", records)
+		t.Errorf("got %d records, want 2", records)
 	}
 }
 
 func TestInitPrintsItsSQLAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	for _, addr := range []string{"postgres://h/d", "mysql://h/d", "sqlite:app.db"} {
-		w := newWorkspace(t, "WAYBILL_DB="+addr)
-		out := w.ok("", "init", "--print", "--prefix", "app_")
-		for _, name := range []string{"app_qmessage", "app_qmessage_key", "app_qrelay", "app_n1_record", "app_n2_record", "app_n_horizon"} {
-			if !strings.Contains(out, name) {
-				t.Errorf("%s: the SQL lacks %s", addr, name)
+		t.Run(addr, func(t *testing.T) {
+			w := newWorkspace(t, "WAYBILL_DB="+addr)
+			out := w.ok("", "init", "--print", "--prefix", "app_")
+			for _, name := range []string{"app_qmessage", "app_qmessage_key", "app_qrelay", "app_n1_record", "app_n2_record", "app_n_horizon"} {
+				if !strings.Contains(out, name) {
+					t.Errorf("got SQL without %s, want it there", name)
+				}
 			}
-		}
-		if out := w.ok("", "init", "--print", "--side", "consumer"); strings.Contains(out, "qmessage") {
-			t.Errorf("%s: the consumer's SQL makes the producer's tables", addr)
-		}
+			if out := w.ok("", "init", "--print", "--side", "consumer"); strings.Contains(out, "qmessage") {
+				t.Errorf("got SQL that makes the producer's tables, want the consumer's alone:\n%s", out)
+			}
+		})
 	}
 }

@@ -44,26 +44,26 @@ func TestSendKeepsWhatItIsGiven(t *testing.T) {
 	id := strings.TrimSpace(w.ok("", "send", "prices", "--topic", "--key", "k", "--body", "", "--header", "a=1", "--header", "b=x=y", "--not-before", "2h"))
 	m := showMessage(w, id)
 	if m.Destination != "prices" || !m.Topic || m.Key != "k" || *m.Body != "" || m.Headers["a"] != "1" || m.Headers["b"] != "x=y" || m.NotBefore == nil || time.Until(*m.NotBefore) < time.Hour {
-		t.Errorf("%+v", m)
+		t.Errorf("got %+v, want what the flags say", m)
 	}
 	if parsed, err := waybill.ParseID(id); err != nil || time.Until(parsed.Time()) < time.Hour {
-		t.Errorf("the id of a delayed message: %s, %v", id, err)
+		t.Errorf("got the id %s, %v; want one of the time at which the message is due", id, err)
 	}
 	var l struct {
 		MessageID        string `json:"message_id"`
 		Destination, Key string
 	}
 	if err := json.Unmarshal([]byte(w.ok("", "send", "orders", "--key", "k", "--body", "x", "--json", "--not-before", "2000-01-01T00:00:00Z")), &l); err != nil || l.Destination != "orders" || l.Key != "k" {
-		t.Errorf("--json: %+v, %v", l, err)
+		t.Errorf("--json: got %+v, %v; want destination and key", l, err)
 	}
 	if m := showMessage(w, l.MessageID); m.NotBefore != nil {
-		t.Errorf("a time that has passed delays: %+v", m)
+		t.Errorf("got %+v, want no delay to a time that has passed", m)
 	}
 	if out := w.ok("", "send", "orders", "--body", "x", "--quiet"); out != "" {
-		t.Errorf("--quiet printed %q", out)
+		t.Errorf("--quiet: got %q, want nothing", out)
 	}
 	if out := w.ok("\n  \n", "send", "orders"); out != "" {
-		t.Errorf("empty lines: %q", out)
+		t.Errorf("empty lines: got %q, want nothing", out)
 	}
 }
 
@@ -74,13 +74,13 @@ func TestSendTakesWhatALineLeavesOutFromTheFlags(t *testing.T) {
 {"destination":"others","key":"own","headers":{"b":"2"},"body_base64":"/w=="}
 `, "send", "orders", "--key", "flag", "--header", "a=1", "--header", "b=1"))
 	if len(ids) != 2 {
-		t.Fatalf("%q", ids)
+		t.Fatalf("got the ids %q, want two", ids)
 	}
 	if m := showMessage(w, ids[0]); m.Destination != "orders" || m.Key != "flag" || m.Headers["b"] != "1" || *m.Body != "1" {
-		t.Errorf("%+v", m)
+		t.Errorf("got %+v, want what the flags say", m)
 	}
 	if m := showMessage(w, ids[1]); m.Destination != "others" || m.Key != "own" || m.Headers["a"] != "1" || m.Headers["b"] != "2" || string(m.BodyBase64) != "\xff" {
-		t.Errorf("%+v", m)
+		t.Errorf("got %+v, want what the line says, and the flags' other header", m)
 	}
 }
 
@@ -111,7 +111,7 @@ func TestABadLineIsNamedAndItsTransactionNotWritten(t *testing.T) {
 				told = fmt.Sprintf("the %d messages up to line %d were sent and nothing after it", n, n)
 			}
 			if !strings.Contains(r.stderr, told) || int64(strings.Count(r.stdout, "\n")) != n || n > c.most {
-				t.Errorf("%d rows and %d ids, at most %d: %s", n, strings.Count(r.stdout, "\n"), c.most, r.stderr)
+				t.Errorf("got %d rows, %d ids and %q; want as many ids as rows, at most %d, and that the error says so", n, strings.Count(r.stdout, "\n"), r.stderr, c.most)
 			}
 		})
 	}
@@ -136,7 +136,7 @@ func TestSendWritesWhatASlowProgramHasGivenSoFar(t *testing.T) {
 		t.Fatal(err)
 	}
 	if status := p.ends(); status != 0 || pending(w) != 4 || strings.Count(p.stdout.String(), "\n") != 4 {
-		t.Errorf("exit status %d, %d rows\n%s", status, pending(w), p.stdout.String())
+		t.Errorf("got exit status %d, %d rows, and\n%swant 0, 4 rows and their ids", status, pending(w), p.stdout.String())
 	}
 }
 
@@ -150,6 +150,6 @@ func TestAnInterruptedSendSaysHowFarItCame(t *testing.T) {
 	eventually(t, "the line to be committed", func() bool { return pending(w) == 1 })
 	p.signal(os.Interrupt)
 	if status := p.ends(); status != 1 || !strings.Contains(p.stderr.String(), "interrupted; the 1 messages up to line 1 were sent") {
-		t.Errorf("exit status %d: %s", status, p.stderr.String())
+		t.Errorf("got exit status %d and %q, want 1 and how far it came", status, p.stderr.String())
 	}
 }

@@ -63,16 +63,16 @@ func TestDiscardAsksAtATerminal(t *testing.T) {
 	w := workspaceWithRejected(t)
 	id := list(w)[0].MessageID
 	if status, shown := w.atTerminal("[y/N]", "n\n", "discard", id); status != 1 || !strings.Contains(shown, id) || !strings.Contains(shown, "nothing was discarded") {
-		t.Errorf("no: exit status %d\n%s", status, shown)
+		t.Errorf("no: got exit status %d, want 1 and nothing discarded\n%s", status, shown)
 	}
 	if status, shown := w.atTerminal("[y/N]", "\x04", "discard", id); status != 1 || !strings.Contains(shown, "no answer") {
-		t.Errorf("no answer: exit status %d\n%s", status, shown)
+		t.Errorf("no answer: got exit status %d, want 1\n%s", status, shown)
 	}
-	if len(list(w)) != 1 {
-		t.Error("it was discarded")
+	if n := len(list(w)); n != 1 {
+		t.Errorf("got %d messages before a yes, want 1", n)
 	}
 	if status, shown := w.atTerminal("[y/N]", "y\n", "discard", id); status != 0 || len(list(w)) != 0 {
-		t.Errorf("yes: exit status %d\n%s", status, shown)
+		t.Errorf("yes: got exit status %d, want 0 and an empty outbox\n%s", status, shown)
 	}
 }
 
@@ -80,6 +80,6 @@ func TestSendSaysThatItReadsTheTerminal(t *testing.T) {
 	t.Parallel()
 	w := workspaceWithOutbox(t)
 	if status, shown := w.atTerminal("end with Ctrl-D", "{\"body\":\"x\"}\n\x04", "send", "orders"); status != 0 || pending(w) != 1 {
-		t.Errorf("exit status %d\n%s", status, shown)
+		t.Errorf("got exit status %d, want 0 and a row\n%s", status, shown)
 	}
 }

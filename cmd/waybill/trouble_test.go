@@ -33,7 +33,7 @@ func TestMissingTablesNameInit(t *testing.T) {
 		})
 	}
 	if _, err := os.Stat(filepath.Join(w.dir, "app.db")); err == nil {
-		t.Error("a command made the database file")
+		t.Error("got a database file that a command has made, want none")
 	}
 	if err := os.WriteFile(filepath.Join(w.dir, "app.db"), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -153,10 +153,7 @@ func TestTheHTTPAddressIsTaken(t *testing.T) {
 
 func TestASecondSignalEndsTheProcessAtOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
-	w.ok("", "init")
-	w.ok("", "send", "orders", "--body", "x")
-	deliver(t, w)
+	w := workspaceHolding(t, "x")
 	p := w.start("receive", "orders", "--consumer", "c", "--exec", "echo begun >&2; sleep 600")
 	p.says("begun")
 	p.signal(syscall.SIGTERM)
@@ -177,10 +174,7 @@ func TestASecondSignalEndsTheProcessAtOnce(t *testing.T) {
 
 func TestSIGTERMLetsACommandFinish(t *testing.T) {
 	t.Parallel()
-	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
-	w.ok("", "init")
-	w.ok("", "send", "orders", "--body", "x")
-	deliver(t, w)
+	w := workspaceHolding(t, "x")
 	p := w.start("receive", "orders", "--consumer", "c", "--exec", "echo begun >&2; while ! test -e go; do sleep 0.05; done; echo finished")
 	p.says("begun")
 	p.signal(syscall.SIGTERM)

@@ -66,18 +66,18 @@ func TestTheTableShowsWhatTheSuiteSaid(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			text, err := fill(t, c.replace...)
 			if !strings.Contains(text, c.row) || strings.Contains(text, "old") || !strings.HasPrefix(text, "before\n") || !strings.HasSuffix(text, "after\n") {
-				t.Errorf("the file is\n%s", text)
+				t.Errorf("got the file\n%swant its table to hold\n%s", text, c.row)
 			}
 			if (err != nil) != c.fails {
-				t.Errorf("it ended with %v", err)
+				t.Errorf("got the error %v, want one: %v", err, c.fails)
 			}
 			if name == "a case failed" && !strings.Contains(err.Error(), "TestConformance/X/carry/c\n    c.go:1: what went wrong") {
-				t.Errorf("it does not say what failed: %v", err)
+				t.Errorf("got %v, want what failed in it", err)
 			}
 		})
 	}
 	if err := run(strings.NewReader(""), "nowhere"); err == nil {
-		t.Error("no results and nothing was said")
+		t.Error("got no error without results, want one")
 	}
 }
 
@@ -96,7 +96,7 @@ func TestEveryCapabilityIsInTheTable(t *testing.T) {
 			field.SetString("x")
 		}
 		if row(r) == without {
-			t.Errorf("the table does not show %s", reflect.TypeFor[broker.Capabilities]().Field(i).Name)
+			t.Errorf("got a row without %s, want it there", reflect.TypeFor[broker.Capabilities]().Field(i).Name)
 		}
 	}
 }
@@ -112,7 +112,7 @@ func TestTheTableInTheDocumentationIsUpToDate(t *testing.T) {
 		t.Errorf("its columns are others, run make brokers-table; want\n%s", header())
 	}
 	if strings.Contains(rows, "**failed**") {
-		t.Errorf("an adapter has failed the suite:\n%s", rows)
+		t.Errorf("got an adapter that has failed the suite, want none:\n%s", rows)
 	}
 }
 

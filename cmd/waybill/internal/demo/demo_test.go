@@ -37,21 +37,21 @@ func TestEverythingTakesEffectOnceWhateverHappens(t *testing.T) {
 		t.Errorf("got %+v, want 400 messages and a good verdict", report)
 	}
 	if report.Resent == 0 || report.Duplicates == 0 || report.Superseded == 0 || report.RolledBack == 0 || report.DiskMessages == 0 || report.DiskReceipts == 0 || report.LostMessages == 0 {
-		t.Errorf("something did not happen that should have: %+v", report)
+		t.Errorf("got %+v, want something of each", report)
 	}
 	if strings.Contains(out.String(), "\x1b") {
-		t.Error("control sequences were written to what is no terminal")
+		t.Error("got control sequences, want none where there is no terminal")
 	}
 	for line := range strings.SplitSeq(out.String(), "\n") {
 		if columns := utf8.RuneCountInString(line); columns > 79 && !strings.HasPrefix(line, "Files: ") {
-			t.Errorf("a line has %d columns: %s", columns, line)
+			t.Errorf("got a line of %d columns, want 79 at most: %s", columns, line)
 		}
 	}
 	if _, err := os.Stat(filepath.Join(dir, "orders.db")); err != nil {
-		t.Errorf("the files were not kept: %v", err)
+		t.Errorf("got %v, want the files kept", err)
 	}
 	if text, err := json.Marshal(report); err != nil || bytes.ContainsRune(text, '\n') {
-		t.Errorf("the report is no JSON object on one line: %s, %v", text, err)
+		t.Errorf("got %s, %v; want a JSON object on one line", text, err)
 	}
 }
 
@@ -69,11 +69,11 @@ func TestWhatStillWaitsIsSaidWhenNothingMovesAnyMore(t *testing.T) {
 		t.Fatal(err)
 	}
 	if report.OK || report.Leftover == 0 || report.Lost == 0 || !strings.Contains(report.GaveUp, "to orders") {
-		t.Errorf("report %+v; want rows that are left over, and what they wait for", report)
+		t.Errorf("got %+v, want rows that are left over, and what they wait for", report)
 	}
 	for _, want := range []string{"Still waiting: ", "NOT OK", "left over: message "} {
 		if !strings.Contains(out.String(), want) {
-			t.Errorf("nothing says %q:\n%s", want, out.String())
+			t.Errorf("got\n%swant %q in it", out.String(), want)
 		}
 	}
 }
@@ -93,15 +93,15 @@ func TestAnInterruptedDemoLeavesNothingBehind(t *testing.T) {
 	}
 	report, err := Run(ctx, program, io.Discard, &Options{Seed: 1})
 	if !errors.Is(err, ErrInterrupted) || report != nil {
-		t.Errorf("report %v, error %v; want ErrInterrupted", report, err)
+		t.Errorf("got %v, %v; want ErrInterrupted", report, err)
 	}
 	for _, cmd := range processes {
 		if cmd.ProcessState == nil {
-			t.Errorf("process %d was not waited for", cmd.Process.Pid)
+			t.Errorf("got the process %d still there, want it gone", cmd.Process.Pid)
 		}
 	}
 	if entries, _ := os.ReadDir(tmp); len(entries) > 0 {
-		t.Errorf("left in the temporary directory: %v", entries)
+		t.Errorf("got %v left in the temporary directory, want nothing", entries)
 	}
 }
 
@@ -117,7 +117,7 @@ func TestAProcessThatEndsByItselfEndsTheDemo(t *testing.T) {
 	}
 	_, err := Run(t.Context(), program, io.Discard, &Options{Seed: 1})
 	if err == nil || !strings.Contains(err.Error(), "relay has ended by itself") || !strings.Contains(err.Error(), "-test.v") {
-		t.Errorf("error %v; want one that names the relay and shows the end of its log", err)
+		t.Errorf("got %v, want an error that names the relay and shows the end of its log", err)
 	}
 }
 
@@ -127,7 +127,7 @@ func TestADirectoryInUseIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Run(t.Context(), supervisortest.Exec, io.Discard, &Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "is not empty") {
-		t.Errorf("error %v; want one that says that the directory is not empty", err)
+		t.Errorf("got %v, want an error that says that the directory is not empty", err)
 	}
 }
 
@@ -161,6 +161,6 @@ func TestAProcessEndsWhenTheDemoDoes(t *testing.T) {
 			t.Error("got no error, want one that says that the demo has ended")
 		}
 	case <-time.After(20 * time.Second):
-		t.Error("the process goes on without its demo")
+		t.Error("got a process that goes on, want it to end with its demo")
 	}
 }

@@ -80,7 +80,7 @@ func received(t *testing.T, inner *memory.Broker, queue string) []string {
 		}
 		for _, d := range deliveries {
 			if value, _ := d.Header("n"); fmt.Sprintf("%03s", value) != string(d.Body) {
-				t.Errorf("header %q arrived with body %q", value, d.Body)
+				t.Errorf("got the header %q with the body %q, want those of one message", value, d.Body)
 			}
 			got = append(got, string(d.Body))
 		}
@@ -113,13 +113,13 @@ func TestFaultsHappenInExactlyTheSharesAskedFor(t *testing.T) {
 				b := faulty.New(inner, &faulty.Options{Seed: 7, Network: faulty.Network{Messages: c.faults, Receipts: faulty.Faults{Lose: 1}}})
 				got := publish(t, b, inner, "orders", n, 200*time.Millisecond)
 				if len(got) != c.arrive {
-					t.Errorf("%d messages arrived, want %d", len(got), c.arrive)
+					t.Errorf("got %d messages, want %d", len(got), c.arrive)
 				}
 				if slices.IsSorted(got) != c.ordered {
-					t.Errorf("in order: %v, want %v", !c.ordered, c.ordered)
+					t.Errorf("got them in order: %v, want %v", !c.ordered, c.ordered)
 				}
 				if tally := b.Counts().Messages; tally != c.want {
-					t.Errorf("counts %+v, want %+v", tally, c.want)
+					t.Errorf("got the counts %+v, want %+v", tally, c.want)
 				}
 			})
 		})
@@ -137,10 +137,10 @@ func TestTheSameSeedGivesTheSameFaults(t *testing.T) {
 	}
 	first := run(1)
 	if !slices.Equal(first, run(1)) {
-		t.Error("the same seed gave different faults")
+		t.Error("got different faults by the same seed, want the same")
 	}
 	if slices.Equal(first, run(2)) {
-		t.Error("another seed gave the same faults")
+		t.Error("got the same faults by another seed, want different ones")
 	}
 }
 
@@ -188,7 +188,7 @@ func TestNothingIsConfirmedOnABrokenConnection(t *testing.T) {
 	}
 	results, err := conn.Publish(t.Context(), batch, waybill.Durable)
 	if err == nil {
-		t.Error("a broken connection published without an error")
+		t.Error("got no error on a broken connection, want one")
 	}
 	for i, r := range results {
 		if r.Fate != broker.Unknown {

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -23,7 +24,7 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("broken pi
 
 func TestPrinterPrintsAMessageOnceAlsoWhenItsTransactionRunsAgain(t *testing.T) {
 	var out bytes.Buffer
-	p := handler.NewPrinter(&out, func(err error) { t.Errorf("broken: %v", err) })
+	p := handler.NewPrinter(&out, func(err error) { t.Errorf("got %v, want no error", err) })
 	a, b := message("a"), message("b")
 	for _, m := range []*waybill.Message{a, b, a, b} {
 		if err := p.Handle(t.Context(), nil, m); err != nil {
@@ -32,7 +33,7 @@ func TestPrinterPrintsAMessageOnceAlsoWhenItsTransactionRunsAgain(t *testing.T) 
 	}
 	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 	if len(lines) != 2 || !strings.Contains(lines[0], a.ID.String()) || !strings.Contains(lines[1], b.ID.String()) {
-		t.Errorf("printed %q", lines)
+		t.Errorf("got %q, want a line of each message", lines)
 	}
 }
 
@@ -40,44 +41,46 @@ func TestAPrinterThatIsBrokenEndsTheRunAndBlamesNoMessage(t *testing.T) {
 	var broken error
 	p := handler.NewPrinter(brokenWriter{}, func(err error) { broken = err })
 	err := p.Handle(t.Context(), nil, message("a"))
-	var later *waybill.RetryError
-	if !errors.As(err, &later) || later.After <= 0 || broken == nil {
-		t.Errorf("%v, broken %v", err, broken)
+	var retry *waybill.RetryError
+	if !errors.As(err, &retry) || retry.After <= 0 || broken == nil {
+		t.Errorf("got %v, and broken with %v; want a RetryError and the reason", err, broken)
 	}
 }
 
 func TestQuotaStopsWhenTheLastOneIsHandled(t *testing.T) {
 	for _, c := range []struct{ left, slack, stopsAfter int }{{3, 1, 3}, {1, 1, 1}, {10, 4, 7}} {
-		stopped := 0
-		q := handler.NewQuota(c.left, c.slack, func() { stopped++ })
-		fails := true
-		h := q.Limit(func(context.Context, *sql.Tx, *waybill.Message) error {
-			if fails {
-				return errors.New("not now")
-			}
-			return nil
-		})
-		m := message("x")
-		for range 20 {
-			if h(t.Context(), nil, m) == nil {
-				t.Fatal("the handler's error is lost")
-			}
-		}
-		fails = false
-		for n := 1; n <= c.stopsAfter; n++ {
-			if stopped > 0 {
-				t.Fatalf("%+v: stopped after %d", c, n-1)
-			}
+		t.Run(fmt.Sprintf("%d left, slack %d", c.left, c.slack), func(t *testing.T) {
+			stopped := 0
+			q := handler.NewQuota(c.left, c.slack, func() { stopped++ })
+			fails := true
+			h := q.Limit(func(context.Context, *sql.Tx, *waybill.Message) error {
+				if fails {
+					return errors.New("not now")
+				}
+				return nil
+			})
 			m := message("x")
-			for range 2 { // a transaction that runs again counts once
-				if err := h(t.Context(), nil, m); err != nil {
-					t.Fatal(err)
+			for range 20 {
+				if h(t.Context(), nil, m) == nil {
+					t.Fatal("got no error, want the handler's")
 				}
 			}
-		}
-		if stopped == 0 {
-			t.Errorf("%+v: not stopped", c)
-		}
+			fails = false
+			for n := 1; n <= c.stopsAfter; n++ {
+				if stopped > 0 {
+					t.Fatalf("got a stop after %d messages, want it after %d", n-1, c.stopsAfter)
+				}
+				m := message("x")
+				for range 2 { // a transaction that runs again counts once
+					if err := h(t.Context(), nil, m); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if stopped == 0 {
+				t.Errorf("got no stop after %d messages, want one", c.stopsAfter)
+			}
+		})
 	}
 }
 
@@ -97,18 +100,20 @@ func TestTheExitStatusIsTheResult(t *testing.T) {
 		{"echo out; printf '\\377' >&2; exit 65", "exit status 65: \uFFFD", true},
 		{"yes no | head -c 100000 >&2; echo end >&2; exit 3", "end", false},
 	} {
-		var stdout, stderr bytes.Buffer
-		m := message(strings.Repeat("x", 1<<20))
-		err := handler.NewShell(c.command, &stdout, &stderr).Handle(t.Context(), nil, m)
-		var permanent *waybill.PermanentError
-		switch {
-		case c.want == "" && err != nil, c.want != "" && err == nil:
-			t.Errorf("%s: %v", c.command, err)
-		case err != nil && (!strings.Contains(err.Error(), c.want) || len(err.Error()) > 1100):
-			t.Errorf("%s: %v, want %q", c.command, err, c.want)
-		case errors.As(err, &permanent) != c.permanent:
-			t.Errorf("%s: permanent %v, want %v", c.command, permanent != nil, c.permanent)
-		}
+		t.Run(c.command, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			m := message(strings.Repeat("x", 1<<20))
+			err := handler.NewShell(c.command, &stdout, &stderr).Handle(t.Context(), nil, m)
+			var permanent *waybill.PermanentError
+			switch {
+			case (err == nil) != (c.want == ""):
+				t.Errorf("got %v, want %q", err, c.want)
+			case err != nil && (!strings.Contains(err.Error(), c.want) || len(err.Error()) > 1100):
+				t.Errorf("got %v, want %q in it, and 1,100 bytes at most", err, c.want)
+			case errors.As(err, &permanent) != c.permanent:
+				t.Errorf("got permanent: %v, want %v", permanent != nil, c.permanent)
+			}
+		})
 	}
 }
 
@@ -124,7 +129,7 @@ func TestTheCommandGetsTheMessageAndItsOutputPassesThrough(t *testing.T) {
 	parts := strings.Split(strings.TrimPrefix(stdout.String(), "\x00\xff body"), "\n")
 	var headers map[string]string
 	if err := json.Unmarshal([]byte(parts[0]), &headers); err != nil || headers["a"] != `"1"` || parts[1] != "2 3" || stderr.String() != "k\n" {
-		t.Errorf("%q %q: %v", stdout.String(), stderr.String(), err)
+		t.Errorf("got %q and %q, %v; want the message and what the command wrote", stdout.String(), stderr.String(), err)
 	}
 }
 
@@ -135,7 +140,7 @@ func TestACommandThatTakesTooLongIsStoppedWithWhatItStarted(t *testing.T) {
 	// The inner sleep would keep the output open for a minute.
 	err := handler.NewShell("echo begun; sleep 60 & sleep 60; wait", &started, &stderr).Handle(ctx, nil, message("x"))
 	if !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
+		t.Errorf("got %v, want context.Canceled", err)
 	}
 }
 

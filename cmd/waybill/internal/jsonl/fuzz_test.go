@@ -29,20 +29,20 @@ func FuzzDecode(f *testing.F) {
 		m, err := jsonl.Decode(text, waybill.Message{Destination: "orders", Key: "k"})
 		if err != nil {
 			if strings.ContainsAny(err.Error(), "\n\x00") {
-				t.Errorf("%q: the error %q does not fit a line", text, err)
+				t.Errorf("%q: got the error %q, want one line", text, err)
 			}
 			return
 		}
 		if !json.Valid(text) {
-			t.Fatalf("%q is no JSON and was taken", text)
+			t.Fatalf("%q: got no error, want one: it is no JSON", text)
 		}
 		if m.Body == nil {
-			t.Errorf("%q was taken without a body", text)
+			t.Errorf("%q: got no body, want one or an error", text)
 		}
 		if lower := bytes.ToLower(text); !bytes.Contains(lower, []byte(`\ufffd`)) && !bytes.Contains(text, []byte("\uFFFD")) {
 			for _, s := range append([]string{m.Destination, m.Key, string(m.Body)}, flat(m.Headers)...) {
 				if strings.Contains(s, "\uFFFD") && utf8.ValidString(s) && !bytes.Contains(text, []byte("base64")) {
-					t.Errorf("%q lost a character: %+v", text, m)
+					t.Errorf("%q: got %+v, want every character", text, m)
 				}
 			}
 		}
@@ -79,11 +79,11 @@ func same(t *testing.T, m waybill.Message) {
 		t.Fatal(err)
 	}
 	if bytes.IndexByte(text, '\n') != len(text)-1 {
-		t.Errorf("%q is not one line", text)
+		t.Errorf("got %q, want one line", text)
 	}
 	got, err := jsonl.Decode(text, waybill.Message{})
 	if err != nil || !reflect.DeepEqual(got, m) {
-		t.Errorf("%s: %+v, %v, want %+v", text, got, err, m)
+		t.Errorf("%s: got %+v, %v; want %+v", text, got, err, m)
 	}
 }
 
@@ -125,15 +125,15 @@ func FuzzReader(f *testing.F) {
 			switch {
 			case errors.Is(err, io.EOF):
 				if wrong > 0 {
-					t.Errorf("line %d is wrong and was passed over", wrong)
+					t.Errorf("got no error, want one of line %d", wrong)
 				}
 				if !reflect.DeepEqual(got, want) {
-					t.Errorf("%+v, want %+v", got, want)
+					t.Errorf("got %+v, want %+v", got, want)
 				}
 				return
 			case errors.As(err, &bad):
 				if bad.Line != wrong {
-					t.Errorf("line %d is wrong, want %d: %v", bad.Line, wrong, err)
+					t.Errorf("got an error of line %d, want one of line %d: %v", bad.Line, wrong, err)
 				}
 				return
 			case err != nil:

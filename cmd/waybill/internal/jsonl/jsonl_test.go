@@ -26,13 +26,15 @@ func TestDecodeTakesWhatALineLeavesOutFromTheBase(t *testing.T) {
 		`{"body":"\"\u00e4\""}`:            {Destination: "orders", Key: "k", Headers: base.Headers, Body: []byte(`"ä"`)},
 		`  {"body" : "x" }  `:              {Destination: "orders", Key: "k", Headers: base.Headers, Body: []byte("x")},
 	} {
-		got, err := jsonl.Decode([]byte(text), base)
-		if err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: %+v, %v, want %+v", text, got, err, want)
-		}
+		t.Run(text, func(t *testing.T) {
+			got, err := jsonl.Decode([]byte(text), base)
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("got %+v, %v; want %+v", got, err, want)
+			}
+		})
 	}
 	if len(base.Headers) != 2 || base.Headers["b"] != "2" {
-		t.Errorf("the base was changed: %v", base.Headers)
+		t.Errorf("got a base with the headers %v, want it unchanged", base.Headers)
 	}
 }
 
@@ -55,10 +57,12 @@ func TestDecodeSaysWhatIsWrong(t *testing.T) {
 		`{"body":"\udc00"}`:                 `\udc00, which is half a character`,
 		`{"body":"\ud800\u0041"}`:           "half a character",
 	} {
-		_, err := jsonl.Decode([]byte(text), waybill.Message{Destination: "orders"})
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %q", text, err, want)
-		}
+		t.Run(text, func(t *testing.T) {
+			_, err := jsonl.Decode([]byte(text), waybill.Message{Destination: "orders"})
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want %q", err, want)
+			}
+		})
 	}
 }
 
@@ -73,21 +77,24 @@ func TestEncodeIsTheLineOfTheProtocol(t *testing.T) {
 	if string(text) != want {
 		t.Errorf("got  %s\nwant %s", text, want)
 	}
-	for _, body := range [][]byte{{0xff, 0xfe}, nil, {}} {
-		m.Headers, m.Body = nil, body
-		text, err := jsonl.Encode(&m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got map[string]any
-		if err := json.Unmarshal(text, &got); err != nil {
-			t.Fatal(err)
-		}
-		_, isText := got["body"]
-		_, isBytes := got["body_base64"]
-		if isText == isBytes || isBytes != (len(body) > 0) || got["headers"] == nil {
-			t.Errorf("body %x: %s", body, text)
-		}
+	for name, body := range map[string][]byte{"no text": {0xff, 0xfe}, "none": nil, "empty": {}} {
+		t.Run(name, func(t *testing.T) {
+			m := m
+			m.Headers, m.Body = nil, body
+			text, err := jsonl.Encode(&m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got map[string]any
+			if err := json.Unmarshal(text, &got); err != nil {
+				t.Fatal(err)
+			}
+			_, isText := got["body"]
+			_, isBytes := got["body_base64"]
+			if isText == isBytes || isBytes != (len(body) > 0) || got["headers"] == nil {
+				t.Errorf("got %s, want headers, and body_base64: %v", text, len(body) > 0)
+			}
+		})
 	}
 }
 
@@ -109,21 +116,21 @@ func TestNextGroupsLinesAndKeepsTheirNumbers(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(g.Messages) != len(g.Lines) || len(g.Lines) > 500 || g.First() <= last {
-			t.Fatalf("a group of %d messages, lines %d to %d after %d", len(g.Messages), g.First(), g.Last(), last)
+			t.Fatalf("got a group of %d messages, lines %d to %d; want 500 at most, from lines after %d", len(g.Messages), g.First(), g.Last(), last)
 		}
 		last = g.Last()
 		for i, m := range g.Messages {
 			if want := fmt.Sprint(g.Lines[i] / 2); g.Lines[i] < 2401 && string(m.Body) != want {
-				t.Fatalf("line %d has the body %q, want %q", g.Lines[i], m.Body, want)
+				t.Fatalf("line %d: got the body %q, want %q", g.Lines[i], m.Body, want)
 			}
 			bodies = append(bodies, string(m.Body))
 		}
 	}
 	if len(bodies) != 1201 || bodies[1200] != "last" || last != 2401 {
-		t.Errorf("%d messages, the last from line %d", len(bodies), last)
+		t.Errorf("got %d messages, the last from line %d; want 1201 and 2401", len(bodies), last)
 	}
 	if _, err := r.Next(t.Context()); !errors.Is(err, io.EOF) {
-		t.Errorf("after the end: %v", err)
+		t.Errorf("after the end: got %v, want EOF", err)
 	}
 }
 
@@ -132,7 +139,7 @@ func TestABadLineTakesItsGroupAlong(t *testing.T) {
 	_, err := r.Next(t.Context())
 	var wrong *jsonl.Error
 	if !errors.As(err, &wrong) || wrong.Line != 3 || !strings.HasPrefix(err.Error(), "line 3 is no JSON") {
-		t.Errorf("%v", err)
+		t.Errorf("got %v, want an error of line 3", err)
 	}
 }
 
@@ -149,12 +156,12 @@ func TestAGroupIsBoundedInBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(g.Messages) > 4 {
-			t.Errorf("a group of %d MiB", len(g.Messages))
+			t.Errorf("got a group of %d MiB, want 4 at most", len(g.Messages))
 		}
 		total += len(g.Messages)
 	}
 	if total != 9 {
-		t.Errorf("%d messages, want 9", total)
+		t.Errorf("got %d messages, want 9", total)
 	}
 }
 
@@ -167,7 +174,7 @@ func TestALineThatIsTooLongIsAnError(t *testing.T) {
 			continue
 		}
 		if !strings.HasPrefix(err.Error(), "line 2 is longer than") {
-			t.Errorf("%v", err)
+			t.Errorf("got %v, want an error of line 2", err)
 		}
 		return
 	}
@@ -191,12 +198,12 @@ func TestASlowWriterIsNotHeldBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		if g, err := r.Next(t.Context()); err != nil || len(g.Messages) != 1 {
-			t.Fatalf("%+v, %v", g, err)
+			t.Fatalf("got %+v, %v; want one message", g, err)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := r.Next(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("a context that has ended: %v", err)
+		t.Errorf("a context that has ended: got %v, want context.Canceled", err)
 	}
 }

@@ -19,7 +19,8 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-type base struct {
+// database is one that a test fills.
+type database struct {
 	t       *testing.T
 	db      *sql.DB
 	dialect store.Dialect
@@ -27,7 +28,7 @@ type base struct {
 	reader  *status.Reader
 }
 
-func open(t *testing.T, addr, prefix string) *base {
+func open(t *testing.T, addr, prefix string) *database {
 	t.Helper()
 	db, dialect, err := address.OpenDatabase(addr)
 	if err != nil {
@@ -38,55 +39,55 @@ func open(t *testing.T, addr, prefix string) *base {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &base{t, db, dialect, prefix, reader}
+	return &database{t, db, dialect, prefix, reader}
 }
 
-func (b *base) migrate(sides ...store.Side) {
-	b.t.Helper()
+func (d *database) migrate(sides ...store.Side) {
+	d.t.Helper()
 	for _, side := range sides {
-		if err := store.Migrate(b.t.Context(), b.db, b.dialect, b.prefix, side); err != nil {
-			b.t.Fatal(err)
+		if err := store.Migrate(d.t.Context(), d.db, d.dialect, d.prefix, side); err != nil {
+			d.t.Fatal(err)
 		}
 	}
 }
 
-func (b *base) read() *status.Report {
-	b.t.Helper()
-	r, err := b.reader.Read(b.t.Context())
+func (d *database) read() *status.Report {
+	d.t.Helper()
+	r, err := d.reader.Read(d.t.Context())
 	if err != nil {
-		b.t.Fatal(err)
+		d.t.Fatal(err)
 	}
 	return r
 }
 
-func (b *base) text() string {
-	b.t.Helper()
+func (d *database) text() string {
+	d.t.Helper()
 	var out bytes.Buffer
-	if err := b.read().Write(&out); err != nil {
-		b.t.Fatal(err)
+	if err := d.read().Write(&out); err != nil {
+		d.t.Fatal(err)
 	}
 	return out.String()
 }
 
-func (b *base) send(messages ...waybill.Message) {
-	b.t.Helper()
-	out, err := outbox.New(b.dialect, &outbox.Options{TablePrefix: b.prefix})
+func (d *database) send(messages ...waybill.Message) {
+	d.t.Helper()
+	out, err := outbox.New(d.dialect, &outbox.Options{TablePrefix: d.prefix})
 	if err != nil {
-		b.t.Fatal(err)
+		d.t.Fatal(err)
 	}
-	if err := out.InTx(b.t.Context(), b.db, func(tx *sql.Tx) error { return out.Send(b.t.Context(), tx, messages...) }); err != nil {
-		b.t.Fatal(err)
+	if err := out.InTx(d.t.Context(), d.db, func(tx *sql.Tx) error { return out.Send(d.t.Context(), tx, messages...) }); err != nil {
+		d.t.Fatal(err)
 	}
 }
 
 func TestReadWithoutTablesNamesInit(t *testing.T) {
-	b := open(t, "sqlite:"+filepath.Join(t.TempDir(), "app.db"), "")
-	if _, err := b.reader.Read(t.Context()); !errors.Is(err, status.ErrNoTables) || !strings.Contains(err.Error(), "waybill init") {
-		t.Errorf("%v", err)
+	d := open(t, "sqlite:"+filepath.Join(t.TempDir(), "app.db"), "")
+	if _, err := d.reader.Read(t.Context()); !errors.Is(err, status.ErrNoTables) || !strings.Contains(err.Error(), "waybill init") {
+		t.Errorf("got %v, want ErrNoTables and the command that makes them", err)
 	}
-	b.migrate(store.Consumer)
-	if r := b.read(); !strings.Contains(r.Producer.Problem, "waybill init --side producer") || r.Consumer.Problem != "" || r.Producer.Destinations == nil {
-		t.Errorf("%+v", r)
+	d.migrate(store.Consumer)
+	if r := d.read(); !strings.Contains(r.Producer.Problem, "waybill init --side producer") || r.Consumer.Problem != "" || r.Producer.Destinations == nil {
+		t.Errorf("got %+v, want the producer's problem alone", r)
 	}
 }
 
@@ -94,44 +95,44 @@ func TestReadOnEveryDatabase(t *testing.T) {
 	for _, variable := range []string{"", "WAYBILL_TEST_POSTGRES", "WAYBILL_TEST_MYSQL"} {
 		t.Run(variable, func(t *testing.T) {
 			if variable == "" {
-				b := open(t, "sqlite:"+filepath.Join(t.TempDir(), "app.db"), "app_")
-				b.migrate(store.Producer, store.Consumer)
-				b.everything()
+				d := open(t, "sqlite:"+filepath.Join(t.TempDir(), "app.db"), "app_")
+				d.migrate(store.Producer, store.Consumer)
+				d.everything()
 				return
 			}
-			b := open(t, testserver.Address(t, variable), "status_"+strings.ToLower(rand.Text()[:10])+".")
-			b.migrate(store.Producer, store.Consumer)
-			t.Cleanup(b.drop)
-			b.everything()
+			d := open(t, testserver.Address(t, variable), "status_"+strings.ToLower(rand.Text()[:10])+".")
+			d.migrate(store.Producer, store.Consumer)
+			t.Cleanup(d.drop)
+			d.everything()
 		})
 	}
 }
 
 // drop drops the schema that holds the tables; MySQL calls it a database.
-func (b *base) drop() {
-	statement := "DROP SCHEMA " + strings.TrimSuffix(b.prefix, ".")
-	if b.dialect.Name() == "postgres" {
+func (d *database) drop() {
+	statement := "DROP SCHEMA " + strings.TrimSuffix(d.prefix, ".")
+	if d.dialect.Name() == "postgres" {
 		statement += " CASCADE"
 	}
-	if _, err := b.db.Exec(statement); err != nil {
-		b.t.Errorf("%s: %v", statement, err)
+	if _, err := d.db.Exec(statement); err != nil {
+		d.t.Errorf("%s: %v", statement, err)
 	}
 }
 
-func (b *base) everything() {
-	t, ctx := b.t, b.t.Context()
-	queue, err := store.NewQueue(b.db, b.dialect, b.prefix)
+func (d *database) everything() {
+	t, ctx := d.t, d.t.Context()
+	queue, err := store.NewQueue(d.db, d.dialect, d.prefix)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := b.text(); !strings.Contains(text, "none has led yet") || !strings.Contains(text, "none has recorded anything yet") {
-		t.Errorf("an empty database:\n%s", text)
+	if text := d.text(); !strings.Contains(text, "none has led yet") || !strings.Contains(text, "none has recorded anything yet") {
+		t.Errorf("an empty database: got\n%swant no relay and no consumer", text)
 	}
 	var meter status.Meter
-	meter.Observe(b.read())
+	meter.Observe(d.read())
 
 	rejected := waybill.NewID()
-	b.send(waybill.Message{Destination: "orders"}, waybill.Message{Destination: "orders"}, waybill.Message{Destination: "orders", ID: rejected},
+	d.send(waybill.Message{Destination: "orders"}, waybill.Message{Destination: "orders"}, waybill.Message{Destination: "orders", ID: rejected},
 		waybill.Message{Destination: "prices", Topic: true, NotBefore: time.Now().Add(time.Hour)})
 	if found, err := queue.Reject(ctx, rejected, "no"); err != nil || !found {
 		t.Fatal(found, err)
@@ -139,47 +140,47 @@ func (b *base) everything() {
 	if _, err := queue.AcquireLease(ctx, "relay", "host/1/X", time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	r := b.read()
+	r := d.read()
 	meter.Observe(r)
 	if r.Rates == nil || r.Rates.Committed <= 0 || r.Rates.Confirmed != 0 {
-		t.Errorf("rates %+v", r.Rates)
+		t.Errorf("got rates %+v, want messages committed and none confirmed", r.Rates)
 	}
 	p := r.Producer
 	if p.Pending != 3 || p.Rejected != 1 || len(p.Destinations) != 3 || p.Relay == nil || !p.Relay.Leading || p.Relay.Holder != "host/1/X" || p.Relay.Left < 50 {
-		t.Errorf("%+v", p)
+		t.Errorf("got %+v, want 3 pending, 1 rejected and a relay that leads", p)
 	}
 	if d := p.Destinations[0]; d.Destination != "orders" || d.Status != "pending" || d.Messages != 2 || d.MostCopies != 0 || d.OldestAge < -1 || d.OldestAge > 60 {
-		t.Errorf("%+v", d)
+		t.Errorf("got %+v, want 2 young messages to orders, without copies", d)
 	}
 	if d := p.Destinations[2]; !d.Topic || d.OldestAge > -3000 {
-		t.Errorf("%+v", d)
+		t.Errorf("got %+v, want a topic whose message is due in an hour", d)
 	}
 	for _, want := range []string{"host/1/X leads", "prices (topic)", "due in 59m", "Rejected  1"} {
-		if text := b.text(); !strings.Contains(text, want) {
-			t.Errorf("lacks %q:\n%s", want, text)
+		if text := d.text(); !strings.Contains(text, want) {
+			t.Errorf("got\n%swant %q in it", text, want)
 		}
 	}
 	if err := queue.ReleaseLease(ctx, "relay", "host/1/X", 7); err != nil {
 		t.Fatal(err)
 	}
-	if text := b.text(); !strings.Contains(text, "none leads; the last one stopped after row 7") {
-		t.Errorf("after the lease was given back:\n%s", text)
+	if text := d.text(); !strings.Contains(text, "none leads; the last one stopped after row 7") {
+		t.Errorf("after the lease was given back: got\n%swant that none leads", text)
 	}
 
-	b.record(ctx)
-	c := b.read().Consumer
+	d.record(ctx)
+	c := d.read().Consumer
 	if len(c.Consumers) != 2 || c.Consumers[0].Consumer != "billing" || *c.Consumers[0].Once != 2 || *c.Consumers[0].Latest != 0 ||
 		*c.Consumers[1].Latest != 1 || len(c.Consumers[1].Producers) != 1 || c.Consumers[1].Producers[0].Floor == "" || c.Consumers[1].Producers[0].Forgotten != "" {
-		t.Errorf("%+v", c)
+		t.Errorf("got %+v, want billing and shipping with their records", c)
 	}
-	if text := b.text(); !strings.Contains(text, "billing") || !strings.Contains(text, "nothing") {
-		t.Errorf("consumers:\n%s", text)
+	if text := d.text(); !strings.Contains(text, "billing") || !strings.Contains(text, "nothing") {
+		t.Errorf("got\n%swant the consumers, and that nothing is forgotten", text)
 	}
 }
 
 // record writes records of two consumers, and a floor.
-func (b *base) record(ctx context.Context) {
-	b.t.Helper()
+func (d *database) record(ctx context.Context) {
+	d.t.Helper()
 	for consumer, record := range map[string]func(*store.Ledger, store.Session) error{
 		"billing": func(l *store.Ledger, tx store.Session) error {
 			_, err := l.RecordOnce(ctx, tx, []store.Mark{{ID: waybill.NewID(), Producer: "p", Destination: "d"}, {ID: waybill.NewID(), Producer: "p", Destination: "d"}})
@@ -190,9 +191,9 @@ func (b *base) record(ctx context.Context) {
 			return err
 		},
 	} {
-		ledger, err := store.NewLedger(b.db, b.dialect, b.prefix, consumer)
+		ledger, err := store.NewLedger(d.db, d.dialect, d.prefix, consumer)
 		if err != nil {
-			b.t.Fatal(err)
+			d.t.Fatal(err)
 		}
 		tx, err := ledger.Begin(ctx)
 		if err == nil {
@@ -204,7 +205,7 @@ func (b *base) record(ctx context.Context) {
 			err = ledger.SaveFloor(ctx, "p", waybill.NewID())
 		}
 		if err != nil {
-			b.t.Fatal(err)
+			d.t.Fatal(err)
 		}
 	}
 }

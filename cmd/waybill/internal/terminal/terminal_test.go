@@ -11,17 +11,22 @@ import (
 
 func TestConfirmTakesOnlyAYesForAYes(t *testing.T) {
 	for answer, want := range map[string]bool{"y\n": true, "Yes\n": true, "yes": true, "n\n": false, "\n": false, "yess\n": false} {
-		var out bytes.Buffer
-		got, err := terminal.Confirm(strings.NewReader(answer), &out, "Sure?")
-		if err != nil || got != want {
-			t.Errorf("%q: %v, %v, want %v", answer, got, err, want)
-		}
-		if out.String() != "Sure? [y/N] " {
-			t.Errorf("asked %q", out.String())
-		}
+		t.Run(answer, func(t *testing.T) {
+			var out bytes.Buffer
+			got, err := terminal.Confirm(strings.NewReader(answer), &out, "Sure?")
+			if err != nil || got != want {
+				t.Errorf("got %v, %v; want %v", got, err, want)
+			}
+			if question := "Sure? [y/N] "; out.String() != question {
+				t.Errorf("got the question %q, want %q", out.String(), question)
+			}
+		})
 	}
+}
+
+func TestConfirmNeedsAnAnswer(t *testing.T) {
 	if _, err := terminal.Confirm(strings.NewReader(""), &bytes.Buffer{}, "Sure?"); !errors.Is(err, terminal.ErrNoAnswer) {
-		t.Errorf("an input that has ended: %v", err)
+		t.Errorf("got %v, want ErrNoAnswer", err)
 	}
 }
 
@@ -32,9 +37,11 @@ func TestPrintableWritesControlCharactersOut(t *testing.T) {
 		"\u009b2J":         `\x9b2J`,
 		"a\rb":             `a\x0db`,
 	} {
-		if got := terminal.Printable(text); got != want {
-			t.Errorf("%q: %q, want %q", text, got, want)
-		}
+		t.Run(want, func(t *testing.T) {
+			if got := terminal.Printable(text); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
 	}
 }
 
@@ -44,6 +51,6 @@ func TestProgressIsSilentInAPipe(t *testing.T) {
 	p.Update("%d", 1)
 	p.Clear()
 	if out.Len() > 0 {
-		t.Errorf("wrote %q", out.String())
+		t.Errorf("got %q, want nothing", out.String())
 	}
 }

@@ -32,10 +32,10 @@ func TestAShortRunKeepsAllPromises(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	if !report.OK || report.Sent == 0 || report.Applied == 0 || len(report.Faults) < 3 {
-		t.Errorf("%+v\n%s", report, out.String())
+		t.Errorf("got %+v, want messages, some faults and a good verdict\n%s", report, out.String())
 	}
-	if !strings.Contains(out.String(), "All promises were kept.") {
-		t.Errorf("it said:\n%s", out.String())
+	if want := "All promises were kept."; !strings.Contains(out.String(), want) {
+		t.Errorf("got\n%swant %q in it", out.String(), want)
 	}
 }
 
@@ -200,7 +200,7 @@ func TestRoomIsMadeOnAServersDiskWhateverBecameOfFillingIt(t *testing.T) {
 				t.Errorf("got %d full disks, want %d", got, want)
 			}
 			if goesOn := ctx.Err() == nil; goesOn != (want == 1) {
-				t.Errorf("got %v; a command that fails, and no other, ends the run", context.Cause(ctx))
+				t.Errorf("got %v, want the run to go on: %v", context.Cause(ctx), want == 1)
 			}
 		})
 	}

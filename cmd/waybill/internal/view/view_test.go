@@ -30,7 +30,7 @@ func TestAListTellsAMessageOnALine(t *testing.T) {
 	}
 	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 	if len(lines) != 3 {
-		t.Fatalf("%d lines:\n%s", len(lines), out.String())
+		t.Fatalf("got %d lines, want 3:\n%s", len(lines), out.String())
 	}
 	for i, want := range [][]string{
 		{"ID", "DESTINATION", "LAST ERROR"},
@@ -39,7 +39,7 @@ func TestAListTellsAMessageOnALine(t *testing.T) {
 	} {
 		for _, text := range want {
 			if !strings.Contains(lines[i], text) {
-				t.Errorf("line %d lacks %q: %s", i, text, lines[i])
+				t.Errorf("line %d: got %q, want %q in it", i, lines[i], text)
 			}
 		}
 	}
@@ -55,24 +55,26 @@ func TestAWholeMessageIsShown(t *testing.T) {
 		return out.String()
 	}
 	for _, want := range []string{"A-1", "rejected", "2030-01-31T11:58:30Z (1m30s)", "content-type: text/plain", "x: 1", "5 bytes", `order \x1b[31mred`, "\n\nhello\n"} {
-		if out := text(row); !strings.Contains(out, want) {
-			t.Errorf("lacks %q:\n%s", want, out)
-		}
+		t.Run(want, func(t *testing.T) {
+			if out := text(row); !strings.Contains(out, want) {
+				t.Errorf("got\n%swant %q in it", out, want)
+			}
+		})
 	}
 	bytesRow := row
 	bytesRow.Body = []byte{0, 0xff, 'a'}
 	if out := text(bytesRow); !strings.Contains(out, "00 ff 61") {
-		t.Errorf("a body that is no text:\n%s", out)
+		t.Errorf("a body that is no text: got\n%swant it as hexadecimal digits", out)
 	}
 	foreign := row
 	foreign.Headers = "no json"
 	if out := text(foreign); !strings.Contains(out, "no json") {
-		t.Errorf("headers that are no JSON:\n%s", out)
+		t.Errorf("headers that are no JSON: got\n%swant them as they are", out)
 	}
 	empty := row
 	empty.Body, empty.Headers = nil, ""
 	if out := text(empty); !strings.HasSuffix(out, "0 bytes\n") {
-		t.Errorf("an empty body:\n%s", out)
+		t.Errorf("an empty body: got\n%swant nothing after its size", out)
 	}
 }
 
@@ -87,10 +89,10 @@ func TestTheJSONFormsKeepTheirNames(t *testing.T) {
 	summary := names(view.Summarize(&row))
 	for _, name := range []string{"message_id", "destination", "topic", "key", "status", "sequence", "time_stamp", "minted", "copies", "failures", "last_error", "body_bytes"} {
 		if !strings.Contains(summary, `"`+name+`":`) {
-			t.Errorf("a summary lacks %s: %s", name, summary)
+			t.Errorf("got the summary %s, want %s in it", summary, name)
 		}
 	}
-	if whole := names(view.Open(&row)); !strings.Contains(whole, `"headers":{"content-type":"text/plain","x":"1"},"body":"hello"`) {
-		t.Errorf("a whole message: %s", whole)
+	if whole, want := names(view.Open(&row)), `"headers":{"content-type":"text/plain","x":"1"},"body":"hello"`; !strings.Contains(whole, want) {
+		t.Errorf("got the whole message %s, want %s in it", whole, want)
 	}
 }
