@@ -9,8 +9,8 @@ TIMEOUT ?= 20m
 # How long "make fuzz" tries each target: make fuzz FUZZTIME=10m
 FUZZTIME ?= 10s
 
-# This module and those in directories of its own, such as examples/adapter.
-# Packages that are named are of this module.
+# This module and those in directories below it, such as examples/adapter. Packages that
+# PKG names are of this module.
 MODULES := . $(if $(filter ./...,$(PKG)),$(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod)))
 
 # $(call each,COMMAND) runs it in every module, and stops at the first that fails.
@@ -23,7 +23,7 @@ help: ## this list
 .PHONY: build
 build: ## the command, as bin/waybill, and all packages
 	$(call each,$(GO) build ./...)
-	@if [ -d cmd/waybill ]; then $(GO) build -o bin/ ./cmd/waybill; fi
+	@$(GO) build -o bin/ ./cmd/waybill
 
 .PHONY: test
 test: ## every test, with the race detector, against real servers, which it installs, starts and stops
@@ -62,7 +62,7 @@ bench: ## every benchmark, against real servers
 bench-only:
 	$(call each,$(GO) test -run '^$$' -bench . -benchmem -timeout $(TIMEOUT) $(PKG))
 
-# The servers are killed and restarted in it, so one package at a time uses them.
+# The suite kills and restarts the servers, so one package at a time uses them.
 .PHONY: brokers-table
 brokers-table: ## writes the table of docs/brokers.md; kills and restarts this checkout's brokers
 	WAYBILL_TEST_REQUIRE=1 WAYBILL_TEST_SERVICES=$(CURDIR)/scripts/services \
@@ -88,6 +88,7 @@ torture-each: ## the same with every fault alone, which takes about twenty minut
 .PHONY: mutants
 mutants: ## plants bugs, one at a time, and shows that torture catches each
 	scripts/services run postgres -- $(GO) run ./scripts/mutants
+
 .PHONY: model
 model: ## checks the protocol's model with TLC, which it fetches, and that planted faults are found
 	scripts/tlc

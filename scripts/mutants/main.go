@@ -1,7 +1,7 @@
 // Command mutants shows that 'waybill torture' finds bugs: it builds Waybill with each
-// of the bugs of internal/fault/mutant and tortures it until a checker catches it. It prints
-// which one did and after how long, and ends with status 1 where a bug survives, or
-// where Waybill without a bug does not pass.
+// of the bugs of internal/fault/mutant and tortures it until it finds a violation that the
+// bug should lead to. It prints what it found and after how long, and ends with status 1
+// where a bug survives, or where Waybill without a bug does not pass.
 //
 //	go run ./scripts/mutants [NAME...]
 //
@@ -28,28 +28,28 @@ import (
 
 // mutant is one bug, and how to torture it.
 type mutant struct {
-	name     string // of internal/fault/mutant; "" for none
-	faults   string
-	checkers []string // of which one has to catch it
-	postgres bool     // where SQLite's one writer would hide it
-	topic    bool     // where it shows only with a topic, which odd seeds have
+	name       string // of internal/fault/mutant; "" for none
+	faults     string
+	violations []string // of which one has to be found
+	postgres   bool     // where SQLite's one writer would hide it
+	topic      bool     // where it shows only with a topic, which odd seeds have
 }
 
 var mutants = []mutant{
 	{faults: "kill,pause,messages,receipts,handlers,leaders,clock", postgres: true},
-	{name: "ack_before_commit", faults: "kill,handlers", checkers: []string{"lost"}},
-	{name: "receipt_before_commit", faults: "kill,handlers", checkers: []string{"lost"}},
-	{name: "guard_outside_transaction", faults: "handlers", checkers: []string{"lost"}},
-	{name: "select_then_update", faults: "messages,receipts", checkers: []string{"stale", "doubled"}, postgres: true},
-	{name: "no_record", faults: "messages", checkers: []string{"doubled"}},
-	{name: "delete_on_publish", faults: "messages", checkers: []string{"lost"}},
-	{name: "delete_on_retry", faults: "handlers", checkers: []string{"lost"}},
-	{name: "first_consumer", faults: "handlers,pause,wipe", checkers: []string{"lost"}, topic: true},
-	{name: "cursor_without_sweep", faults: "messages", checkers: []string{"leftover"}, postgres: true},
-	{name: "no_resend", faults: "messages", checkers: []string{"leftover"}},
-	{name: "process_clock", faults: "clock", checkers: []string{"lost", "sequence"}},
-	{name: "forget_by_clock", faults: "messages,receipts,pause", checkers: []string{"doubled"}},
-	{name: "resend_as_new", faults: "handlers,messages,pause", checkers: []string{"doubled"}},
+	{name: "ack_before_commit", faults: "kill,handlers", violations: []string{"lost"}},
+	{name: "receipt_before_commit", faults: "kill,handlers", violations: []string{"lost"}},
+	{name: "guard_outside_transaction", faults: "handlers", violations: []string{"lost"}},
+	{name: "select_then_update", faults: "messages,receipts", violations: []string{"stale", "doubled"}, postgres: true},
+	{name: "no_record", faults: "messages", violations: []string{"doubled"}},
+	{name: "delete_on_publish", faults: "messages", violations: []string{"lost"}},
+	{name: "delete_on_retry", faults: "handlers", violations: []string{"lost"}},
+	{name: "first_consumer", faults: "handlers,pause,wipe", violations: []string{"lost"}, topic: true},
+	{name: "cursor_without_sweep", faults: "messages", violations: []string{"leftover"}, postgres: true},
+	{name: "no_resend", faults: "messages", violations: []string{"leftover"}},
+	{name: "process_clock", faults: "clock", violations: []string{"lost", "sequence"}},
+	{name: "forget_by_clock", faults: "messages,receipts,pause", violations: []string{"doubled"}},
+	{name: "resend_as_new", faults: "handlers,messages,pause", violations: []string{"doubled"}},
 }
 
 const (
@@ -90,57 +90,52 @@ func run(ctx context.Context, names []string, out io.Writer) (survivors int, err
 	}
 	fmt.Fprintf(out, "%-26s %-10s %-18s %s\n", "bug", "verdict", "caught by", "after")
 	var mu sync.Mutex // guards out and survivors
-	trials, ctx := errgroup.WithContext(ctx)
-	trials.SetLimit(atOnce)
+	runs, ctx := errgroup.WithContext(ctx)
+	runs.SetLimit(atOnce)
 	for _, m := range mutants {
 		if len(names) > 0 && !slices.Contains(names, m.name) {
 			continue
 		}
-		trials.Go(func() error {
-			program := filepath.Join(dir, "waybill-"+m.name)
-			if err := build(ctx, program, m.name); err != nil {
-				return err
-			}
-			db := ""
-			if m.postgres {
-				db = postgres
-			}
-			caught, took, err := torture(ctx, program, m, db)
+		db := ""
+		if m.postgres {
+			db = postgres
+		}
+		runs.Go(func() error {
+			found, took, err := m.torture(ctx, filepath.Join(dir, "waybill-"+m.name), db)
 			if err != nil {
 				return fmt.Errorf("%s: %w", m.title(), err)
 			}
-			_ = os.Remove(program)
-			verdict, ok := m.verdict(caught)
+			verdict, ok := m.verdict(found)
 			mu.Lock()
 			defer mu.Unlock()
 			if !ok {
 				survivors++
 			}
-			fmt.Fprintf(out, "%-26s %-10s %-18s %.0f s\n", m.title(), verdict, strings.Join(caught, ","), took.Seconds())
+			fmt.Fprintf(out, "%-26s %-10s %-18s %.0f s\n", m.title(), verdict, strings.Join(found, ","), took.Seconds())
 			return nil
 		})
 	}
-	err = trials.Wait()
+	err = runs.Wait()
 	return survivors, err
 }
 
 // verdict says in a word what became of a bug, and whether that is as it should be.
-func (m *mutant) verdict(caught []string) (word string, ok bool) {
+func (m *mutant) verdict(found []string) (word string, ok bool) {
 	switch {
-	case m.name == "" && len(caught) == 0:
+	case m.name == "" && len(found) == 0:
 		return "passes", true
 	case m.name == "":
 		return "FAILS", false
-	case m.isCaught(caught):
+	case m.isCaught(found):
 		return "caught", true
 	}
 	return "SURVIVES", false
 }
 
-// isCaught says whether one of the checkers that should have spoken is among those
-// that did.
-func (m *mutant) isCaught(caught []string) bool {
-	return slices.ContainsFunc(caught, func(c string) bool { return slices.Contains(m.checkers, c) })
+// isCaught says whether a violation that the bug should lead to is among those that were
+// found.
+func (m *mutant) isCaught(found []string) bool {
+	return slices.ContainsFunc(found, func(v string) bool { return slices.Contains(m.violations, v) })
 }
 
 func (m *mutant) title() string {
@@ -162,9 +157,13 @@ func build(ctx context.Context, program, name string) error {
 	return nil
 }
 
-// torture runs a program until one of the bug's checkers speaks, and returns those
-// that did, and the time that it took.
-func torture(ctx context.Context, program string, m mutant, db string) (caught []string, took time.Duration, err error) {
+// torture builds a program with the bug and runs it until a violation is found that the bug
+// should lead to. It returns the violations that were found, and the time that it took.
+func (m *mutant) torture(ctx context.Context, program, db string) (found []string, took time.Duration, err error) {
+	if err := build(ctx, program, m.name); err != nil {
+		return nil, 0, err
+	}
+	defer func() { _ = os.Remove(program) }()
 	began := time.Now()
 	times := tries
 	if m.name == "" {
@@ -175,34 +174,42 @@ func torture(ctx context.Context, program string, m mutant, db string) (caught [
 		if m.topic {
 			seed = 1 + 2*try
 		}
-		cmd := exec.CommandContext(ctx, program, "torture", "--json", "--duration", duration, "--patience", patience,
-			"--faults", m.faults, "--seed", fmt.Sprint(seed))
-		cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
-			return strings.HasPrefix(v, "WAYBILL_DB=") || strings.HasPrefix(v, "WAYBILL_BROKER=")
-		}), "WAYBILL_DB="+db)
-		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it tidies up
-		cmd.WaitDelay = time.Minute
-		var log strings.Builder
-		cmd.Stderr = &log
-		output, runErr := cmd.Output()
-		var report map[string]any
-		if err := json.Unmarshal(output, &report); err != nil {
-			return nil, 0, fmt.Errorf("torture ended with %w and no report:\n%s", errors.Join(runErr, err), log.String())
+		report, err := torture(ctx, program, m.faults, seed, db)
+		if err != nil {
+			return nil, 0, err
 		}
-		if dir, kept := report["dir"].(string); kept {
-			_ = os.RemoveAll(dir)
-		}
-		if report["ok"] == (runErr != nil) {
-			return nil, 0, fmt.Errorf("the verdict is %v and the exit status %w", report["ok"], runErr)
-		}
-		for _, checker := range []string{"lost", "doubled", "stale", "phantom", "leftover", "sequence", "conservation", "unsaved"} {
-			if n, _ := report[checker].(float64); n > 0 && !slices.Contains(caught, checker) {
-				caught = append(caught, checker)
+		for _, violation := range []string{"lost", "doubled", "stale", "phantom", "leftover", "sequence", "conservation", "unsaved"} {
+			if n, _ := report[violation].(float64); n > 0 && !slices.Contains(found, violation) {
+				found = append(found, violation)
 			}
 		}
-		if m.isCaught(caught) {
+		if m.isCaught(found) {
 			break
 		}
 	}
-	return caught, time.Since(began), nil
+	return found, time.Since(began), nil
+}
+
+// torture runs a program once and returns its report.
+func torture(ctx context.Context, program, faults string, seed int, db string) (report map[string]any, err error) {
+	cmd := exec.CommandContext(ctx, program, "torture", "--json", "--duration", duration, "--patience", patience,
+		"--faults", faults, "--seed", fmt.Sprint(seed))
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "WAYBILL_DB=") || strings.HasPrefix(v, "WAYBILL_BROKER=")
+	}), "WAYBILL_DB="+db)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it cleans up
+	cmd.WaitDelay = time.Minute
+	var log strings.Builder
+	cmd.Stderr = &log
+	output, runErr := cmd.Output()
+	if err := json.Unmarshal(output, &report); err != nil {
+		return nil, fmt.Errorf("torture ended with %w and no report:\n%s", errors.Join(runErr, err), log.String())
+	}
+	if dir, kept := report["dir"].(string); kept {
+		_ = os.RemoveAll(dir)
+	}
+	if report["ok"] == (runErr != nil) {
+		return nil, fmt.Errorf("the verdict is %v and the exit status %w", report["ok"], runErr)
+	}
+	return report, nil
 }

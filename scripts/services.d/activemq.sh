@@ -3,7 +3,7 @@
 # cannot be fetched, Debian's package, which has STOMP only.
 
 version=5.18.3
-# With the room on its disk it lowers its limit of what it stores, and never raises it.
+# As its disk gets full it lowers the limit of what it stores, and never raises it again.
 recovers=
 apache=$dist/activemq-$version
 debian=/usr/share/activemq

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # variables shared with scripts/services
 # MariaDB, which Debian has in place of MySQL. The package with the server alone
-# brings no system service; nor does it bring the user mysql, so nobody will do.
+# brings no system service; nor does it bring the user mysql, so the user nobody takes its place.
 
 run_as=$(unprivileged mysql nobody)
 

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # variables shared with scripts/services
 # NATS with JetStream. It has one port for both: a client that asks for TLS gets it.
 
-# Once a stream could not be written, it may answer nobody any more, nor stop.
+# Once it could not write a stream, it may neither answer any more nor stop.
 recovers=
 
 server_ports() { echo NATS; }

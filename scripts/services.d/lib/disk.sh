@@ -5,7 +5,7 @@
 
 has_disk() { mountpoint -q "$home/."; }
 
-# mount_disk puts one over $home, which is empty, and leaves its owner and mode.
+# mount_disk puts one over $home, which is empty, with the same owner and mode.
 mount_disk() {
 	local at
 	at=$(realpath "$home")
@@ -13,13 +13,14 @@ mount_disk() {
 		"waybill-$name" "$at" 2>>"$server/log" || fail "could not be given a disk of its own (WAYBILL_DISK=$WAYBILL_DISK), which takes root"
 }
 
-# unmount_disk: also where something that is ending still has a file open there.
+# unmount_disk unmounts it, also where something that is ending still has a file open
+# there.
 unmount_disk() {
 	! has_disk || umount -l "$(realpath "$home")"
 }
 
-# log_says TEXT [TAKEN-BACK]: whether the server's log says so, and not the other text
-# after it.
+# log_says TEXT [OTHER]: whether the server's log says TEXT, and not the other one after
+# it, which takes it back.
 log_says() {
 	grep -m 1 -F -e "$1" ${2:+-e "$2"} <(tac "$server/log") | grep -q -F -e "$1"
 }
@@ -32,17 +33,18 @@ fill_server() {
 	local room deadline=$((SECONDS + 30))
 	room=$(($(stat -f -c '%a * %S' "$home/.") - full_at))
 	# Fails where what the server writes meanwhile leaves less.
-	head -c "$((room > 0 ? room : 0))" /dev/zero >>"$home/ballast" 2>/dev/null || true
+	head -c "$((room > 0 ? room : 0))" /dev/zero >>"$home/filler" 2>/dev/null || true
 	while declare -F server_is_full >/dev/null && alive && ! server_is_full; do
-		((SECONDS < deadline)) || fail "does not mind that its disk is full"
+		((SECONDS < deadline)) || fail "does not notice that its disk is full"
 		sleep 0.1
 	done
 	say "has a full disk"
 }
 
-# free_server also starts the server, where a full disk has ended it.
+# free_server also starts the server, where a full disk has ended it, and restarts one
+# that would not recover from that by itself.
 free_server() {
-	rm -f "$home/ballast"
+	rm -f "$home/filler"
 	say "has room again"
 	if [[ ! $recovers ]] && alive; then
 		kill_tree # it may not stop when it is asked to

@@ -1,5 +1,5 @@
-// Package handler has the handlers of "waybill receive": one prints messages, one
-// gives each to a command, and a quota ends the run after so many.
+// Package handler has the handlers of "waybill receive": a Printer prints messages, a
+// Shell gives each to a command, and a Quota ends the run after so many.
 package handler
 
 import (
@@ -15,8 +15,8 @@ import (
 	"github.com/waybill-go/waybill/inbox"
 )
 
-// again is when a message comes again that nobody could be given.
-const again = time.Second
+// printAgain is after how long a message comes again that could not be printed.
+const printAgain = time.Second
 
 // Printer prints each message as a line of JSON before its record is committed, so
 // that none is recorded and not printed. It is safe for concurrent use.
@@ -47,7 +47,7 @@ func (p *Printer) Handle(_ context.Context, _ *sql.Tx, m *waybill.Message) error
 	}
 	if _, err := p.w.Write(text); err != nil {
 		p.broken(err)
-		return waybill.RetryAfter(again, fmt.Errorf("print: %w", err))
+		return waybill.RetryAfter(printAgain, fmt.Errorf("print: %w", err))
 	}
 	p.printed.add(m.ID)
 	return nil

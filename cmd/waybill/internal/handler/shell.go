@@ -23,8 +23,8 @@ import (
 // message again.
 const exitPermanent = 65
 
-// grace is how long a command that has run out of time, or of a process to run for,
-// may take to end before it is killed.
+// grace is how long a command that has run out of time, or whose process is to end, may
+// take to end before it is killed.
 const grace = 5 * time.Second
 
 // Shell gives each message's body to a command on its standard input. It is safe for

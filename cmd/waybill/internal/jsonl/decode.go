@@ -1,4 +1,6 @@
-// Package jsonl is the JSON lines that commands read and print: one message a line.
+// Package jsonl is the JSON lines that commands read and print: one message a line. A
+// Reader reads them in groups, Decode reads one, and Encode writes one; Marshal writes any
+// other value as a line.
 package jsonl
 
 import (

@@ -42,7 +42,7 @@ type Group struct {
 	Lines    []int // the number of each message's line
 }
 
-// First and Last are the numbers of the group's first and last line.
+// First is the number of the group's first line.
 func (g *Group) First() int { return g.Lines[0] }
 
 // Last is the number of the group's last line.
@@ -52,9 +52,10 @@ func (g *Group) Last() int { return g.Lines[len(g.Lines)-1] }
 type Reader struct {
 	base  waybill.Message
 	items chan item
-	ahead *item
+	ahead *item // that the last group had no place for, or the end
 }
 
+// item is a line that was read.
 type item struct {
 	message waybill.Message
 	line    int
