@@ -24,15 +24,14 @@ import (
 
 // How long things may take, on a machine that is busy with other tests.
 const (
-	progressLimit = time.Minute     // between two strikes
+	progressLimit = time.Minute     // between two kills
 	drainLimit    = 2 * time.Minute // until the outbox is empty
 )
 
-// seed is the variable that repeats a run's faults; WAYBILL_PROCESS_KILLS is their
-// number.
+// Variables of the environment.
 const (
-	seedVariable  = "WAYBILL_PROCESS_SEED"
-	killsVariable = "WAYBILL_PROCESS_KILLS"
+	seedVariable  = "WAYBILL_PROCESS_SEED"  // repeats a run's kills
+	killsVariable = "WAYBILL_PROCESS_KILLS" // is their number
 )
 
 func TestNothingIsLostDoubledOrStaleWhenProcessesAreKilled(t *testing.T) {
@@ -51,90 +50,119 @@ func TestNothingIsLostDoubledOrStaleWhenProcessesAreKilled(t *testing.T) {
 		{"stomp", []string{stomp}, nil},
 		{"both, transient", []string{amqp1, stomp}, []string{"--transient", "*"}},
 	} {
-		t.Run(c.name, func(t *testing.T) { kill(t, c.brokers, c.flags) })
+		t.Run(c.name, func(t *testing.T) { run(t, c.brokers, c.flags) })
 	}
 }
 
-func kill(t *testing.T, brokers, flags []string) {
+// scenario is one run: a producer, and the processes that are killed.
+type scenario struct {
+	t                          *testing.T
+	producerAddr, consumerAddr string
+	producerDB, consumerDB     *sql.DB
+	name                       string // of this run, in names of queues
+	supervisor                 *supervisor
+	producer                   *producer
+	effects, backlog           func() int64
+}
+
+const relays, consumers = 2, 2
+
+func run(t *testing.T, brokers, flags []string) {
 	seed := number(t, seedVariable, rand.Uint64())
 	t.Logf("%s=%d", seedVariable, seed)
-	dice := rand.New(rand.NewPCG(seed, 0))
+	s := setup(t, brokers, flags)
+	stop := s.producer.start(t, seed)
+	t.Cleanup(stop)
+	for _, p := range s.supervisor.processes {
+		s.supervisor.start(p)
+	}
+	began := time.Now()
+	s.kill(plan(rand.New(rand.NewPCG(seed, 0)), int(number(t, killsVariable, 20)), relays, consumers))
+	t.Logf("killed within %v: %s", time.Since(began).Round(time.Millisecond), s.supervisor.kills())
+	stop()
+	s.drain()
+	s.supervisor.stop()
+	check(t, s.producerDB, s.consumerDB)
+	t.Logf("%d transactions committed, %d rolled back, %d messages, in %v", s.producer.committed.Load(), s.producer.rolledBack.Load(), s.producer.sent.Load(), time.Since(began).Round(time.Millisecond))
+	for _, p := range s.supervisor.processes[relays:] {
+		t.Logf("%s: %s", p.name, lastLines(p.log.String(), 1))
+	}
+}
 
-	producerAddr, producer := database(t, store.Producer, shopTables)
-	consumerAddr, consumer := database(t, store.Consumer, depotTables)
-	suffix := strings.ToLower(crand.Text()[:8])
-	payments, orders := "payments-"+suffix, "orders-"+suffix
-
-	f := &fleet{t: t}
-	t.Cleanup(f.abandon)
-	const relays, consumers = 2, 2
+// setup makes the databases, the producer and the processes, which it does not start.
+func setup(t *testing.T, brokers, flags []string) *scenario {
+	t.Helper()
+	s := &scenario{t: t, name: strings.ToLower(crand.Text()[:8]), supervisor: &supervisor{t: t}}
+	s.producerAddr, s.producerDB = database(t, store.Producer, producerTables)
+	s.consumerAddr, s.consumerDB = database(t, store.Consumer, consumerTables)
+	t.Cleanup(s.supervisor.cleanUp)
+	payments, orders := "payments-"+s.name, "orders-"+s.name
 	for i := range relays {
-		stats := freeAddress(t)
-		f.add(fmt.Sprint("relay ", i+1), func() *exec.Cmd {
-			cmd := exec.Command(program, append([]string{
-				"relay", "--http", stats, "--producer", "shop-" + suffix, "--lease", "1s", "--poll", "50ms", "--min-resend", "200ms", "--max-resend", "1s",
-			}, flags...)...)
-			cmd.Env = append(os.Environ(), "WAYBILL_DB="+producerAddr, "WAYBILL_BROKER="+brokers[i%len(brokers)])
-			return cmd
-		}).stats = "http://" + stats + "/stats"
+		s.addRelay(i, brokers[i%len(brokers)], flags)
 	}
 	for i := range consumers {
-		f.add(fmt.Sprint("consumer ", i+1), func() *exec.Cmd {
+		s.supervisor.add(fmt.Sprint("consumer ", i+1), func() *exec.Cmd {
 			cmd := exec.Command(os.Args[0])
 			cmd.Env = append(os.Environ(), role+"=consumer", "PAYMENTS="+payments, "ORDERS="+orders,
-				"WAYBILL_DB="+consumerAddr, "WAYBILL_BROKER="+brokers[i%len(brokers)])
+				"WAYBILL_DB="+s.consumerAddr, "WAYBILL_BROKER="+brokers[i%len(brokers)])
 			return cmd
 		})
 	}
-
-	effects := watch(t, consumer, `
+	s.effects = watch(t, s.consumerDB, `
 		SELECT coalesce((SELECT max(n) FROM payment_effects), 0) + coalesce((SELECT max(n) FROM order_effects), 0)`)
-	backlog := watch(t, producer, `SELECT count(*) FROM qmessage`)
-	s, err := newShop(producer, payments, orders, backlog)
+	s.backlog = watch(t, s.producerDB, `SELECT count(*) FROM qmessage`)
+	p, err := newProducer(s.producerDB, payments, orders, s.backlog)
 	if err != nil {
 		t.Fatal(err)
 	}
-	closeShop := s.open(t, seed)
-	t.Cleanup(closeShop)
-	for _, ship := range f.ships {
-		f.start(ship)
-	}
+	s.producer = p
+	return s
+}
 
-	began := time.Now()
-	for i, strike := range plan(dice, int(number(t, killsVariable, 20)), relays, consumers) {
-		before := effects()
-		if !until(progressLimit, func() bool { return effects() > before+int64(strike.effects) || t.Failed() }) {
-			t.Fatalf("strike %d: no progress within %v: %d effects of %d messages", i, progressLimit, effects(), s.sent.Load())
+func (s *scenario) addRelay(i int, broker string, flags []string) {
+	s.t.Helper()
+	stats := freeAddress(s.t)
+	s.supervisor.add(fmt.Sprint("relay ", i+1), func() *exec.Cmd {
+		cmd := exec.Command(program, append([]string{
+			"relay", "--http", stats, "--producer", "shop-" + s.name, "--lease", "1s", "--poll", "50ms", "--min-resend", "200ms", "--max-resend", "1s",
+		}, flags...)...)
+		cmd.Env = append(os.Environ(), "WAYBILL_DB="+s.producerAddr, "WAYBILL_BROKER="+broker)
+		return cmd
+	}).stats = "http://" + stats + "/stats"
+}
+
+// kill kills as planned, and starts what it has killed again.
+func (s *scenario) kill(kills []kill) {
+	s.t.Helper()
+	for i, k := range kills {
+		before := s.effects()
+		if !until(progressLimit, func() bool { return s.effects() > before+int64(k.effects) || s.t.Failed() }) {
+			s.t.Fatalf("kill %d: got no progress within %v: %d effects of %d messages", i, progressLimit, s.effects(), s.producer.sent.Load())
 		}
-		for _, victim := range strike.victims {
-			f.kill(f.ships[victim])
+		for _, victim := range k.victims {
+			s.supervisor.kill(s.supervisor.processes[victim])
 		}
-		committed := s.committed.Load()
+		committed := s.producer.committed.Load()
 		until(progressLimit, func() bool {
-			return s.committed.Load() >= committed+int64(strike.commits) || backlog() > maxBacklog || t.Failed()
+			return s.producer.committed.Load() >= committed+int64(k.commits) || s.backlog() > maxBacklog || s.t.Failed()
 		})
-		for _, victim := range strike.victims {
-			f.start(f.ships[victim])
+		for _, victim := range k.victims {
+			s.supervisor.start(s.supervisor.processes[victim])
 		}
 	}
-	t.Logf("killed within %v: %s", time.Since(began).Round(time.Millisecond), f.kills())
-	closeShop()
+}
 
-	// Nothing is killed any more: the outbox empties itself.
+// drain waits until the outbox is empty, now that nothing is killed any more.
+func (s *scenario) drain() {
+	s.t.Helper()
 	var left int64
 	empty := func() bool {
-		left = countEffects(t, producer, "qmessage WHERE status = 0")
+		left = countRows(s.t, s.producerDB, "qmessage WHERE status = 0")
 		return left == 0
 	}
 	if !until(drainLimit, empty) {
-		t.Errorf("%d rows are left after %v", left, drainLimit)
-		f.explain()
-	}
-	f.stop()
-	judge(t, producer, consumer)
-	t.Logf("%d transactions committed, %d rolled back, %d messages, in %v", s.committed.Load(), s.rolledBack.Load(), s.sent.Load(), time.Since(began).Round(time.Millisecond))
-	for _, ship := range f.ships[relays:] {
-		t.Logf("%s: %s", ship.name, lastLines(ship.log.String(), 1))
+		s.t.Errorf("got %d rows left after %v, want none", left, drainLimit)
+		s.supervisor.logStats()
 	}
 }
 

@@ -3,8 +3,8 @@
 // back. Then the producer's and the consumer's database are compared.
 //
 // The files: main_test.go (what runs as which process), kill_test.go (the test),
-// plan_test.go (who dies when), fleet_test.go (the processes), shop_test.go (the
-// producer), depot_test.go (the consumer), verdict_test.go (the comparison).
+// nemesis_test.go (who dies when), process_test.go (the processes), producer_test.go and
+// consumer_test.go (what they do), checker_test.go (the comparison).
 package process
 
 import (
@@ -23,12 +23,12 @@ var program string
 
 func TestMain(m *testing.M) {
 	if os.Getenv(role) == "consumer" {
-		os.Exit(consume())
+		os.Exit(consumerMain())
 	}
-	os.Exit(run(m))
+	os.Exit(runTests(m))
 }
 
-func run(m *testing.M) int {
+func runTests(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "waybill-process-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -16,23 +16,24 @@ import (
 
 // The consumer's own tables. They take every effect that comes, also one that came
 // before or is stale: the inbox alone keeps those away.
-const depotTables = `
+const consumerTables = `
 CREATE TABLE payment_effects (n bigserial PRIMARY KEY, id text NOT NULL);
 CREATE TABLE order_effects (n bigserial PRIMARY KEY, id text NOT NULL, version bigint NOT NULL, token text NOT NULL);
 CREATE TABLE order_state (id text PRIMARY KEY, version bigint NOT NULL, token text NOT NULL);`
 
-// consume is the consumer's process, until SIGTERM, or SIGKILL.
-func consume() int {
+// consumerMain is the consumer's process, until SIGTERM, or SIGKILL. It returns the exit
+// status.
+func consumerMain() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	if err := deliver(ctx); err != nil {
+	if err := runConsumer(ctx); err != nil {
 		slog.Error("consumer failed", slog.Any("error", err))
 		return 1
 	}
 	return 0
 }
 
-func deliver(ctx context.Context) error {
+func runConsumer(ctx context.Context) error {
 	db, dialect, err := address.OpenDatabase(os.Getenv("WAYBILL_DB"))
 	if err != nil {
 		return err
@@ -42,7 +43,7 @@ func deliver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	in, err := inbox.New(db, dialect, b, &inbox.Options{Consumer: "depot", Batch: 50})
+	in, err := inbox.New(db, dialect, b, &inbox.Options{Consumer: "consumer", Batch: 50})
 	if err != nil {
 		return err
 	}

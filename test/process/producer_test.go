@@ -19,20 +19,20 @@ import (
 // The producer's own tables: orders whose state changes, with all states they ever
 // had, and payments. A token tells a state that was committed from one that was
 // rolled back under the same version.
-const shopTables = `
+const producerTables = `
 CREATE TABLE orders (id text PRIMARY KEY, version bigint NOT NULL, token text NOT NULL);
 CREATE TABLE order_states (id text, version bigint, token text NOT NULL, PRIMARY KEY (id, version));
 CREATE TABLE payments (id text PRIMARY KEY);`
 
 const (
 	orderCount  = 40
-	shopClerks  = 4
-	maxBacklog  = 3000 // rows in the outbox at which the clerks pause
+	workers     = 4
+	maxBacklog  = 3000 // rows in the outbox at which the workers pause
 	rollbacksIn = 4    // of so many transactions one is not committed
 )
 
-// shop is the producer: clerks that commit and roll back.
-type shop struct {
+// producer is workers that commit and roll back.
+type producer struct {
 	db       *sql.DB
 	out      *outbox.Outbox
 	payments string // destination of level Once
@@ -40,28 +40,28 @@ type shop struct {
 
 	committed, rolledBack atomic.Int64 // transactions
 	sent                  atomic.Int64 // messages of committed ones
-	backlog               func() int64 // rows in the outbox, for pace
+	backlog               func() int64 // rows in the outbox
 }
 
-func newShop(db *sql.DB, payments, orders string, backlog func() int64) (*shop, error) {
+func newProducer(db *sql.DB, payments, orders string, backlog func() int64) (*producer, error) {
 	out, err := outbox.New(postgres.Dialect(), nil)
-	return &shop{db: db, out: out, payments: payments, orders: orders, backlog: backlog}, err
+	return &producer{db: db, out: out, payments: payments, orders: orders, backlog: backlog}, err
 }
 
-// open lets the clerks work until stop is called, which waits for them.
-func (s *shop) open(t *testing.T, seed uint64) (stop func()) {
+// start lets the workers work until stop is called, which waits for them.
+func (p *producer) start(t *testing.T, seed uint64) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	var clerks sync.WaitGroup
-	for i := range shopClerks {
-		clerks.Go(func() {
+	var group sync.WaitGroup
+	for i := range workers {
+		group.Go(func() {
 			dice := rand.New(rand.NewPCG(seed, uint64(i)))
 			for n := 0; ctx.Err() == nil; n++ {
-				if s.backlog() > maxBacklog {
+				if p.backlog() > maxBacklog {
 					until(pollEvery, func() bool { return ctx.Err() != nil })
 					continue
 				}
-				if err := s.transact(ctx, dice, fmt.Sprintf("%d-%d", i, n)); err != nil && ctx.Err() == nil {
-					t.Errorf("a clerk's transaction failed: %v", err)
+				if err := p.transact(ctx, dice, fmt.Sprintf("%d-%d", i, n)); err != nil && ctx.Err() == nil {
+					t.Errorf("a transaction failed: %v", err)
 					return
 				}
 			}
@@ -69,7 +69,7 @@ func (s *shop) open(t *testing.T, seed uint64) (stop func()) {
 	}
 	return func() {
 		cancel()
-		clerks.Wait()
+		group.Wait()
 	}
 }
 
@@ -77,13 +77,13 @@ var errRollBack = errors.New("changed my mind")
 
 // transact runs one transaction and commits it, rolls it back, or has the server cut
 // its connection in the middle. token names it.
-func (s *shop) transact(ctx context.Context, dice *rand.Rand, token string) error {
-	change := s.change(dice, token)
-	doomed := dice.IntN(rollbacksIn) == 0
-	cut := doomed && dice.IntN(8) == 0
+func (p *producer) transact(ctx context.Context, dice *rand.Rand, token string) error {
+	change := p.change(dice, token)
+	rollBack := dice.IntN(rollbacksIn) == 0
+	cut := rollBack && dice.IntN(8) == 0
 	sent := 0
 	// The context of the test's end must not leave a commit's outcome unknown.
-	err := s.out.InTx(context.WithoutCancel(ctx), s.db, func(tx *sql.Tx) error {
+	err := p.out.InTx(context.WithoutCancel(ctx), p.db, func(tx *sql.Tx) error {
 		n, err := change(tx)
 		sent = n
 		switch {
@@ -92,17 +92,17 @@ func (s *shop) transact(ctx context.Context, dice *rand.Rand, token string) erro
 		case cut:
 			_, err := tx.Exec(`SELECT pg_terminate_backend(pg_backend_pid())`)
 			return errors.Join(errRollBack, err)
-		case doomed:
+		case rollBack:
 			return errRollBack
 		}
 		return nil
 	})
 	switch {
-	case err == nil && !doomed:
-		s.committed.Add(1)
-		s.sent.Add(int64(sent))
+	case err == nil && !rollBack:
+		p.committed.Add(1)
+		p.sent.Add(int64(sent))
 	case errors.Is(err, errRollBack):
-		s.rolledBack.Add(1)
+		p.rolledBack.Add(1)
 	default:
 		return err
 	}
@@ -111,7 +111,7 @@ func (s *shop) transact(ctx context.Context, dice *rand.Rand, token string) erro
 
 // change is a business change of a few orders and payments, with their messages. Two
 // changes lock orders in one order, so that they cannot deadlock.
-func (s *shop) change(dice *rand.Rand, token string) func(tx *sql.Tx) (int, error) {
+func (p *producer) change(dice *rand.Rand, token string) func(tx *sql.Tx) (int, error) {
 	orders := dice.Perm(orderCount)[:dice.IntN(4)]
 	slices.Sort(orders)
 	payments := dice.IntN(4)
@@ -134,15 +134,15 @@ func (s *shop) change(dice *rand.Rand, token string) func(tx *sql.Tx) (int, erro
 			if err != nil {
 				return 0, err
 			}
-			messages = append(messages, waybill.Message{Destination: s.orders, Key: id, Body: fmt.Appendf(nil, "%d %s", version, token)})
+			messages = append(messages, waybill.Message{Destination: p.orders, Key: id, Body: fmt.Appendf(nil, "%d %s", version, token)})
 		}
 		for i := range payments {
 			id := fmt.Sprintf("%s-%d", token, i)
 			if _, err := tx.Exec(`INSERT INTO payments VALUES ($1)`, id); err != nil {
 				return 0, err
 			}
-			messages = append(messages, waybill.Message{Destination: s.payments, Body: []byte(id)})
+			messages = append(messages, waybill.Message{Destination: p.payments, Body: []byte(id)})
 		}
-		return len(messages), s.out.Send(ctx, tx, messages...)
+		return len(messages), p.out.Send(ctx, tx, messages...)
 	}
 }

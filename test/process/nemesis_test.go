@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// strike is one step of a plan: who is killed, and what has to have happened since the
+// kill is one step of a plan: who is killed, and what has to have happened since the
 // step before, so that it hits processes that are at work.
-type strike struct {
-	victims []int // places in the fleet
+type kill struct {
+	victims []int // places among the processes
 	// effects is how many more effects the consumer's database must hold before.
 	effects int
 	// commits is how many more transactions the producer commits before the victims
@@ -16,29 +16,29 @@ type strike struct {
 	commits int
 }
 
-// plan makes n strikes at the relays, which are the first places of the fleet, the
-// consumers, which are the others, or all at once.
-func plan(dice *rand.Rand, n, relays, consumers int) []strike {
+// plan makes n kills of the relays, which are the first processes, the consumers, which
+// are the others, or all at once.
+func plan(dice *rand.Rand, n, relays, consumers int) []kill {
 	all := relays + consumers
-	strikes := make([]strike, n)
-	for i := range strikes {
-		s := &strikes[i]
+	kills := make([]kill, n)
+	for i := range kills {
+		k := &kills[i]
 		switch kind := dice.IntN(10); {
 		case kind < 4: // a relay: perhaps the one that leads
-			s.victims = []int{dice.IntN(relays)}
+			k.victims = []int{dice.IntN(relays)}
 		case kind < 8: // a consumer
-			s.victims = []int{relays + dice.IntN(consumers)}
+			k.victims = []int{relays + dice.IntN(consumers)}
 		case kind < 9: // every relay
-			s.victims = dice.Perm(relays)
+			k.victims = dice.Perm(relays)
 		default:
-			s.victims = dice.Perm(all)
+			k.victims = dice.Perm(all)
 		}
-		s.effects = dice.IntN(150)
+		k.effects = dice.IntN(150)
 		if dice.IntN(2) == 0 {
-			s.commits = dice.IntN(100)
+			k.commits = dice.IntN(100)
 		}
 	}
-	return strikes
+	return kills
 }
 
 // pollEvery is how often a condition is looked at.
