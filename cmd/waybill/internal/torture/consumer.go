@@ -38,7 +38,7 @@ var allHandlerFaults = handlerFaults{Slow: 30, Hang: 500, Panic: 100, Fail: 25, 
 // consumer is a process that makes its own accounts or orders from messages.
 type consumer struct {
 	network
-	c      command
+	cmd    command
 	db     *database
 	in     *inbox.Inbox
 	faults atomic.Pointer[handlerFaults]
@@ -52,10 +52,10 @@ func newConsumer(cmd command, log *slog.Logger) (*consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &consumer{network: n, c: cmd, db: d, dice: rand.New(rand.NewPCG(cmd.Seed, 7))}
+	c := &consumer{network: n, cmd: cmd, db: d, dice: rand.New(rand.NewPCG(cmd.Seed, 7))}
 	c.faults.Store(&handlerFaults{})
 	receipts := waybill.Durable
-	if cmd.Seed%2 == 0 { // each of its processes in its own way
+	if cmd.Seed%2 == 0 { // which differs from one life to the next
 		receipts = waybill.Transient
 	}
 	c.in, err = inbox.New(d.DB, d.dialect, n, &inbox.Options{
@@ -165,8 +165,8 @@ func (c *consumer) transfer(ctx context.Context, tx *sql.Tx, m *waybill.Message,
 	return c.effect(ctx, tx, m, "transfer", p.Transfer, p)
 }
 
-// notice may be slow and has no other faults: a failure would be the broker's to deliver
-// again, and whether it does is its own affair.
+// notice may be slow and has no other faults: after a failure the broker would have to
+// deliver the message again, and not every broker does.
 func (c *consumer) notice(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
 	var p payload
 	if err := json.Unmarshal(m.Body, &p); err != nil {
@@ -181,7 +181,7 @@ func (c *consumer) order(ctx context.Context, tx *sql.Tx, m *waybill.Message, p 
 	if err != nil {
 		return err
 	}
-	return c.effect(ctx, tx, m, c.c.Group, p.Order, p)
+	return c.effect(ctx, tx, m, c.cmd.Group, p.Order, p)
 }
 
 func (c *consumer) audit(ctx context.Context, tx *sql.Tx, m *waybill.Message, p *payload) error {
@@ -202,7 +202,7 @@ func (c *consumer) effect(ctx context.Context, tx *sql.Tx, m *waybill.Message, k
 	_, err := tx.ExecContext(ctx, c.db.sql(`
 		INSERT INTO {effect} (kind, ref, version, token, message_id, sequence, time_stamp, attempt, happened, who)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
-		kind, ref, p.Version, p.Token, m.ID.String(), m.Sequence, m.TimeStamp, m.Attempt, time.Now().UnixMicro(), c.c.Name)
+		kind, ref, p.Version, p.Token, m.ID.String(), m.Sequence, m.TimeStamp, m.Attempt, time.Now().UnixMicro(), c.cmd.Name)
 	return err
 }
 

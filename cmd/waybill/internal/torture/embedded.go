@@ -17,14 +17,14 @@ const ackWait = 2 * time.Second
 // embeddedBroker is the embedded broker in a process of its own, with a port for the
 // other processes, for runs that name no server.
 type embeddedBroker struct {
-	c     command
+	cmd   command
 	log   *slog.Logger
 	ready atomic.Bool
 }
 
 // Run serves until ctx ends.
 func (b *embeddedBroker) Run(ctx context.Context) error {
-	server, err := supervisor.StartBroker(ctx, b.c.Broker, b.c.Dir, &embedded.Options{AckWait: ackWait, MaxStore: b.c.MaxStore, Log: b.log})
+	server, err := supervisor.StartBroker(ctx, b.cmd.Broker, b.cmd.Dir, &embedded.Options{AckWait: ackWait, MaxStore: b.cmd.MaxStore, Log: b.log})
 	if err != nil {
 		return err
 	}

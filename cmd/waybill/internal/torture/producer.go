@@ -14,7 +14,7 @@ import (
 // producer is a process of workers who move money and change orders, in transactions that
 // commit, roll back, or take long.
 type producer struct {
-	c       command
+	cmd     command
 	db      *database
 	out     *outbox.Outbox
 	journal *journal
@@ -41,7 +41,7 @@ func newProducer(c command, log *slog.Logger) (*producer, error) {
 		return nil, err
 	}
 	j, err := openJournal(c.Journal)
-	return &producer{c: c, db: d, out: out, journal: j, log: log}, err
+	return &producer{cmd: c, db: d, out: out, journal: j, log: log}, err
 }
 
 // Run lets the workers work until ctx ends.

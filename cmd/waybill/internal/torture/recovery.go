@@ -139,7 +139,7 @@ func (r *run) resendRejected(ctx context.Context) error {
 	return nil
 }
 
-// quietTime is for how long no copy may come before all old copies are held to have come.
+// quietTime is the time without a copy after which all old copies are taken to have come.
 const quietTime = 3 * time.Second
 
 // quiesce waits until no old copies come any more: those have to do no harm either.

@@ -107,7 +107,7 @@ func newRole(c command, log *slog.Logger) (supervisor.Role[command, stats], erro
 	case consumerRole:
 		return newConsumer(c, log)
 	case brokerRole:
-		return &embeddedBroker{c: c, log: log}, nil
+		return &embeddedBroker{cmd: c, log: log}, nil
 	}
 	return nil, fmt.Errorf("a run has no role %q", c.Role)
 }

@@ -44,7 +44,7 @@ func (n *nemesis) killBroker(ctx context.Context, dice *rand.Rand, fault, how st
 		return
 	}
 	n.note("the broker is back")
-	backoff.Sleep(ctx, 2*time.Second) // some peace, to have something to lose
+	backoff.Sleep(ctx, 2*time.Second) // so that there is something to lose again
 }
 
 func (r *run) endBroker(ctx context.Context) error {

@@ -28,7 +28,7 @@ const (
 )
 
 func newWorker(p *producer, number int) *worker {
-	return &worker{p, number, rand.New(rand.NewPCG(p.c.Seed, uint64(number)))}
+	return &worker{p, number, rand.New(rand.NewPCG(p.cmd.Seed, uint64(number)))}
 }
 
 // run makes transactions until ctx ends.
@@ -38,12 +38,12 @@ func (w *worker) run(ctx context.Context) {
 			backoff.Sleep(ctx, 20*time.Millisecond)
 			continue
 		}
-		token := fmt.Sprintf("%s-%d-%d", w.c.Name, w.number, n)
+		token := fmt.Sprintf("%s-%d-%d", w.cmd.Name, w.number, n)
 		if err := w.transact(ctx, token); err != nil && ctx.Err() == nil {
 			w.log.WarnContext(ctx, "transaction failed", slog.String("token", token), slog.Any("error", err))
 			backoff.Sleep(ctx, 100*time.Millisecond)
 		}
-		backoff.Sleep(ctx, w.c.Pace)
+		backoff.Sleep(ctx, w.cmd.Pace)
 	}
 }
 

@@ -36,7 +36,7 @@ const (
 // workers lock what they change in one order, so that they cannot deadlock.
 func (w *worker) change(ctx context.Context, tx *sql.Tx, token string) error {
 	changed := w.chooseOrders()
-	transfers := w.dice.IntN(w.c.Transfers + 1)
+	transfers := w.dice.IntN(w.cmd.Transfers + 1)
 	if len(changed) == 0 {
 		transfers = max(transfers, 1)
 	}
@@ -71,7 +71,7 @@ func (w *worker) chooseOrders() []string {
 		if w.oneIn(hotOneIn) {
 			n = w.dice.IntN(hotOrders)
 		}
-		chosen = append(chosen, orderName(n, w.c.Topic))
+		chosen = append(chosen, orderName(n, w.cmd.Topic))
 	}
 	slices.Sort(chosen)
 	return slices.Compact(chosen)
@@ -84,9 +84,9 @@ func (w *worker) changeOrder(ctx context.Context, tx *sql.Tx, id, token string) 
 	if err == nil {
 		err = tx.QueryRowContext(ctx, w.db.sql(`SELECT version FROM {orders} WHERE id = ?`), id).Scan(&p.Version)
 	}
-	m := w.message(w.c.Destinations.Orders, id, p)
+	m := w.message(w.cmd.Destinations.Orders, id, p)
 	if isPublic(id) {
-		m.Destination, m.Topic = w.c.Destinations.Public, true
+		m.Destination, m.Topic = w.cmd.Destinations.Public, true
 	}
 	if err == nil {
 		_, err = tx.ExecContext(ctx, w.db.sql(`INSERT INTO {order_state} (id, version, token, message_id) VALUES (?, ?, ?, ?)`), id, p.Version, token, m.ID.String())
@@ -114,9 +114,9 @@ func (w *worker) transfer(ctx context.Context, tx *sql.Tx, n int, token string) 
 	var messages []waybill.Message
 	var values []any
 	for _, p := range moves {
-		m := w.message(w.c.Destinations.Transfers, "", p)
+		m := w.message(w.cmd.Destinations.Transfers, "", p)
 		if w.oneIn(2) {
-			m.Destination = w.c.Destinations.Quick
+			m.Destination = w.cmd.Destinations.Quick
 		}
 		values = append(values, p.Transfer, p.Source, p.Target, p.Amount, m.ID.String())
 		messages = append(messages, m)
@@ -131,7 +131,7 @@ func (w *worker) transfer(ctx context.Context, tx *sql.Tx, n int, token string) 
 
 func (w *worker) giveNotice(ctx context.Context, tx *sql.Tx, token string) (waybill.Message, error) {
 	p := payload{Token: token, Notice: token + "-notice"}
-	m := w.message(w.c.Destinations.Notices, "", p)
+	m := w.message(w.cmd.Destinations.Notices, "", p)
 	_, err := tx.ExecContext(ctx, w.db.sql(`INSERT INTO {notice} (id, message_id) VALUES (?, ?)`), p.Notice, m.ID.String())
 	return m, err
 }
@@ -142,7 +142,7 @@ func (w *worker) message(to, key string, p payload) waybill.Message {
 	if err != nil {
 		panic(err) // strings and numbers
 	}
-	return waybill.Message{ID: waybill.NewIDAt(time.Now().Add(w.c.Skew)), Destination: to, Key: key, Body: body}
+	return waybill.Message{ID: waybill.NewIDAt(time.Now().Add(w.cmd.Skew)), Destination: to, Key: key, Body: body}
 }
 
 // move changes balances, in the accounts' order.
