@@ -26,7 +26,7 @@ func TestEverythingTakesEffectOnceWhateverHappens(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "kept")
 	// Each kind of phase once: all of them take longer than a test should.
 	short := []phase{allPhases[0], allPhases[1], {0.4, "Kills", "", func(ctx context.Context, s *scenario, from, to float64) error {
-		return s.assault(ctx, from, to, s.relay, s.shipping)
+		return s.killAtRandom(ctx, from, to, s.relay, s.shipping)
 	}}, allPhases[4], allPhases[6]}
 	report, err := Run(t.Context(), supervisortest.Exec, &out, &Options{Messages: 400, Seed: 1, Dir: dir, Span: time.Second, phases: short})
 	t.Log(out.String())

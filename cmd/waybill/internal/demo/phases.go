@@ -38,13 +38,13 @@ twice, 1 in 10 out of order, 1 in 20 late; of the bundles of receipts 1 in
 
 	{0.28, "The relay is killed", `Without notice, in the middle of its work. What it knew is gone.`,
 		func(ctx context.Context, s *scenario, from, to float64) error {
-			return s.assault(ctx, from, to, s.relay, s.relay)
+			return s.killAtRandom(ctx, from, to, s.relay, s.relay)
 		}},
 
 	{0.42, "The shipping service is killed", `With it go messages that it has taken from the broker, transactions that
 it has begun, and receipts that it has not sent.`,
 		func(ctx context.Context, s *scenario, from, to float64) error {
-			return s.assault(ctx, from, to, s.shipping, s.shipping)
+			return s.killAtRandom(ctx, from, to, s.shipping, s.shipping)
 		}},
 
 	{0.56, "The broker loses its disk", `Its directory is deleted while it is full of messages and receipts, and
@@ -53,7 +53,7 @@ while nobody else is alive who remembers them.`, diskLoss},
 	{0.74, "Everything at once", `Relay and shipping service are killed again and again, and so is the
 broker, which keeps its disk this time.`,
 		func(ctx context.Context, s *scenario, from, to float64) error {
-			return s.assault(ctx, from, to, s.relay, s.shipping, s.broker, s.relay, s.shipping)
+			return s.killAtRandom(ctx, from, to, s.relay, s.shipping, s.broker, s.relay, s.shipping)
 		}},
 
 	{1, "The last orders", `Nothing new is ordered, and nobody is killed any more. What was lost is
@@ -79,9 +79,9 @@ func breakNetwork(_ context.Context, s *scenario, _, _ float64) error {
 	return nil
 }
 
-// assault kills processes, in the order given, at random moments while the phase's
+// killAtRandom kills processes, in the order given, at random moments while the phase's
 // messages are committed.
-func (s *scenario) assault(ctx context.Context, from, to float64, victims ...*process) error {
+func (s *scenario) killAtRandom(ctx context.Context, from, to float64, victims ...*process) error {
 	moments := make([]float64, len(victims))
 	for i := range moments {
 		// Not at the very ends, so that there is work to interrupt.

@@ -40,7 +40,7 @@ const (
 	// concurrentOneIn: one step of so many happens while another worker sends the order
 	// to another address, in a transaction of its own.
 	concurrentOneIn = 5
-	// ordersUnderWay is about how many orders are neither new nor delivered at a time.
+	// ordersUnderWay is about how many orders are placed and not delivered at a time.
 	ordersUnderWay = 40
 )
 

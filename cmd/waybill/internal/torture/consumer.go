@@ -109,7 +109,7 @@ func consumerName(group string) string { return "torture-" + group }
 // handler is what a message does.
 type handler func(ctx context.Context, tx *sql.Tx, m *waybill.Message, p *payload) error
 
-// withFaults makes an inbox's handler of it, with all that handlers do wrong.
+// withFaults makes an inbox's handler of work, with all that handlers do wrong.
 func (c *consumer) withFaults(work handler) inbox.Handler {
 	return func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
 		var p payload

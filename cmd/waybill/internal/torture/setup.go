@@ -17,12 +17,13 @@ const (
 	consumerCount = 2 // of each group that takes from queues
 )
 
-// retention is short, so that forgetting is at work all the time; with a clock that is
-// an hour off, ages are judged wrongly by that hour.
+// retention is short, so that forgetting is at work all the time. It is longer where a
+// clock is an hour off, by which ages are then judged wrongly, and where the broker is
+// trusted (see brokerIsTrusted).
 const (
-	retention       = 5 * time.Second
-	skewedRetention = 2*skew + retention
-	skew            = time.Hour
+	retention     = 5 * time.Second
+	longRetention = 2*skew + retention
+	skew          = time.Hour
 )
 
 // openDatabases opens the databases and makes the tables.
@@ -120,7 +121,7 @@ func (r *run) setupProcesses(at addresses) {
 		Pace: r.o.Pace, Transfers: r.o.Transfers, Retention: retention,
 	}
 	if r.chosen["clock"] || r.brokerIsTrusted() {
-		common.Retention = skewedRetention
+		common.Retention = longRetention
 	}
 	if r.broker != nil {
 		common.Dir = r.brokerDir()
