@@ -149,8 +149,9 @@ func ExampleBroker_Stats() {
 		}
 		return b.Stats().Lost
 	}
-	fmt.Println("some are lost:", lost(7) > 0)
-	fmt.Println("as many the second time:", lost(7) == lost(7))
+	first, second := lost(7), lost(7)
+	fmt.Println("some are lost:", first > 0)
+	fmt.Println("as many the second time:", first == second)
 	// Output:
 	// some are lost: true
 	// as many the second time: true
