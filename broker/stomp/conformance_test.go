@@ -10,35 +10,36 @@ import (
 	"github.com/waybill-go/waybill/broker/stomp"
 )
 
-// servers are the variables of the servers that this adapter is tested on.
-var servers = []string{"WAYBILL_TEST_ACTIVEMQ_STOMP", "WAYBILL_TEST_ARTEMIS_STOMP"}
-
-// kinds are what they are.
-var kinds = map[string]stomp.Kind{"WAYBILL_TEST_ACTIVEMQ_STOMP": stomp.Classic, "WAYBILL_TEST_ARTEMIS_STOMP": stomp.Artemis}
+// kinds are the kinds of the servers that this adapter is tested on, by the variables
+// that have their addresses.
+var kinds = map[string]string{"WAYBILL_TEST_ACTIVEMQ_STOMP": "classic", "WAYBILL_TEST_ARTEMIS_STOMP": "artemis"}
 
 func TestConformance(t *testing.T) {
-	for _, variable := range servers {
+	for variable, kind := range kinds {
 		t.Run(variable, func(t *testing.T) {
-			h := servertest.Harness(t, variable, opener(stomp.Options{Kind: kinds[variable]}))
+			h := servertest.Harness(t, variable, func(t testing.TB, address string) broker.Broker {
+				return open(t, address+"?kind="+kind, nil)
+			})
 			h.Patience = time.Minute
 			brokertest.Test(t, h)
 		})
 	}
 }
 
-func open(t testing.TB, address string, options *stomp.Options) *stomp.Broker {
+// open returns the Broker for an address.
+func open(t testing.TB, address string, o *stomp.Options) *stomp.Broker {
 	t.Helper()
-	b, err := stomp.New(address, options)
+	b, err := stomp.New(address, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
 }
 
-// opener opens with these options.
-func opener(options stomp.Options) servertest.Open {
-	return func(t testing.TB, address string) broker.Broker {
-		t.Helper()
-		return open(t, address, &options)
+func TestOnlyClientsWithTheRightCredentialsAndCertificatesAreLetIn(t *testing.T) {
+	for variable := range kinds {
+		t.Run(variable, func(t *testing.T) {
+			servertest.AccessTo(t, variable, func(t testing.TB, address string) broker.Broker { return open(t, address, nil) }).Test(t)
+		})
 	}
 }

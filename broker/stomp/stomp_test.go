@@ -16,8 +16,8 @@ const (
 	transient = waybill.Transient
 )
 
-func TestNewTellsWhatIsWrong(t *testing.T) {
-	for address, want := range map[string]string{
+func TestNewSaysWhatIsWrong(t *testing.T) {
+	servertest.WrongAddresses(t, func(address string) error { _, err := stomp.New(address, nil); return err }, map[string]string{
 		"tcp://h":                      "begins with none of stomp+tls://, stomp://",
 		"stomp://":                     "no host",
 		"stomp://u:s3cret#@h":          "", // the password's end is taken for a fragment
@@ -29,31 +29,17 @@ func TestNewTellsWhatIsWrong(t *testing.T) {
 		"stomp+tls://h?ca=/nowhere":    "ca",
 		"stomp+tls://h?cert=/x":        "go together",
 		"stomp+tls://u:s3cret@h?x=%zz": "",
-	} {
-		_, err := stomp.New(address, nil)
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v; want %q", address, err, want)
-		}
-		if err != nil && strings.Contains(err.Error(), "s3cr") {
-			t.Errorf("%s: the error shows the password: %v", address, err)
-		}
-	}
+	})
 	_, err := stomp.New("stomp://h?kind=x", &stomp.Options{HeartBeat: -1, MaxMessage: -1})
 	for _, want := range []string{"kind", "HeartBeat", "MaxMessage"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v; want %s in it, too", err, want)
+			t.Errorf("New: %v; want %s in it, too", err, want)
 		}
-	}
-}
-
-func TestTheDoor(t *testing.T) {
-	for _, variable := range servers {
-		t.Run(variable, func(t *testing.T) { servertest.DoorOf(t, variable, opener(stomp.Options{})).Test(t) })
 	}
 }
 
 func TestAConnectionWhoseOtherEndFallsSilentEnds(t *testing.T) {
-	for _, variable := range servers {
+	for variable := range kinds {
 		t.Run(variable, func(t *testing.T) {
 			address, link := servertest.Through(t, testserver.Address(t, variable))
 			_ = servertest.Silence(t, open(t, address, &stomp.Options{HeartBeat: time.Second}), link, 4*time.Second)
@@ -61,7 +47,7 @@ func TestAConnectionWhoseOtherEndFallsSilentEnds(t *testing.T) {
 	}
 }
 
-func TestDeadLettersNeedTheKindClassic(t *testing.T) {
+func TestDeadLettersAreDeclaredForTheKindClassicOnly(t *testing.T) {
 	address := testserver.Address(t, "WAYBILL_TEST_ACTIVEMQ_STOMP")
 	if open(t, address, nil).Capabilities().DeadLetter {
 		t.Error("DeadLetter is declared for any kind; Artemis drops what is sent back")
