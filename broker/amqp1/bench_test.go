@@ -9,18 +9,10 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/internal/servertest"
-	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 func BenchmarkAMQP1(b *testing.B) {
-	for variable := range kinds {
-		b.Run(variable, func(b *testing.B) {
-			address := testserver.Address(b, variable)
-			servertest.SideBySide(b, open(b, address, nil), func(b *testing.B, queue string) servertest.Client {
-				return newBareClient(b, address, queue)
-			})
-		})
-	}
+	servertest.ActiveMQSideBySide(b, protocol, openDefault, newBareClient)
 }
 
 // bareClient is the library used in its fastest way: it sends a whole batch before it
@@ -31,7 +23,7 @@ type bareClient struct {
 	receiver *amqp.Receiver
 }
 
-func newBareClient(b *testing.B, address, queue string) *bareClient {
+func newBareClient(b *testing.B, address, queue string) servertest.Client {
 	c := &bareClient{b: b}
 	session := func() *amqp.Session {
 		c, err := amqp.Dial(b.Context(), strings.Replace(address, "amqp1://", "amqp://", 1), nil)

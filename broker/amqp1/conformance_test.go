@@ -2,28 +2,19 @@ package amqp1_test
 
 import (
 	"testing"
-	"time"
 
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/amqp1"
-	"github.com/waybill-go/waybill/broker/brokertest"
 	"github.com/waybill-go/waybill/broker/internal/servertest"
 )
 
-// kinds are the kinds of the servers that this adapter is tested on, by the variables
-// that have their addresses.
-var kinds = map[string]string{"WAYBILL_TEST_ACTIVEMQ_AMQP1": "classic", "WAYBILL_TEST_ARTEMIS_AMQP1": "artemis"}
+// protocol is this adapter's, in the names of the variables with the servers' addresses.
+const protocol = "AMQP1"
 
-func TestConformance(t *testing.T) {
-	for variable, kind := range kinds {
-		t.Run(variable, func(t *testing.T) {
-			h := servertest.Harness(t, variable, func(t testing.TB, address string) broker.Broker {
-				return open(t, address+"?kind="+kind, nil)
-			})
-			h.Patience = time.Minute
-			brokertest.Test(t, h)
-		})
-	}
+func TestConformance(t *testing.T) { servertest.ActiveMQConformance(t, protocol, openDefault) }
+
+func TestOnlyClientsWithTheRightCredentialsAndCertificatesAreLetIn(t *testing.T) {
+	servertest.ActiveMQAccess(t, protocol, openDefault)
 }
 
 // open returns the Broker for an address.
@@ -36,10 +27,8 @@ func open(t testing.TB, address string, o *amqp1.Options) *amqp1.Broker {
 	return b
 }
 
-func TestOnlyClientsWithTheRightCredentialsAndCertificatesAreLetIn(t *testing.T) {
-	for variable := range kinds {
-		t.Run(variable, func(t *testing.T) {
-			servertest.AccessTo(t, variable, func(t testing.TB, address string) broker.Broker { return open(t, address, nil) }).Test(t)
-		})
-	}
+// openDefault is open without options.
+func openDefault(t testing.TB, address string) broker.Broker {
+	t.Helper()
+	return open(t, address, nil)
 }

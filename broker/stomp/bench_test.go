@@ -11,18 +11,10 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/internal/servertest"
-	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 func BenchmarkSTOMP(b *testing.B) {
-	for variable := range kinds {
-		b.Run(variable, func(b *testing.B) {
-			address := testserver.Address(b, variable)
-			servertest.SideBySide(b, open(b, address, nil), func(b *testing.B, queue string) servertest.Client {
-				return newBareClient(b, address, queue)
-			})
-		})
-	}
+	servertest.ActiveMQSideBySide(b, protocol, openDefault, newBareClient)
 }
 
 // bareClient is the library used in its fastest way: batches in transactions, and one
@@ -36,7 +28,7 @@ type bareClient struct {
 	acked             chan error
 }
 
-func newBareClient(b *testing.B, address, queue string) *bareClient {
+func newBareClient(b *testing.B, address, queue string) servertest.Client {
 	u, err := url.Parse(address)
 	if err != nil {
 		b.Fatal(err)
