@@ -1,5 +1,7 @@
 package kafka
 
+import "github.com/waybill-go/waybill/broker"
+
 // assignments are the partitions of a subscription, by their numbers. Its receiver's mu
 // guards them.
 type assignments map[int32]*assignment
@@ -88,3 +90,9 @@ func (a *assignment) position() (offset int64, epoch int32, news bool) {
 
 // unsettled is how many messages were handed over and are not settled.
 func (a *assignment) unsettled() int { return len(a.open) - a.settled }
+
+// has reports whether a delivery came by this assignment.
+func (a *assignment) has(d broker.Delivery) bool {
+	k, ok := d.Token.(*token)
+	return ok && k.assignment == a
+}

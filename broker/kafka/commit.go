@@ -112,10 +112,7 @@ func (r *receiver) drop(partitions []int32) {
 func (r *receiver) abandon(a *assignment) {
 	r.unsettled -= a.unsettled()
 	a.lost = true
-	r.arrivals.Drop(func(d *broker.Delivery) bool {
-		k, ok := d.Token.(*token)
-		return ok && k.assignment == a
-	})
+	r.arrivals.Drop(a.has)
 }
 
 // Close commits what is settled and leaves the group; see broker.Receiver.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -150,7 +151,7 @@ func (r *receiver) arrived(fetches kgo.Fetches) {
 	if n == 0 {
 		return
 	}
-	tokens := make([]token, 0, n)
+	tokens, deliveries := make([]token, 0, n), make([]broker.Delivery, 0, n)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	select {
@@ -164,6 +165,7 @@ func (r *receiver) arrived(fetches kgo.Fetches) {
 			// The partition has lost its end and goes on from an earlier offset. What came
 			// of that end cannot be settled, and its positions must not be committed.
 			r.abandon(a)
+			deliveries = slices.DeleteFunc(deliveries, a.has)
 			a = nil
 		}
 		if a == nil {
@@ -175,9 +177,10 @@ func (r *receiver) arrived(fetches kgo.Fetches) {
 		a.add(k)
 		d := decode(in, &r.subscription)
 		d.Token = k
-		r.arrivals.Add(d)
+		deliveries = append(deliveries, d)
 		r.unsettled++
 	})
+	r.arrivals.Add(deliveries...) // at once, so that Receive returns them together
 }
 
 // signal leaves a signal in a channel that has room for one.

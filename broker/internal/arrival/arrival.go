@@ -4,6 +4,7 @@ package arrival
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/waybill-go/waybill/broker"
@@ -85,17 +86,10 @@ func (b *Buffer) take(limit int) (taken []broker.Delivery) {
 }
 
 // Drop removes the messages that match.
-func (b *Buffer) Drop(match func(d *broker.Delivery) bool) {
+func (b *Buffer) Drop(match func(d broker.Delivery) bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	kept := b.deliveries[:0]
-	for i := range b.deliveries {
-		if !match(&b.deliveries[i]) {
-			kept = append(kept, b.deliveries[i])
-		}
-	}
-	clear(b.deliveries[len(kept):])
-	b.deliveries = kept
+	b.deliveries = slices.DeleteFunc(b.deliveries, match)
 }
 
 // End ends the subscription for the reason err; the first call counts.

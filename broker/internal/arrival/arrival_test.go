@@ -72,7 +72,7 @@ func TestMessagesComeInOrderAndNoMoreThanTheLimit(t *testing.T) {
 func TestWhatIsDroppedDoesNotCome(t *testing.T) {
 	b := arrival.NewBuffer(newConn())
 	b.Add(batch("abcd")...)
-	b.Drop(func(d *broker.Delivery) bool { return d.Body[0] == 'b' || d.Body[0] == 'd' })
+	b.Drop(func(d broker.Delivery) bool { return d.Body[0] == 'b' || d.Body[0] == 'd' })
 	if got := receive(t, b, 10); got != "ac" {
 		t.Errorf("got %q, want ac", got)
 	}
