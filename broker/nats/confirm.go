@@ -40,10 +40,10 @@ type batch struct {
 
 // sent is what is known of one message.
 type sent struct {
-	place  *place
-	size   int
-	before int  // the message before it that its reply stands for too; -1 for none
-	under  bool // it is under way and takes room in the window
+	place    *place
+	size     int
+	before   int  // the message before it that its reply stands for too; -1 for none
+	underWay bool // it is under way and takes room in the window
 }
 
 // listen subscribes to the confirmations.
@@ -82,7 +82,7 @@ func (r *replies) sending(b *batch, ready []outgoing, transient bool) {
 	for i := range ready {
 		o := &ready[i]
 		s := &b.sent[o.at]
-		s.under = true
+		s.underWay = true
 		o.msg.Reply = r.subject(b, o.at)
 		if transient {
 			if before := latest[o.place]; before != nil {
@@ -154,7 +154,7 @@ func (r *replies) deny(err error) {
 	r.denied = err
 	for _, b := range r.batches {
 		for at := range b.sent {
-			if s := &b.sent[at]; s.under && strings.Contains(err.Error(), strconv.Quote(s.place.subject)) {
+			if s := &b.sent[at]; s.underWay && strings.Contains(err.Error(), strconv.Quote(s.place.subject)) {
 				s.before = -1
 				r.settle(b, at, broker.Result{Fate: broker.Refused, Err: err})
 			}
@@ -168,10 +168,10 @@ func (r *replies) settle(b *batch, at int, result broker.Result) {
 	n, size := 0, 0
 	for ; at >= 0; at = b.sent[at].before {
 		s := &b.sent[at]
-		if !s.under {
+		if !s.underWay {
 			return // a second reply
 		}
-		s.under = false
+		s.underWay = false
 		n++
 		size += s.size
 		b.results[at] = result
@@ -190,7 +190,7 @@ func (r *replies) abandon(b *batch) {
 	delete(r.batches, b.id)
 	n, size := 0, 0
 	for i := range b.sent {
-		if b.sent[i].under {
+		if b.sent[i].underWay {
 			n++
 			size += b.sent[i].size
 		}
