@@ -1,11 +1,12 @@
-// Package broker is the seam between Waybill and message brokers.
+// Package broker is the seam between Waybill and message brokers. To use a broker, call
+// New of its adapter (stomp, amqp1, activemq, rabbitmq, nats, nats/embedded, kafka, memory)
+// and give what it returns to relays and inboxes, which see it as a Broker. To write an
+// adapter, implement Broker, Conn and Receiver, and pass the suite of package brokertest.
 //
-// Users hold an adapter's concrete type, such as *stomp.Broker; the relay and the
-// inbox see it as a Broker. An adapter speaks one protocol and decides nothing: it
-// never retries, never reconnects and keeps no message. When a connection breaks
-// it says so, and the caller connects again. No promise of Waybill's rests on a
-// broker: whatever an adapter or a broker loses, repeats or reorders costs time
-// and copies only. Package brokertest has the suite that every adapter passes.
+// An adapter speaks one protocol and decides nothing: it never tries again, never
+// reconnects and keeps no message. When a connection breaks it says so, and the caller
+// connects again. Waybill's promises do not depend on a broker: whatever a broker or its
+// adapter loses, repeats or reorders costs time and copies only.
 package broker
 
 import (
@@ -34,27 +35,28 @@ type Broker interface {
 // is comparable, such as a pointer, and a Conn equals itself and no other: callers
 // compare them and use them as keys of maps.
 type Conn interface {
-	// Publish sends the messages in order, as one batch in whatever way is the
-	// fastest on this broker, and returns when the fate of each is known or ctx
-	// ends. The results stand for the messages by position; there is one for each,
-	// whatever happens. What could not be learnt, because ctx ended or the
-	// connection broke, is Unknown and never Confirmed.
+	// Publish sends the messages in order, as one batch, in the way that is fastest
+	// on this broker, and returns when the fate of each is known or ctx ends. There
+	// is one result for each message, at the same position, whatever happens. A fate
+	// that is not known, because ctx ended or the connection broke, is Unknown and
+	// never Confirmed.
 	//
 	// A destination that does not exist is made where the broker makes them on
 	// demand, and durable. With Durable, Confirmed means that the broker says it has
 	// stored the message as safely as it is set up to; with Transient, that the
-	// message reached the broker's process: an adapter confirms as seldom as bounds
-	// the messages under way, but at the end of each batch.
+	// message has reached the broker's process. For that, an adapter need not ask for
+	// each message: only often enough to bound what is under way, and at the end of
+	// each batch.
 	//
-	// A message that the broker refuses leaves the others of its batch alone. Only
-	// a broken connection is an error of the call, and ends the Conn.
-	// Publish does not keep or change messages after it returns.
+	// A message that the broker refuses does not affect the others of its batch. Only
+	// a broken connection is an error of the call, and ends the Conn. Publish does not
+	// change the messages, and keeps nothing of them after it returns.
 	Publish(ctx context.Context, messages []Message, transport waybill.Transport) ([]Result, error)
 
 	// Subscribe begins to receive from one destination, which is made where it does
 	// not exist. Several subscriptions of one queue share its messages. Messages
 	// that were received and not settled when a subscription or its connection ends
-	// come again, to whoever is subscribed.
+	// come again, to any subscriber.
 	Subscribe(ctx context.Context, s Subscription) (Receiver, error)
 
 	// Done is closed when the connection has ended, by Close or by itself.
@@ -66,31 +68,30 @@ type Conn interface {
 	Close(ctx context.Context) error
 }
 
-// Remover is a Conn of a broker whose destinations can be removed through it. Not every
-// protocol has a way to do that, so that it is no part of Conn. Waybill itself never
-// removes anything; what does is 'waybill torture', which makes destinations of its own.
+// Remover is a Conn through which destinations can be removed. Not every protocol has a
+// way to do that, so it is not part of Conn. Relays and inboxes never remove anything;
+// 'waybill torture' removes the destinations that it has made.
 type Remover interface {
 	// Remove removes a queue with the messages in it; of a topic, what the broker keeps
-	// for s.Group, or with no Group the topic itself. Nobody may be subscribed. What is
-	// not there is no error, and one that matches errors.ErrUnsupported says that the
-	// broker cannot be told to. Prefetch is not looked at.
+	// for s.Group, or with no Group the topic itself. Nobody may be subscribed. It is no
+	// error where there is nothing to remove; an error that matches errors.ErrUnsupported
+	// says that the protocol has no way to remove it. s.Prefetch is ignored.
 	Remove(ctx context.Context, s Subscription) error
 }
 
-// Receiver receives from one destination. Receive is for one goroutine at a time;
-// the other methods are safe for concurrent use, beside it. It is comparable as a
-// Conn is.
+// Receiver receives from one destination. Receive is for one goroutine at a time; the
+// other methods may be called at the same time as it and as each other. It is
+// comparable, as a Conn is.
 type Receiver interface {
 	// Receive waits for at least one message and returns what has arrived, at most
-	// limit, in the broker's order. It returns an error when ctx ends, then
-	// ctx.Err(), or the connection or subscription does, then ErrClosed or the
-	// reason. It never returns messages beside an error. The slices and bodies
-	// belong to the caller.
+	// limit, in the broker's order. When ctx ends it returns ctx.Err(); when the
+	// subscription or its connection ends, ErrClosed or the reason. It never returns
+	// messages together with an error. The slices and bodies belong to the caller.
 	Receive(ctx context.Context, limit int) ([]Delivery, error)
 	// Settle tells the broker what became of messages that Receive returned, each
-	// once. When it returns nil the broker may still come to lose what it was told,
-	// and deliver a message again. Dispositions that the broker cannot do, by its
-	// capabilities, are errors that match errors.ErrUnsupported.
+	// once. The broker may still deliver a message again after Settle has returned
+	// nil, where it loses what it was told. A Disposition that Capabilities does not
+	// declare is an error that matches errors.ErrUnsupported.
 	Settle(ctx context.Context, deliveries []Delivery, d Disposition) error
 	// Close ends the subscription; what is not settled comes again. A durable
 	// subscription of a topic stays with the broker and goes on collecting.
@@ -100,9 +101,9 @@ type Receiver interface {
 // Message is a message on its way. The relay and the inbox write and read the
 // headers; an adapter carries them.
 type Message struct {
-	// Destination is a queue's name, or a topic's where Topic is set. Any name that
-	// waybill.CheckDestination takes, and receipt queues, must work: where a broker
-	// has narrower rules the adapter maps names, one to one.
+	// Destination is a queue's name, or a topic's where Topic is set. Every name that
+	// waybill.CheckDestination takes must work, and every receipt queue: where a broker
+	// has narrower rules, the adapter maps names, one to one.
 	Destination string
 	Topic       bool
 	// Key is the ordering key, for brokers that place messages by key; it is also
@@ -136,7 +137,7 @@ type Delivery struct {
 	Message
 	// Redelivered says that the broker knows it has delivered the message before.
 	Redelivered bool
-	// Token is the adapter's own: what Settle needs to know.
+	// Token is the adapter's: what its Settle needs to know of the message.
 	Token any
 }
 
@@ -144,9 +145,8 @@ type Delivery struct {
 type Subscription struct {
 	Destination string
 	Topic       bool
-	// Group is the consumer's name: subscribers of a topic with one Group are one
-	// durable subscription. Queues do not need it; brokers that know only logs
-	// (NATS, Kafka) name their consumer after it for topics.
+	// Group is the consumer's name: the subscribers of a topic with the same Group are
+	// one durable subscription. A topic needs it; a queue does not.
 	Group string
 	// Prefetch is the greatest number of messages received and not settled, above 0.
 	Prefetch int
@@ -203,13 +203,13 @@ type Result struct {
 	Err  error
 }
 
-// Capabilities are declared by each adapter; the core and the conformance suite
-// ask them and never guess.
+// Capabilities are what an adapter declares that it and its broker can do; relays,
+// inboxes and the conformance suite look here and never guess.
 type Capabilities struct {
 	// Name of the protocol and broker, as documentation prints it.
 	Name string
-	// Persistent: what was published Durable and Confirmed survives a clean restart
-	// of the broker.
+	// Persistent: what was published Durable and Confirmed survives a restart of the
+	// broker, also where it was killed.
 	Persistent bool
 	// Ordered: without faults, one subscriber receives in the order of publishing;
 	// what comes again, after a subscription ended, may come in any order.
@@ -224,22 +224,22 @@ type Capabilities struct {
 	// Cumulative: the broker remembers a position and not messages, so that a settled
 	// message comes again where one before it was not settled.
 	Cumulative bool
-	// MaxMessage is the greatest body in bytes that the broker takes as it is set up
-	// by default; 0 where it is unknown or practically without limit. A larger one
-	// is Unacceptable.
+	// MaxMessage is the greatest body in bytes that the broker takes, as the adapter's
+	// options say or by the broker's own default; 0 where it is not known, or has in
+	// practice no limit. A larger one is Unacceptable.
 	MaxMessage int
-	// Unroutable: publishing to a queue that does not exist and is not made on
-	// demand is Refused.
+	// Unroutable: a message to a queue that does not exist, and is not made on demand,
+	// is Refused.
 	Unroutable bool
-	// AckDeadline: a message not settled within it comes again though its receiver
-	// lives; 0 for none.
+	// AckDeadline: a message that is not settled within it comes again, although its
+	// receiver is still there; 0 for none.
 	AckDeadline time.Duration
 }
 
 var (
 	// ErrClosed: the connection or subscription was closed by its owner.
 	ErrClosed = errors.New("waybill: the broker connection is closed")
-	// ErrRefused: the broker will not let us in and trying again as we are cannot
-	// help: credentials, permissions, certificates.
+	// ErrRefused: the broker does not let the caller in, and trying again cannot help
+	// unless somebody changes the credentials, permissions or certificates.
 	ErrRefused = errors.New("waybill: the broker refuses the connection")
 )

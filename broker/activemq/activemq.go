@@ -1,10 +1,12 @@
-// Package activemq connects Waybill to ActiveMQ, Classic or Artemis, by the best of
-// the connectors that the broker offers.
+// Package activemq connects Waybill to ActiveMQ Classic and ActiveMQ Artemis over whichever
+// of their protocols is the better one. Call New with an address and give the Broker to
+// relays and inboxes:
 //
-// That is AMQP 1.0 for Artemis and STOMP for Classic: measured with bodies of 256
-// bytes, Classic stores five times as many messages in STOMP's transactions as it
-// does over AMQP, where it syncs its journal for each. Where the better connector
-// does not answer the other one serves.
+//	b, err := activemq.New("activemq://user:password@host", nil)
+//
+// It takes AMQP 1.0 (package amqp1) for Artemis and STOMP (package stomp) for Classic,
+// which stores several times as many messages in STOMP's transactions as over AMQP. Where
+// nobody answers at the port of the one protocol, it takes the other.
 package activemq
 
 import (
@@ -21,10 +23,11 @@ import (
 	"github.com/waybill-go/waybill/broker/amqp1"
 	"github.com/waybill-go/waybill/broker/internal/dial"
 	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
+	"github.com/waybill-go/waybill/broker/internal/option"
 	"github.com/waybill-go/waybill/broker/stomp"
 )
 
-// Options configures New. The zero value of each field means its default.
+// Options configure a Broker; nil and the zero value hold the defaults.
 type Options struct {
 	// TLS is the configuration for activemq+tls addresses. What the address says,
 	// with ca, cert, key and server_name, goes before it. Default: the system's
@@ -33,46 +36,28 @@ type Options struct {
 	// MaxMessage is the greatest body in bytes that is sent at all; a larger one is
 	// Unacceptable without asking the broker. Default: no limit but the broker's own.
 	MaxMessage int
-	// Kind of the broker, where it is known. Connecting is quicker with it, since
-	// there is nothing to find out. The parameter kind=classic or kind=artemis of an
-	// address does the same.
-	Kind Kind
 }
-
-// Kind is a kind of broker.
-type Kind = jmsbroker.Kind
-
-const (
-	// AnyKind: not known.
-	AnyKind = jmsbroker.Any
-	// Classic is ActiveMQ Classic, 5.16 and later.
-	Classic = jmsbroker.Classic
-	// Artemis is ActiveMQ Artemis.
-	Artemis = jmsbroker.Artemis
-)
 
 // Broker makes connections to one broker. It is safe for concurrent use.
 type Broker struct {
 	amqp  *amqp1.Broker
 	stomp *stomp.Broker
-	kind  atomic.Int32 // what it was found to be, or said to be
+	kind  atomic.Int32 // a jmsbroker.Kind: what the address says, or a connection has found
 }
 
 var _ broker.Broker = (*Broker)(nil)
 
 // New returns a Broker for an address such as activemq://user:password@host or
-// activemq+tls://host?ca=/etc/ca.pem. The ports are 5672 for AMQP and 61613 for
-// STOMP, with TLS 5671 and 61614; the parameters amqp_port and stomp_port change
-// them, and a port in the address itself is an error. It checks the address and
-// options and does not connect.
-func New(address string, options *Options) (*Broker, error) {
-	var o Options
-	if options != nil {
-		o = *options
-	}
+// activemq+tls://host?ca=/etc/ca.pem. The ports are 5672 for AMQP and 61613 for STOMP,
+// with TLS 5671 and 61614; the parameters amqp_port and stomp_port change them, and a port
+// in the address itself is an error. The parameter kind, classic or artemis, says which
+// broker it is, so that the first connection need not find out. New checks the address
+// and the options and does not connect.
+func New(address string, o *Options) (*Broker, error) {
+	o = option.Copy(o)
 	target, kind, err := jmsbroker.Parse(address, map[string]dial.Scheme{
 		"activemq": {}, "activemq+tls": {TLS: true},
-	}, o.TLS, o.Kind, "amqp_port", "stomp_port")
+	}, o.TLS, "amqp_port", "stomp_port")
 	if err != nil {
 		return nil, fmt.Errorf("activemq: %w", err)
 	}
@@ -85,8 +70,8 @@ func New(address string, options *Options) (*Broker, error) {
 		return nil, fmt.Errorf("activemq: %w", err)
 	}
 	b := &Broker{}
-	b.amqp, amqpErr = amqp1.New(amqpAddress, &amqp1.Options{TLS: o.TLS, MaxMessage: o.MaxMessage, Kind: o.Kind})
-	b.stomp, stompErr = stomp.New(stompAddress, &stomp.Options{TLS: o.TLS, MaxMessage: o.MaxMessage, Kind: o.Kind})
+	b.amqp, amqpErr = amqp1.New(amqpAddress, &amqp1.Options{TLS: o.TLS, MaxMessage: o.MaxMessage})
+	b.stomp, stompErr = stomp.New(stompAddress, &stomp.Options{TLS: o.TLS, MaxMessage: o.MaxMessage})
 	if err := errors.Join(amqpErr, stompErr); err != nil {
 		return nil, fmt.Errorf("activemq: %w", err)
 	}
@@ -94,7 +79,7 @@ func New(address string, options *Options) (*Broker, error) {
 	return b, nil
 }
 
-// rewrite makes the address for one adapter.
+// rewrite makes the address for one of the two adapters.
 func rewrite(t *dial.Target, port, plain, secure string) (string, error) {
 	u := url.URL{Scheme: plain, Host: t.Host}
 	if t.TLS != nil {
@@ -121,8 +106,8 @@ func rewrite(t *dial.Target, port, plain, secure string) (string, error) {
 	return u.String(), nil
 }
 
-// Capabilities declares what the broker can do over either connector, since it has
-// to answer before one is chosen.
+// Capabilities declares what the broker can do over both protocols, since it has to answer
+// before one is chosen.
 func (b *Broker) Capabilities() broker.Capabilities {
 	c := b.amqp.Capabilities()
 	s := b.stomp.Capabilities()
@@ -133,8 +118,8 @@ func (b *Broker) Capabilities() broker.Capabilities {
 	return c
 }
 
-// Connect opens a connection by the best connector that answers. An error of the
-// credentials or certificates ends the search. See broker.Broker.
+// Connect opens a connection over the better protocol that answers. Where the one refuses
+// the credentials or the certificates, the other is not tried. See broker.Broker.
 func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 	c, err := b.connect(ctx)
 	if err != nil {
@@ -144,19 +129,18 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 }
 
 func (b *Broker) connect(ctx context.Context) (broker.Conn, error) {
-	if Kind(b.kind.Load()) == Classic {
-		return first(ctx, b.stomp, b.amqp)
-	}
-	c, err := first(ctx, b.amqp, b.stomp)
-	if err != nil || Kind(b.kind.Load()) == Artemis {
+	known := jmsbroker.Kind(b.kind.Load())
+	if known == jmsbroker.Classic {
+		c, _, err := first(ctx, b.stomp, b.amqp)
 		return c, err
 	}
-	kinds, ok := c.(interface{ Kind() Kind })
-	if !ok {
-		return c, nil
+	c, used, err := first(ctx, b.amqp, b.stomp)
+	if err != nil || known == jmsbroker.Artemis {
+		return c, err
 	}
-	b.kind.CompareAndSwap(int32(AnyKind), int32(kinds.Kind()))
-	if _, overAMQP := c.(*amqp1.Conn); overAMQP && kinds.Kind() == Classic {
+	found := jmsbroker.ConnKind(c)
+	b.kind.CompareAndSwap(int32(jmsbroker.Any), int32(found))
+	if used == b.amqp && found == jmsbroker.Classic {
 		if better, err := b.stomp.Connect(ctx); err == nil {
 			_ = c.Close(ctx)
 			return better, nil
@@ -165,20 +149,21 @@ func (b *Broker) connect(ctx context.Context) (broker.Conn, error) {
 	return c, nil
 }
 
-// first connects by one connector, or the other where that one does not answer.
-func first(ctx context.Context, one, other broker.Broker) (broker.Conn, error) {
-	c, err := one.Connect(ctx)
+// first connects by one, or where that does not answer by other. It returns which of the
+// two it was.
+func first(ctx context.Context, one, other broker.Broker) (c broker.Conn, used broker.Broker, err error) {
+	c, err = one.Connect(ctx)
 	if err == nil || ctx.Err() != nil || errors.Is(err, broker.ErrRefused) {
-		return c, err
+		return c, one, err
 	}
 	c, otherErr := other.Connect(ctx)
 	if otherErr != nil {
-		return nil, errors.Join(err, otherErr)
+		return nil, nil, errors.Join(err, otherErr)
 	}
-	return c, nil
+	return c, other, nil
 }
 
-// conn does what Capabilities declares and no more, by whichever connector.
+// conn does what Capabilities declares and no more, whichever protocol it uses.
 type conn struct {
 	broker.Conn
 	can broker.Capabilities
@@ -204,6 +189,7 @@ func (c *conn) Remove(ctx context.Context, s broker.Subscription) error {
 	return remover.Remove(ctx, s)
 }
 
+// receiver settles as Capabilities declares and in no other way.
 type receiver struct {
 	broker.Receiver
 	can broker.Capabilities

@@ -16,7 +16,7 @@ import (
 	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
-// address makes an activemq address of a server's two others.
+// address makes the activemq address of a server out of its two others.
 func address(t testing.TB, server, suffix string) string {
 	t.Helper()
 	amqp, err := url.Parse(testserver.Address(t, "WAYBILL_TEST_"+server+"_AMQP1"+suffix))
@@ -57,7 +57,7 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-func TestTheBestConnectorThatAnswersIsTaken(t *testing.T) {
+func TestTheBetterProtocolThatAnswersIsUsed(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -77,16 +77,16 @@ func TestTheBestConnectorThatAnswersIsTaken(t *testing.T) {
 	classic, artemis := address(t, "ACTIVEMQ", ""), address(t, "ARTEMIS", "")
 	trusted := "&ca=" + url.QueryEscape(testserver.Address(t, "WAYBILL_TEST_CA"))
 	for name, c := range map[string]struct{ address, want string }{
-		"Classic":                   {classic, "*stomp.Conn"},
-		"Classic, said to be":       {classic + "&kind=classic", "*stomp.Conn"},
-		"Classic without STOMP":     {without("stomp_port", classic), "*amqp1.Conn"},
-		"Classic without AMQP":      {without("amqp_port", classic), "*stomp.Conn"},
-		"Classic over TLS":          {address(t, "ACTIVEMQ", "_TLS") + trusted, "*stomp.Conn"},
-		"Artemis":                   {artemis, "*amqp1.Conn"},
-		"Artemis, said to be":       {artemis + "&kind=artemis", "*amqp1.Conn"},
-		"Artemis without AMQP":      {without("amqp_port", artemis), "*stomp.Conn"},
-		"Artemis over TLS":          {address(t, "ARTEMIS", "_TLS") + trusted, "*amqp1.Conn"},
-		"Classic, said to be other": {classic + "&kind=artemis", "*amqp1.Conn"},
+		"Classic":                   {classic, "*stomp.conn"},
+		"Classic, said to be":       {classic + "&kind=classic", "*stomp.conn"},
+		"Classic without STOMP":     {without("stomp_port", classic), "*amqp1.conn"},
+		"Classic without AMQP":      {without("amqp_port", classic), "*stomp.conn"},
+		"Classic over TLS":          {address(t, "ACTIVEMQ", "_TLS") + trusted, "*stomp.conn"},
+		"Artemis":                   {artemis, "*amqp1.conn"},
+		"Artemis, said to be":       {artemis + "&kind=artemis", "*amqp1.conn"},
+		"Artemis without AMQP":      {without("amqp_port", artemis), "*stomp.conn"},
+		"Artemis over TLS":          {address(t, "ARTEMIS", "_TLS") + trusted, "*amqp1.conn"},
+		"Classic, said to be other": {classic + "&kind=artemis", "*amqp1.conn"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := open(t, c.address)
@@ -95,12 +95,12 @@ func TestTheBestConnectorThatAnswersIsTaken(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := activemq.Connector(conn); got != c.want {
+				if got := activemq.AdapterOf(conn); got != c.want {
 					t.Errorf("connected as %s, want %s", got, c.want)
 				}
 				results, err := conn.Publish(t.Context(), []broker.Message{{Destination: "connector-" + waybill.NewID().String()}}, waybill.Durable)
 				if err != nil || results[0].Fate != broker.Confirmed {
-					t.Error(results, err)
+					t.Errorf("Publish: %v, %v; want confirmed", results, err)
 				}
 				if err := conn.Close(context.Background()); err != nil {
 					t.Error(err)
@@ -110,15 +110,15 @@ func TestTheBestConnectorThatAnswersIsTaken(t *testing.T) {
 	}
 	nowhere := without("amqp_port", without("stomp_port", classic))
 	if _, err := open(t, nowhere).Connect(t.Context()); err == nil || strings.Count(err.Error(), "connect to") != 2 {
-		t.Errorf("Connect where nobody answers: %v; want the errors of both connectors", err)
+		t.Errorf("Connect where nobody answers: %v; want the errors of both protocols", err)
 	}
 }
 
-func TestTheDoor(t *testing.T) {
+func TestOnlyClientsWithTheRightCredentialsAndCertificatesAreLetIn(t *testing.T) {
 	for _, server := range []string{"ACTIVEMQ", "ARTEMIS"} {
 		for kind, parameter := range map[string]string{"found out": "", "said to be Classic": "&kind=classic", "said to be Artemis": "&kind=artemis"} {
 			t.Run(server+", "+kind, func(t *testing.T) {
-				servertest.Door{
+				servertest.Access{
 					Open:  func(t testing.TB, address string) broker.Broker { return open(t, address) },
 					Plain: address(t, server, "") + parameter,
 					TLS:   address(t, server, "_TLS") + parameter,
@@ -128,21 +128,22 @@ func TestTheDoor(t *testing.T) {
 	}
 }
 
-func TestNewTellsWhatIsWrong(t *testing.T) {
-	for address, want := range map[string]string{
+func TestNewSaysWhatIsWrong(t *testing.T) {
+	servertest.WrongAddresses(t, func(address string) error { _, err := activemq.New(address, nil); return err }, map[string]string{
 		"activemq://h:5672":        "amqp_port",
 		"activemq://h?amqp_port=x": "amqp_port",
 		"activemq://h?kind=x":      "kind",
 		"activemq://h?ca=x":        "TLS",
 		"amqp1://h":                "begins with none of",
-	} {
-		if _, err := activemq.New(address, nil); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v; want %q", address, err, want)
-		}
-	}
+	})
+}
+
+func TestNewTakesAddressesOfEveryForm(t *testing.T) {
 	for _, address := range []string{"activemq://h", "activemq://[::1]", "activemq://u:p%40%3A%2F@h?amqp_port=1&stomp_port=2", "activemq+tls://h"} {
-		if _, err := activemq.New(address, nil); err != nil {
-			t.Errorf("%s: %v", address, err)
-		}
+		t.Run(address, func(t *testing.T) {
+			if _, err := activemq.New(address, nil); err != nil {
+				t.Errorf("New: %v; want no error", err)
+			}
+		})
 	}
 }

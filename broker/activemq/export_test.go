@@ -6,5 +6,5 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
-// Connector names the connection within.
-func Connector(c broker.Conn) string { return fmt.Sprintf("%T", c.(*conn).Conn) }
+// AdapterOf names the type of the connection that an adapter has made.
+func AdapterOf(c broker.Conn) string { return fmt.Sprintf("%T", c.(*conn).Conn) }

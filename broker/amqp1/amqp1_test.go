@@ -15,49 +15,21 @@ import (
 
 const durable = waybill.Durable
 
-func TestNewTellsWhatIsWrong(t *testing.T) {
-	for address, want := range map[string]string{
-		"tcp://h":                   "begins with none of amqp1://, amqp1s://",
-		"amqp1://":                  "no host",
-		"amqp1://u:s3cret#@h":       "", // the password's end is taken for a fragment
-		"amqp1://u:s3cr%et@h":       "percent-encoded",
-		"amqp1://h/path":            "path",
-		"amqp1://h?ca=x":            "needs a scheme with TLS",
-		"amqp1://h?prefetch=1":      "unknown parameter",
-		"amqp1://h?kind=rabbit":     "kind",
-		"amqp1s://h?ca=/nowhere":    "ca",
-		"amqp1s://h?cert=/x":        "go together",
-		"amqp1s://u:s3cret@h?x=%zz": "",
-	} {
-		_, err := amqp1.New(address, nil)
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v; want %q", address, err, want)
-		}
-		if err != nil && strings.Contains(err.Error(), "s3cr") {
-			t.Errorf("%s: the error shows the password: %v", address, err)
-		}
-	}
+func TestNewSaysWhatIsWrong(t *testing.T) {
+	servertest.WrongActiveMQAddresses(t, "amqp1", "amqp1s", func(address string) error { _, err := amqp1.New(address, nil); return err })
 	_, err := amqp1.New("amqp1://h?kind=x", &amqp1.Options{IdleTimeout: -1, MaxMessage: -1})
 	for _, want := range []string{"kind", "IdleTimeout", "MaxMessage"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v; want %s in it, too", err, want)
+			t.Errorf("New: %v; want %s in it, too", err, want)
 		}
-	}
-}
-
-func TestTheDoor(t *testing.T) {
-	for _, variable := range servers {
-		t.Run(variable, func(t *testing.T) { servertest.DoorOf(t, variable, opener(amqp1.Options{})).Test(t) })
 	}
 }
 
 func TestAConnectionWhoseOtherEndFallsSilentEnds(t *testing.T) {
-	for _, variable := range servers {
-		t.Run(variable, func(t *testing.T) {
-			address, link := servertest.Through(t, testserver.Address(t, variable))
-			_ = servertest.Silence(t, open(t, address, &amqp1.Options{IdleTimeout: time.Second}), link, 4*time.Second)
-		})
-	}
+	servertest.OnActiveMQ(t, protocol, func(t *testing.T, variable, _ string) {
+		address, link := servertest.Through(t, testserver.Address(t, variable))
+		_ = servertest.Silence(t, open(t, address, &amqp1.Options{IdleTimeout: time.Second}), link, 4*time.Second)
+	})
 }
 
 func TestARejectedMessageIsADeadLetter(t *testing.T) {
@@ -69,33 +41,31 @@ func TestARejectedMessageIsADeadLetter(t *testing.T) {
 }
 
 func TestARequeuedMessageSaysRedelivered(t *testing.T) {
-	for _, variable := range servers {
-		t.Run(variable, func(t *testing.T) {
-			c, err := open(t, testserver.Address(t, variable), nil).Connect(t.Context())
+	servertest.OnActiveMQ(t, protocol, func(t *testing.T, variable, _ string) {
+		c, err := open(t, testserver.Address(t, variable), nil).Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close(context.Background())
+		queue := "again-" + waybill.NewID().String()
+		if results, err := c.Publish(t.Context(), []broker.Message{{Destination: queue}}, durable); err != nil || results[0].Fate != broker.Confirmed {
+			t.Fatal(results, err)
+		}
+		r, err := c.Subscribe(t.Context(), broker.Subscription{Destination: queue, Prefetch: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, disposition := range []broker.Disposition{broker.Requeue, broker.Requeue, broker.Ack} {
+			d, err := r.Receive(t.Context(), 1)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer c.Close(context.Background())
-			queue := "again-" + waybill.NewID().String()
-			if results, err := c.Publish(t.Context(), []broker.Message{{Destination: queue}}, durable); err != nil || results[0].Fate != broker.Confirmed {
-				t.Fatal(results, err)
+			if d[0].Redelivered != (i > 0) {
+				t.Errorf("delivery %d says Redelivered %v, want %v", i, d[0].Redelivered, i > 0)
 			}
-			r, err := c.Subscribe(t.Context(), broker.Subscription{Destination: queue, Prefetch: 1})
-			if err != nil {
+			if err := r.Settle(t.Context(), d, disposition); err != nil {
 				t.Fatal(err)
 			}
-			for i, disposition := range []broker.Disposition{broker.Requeue, broker.Requeue, broker.Ack} {
-				d, err := r.Receive(t.Context(), 1)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if d[0].Redelivered != (i > 0) {
-					t.Errorf("delivery %d says Redelivered %v", i, d[0].Redelivered)
-				}
-				if err := r.Settle(t.Context(), d, disposition); err != nil {
-					t.Fatal(err)
-				}
-			}
-		})
-	}
+		}
+	})
 }

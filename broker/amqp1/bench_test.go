@@ -9,30 +9,22 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/internal/servertest"
-	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 func BenchmarkAMQP1(b *testing.B) {
-	for _, variable := range servers {
-		b.Run(variable, func(b *testing.B) {
-			address := testserver.Address(b, variable)
-			servertest.SideBySide(b, open(b, address, nil), func(b *testing.B, queue string) servertest.Way {
-				return newBareWay(b, address, queue)
-			})
-		})
-	}
+	servertest.ActiveMQSideBySide(b, protocol, openDefault, newBareClient)
 }
 
-// bareWay is the client's own fastest: all of a batch sent before it waits, and
-// acceptances that nobody waits for.
-type bareWay struct {
+// bareClient is the library used in its fastest way: it sends a whole batch before it
+// waits, and does not wait for acceptances.
+type bareClient struct {
 	b        *testing.B
 	sender   *amqp.Sender
 	receiver *amqp.Receiver
 }
 
-func newBareWay(b *testing.B, address, queue string) *bareWay {
-	w := &bareWay{b: b}
+func newBareClient(b *testing.B, address, queue string) servertest.Client {
+	c := &bareClient{b: b}
 	session := func() *amqp.Session {
 		c, err := amqp.Dial(b.Context(), strings.Replace(address, "amqp1://", "amqp://", 1), nil)
 		if err != nil {
@@ -46,17 +38,17 @@ func newBareWay(b *testing.B, address, queue string) *bareWay {
 		return s
 	}
 	var err error
-	if w.sender, err = session().NewSender(b.Context(), queue, &amqp.SenderOptions{TargetCapabilities: []string{"queue"}}); err == nil {
+	if c.sender, err = session().NewSender(b.Context(), queue, &amqp.SenderOptions{TargetCapabilities: []string{"queue"}}); err == nil {
 		// With credit for more, ActiveMQ Classic stops after two of its pages.
-		w.receiver, err = session().NewReceiver(b.Context(), queue, &amqp.ReceiverOptions{Credit: 200, SourceCapabilities: []string{"queue"}})
+		c.receiver, err = session().NewReceiver(b.Context(), queue, &amqp.ReceiverOptions{Credit: 200, SourceCapabilities: []string{"queue"}})
 	}
 	if err != nil {
 		b.Fatal(err)
 	}
-	return w
+	return c
 }
 
-func (w *bareWay) Publish(ms []broker.Message, transport waybill.Transport) error {
+func (c *bareClient) Publish(ms []broker.Message, transport waybill.Transport) error {
 	receipts := make([]amqp.SendReceipt, 0, len(ms))
 	for i := range ms {
 		m := amqp.NewMessage(ms[i].Body)
@@ -65,25 +57,25 @@ func (w *bareWay) Publish(ms []broker.Message, transport waybill.Transport) erro
 		for _, h := range ms[i].Headers {
 			m.ApplicationProperties[h.Name] = h.Value
 		}
-		receipt, err := w.sender.SendWithReceipt(w.b.Context(), m, nil)
+		receipt, err := c.sender.SendWithReceipt(c.b.Context(), m, nil)
 		if err != nil {
 			return err
 		}
 		receipts = append(receipts, receipt)
 	}
 	for i := range receipts {
-		if _, err := receipts[i].Wait(w.b.Context()); err != nil {
+		if _, err := receipts[i].Wait(c.b.Context()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *bareWay) Receive(n int) error {
+func (c *bareClient) Receive(n int) error {
 	for range n {
-		m, err := w.receiver.Receive(w.b.Context(), nil)
+		m, err := c.receiver.Receive(c.b.Context(), nil)
 		if err == nil {
-			err = w.receiver.AcceptMessage(w.b.Context(), m)
+			err = c.receiver.AcceptMessage(c.b.Context(), m)
 		}
 		if err != nil {
 			return err

@@ -10,83 +10,86 @@ import (
 	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
-// Conn is one connection to a broker: a network connection for publishing, and one
-// for each Receiver. When one of them breaks, all end.
-type Conn struct {
+// conn is one connection to a broker: a network connection for publishing, and one for
+// each receiver. When one of them breaks, all end. Acknowledgements have network
+// connections of their own because a broker that is short of memory stops reading from
+// those that publish: the acknowledgements would wait with the messages, and never free
+// any memory. A durable subscription needs one in any case, since its container id belongs to
+// it.
+type conn struct {
 	broker    *Broker
-	wires     *bundle.Of[*wire]
-	publisher *wire
+	sockets   *bundle.Of[*socket]
+	publisher *socket
 	links     links
-	watchers  sync.WaitGroup
+	watchers  sync.WaitGroup // a goroutine for each of sockets
 }
 
-var _ broker.Conn = (*Conn)(nil)
+var _ broker.Conn = (*conn)(nil)
 
 // open adds a network connection to c.
-func (c *Conn) open(ctx context.Context, container string) (*wire, error) {
-	w, err := c.broker.dial(ctx, container)
+func (c *conn) open(ctx context.Context, container string) (*socket, error) {
+	s, err := c.broker.dial(ctx, container)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.wires.Add(w, func() { c.watchers.Go(func() { c.watch(w) }) }); err != nil {
-		w.conn.Close()
+	if err := c.sockets.Add(s, func() { c.watchers.Go(func() { c.watch(s) }) }); err != nil {
+		s.conn.Close()
 		return nil, err
 	}
-	return w, nil
+	return s, nil
 }
 
-// watch ends c when w has ended by itself.
-func (c *Conn) watch(w *wire) {
-	<-w.conn.Done()
-	if !c.wires.Forget(w) {
+// watch ends c when s has ended by itself.
+func (c *conn) watch(s *socket) {
+	<-s.conn.Done()
+	if !c.sockets.Forget(s) {
 		return
 	}
-	cause := w.conn.Err()
+	cause := s.conn.Err()
 	if cause == nil {
 		cause = broker.ErrClosed
 	} else {
 		cause = fmt.Errorf("amqp1: %w", cause)
 	}
-	for _, other := range c.wires.End(cause) {
-		other.net.fail(cause)
+	for _, other := range c.sockets.End(cause) {
+		other.buffered.fail(cause)
 	}
 }
 
 // Done is closed when the connection has ended.
-func (c *Conn) Done() <-chan struct{} { return c.wires.Done() }
+func (c *conn) Done() <-chan struct{} { return c.sockets.Done() }
 
 // Err is why the connection ended; see broker.Conn.
-func (c *Conn) Err() error { return c.wires.Err() }
+func (c *conn) Err() error { return c.sockets.Err() }
 
-// Close says goodbye to the broker, for no longer than ctx allows and 5 s, so that
-// it has read the acknowledgements, and ends everything.
-func (c *Conn) Close(ctx context.Context) error {
-	c.wires.Close(func(w *wire) { w.close(ctx) })
+// Close ends everything, but waits, for no longer than ctx allows and 5 s, until the
+// broker has read the acknowledgements.
+func (c *conn) Close(ctx context.Context) error {
+	c.sockets.Close(func(s *socket) { s.close(ctx) })
 	c.watchers.Wait()
 	return nil
 }
 
-// Subscribe begins to receive on a network connection of its own. A durable
-// subscription of a topic is known to the broker by its container id, which is made
-// of Group and topic. Artemis lets several subscribers share it; Classic refuses a
-// second one while the first is there.
-func (c *Conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.Receiver, error) {
-	container, err := jmsbroker.Client(&sub)
+// Subscribe begins to receive on a network connection of its own. The broker knows a
+// durable subscription of a topic by its container id, which is made of Group and topic.
+// Artemis lets several subscribers share it; Classic refuses a second one while the first
+// is there.
+func (c *conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.Receiver, error) {
+	if err := jmsbroker.CheckSubscription(&sub); err != nil {
+		return nil, fmt.Errorf("amqp1: subscribe to %q: %w", sub.Destination, err)
+	}
+	s, err := c.open(ctx, jmsbroker.ClientID(&sub))
 	if err != nil {
 		return nil, fmt.Errorf("amqp1: subscribe to %q: %w", sub.Destination, err)
 	}
-	w, err := c.open(ctx, container)
-	if err != nil {
-		return nil, fmt.Errorf("amqp1: subscribe to %q: %w", sub.Destination, err)
-	}
-	r := &Receiver{conn: c, wire: w, subscription: sub}
+	r := &receiver{conn: c, socket: s, subscription: sub}
 	if err := r.attach(ctx); err != nil {
-		c.wires.Forget(w)
-		w.conn.Close()
+		c.sockets.Forget(s)
+		s.conn.Close()
 		return nil, fmt.Errorf("amqp1: subscribe to %q: %w", sub.Destination, err)
 	}
 	return r, nil
 }
 
-// Kind is the kind of the broker at the other end, or AnyKind for any other.
-func (c *Conn) Kind() Kind { return c.publisher.kind }
+// Kind is the kind of the broker at the other end.
+func (c *conn) Kind() jmsbroker.Kind { return c.publisher.kind }

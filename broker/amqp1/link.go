@@ -9,23 +9,23 @@ import (
 	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
-// maxLinks bounds the links that are kept open for publishing; the one that was
-// idle for longest goes first.
+// maxLinks bounds the links that are kept open for publishing. Of more, the one that has
+// been idle for the longest time is closed.
 const maxLinks = 256
 
-// target is what a link for publishing leads to.
-type target struct {
-	destination string
-	topic       bool
+// destination is where a link for publishing leads to.
+type destination struct {
+	name  string
+	topic bool
 }
 
-// links keeps the links for publishing of one connection.
+// links are the links for publishing of one connection.
 type links struct {
 	session *amqp.Session
-	most    int // links to keep
+	most    int // to keep open
 
 	mu   sync.Mutex
-	open map[target]*link
+	open map[destination]*link
 	uses uint64
 }
 
@@ -34,21 +34,21 @@ type link struct {
 	ready  chan struct{} // closed when sender or err is set
 	sender *amqp.Sender
 	err    error
-	users  int    // calls of Publish that hold it
-	used   uint64 // links.uses when it was taken last
+	users  int    // calls of Publish that have it
+	used   uint64 // links.uses when it was last taken
 }
 
-// take returns the open link to t, for give to take back. An error means that the
-// broker does not let us publish there, or that the connection or ctx has ended.
-func (l *links) take(ctx context.Context, t target, kind Kind) (*link, error) {
+// take returns the open link to d, for give to take back. An error means that the broker
+// does not let us publish there, or that the connection or ctx has ended.
+func (l *links) take(ctx context.Context, d destination, kind jmsbroker.Kind) (*link, error) {
 	l.mu.Lock()
 	if l.open == nil {
-		l.open = map[target]*link{}
+		l.open = map[destination]*link{}
 	}
-	k, ok := l.open[t]
+	k, ok := l.open[d]
 	if !ok {
 		k = &link{ready: make(chan struct{})}
-		l.open[t] = k
+		l.open[d] = k
 	}
 	l.uses++
 	k.used = l.uses
@@ -59,9 +59,9 @@ func (l *links) take(ctx context.Context, t target, kind Kind) (*link, error) {
 		_ = surplus.sender.Close(ctx)
 	}
 	if !ok {
-		k.sender, k.err = l.session.NewSender(ctx, address(kind, t.destination, t.topic), &amqp.SenderOptions{
+		k.sender, k.err = l.session.NewSender(ctx, address(kind, d.name, d.topic), &amqp.SenderOptions{
 			SettlementMode:     amqp.SenderSettleModeMixed.Ptr(),
-			TargetCapabilities: []string{capability(t.topic)},
+			TargetCapabilities: []string{capability(d.topic)},
 		})
 		close(k.ready)
 	}
@@ -72,31 +72,32 @@ func (l *links) take(ctx context.Context, t target, kind Kind) (*link, error) {
 		return nil, ctx.Err()
 	}
 	if k.err != nil {
-		l.drop(t, k)
+		l.drop(d, k)
 		l.give(k)
 		return nil, k.err
 	}
 	return k, nil
 }
 
-// surplus removes a link and returns it, where there are too many. l.mu is held.
+// surplus removes a link and returns it, where there are too many. It needs l.mu.
 func (l *links) surplus() *link {
 	if len(l.open) <= l.most {
 		return nil
 	}
 	var oldest *link
-	var where target
-	for t, k := range l.open {
+	var at destination
+	for d, k := range l.open {
 		if k.users == 0 && (oldest == nil || k.used < oldest.used) {
-			oldest, where = k, t
+			oldest, at = k, d
 		}
 	}
 	if oldest != nil {
-		delete(l.open, where)
+		delete(l.open, at)
 	}
 	return oldest
 }
 
+// give takes back what take has returned.
 func (l *links) give(k *link) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -104,17 +105,17 @@ func (l *links) give(k *link) {
 }
 
 // drop forgets a link that has ended, so that the next message opens another.
-func (l *links) drop(t target, k *link) {
+func (l *links) drop(d destination, k *link) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open[t] == k {
-		delete(l.open, t)
+	if l.open[d] == k {
+		delete(l.open, d)
 	}
 }
 
-// address is a destination's name as the broker knows it. Classic looks for a
-// prefix before it looks at capabilities, and strips it; others take bare names.
-func address(kind Kind, destination string, topic bool) string {
+// address is a destination's name as the broker knows it in AMQP. Classic looks for a
+// prefix before it looks at the capabilities, and removes it; others take bare names.
+func address(kind jmsbroker.Kind, destination string, topic bool) string {
 	name := jmsbroker.Name(destination)
 	switch {
 	case kind != jmsbroker.Classic:
@@ -125,7 +126,7 @@ func address(kind Kind, destination string, topic bool) string {
 	return "queue://" + name
 }
 
-// capability tells the broker what an address is.
+// capability tells the broker whether an address is a queue or a topic.
 func capability(topic bool) string {
 	if topic {
 		return "topic"

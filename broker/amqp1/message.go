@@ -5,22 +5,26 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"time"
-	"unicode/utf8"
 
 	"github.com/Azure/go-amqp"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/internal/amqpvalue"
 	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
-// routing is Artemis' number for a queue and for a topic.
-var routing = map[bool]int8{false: 1, true: 0}
+// routing is Artemis' number for a topic or a queue.
+func routing(topic bool) int8 {
+	if topic {
+		return 0
+	}
+	return 1
+}
 
 // encode makes an AMQP message: the body as one data section, the headers as
 // application properties.
-func encode(m *broker.Message, transport waybill.Transport, kind Kind) *amqp.Message {
+func encode(m *broker.Message, transport waybill.Transport, kind jmsbroker.Kind) *amqp.Message {
 	out := &amqp.Message{Header: &amqp.MessageHeader{Durable: transport == waybill.Durable, Priority: 4}}
 	if m.ContentType != "" {
 		out.Properties = &amqp.MessageProperties{ContentType: &m.ContentType}
@@ -32,13 +36,12 @@ func encode(m *broker.Message, transport waybill.Transport, kind Kind) *amqp.Mes
 		}
 	}
 	if kind == jmsbroker.Artemis {
-		// Without it a message goes to the queue and to the topic of its name, where
-		// there are both, whatever its link says.
-		out.Annotations = amqp.Annotations{"x-opt-routing-type": routing[m.Topic]}
+		// Without it, where a queue and a topic have one name, a message goes to both.
+		out.Annotations = amqp.Annotations{"x-opt-routing-type": routing(m.Topic)}
 	}
 	if kind != jmsbroker.Any && m.ContentType != "" && bytes.IndexByte(m.Body, 0) >= 0 {
-		// ActiveMQ makes a text message of data with a textual content type, and sends
-		// it to a STOMP consumer with no length, so that it ends at the first zero. A
+		// ActiveMQ makes data with a textual content type a text message, and sends that to
+		// a STOMP consumer without a length, so it would end at the first zero byte. A
 		// binary value stays what it is.
 		out.Value = m.Body
 	} else {
@@ -64,7 +67,7 @@ func decode(in *amqp.Message, sub *broker.Subscription) broker.Delivery {
 		case name == "content-type":
 			d.ContentType = text(value) // it came by STOMP
 		}
-		if !jmsbroker.Taken(name) {
+		if !jmsbroker.ReservedHeader(name) {
 			d.Headers = append(d.Headers, broker.Header{Name: name, Value: text(value)})
 		}
 	}
@@ -106,7 +109,7 @@ func structured(value any) []byte {
 	return data
 }
 
-// plain makes values that JSON knows.
+// plain turns a value into one that JSON has.
 func plain(value any) any {
 	switch value := value.(type) {
 	case []any:
@@ -135,20 +138,12 @@ func plain(value any) any {
 
 // text returns a property's value as text.
 func text(value any) string {
-	switch value := value.(type) {
-	case string:
-		return value
-	case nil:
-		return ""
-	case []byte:
-		if utf8.Valid(value) {
-			return string(value)
-		}
-		return fmt.Sprintf("%x", value)
-	case time.Time:
-		return value.UTC().Format(time.RFC3339Nano)
-	case amqp.Symbol:
-		return string(value)
+	if symbol, ok := value.(amqp.Symbol); ok {
+		return string(symbol)
 	}
-	return strings.TrimSpace(fmt.Sprint(value))
+	text, ok := amqpvalue.Text(value)
+	if !ok {
+		text = strings.TrimSpace(text)
+	}
+	return text
 }

@@ -72,9 +72,9 @@ func TestALinkThatHasEndedIsOpenedAgain(t *testing.T) {
 		if err != nil || results[0].Fate != broker.Confirmed || results[1].Fate != broker.Confirmed {
 			t.Fatalf("%v, %v; want confirmed", results, err)
 		}
-		k := c.links.open[target{queue, false}]
+		k := c.links.open[destination{queue, false}]
 		if k == nil || k.users != 0 {
-			t.Fatalf("the link is kept as %+v", k)
+			t.Fatalf("the link is kept as %+v; want one without users", k)
 		}
 		if err := k.sender.Close(t.Context()); err != nil {
 			t.Fatal(err)
@@ -104,7 +104,7 @@ func TestOneConnectionPublishesToAnyNumberOfDestinations(t *testing.T) {
 						}
 						for _, r := range results {
 							if r.Fate != broker.Confirmed {
-								t.Error(r.Fate, r.Err)
+								t.Errorf("a message is %v: %v; want confirmed", r.Fate, r.Err)
 							}
 						}
 					}
@@ -112,11 +112,11 @@ func TestOneConnectionPublishesToAnyNumberOfDestinations(t *testing.T) {
 			}
 			all.Wait()
 			if n := len(c.links.open); n > 5+3*8 {
-				t.Errorf("%d links are kept", n)
+				t.Errorf("%d links are kept, want at most %d", n, 5+3*8)
 			}
 			for _, k := range c.links.open {
 				if k.users != 0 {
-					t.Errorf("a link has %d users after all have returned", k.users)
+					t.Errorf("a link has %d users after all have returned, want none", k.users)
 				}
 			}
 		})
@@ -125,7 +125,7 @@ func TestOneConnectionPublishesToAnyNumberOfDestinations(t *testing.T) {
 
 // A broker that finds a message too large ends the link or the connection and does
 // not say which message it was.
-func TestTheMessageThatEndedTheConnectionIsTold(t *testing.T) {
+func TestTheMessageThatEndedTheConnectionIsUnacceptable(t *testing.T) {
 	said := func(condition amqp.ErrCond) error {
 		return fmt.Errorf("amqp1: %w", &amqp.ConnError{RemoteErr: &amqp.Error{Condition: condition}})
 	}
@@ -163,14 +163,14 @@ func TestTheMessageThatEndedTheConnectionIsTold(t *testing.T) {
 			p.blame()
 			for i, r := range p.results {
 				if (r.Fate == broker.Unacceptable) != (i == c.blamed) {
-					t.Errorf("message %d is %v", i, r.Fate)
+					t.Errorf("message %d is %v; want the one at %d Unacceptable, and no other", i, r.Fate, c.blamed)
 				}
 			}
 		})
 	}
 }
 
-func connected(t *testing.T, variable string) *Conn {
+func connected(t *testing.T, variable string) *conn {
 	t.Helper()
 	b, err := New(testserver.Address(t, variable), nil)
 	if err != nil {
@@ -181,5 +181,5 @@ func connected(t *testing.T, variable string) *Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close(context.Background()) })
-	return c.(*Conn)
+	return c.(*conn)
 }

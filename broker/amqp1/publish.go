@@ -11,23 +11,23 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
-// Publish sends all messages before it waits for the first answer; the broker's
-// credit bounds how many are under way. It answers each durable message. Transient
-// ones are settled as they are sent, but for the last to each destination: the
-// answer to that one says that the broker has read those before it. A broker that
-// refuses the last, since it is full, may have dropped others: they are Unknown.
-func (c *Conn) Publish(ctx context.Context, messages []broker.Message, transport waybill.Transport) ([]broker.Result, error) {
-	p := &publication{conn: c, messages: messages, results: make([]broker.Result, len(messages)), taken: map[target]*link{}, loose: map[target][]int{}}
+// Publish sends all messages before it waits for the first answer; the broker's credit
+// bounds how many are under way. The broker answers each durable message. Transient ones
+// are presettled, which asks for no answer, but for the last to each destination: the
+// answer to that one says that the broker has read those before it. Where the broker
+// refuses the last, since it is full, it may have dropped others too: they are Unknown.
+func (c *conn) Publish(ctx context.Context, messages []broker.Message, transport waybill.Transport) ([]broker.Result, error) {
+	p := &publication{conn: c, messages: messages, results: make([]broker.Result, len(messages)), taken: map[destination]*link{}, presettled: map[destination][]int{}}
 	defer p.give()
 	stop := context.AfterFunc(ctx, func() {
-		if c.publisher.net.stuck() {
-			// The library waits for its writes whatever ctx says. A broker that reads
-			// nothing any more is as good as gone.
-			c.publisher.net.fail(ctx.Err())
+		if c.publisher.buffered.stuck() {
+			// The library's writes do not end with ctx, so the connection has to. A broker
+			// that has stopped reading is no use anyway.
+			c.publisher.buffered.fail(ctx.Err())
 		}
 	})
 	defer stop()
-	last := map[target]int{}
+	last := map[destination]int{}
 	var sound []int
 	for i := range messages {
 		if most := c.broker.maxMessage; most > 0 && len(messages[i].Body) > most {
@@ -35,17 +35,17 @@ func (c *Conn) Publish(ctx context.Context, messages []broker.Message, transport
 			continue
 		}
 		sound = append(sound, i)
-		last[target{messages[i].Destination, messages[i].Topic}] = i
+		last[destination{messages[i].Destination, messages[i].Topic}] = i
 	}
 	for _, i := range sound {
-		t := target{messages[i].Destination, messages[i].Topic}
-		p.send(ctx, i, t, transport, transport == waybill.Transient && i != last[t])
+		d := destination{messages[i].Destination, messages[i].Topic}
+		p.send(ctx, i, d, transport, transport == waybill.Transient && i != last[d])
 	}
 	for _, s := range p.sent {
 		p.settle(ctx, s)
 	}
-	for t := range p.loose {
-		p.lose(t, nil)
+	for d := range p.presettled {
+		p.presettledUnknown(d, nil)
 	}
 	p.blame()
 	select {
@@ -62,65 +62,65 @@ func (c *Conn) Publish(ctx context.Context, messages []broker.Message, transport
 
 // publication is one call of Publish.
 type publication struct {
-	conn     *Conn
-	messages []broker.Message
-	results  []broker.Result
-	taken    map[target]*link
-	tried    []int // messages that were sent, or begun to be
-	sent     []sent
-	loose    map[target][]int // settled as they were sent, with no later answer yet
-	dead     bool             // the connection has ended
+	conn       *conn
+	messages   []broker.Message
+	results    []broker.Result
+	taken      map[destination]*link
+	tried      []int // messages that were sent, or begun to be
+	sent       []sent
+	presettled map[destination][]int // settled as they were sent, with no later answer yet
+	dead       bool                  // the connection has ended
 }
 
 // sent is a message without an answer yet.
 type sent struct {
-	index   int
-	target  target
-	link    *link
-	receipt amqp.SendReceipt
+	index       int
+	destination destination
+	link        *link
+	receipt     amqp.SendReceipt
 }
 
-// send sends one message, settled or not, or sets its result where it cannot.
-func (p *publication) send(ctx context.Context, i int, t target, transport waybill.Transport, settled bool) {
+// send sends one message, presettled or not, or sets its result where it cannot.
+func (p *publication) send(ctx context.Context, i int, d destination, transport waybill.Transport, presettled bool) {
 	if p.dead || ctx.Err() != nil {
 		p.unknown(i, errors.Join(ctx.Err(), p.conn.Err()))
 		return
 	}
 	encoded := encode(&p.messages[i], transport, p.conn.publisher.kind)
 	for try := 0; ; try++ {
-		k, cached := p.taken[t]
+		k, cached := p.taken[d]
 		if !cached {
 			var err error
-			if k, err = p.conn.links.take(ctx, t, p.conn.publisher.kind); err != nil {
+			if k, err = p.conn.links.take(ctx, d, p.conn.publisher.kind); err != nil {
 				p.failed(ctx, i, err)
 				return
 			}
-			p.taken[t] = k
+			p.taken[d] = k
 		}
 		if try == 0 {
 			p.tried = append(p.tried, i)
 		}
 		var receipt amqp.SendReceipt
 		var err error
-		if settled {
+		if presettled {
 			err = k.sender.Send(ctx, encoded, &amqp.SendOptions{Settled: true})
 		} else {
 			receipt, err = k.sender.SendWithReceipt(ctx, encoded, nil)
 		}
 		switch {
-		case err == nil && settled:
-			p.loose[t] = append(p.loose[t], i)
+		case err == nil && presettled:
+			p.presettled[d] = append(p.presettled[d], i)
 			return
 		case err == nil:
-			p.sent = append(p.sent, sent{i, t, k, receipt})
+			p.sent = append(p.sent, sent{i, d, k, receipt})
 			return
 		}
 		var ended *amqp.LinkError
 		if errors.As(err, &ended) {
-			p.drop(t, k)
-			p.lose(t, err)
+			p.drop(d, k)
+			p.presettledUnknown(d, err)
 			if try == 0 {
-				continue // the link had ended before, perhaps since its queue was deleted
+				continue // it had ended before, as it does when its queue is deleted
 			}
 		}
 		p.failed(ctx, i, err)
@@ -134,8 +134,8 @@ func (p *publication) settle(ctx context.Context, s sent) {
 	if err != nil {
 		var ended *amqp.LinkError
 		if errors.As(err, &ended) {
-			p.drop(s.target, s.link)
-			p.lose(s.target, err)
+			p.drop(s.destination, s.link)
+			p.presettledUnknown(s.destination, err)
 			p.unknown(s.index, err)
 			return
 		}
@@ -145,10 +145,10 @@ func (p *publication) settle(ctx context.Context, s sent) {
 	switch state := state.(type) {
 	case *amqp.StateAccepted:
 		p.results[s.index] = broker.Result{Fate: broker.Confirmed}
-		for _, i := range p.loose[s.target] {
+		for _, i := range p.presettled[s.destination] {
 			p.results[i] = broker.Result{Fate: broker.Confirmed}
 		}
-		delete(p.loose, s.target)
+		delete(p.presettled, s.destination)
 	case *amqp.StateRejected:
 		if state.Error == nil {
 			p.results[s.index] = broker.Result{Fate: broker.Refused, Err: errors.New("amqp1: the broker rejects the message and does not say why")}
@@ -156,7 +156,7 @@ func (p *publication) settle(ctx context.Context, s sent) {
 		}
 		fate := verdict(state.Error)
 		if state.Error.Condition == "failed" || state.Error.Condition == amqp.ErrCondInternalError {
-			fate = broker.Unknown // Classic says so when it stumbled, perhaps after it had stored the message
+			fate = broker.Unknown // Classic has failed, perhaps after it had stored the message
 		}
 		p.results[s.index] = broker.Result{Fate: fate, Err: fmt.Errorf("amqp1: %w", state.Error)}
 	default:
@@ -179,9 +179,9 @@ func (p *publication) failed(ctx context.Context, i int, err error) {
 	case errors.As(err, &conn):
 		p.dead = true
 	case errors.As(err, &session):
-		// There is one session to a connection: without it nothing goes on.
+		// A connection has one session, and is of no use without it.
 		p.dead = true
-		p.conn.publisher.net.fail(err)
+		p.conn.publisher.buffered.fail(err)
 	case errors.As(err, &said):
 		p.results[i] = broker.Result{Fate: verdict(said), Err: fmt.Errorf("amqp1: %w", err)}
 		return
@@ -189,17 +189,19 @@ func (p *publication) failed(ctx context.Context, i int, err error) {
 	p.unknown(i, err)
 }
 
-// lose gives up learning what became of the messages to t that were sent settled.
-func (p *publication) lose(t target, err error) {
+// presettledUnknown sets the results of the presettled messages to d, of which no answer
+// will come.
+func (p *publication) presettledUnknown(d destination, err error) {
 	if err == nil {
 		err = errors.New("the broker did not take the last message that was sent there")
 	}
-	for _, i := range p.loose[t] {
+	for _, i := range p.presettled[d] {
 		p.unknown(i, err)
 	}
-	delete(p.loose, t)
+	delete(p.presettled, d)
 }
 
+// unknown makes the result at position i Unknown.
 func (p *publication) unknown(i int, err error) {
 	if err == nil {
 		err = errors.New("the message's fate is unknown")
@@ -207,11 +209,11 @@ func (p *publication) unknown(i int, err error) {
 	p.results[i] = broker.Result{Fate: broker.Unknown, Err: fmt.Errorf("amqp1: %w", err)}
 }
 
-// blame finds the message that was too large where a broker has ended a link or the
-// connection for that reason, which does not say for which: the largest without an
-// answer is too large for certain, and has to be told, or it would break every
-// connection to come. Classic calls it a decode error; a small message is no reason
-// for one.
+// blame finds the message that was too large, where the broker has ended a link or the
+// connection for that reason. It does not say which message it was, but the largest
+// without an answer must be too large; it has to be Unacceptable, or it would break every
+// connection that follows. Classic calls it a decode error, which a small message is no
+// reason for.
 func (p *publication) blame() {
 	largest := -1
 	for _, i := range p.tried {
@@ -236,7 +238,7 @@ func (p *publication) blame() {
 // blameBytes is less than any broker's limit.
 const blameBytes = 64 << 10
 
-// verdict reads the fate of a message out of a broker's error.
+// verdict is the fate of a message by the broker's error.
 func verdict(err *amqp.Error) broker.Fate {
 	switch err.Condition {
 	case amqp.ErrCondMessageSizeExceeded, amqp.ErrCondDecodeError, amqp.ErrCondInvalidField:
@@ -246,10 +248,10 @@ func verdict(err *amqp.Error) broker.Fate {
 }
 
 // drop forgets a link that has ended.
-func (p *publication) drop(t target, k *link) {
-	p.conn.links.drop(t, k)
-	if p.taken[t] == k {
-		delete(p.taken, t)
+func (p *publication) drop(d destination, k *link) {
+	p.conn.links.drop(d, k)
+	if p.taken[d] == k {
+		delete(p.taken, d)
 		p.conn.links.give(k)
 	}
 }

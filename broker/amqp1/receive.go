@@ -12,36 +12,36 @@ import (
 	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
-// Receiver receives from one destination. See broker.Receiver.
-type Receiver struct {
-	conn         *Conn
-	wire         *wire
+// receiver receives from one destination. See broker.Receiver.
+type receiver struct {
+	conn         *conn
+	socket       *socket
 	link         *amqp.Receiver
 	subscription broker.Subscription
 
-	mu     sync.Mutex
-	credit int // what the broker may still send, with what has come and waits here
-	owed   int // what may be added to credit: Prefetch without credit and what is unsettled
-	most   int // of credit
-	closed bool
+	mu        sync.Mutex
+	credit    int // messages that the broker may send, with those that have come and wait here
+	available int // what may be added to credit: Prefetch without credit and what is unsettled
+	most      int // of credit
+	closed    bool
 }
 
-var _ broker.Receiver = (*Receiver)(nil)
+var _ broker.Receiver = (*receiver)(nil)
 
-// pageSize bounds the credit for ActiveMQ Classic. It reads its queues by pages of
-// 200 messages and, with credit for more, stops after two of them until it is given
-// credit again or something is settled.
+// pageSize bounds the credit for ActiveMQ Classic, which reads its queues in pages of 200
+// messages. With credit for more, it stops after two pages until it gets credit again or
+// something is settled.
 const pageSize = 200
 
 // token is what Settle needs to know of a delivery.
 type token struct {
-	receiver *Receiver
+	receiver *receiver
 	message  *amqp.Message
 	settled  bool // guarded by receiver.mu
 }
 
 // attach opens the link and gives the first credit.
-func (r *Receiver) attach(ctx context.Context) error {
+func (r *receiver) attach(ctx context.Context) error {
 	sub := r.subscription
 	options := &amqp.ReceiverOptions{
 		Credit:             -1,
@@ -52,39 +52,39 @@ func (r *Receiver) attach(ctx context.Context) error {
 		options.Name = jmsbroker.Name(sub.Destination)
 		options.SourceDurability = amqp.DurabilityUnsettledState
 		options.SourceExpiryPolicy = amqp.ExpiryPolicyNever
-		if r.wire.kind == jmsbroker.Artemis {
+		if r.socket.kind == jmsbroker.Artemis {
 			options.SourceCapabilities = append(options.SourceCapabilities, "shared")
 		}
 	}
-	name := address(r.wire.kind, sub.Destination, sub.Topic)
+	name := address(r.socket.kind, sub.Destination, sub.Topic)
 	var err error
-	r.link, err = r.wire.session.NewReceiver(ctx, name, options)
+	r.link, err = r.socket.session.NewReceiver(ctx, name, options)
 	var said *amqp.Error
 	if errors.As(err, &said) && said.Condition == amqp.ErrCondIllegalState {
-		// Artemis does not receive from a queue where it knows a topic of that name, nor
-		// the other way round, until somebody has wished to send there.
-		maker, makeErr := r.wire.session.NewSender(ctx, name, &amqp.SenderOptions{TargetCapabilities: []string{capability(sub.Topic)}})
+		// Where Artemis knows a topic of this name, it lets nobody receive from the queue,
+		// and the other way round, until somebody has opened a link to send there.
+		maker, makeErr := r.socket.session.NewSender(ctx, name, &amqp.SenderOptions{TargetCapabilities: []string{capability(sub.Topic)}})
 		if makeErr != nil {
 			return err
 		}
 		_ = maker.Close(ctx)
 		if !sub.Topic {
-			name += "::" + name // its queue of its own name, and no subscription of the topic
+			name += "::" + name // the queue of this name, and no subscription of the topic
 		}
-		r.link, err = r.wire.session.NewReceiver(ctx, name, options)
+		r.link, err = r.socket.session.NewReceiver(ctx, name, options)
 	}
 	if err != nil {
 		return err
 	}
-	r.owed, r.most = sub.Prefetch, sub.Prefetch
-	if r.wire.kind == jmsbroker.Classic {
+	r.available, r.most = sub.Prefetch, sub.Prefetch
+	if r.socket.kind == jmsbroker.Classic {
 		r.most = min(r.most, pageSize)
 	}
-	return r.lend()
+	return r.issueCredit()
 }
 
 // Receive waits for messages and returns what has arrived; see broker.Receiver.
-func (r *Receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, error) {
+func (r *receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, error) {
 	if err := r.ended(ctx); err != nil {
 		return nil, err
 	}
@@ -112,14 +112,14 @@ func (r *Receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, e
 	}
 	r.mu.Lock()
 	r.credit -= len(deliveries)
-	err = r.lend()
+	err = r.issueCredit()
 	r.mu.Unlock()
-	_ = err // the link has ended: the next call says so
+	_ = err // the link has ended, and the next call says so
 	return deliveries, nil
 }
 
 // ended says why nothing more will be received, or returns nil.
-func (r *Receiver) ended(ctx context.Context) error {
+func (r *receiver) ended(ctx context.Context) error {
 	r.mu.Lock()
 	closed := r.closed
 	r.mu.Unlock()
@@ -134,27 +134,27 @@ func (r *Receiver) ended(ctx context.Context) error {
 	}
 }
 
-// lend gives the broker the credit that is owed, in portions worth a frame. r.mu is
-// held, or r not in use yet.
-func (r *Receiver) lend() error {
-	n := min(r.owed, r.most-r.credit)
+// issueCredit gives the broker what credit is available, once that is worth a frame. It
+// needs r.mu, where r is in use already.
+func (r *receiver) issueCredit() error {
+	n := min(r.available, r.most-r.credit)
 	if n <= 0 || r.credit > 0 && n < (r.most+3)/4 {
 		return nil
 	}
-	r.owed -= n
+	r.available -= n
 	r.credit += n
 	return r.link.IssueCredit(uint32(n))
 }
 
-// Settle accepts the deliveries, or hands them back as failed, or rejects them. It
-// does not wait for the broker.
-func (r *Receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d broker.Disposition) error {
+// Settle accepts the deliveries, gives them back as failed or rejects them, without
+// waiting for the broker.
+func (r *receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d broker.Disposition) error {
 	settle := r.link.AcceptMessage
 	switch d {
 	case broker.Ack:
 	case broker.Requeue:
 		settle = func(ctx context.Context, m *amqp.Message) error {
-			// A failed delivery counts, so that the broker's limit of tries holds.
+			// A failed delivery is counted, so the broker's own limit of tries applies.
 			return r.link.ModifyMessage(ctx, m, &amqp.ModifyMessageOptions{DeliveryFailed: true})
 		}
 	case broker.DeadLetter:
@@ -181,25 +181,25 @@ func (r *Receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d b
 			return fmt.Errorf("amqp1: settle: %w", err)
 		}
 		r.mu.Lock()
-		r.owed++
+		r.available++
 		r.mu.Unlock()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.lend(); err != nil {
+	if err := r.issueCredit(); err != nil {
 		return fmt.Errorf("amqp1: settle: %w", err)
 	}
 	return nil
 }
 
-// Close ends the subscription; see broker.Receiver. The link is not closed but
-// falls with its session: closing it would delete a durable subscription.
-func (r *Receiver) Close(ctx context.Context) error {
+// Close ends the subscription; see broker.Receiver. The link ends with its session and is
+// not closed, which would delete a durable subscription.
+func (r *receiver) Close(ctx context.Context) error {
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
-	if r.conn.wires.Forget(r.wire) {
-		r.wire.close(ctx)
+	if r.conn.sockets.Forget(r.socket) {
+		r.socket.close(ctx)
 	}
 	return nil
 }

@@ -13,10 +13,10 @@ import (
 // benchBody is the size of a message's body in bytes.
 const benchBody = 256
 
-// Benchmark measures the way through the seam: publishing until everything is
-// confirmed, receiving and acknowledging what is there, and both at once over a
-// connection each; durable and transient, in batches of several sizes. One
-// operation is one message with a body of 256 bytes and Waybill's headers.
+// Benchmark measures an adapter: publishing until everything is confirmed, receiving and
+// acknowledging what waits, and both at the same time over two connections; durable and
+// transient, in batches of several sizes. One operation is one message with a body of 256
+// bytes and Waybill's headers. It uses Open of the harness and nothing else.
 func Benchmark(b *testing.B, h Harness) {
 	for _, transport := range []waybill.Transport{waybill.Durable, waybill.Transient} {
 		for _, size := range []int{1, 100, 500} {
@@ -34,6 +34,7 @@ func Benchmark(b *testing.B, h Harness) {
 	}
 }
 
+// benchBatch makes a batch of messages.
 func benchBatch(queue string, size int) []broker.Message {
 	batch := make([]broker.Message, size)
 	for i := range batch {
@@ -96,7 +97,7 @@ func receiveN(b *testing.B, receiver broker.Receiver, n, limit int) {
 		}
 		cancel()
 		if err != nil {
-			b.Fatalf("%v with %d messages to come", err, n)
+			b.Fatalf("%v; %d messages have not been received", err, n)
 		}
 		n -= len(deliveries)
 	}
@@ -118,7 +119,7 @@ func benchPublish(b *testing.B, h *Harness, queue string, batch []broker.Message
 
 func benchReceive(b *testing.B, h *Harness, queue string, batch []broker.Message, transport waybill.Transport) {
 	c := benchConnect(b, h)
-	// Waiting is published in large batches, whatever is measured.
+	// What is to be received is published in large batches, whatever size is measured.
 	if err := publishN(b.Context(), c, benchBatch(queue, 500), b.N, transport); err != nil {
 		b.Fatal(err)
 	}

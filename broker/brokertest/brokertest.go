@@ -1,22 +1,20 @@
-// Package brokertest is the suite that every broker adapter passes.
-//
-// An adapter's test adds a Harness and nothing else:
+// Package brokertest is the suite that every broker adapter passes. An adapter's test calls
+// Test with a Harness, and needs nothing more:
 //
 //	func TestConformance(t *testing.T) {
-//		address := testserver.Address(t, "WAYBILL_TEST_NATS")
 //		brokertest.Test(t, brokertest.Harness{
 //			Open: func(t testing.TB) broker.Broker { return open(t, address) },
 //		})
 //	}
 //
-// The adapter's Capabilities decide what is asked of it. A case that does not
-// apply is skipped by its name, with the reason.
+// The adapter's Capabilities decide what is asked of it; a case that does not apply is
+// skipped, and says why. Benchmark measures an adapter.
 //
-// Test logs one line, "brokertest: " and a Declaration as JSON, from which tools that
-// read "go test -json" know whose results follow.
+// Every case uses destinations of its own, so the suite may run again on the same server,
+// and at the same time as others. What it leaves there is small and empty.
 //
-// Every test uses destinations of its own, so that the suite can run again, and
-// beside others, on one server. What it leaves there is small and empty.
+// Test logs one line, "brokertest: " and a Declaration as JSON, by which programs that read
+// "go test -json" know whose results follow.
 package brokertest
 
 import (
@@ -27,15 +25,15 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
-// Harness is what the suite needs to know of an adapter and its server. Every
-// field but Open may be left out; a case that needs a missing one is skipped.
+// Harness is what the suite needs to know of an adapter and its server. Open is required; a
+// case that needs another field is skipped where that is missing.
 type Harness struct {
-	// Open returns a Broker for the server under test. The suite opens connections
-	// with it and closes them; what else it holds, Open cleans up with t.Cleanup.
+	// Open returns a Broker for the server under test. The suite opens connections with it
+	// and closes them; anything else that needs cleaning up is up to Open, with t.Cleanup.
 	Open func(t testing.TB) broker.Broker
 
-	// Server says what the suite is run against, such as "ActiveMQ 5.18.3", for the
-	// line that Test logs: Waybill's own documentation is written from it.
+	// Server says what the suite is run against, such as "ActiveMQ 5.18.3". It is a part of
+	// the line that Test logs, out of which Waybill's own documentation is written.
 	Server string
 
 	// OpenLink returns a Broker for the same server whose connections go through a
@@ -44,40 +42,39 @@ type Harness struct {
 	//	address, link := brokertest.Proxy(t, "127.0.0.1:4222")
 	//	return open(t, "nats://"+address), link
 	OpenLink func(t testing.TB) (broker.Broker, Link)
-	// OpenNoCreate returns a Broker for the same server that is set up not to make
-	// destinations on demand, for Capabilities with Unroutable.
+	// OpenNoCreate returns a Broker for the same server that makes no destinations on
+	// demand, and so declares Unroutable.
 	OpenNoCreate func(t testing.TB) broker.Broker
-	// Restart ends the server without notice (kill -9) and starts it again with its
-	// data. It returns when the server answers.
+	// Restart kills the server (kill -9) and starts it again with its data. It returns when
+	// the server answers.
 	Restart func(t testing.TB)
-	// Stop ends the server, and Start starts it again with its data. Both return
-	// when it is so.
+	// Stop stops the server and returns when it has ended. Start starts it again with its
+	// data and returns when it answers.
 	Stop, Start func(t testing.TB)
 
-	// Patience is how long the suite waits for what has to happen. It covers the
-	// broker's own time to notice that a connection is dead. Default 15 s.
+	// Patience is how long the suite waits for what has to happen, which must be enough for
+	// the broker to notice that a connection is dead. Default: 15 s.
 	Patience time.Duration
-	// Quiet is how long the suite waits for what must not happen. Default 200 ms.
+	// Quiet is how long the suite waits for what must not happen. Default: 200 ms.
 	Quiet time.Duration
-	// Goroutines are pieces of stack traces, such as a package's path, by which the
-	// suite knows goroutines that are no connection's: those of a server within the
+	// Goroutines are parts of stack traces, such as the path of a package, by which the
+	// suite knows goroutines that belong to no connection: those of a server in the same
 	// process, or of a client library that keeps some for ever.
 	Goroutines []string
 }
 
-// Link is what connections pass through on their way to a server. A nil function
-// means that the link cannot do it.
+// Link is what connections pass through on their way to a server. Hold and Release may be
+// nil.
 type Link struct {
-	// Cut breaks every connection at once. New ones get through.
+	// Cut breaks every connection at once. New ones can be opened.
 	Cut func()
-	// Hold lets nothing pass, in either direction, until Release; connections stay
-	// open.
+	// Hold lets nothing pass, in either direction, until Release. Connections stay open.
 	Hold, Release func()
 }
 
-// testCase is one sentence about brokers.
+// testCase is one thing that an adapter has to do.
 type testCase struct {
-	name string
+	name string // a sentence that says what
 	// skip returns why the case does not apply, or "".
 	skip func(h *Harness, c broker.Capabilities) string
 	run  func(r *rig)
@@ -118,7 +115,7 @@ func Test(t *testing.T, h Harness) {
 	}
 }
 
-// declare logs what the adapter declares, for scripts/brokers to read.
+// declare logs what the adapter declares.
 func (h *Harness) declare(t *testing.T) {
 	line, err := json.Marshal(Declaration{Server: h.Server, Capabilities: h.Open(t).Capabilities()})
 	if err != nil {
@@ -136,8 +133,7 @@ type Declaration struct {
 	Capabilities broker.Capabilities
 }
 
-// run runs one case with a Broker of its own, and sees to it that the case leaves
-// no goroutines.
+// run runs one case with a Broker of its own, and checks that it leaves no goroutines.
 func (h *Harness) run(t *testing.T, c testCase) {
 	before := goroutines()
 	t.Cleanup(func() {

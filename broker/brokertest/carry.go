@@ -81,7 +81,7 @@ func headersArrive(r *rig) {
 			r.Fatalf("the suite's own header %.40q: %v", h.Name, err)
 		}
 	}
-	// In several messages, since brokers bound the size of all headers together.
+	// In several messages, since brokers limit the size of all headers together.
 	c, queue := r.connect(), r.name()
 	const share = 10
 	var ms []broker.Message
@@ -103,7 +103,7 @@ func headersArrive(r *rig) {
 	}
 }
 
-// sameHeaders sees to it that a delivery has these headers, each once.
+// sameHeaders checks that a delivery has these headers, each once.
 func (r *rig) sameHeaders(d *broker.Delivery, want []broker.Header) {
 	r.Helper()
 	for _, h := range want {
@@ -145,7 +145,7 @@ func ownHeadersArrive(r *rig) {
 		r.Errorf("Destination is %q, Topic %v; want %q, false", d[0].Destination, d[0].Topic, queue)
 	}
 	if d[0].Redelivered {
-		r.Error("the first delivery says Redelivered")
+		r.Error("the first delivery says Redelivered, want that it does not")
 	}
 	r.settle(receiver, d, broker.Ack)
 }
@@ -180,9 +180,9 @@ func bareMessageArrives(r *rig) {
 	r.settle(receiver, d, broker.Ack)
 }
 
-// spelt makes destinations that look alike, or like what some broker treats in
-// a way of its own, from a name that is new.
-func spelt(base string) []string {
+// lookAlikes makes destinations out of a new name that look alike, or like names that have
+// a meaning for some broker.
+func lookAlikes(base string) []string {
 	upper := strings.ToUpper(base)
 	names := []string{base, upper, base + "a", base + "A"}
 	for _, sep := range []string{
@@ -208,7 +208,7 @@ func spelt(base string) []string {
 
 func spellings(r *rig) {
 	c := r.connect()
-	names := spelt(r.name())
+	names := lookAlikes(r.name())
 	var first, second []broker.Message
 	for _, name := range names {
 		if err := waybill.CheckDestination(name); err != nil {
@@ -217,8 +217,8 @@ func spellings(r *rig) {
 		first = append(first, message(name, "first to "+name))
 		second = append(second, message(name, "second to "+name))
 	}
-	// The first message of each is there before anyone subscribes, the second
-	// comes after; a name that meets another shows in one of the two.
+	// Of each destination, one message is published before anyone subscribes and one after.
+	// Where two names collide, one of the two messages arrives at the other name.
 	r.publish(c, first...)
 	receivers := make([]broker.Receiver, len(names))
 	for i, name := range names {

@@ -26,33 +26,33 @@ var connCases = []testCase{
 
 func sameCapabilities(r *rig) {
 	if r.caps.Name == "" {
-		r.Error("Capabilities has no Name")
+		r.Error("Capabilities has no Name, want one")
 	}
 	if r.caps.SharedTopics && !r.caps.Topics {
-		r.Error("Capabilities has SharedTopics without Topics")
+		r.Error("Capabilities has SharedTopics without Topics, want both or none")
 	}
 	c := r.connect()
 	r.publish(c, message(r.name(), "m"))
 	if now := r.b.Capabilities(); now != r.caps {
-		r.Errorf("Capabilities was %+v and is %+v", r.caps, now)
+		r.Errorf("Capabilities is %+v, want %+v as before", now, r.caps)
 	}
 }
 
 func compared(r *rig) {
 	one, two := r.connect(), r.connect()
 	if !reflect.ValueOf(one).Comparable() {
-		r.Fatalf("connections are of the type %T, which cannot be compared", one)
+		r.Fatalf("connections are of the type %T, which cannot be compared; want a pointer or the like", one)
 	}
 	if conns := map[broker.Conn]bool{one: true, two: true}; len(conns) != 2 {
-		r.Error("two connections are equal")
+		r.Error("two connections are equal, want them different")
 	}
 	queue := r.name()
 	a, b := r.subscribe(one, queue, 10), r.subscribe(one, queue, 10)
 	if !reflect.ValueOf(a).Comparable() {
-		r.Fatalf("receivers are of the type %T, which cannot be compared", a)
+		r.Fatalf("receivers are of the type %T, which cannot be compared; want a pointer or the like", a)
 	}
 	if receivers := map[broker.Receiver]bool{a: true, b: true}; len(receivers) != 2 {
-		r.Error("two receivers of one queue are equal")
+		r.Error("two receivers of one queue are equal, want them different")
 	}
 }
 
@@ -61,7 +61,7 @@ func connectEnds(r *rig) {
 	cancel()
 	r.soon("Connect with a cancelled context", func() {
 		if c, err := r.b.Connect(ctx); err == nil {
-			r.Error("Connect succeeded with a cancelled context")
+			r.Error("Connect succeeded with a cancelled context, want an error")
 			r.close(c)
 		}
 	})
@@ -91,17 +91,17 @@ func closeTwice(r *rig) {
 	r.subscribe(c, r.name(), 10)
 	select {
 	case <-c.Done():
-		r.Fatal("Done is closed before Close")
+		r.Fatal("Done is closed before Close, want it open")
 	default:
 	}
 	if err := c.Err(); err != nil {
-		r.Errorf("Err before Close: %v", err)
+		r.Errorf("Err before Close: %v; want nil", err)
 	}
 	r.close(c)
 	select {
 	case <-c.Done():
 	default:
-		r.Error("Done is open after Close")
+		r.Error("Done is open after Close, want it closed")
 	}
 	if err := c.Err(); !errors.Is(err, broker.ErrClosed) {
 		r.Errorf("Err after Close: %v; want ErrClosed", err)
@@ -135,7 +135,7 @@ func closeEndsReceive(r *rig) {
 				r.Errorf("Receive after %s: %v; want ErrClosed", what, err)
 			}
 		case <-time.After(r.h.Patience):
-			r.Fatalf("Receive goes on after %s", what)
+			r.Fatalf("Receive goes on after %s, want it ended", what)
 		}
 	}
 }
@@ -154,14 +154,7 @@ func afterClose(r *rig) {
 	if !errors.Is(err, broker.ErrClosed) {
 		r.Errorf("Publish: %v; want ErrClosed", err)
 	}
-	if len(results) != len(ms) {
-		r.Errorf("Publish: %d results for %d messages", len(results), len(ms))
-	}
-	for i, result := range results {
-		if result.Fate != broker.Unknown || result.Err == nil {
-			r.Errorf("message %d is %v, error %v; want unknown with a reason", i, result.Fate, result.Err)
-		}
-	}
+	r.unknown(results, ms)
 	if _, err := c.Subscribe(ctx, broker.Subscription{Destination: queue, Prefetch: 10}); !errors.Is(err, broker.ErrClosed) {
 		r.Errorf("Subscribe: %v; want ErrClosed", err)
 	}
@@ -187,7 +180,7 @@ func receiverClose(r *rig) {
 	r.publish(c, message(other, "m"), message(queue, "kept"))
 	r.same(r.drain(two, 1, 1), []string{"m"})
 	if err := c.Err(); err != nil {
-		r.Errorf("the connection ended with its receiver: %v", err)
+		r.Errorf("the connection ended with its receiver: %v; want it open", err)
 	}
 	r.left(queue, []string{"kept"})
 }
@@ -243,14 +236,14 @@ func closeUnderLoad(r *rig) {
 		select {
 		case <-started:
 		case <-time.After(r.h.Patience):
-			r.Fatal("a batch of 100 is not published")
+			r.Fatalf("a batch of 100 is not published after %v", r.h.Patience)
 		}
 		r.close(c)
 		for range 2 {
 			select {
 			case <-ended:
 			case <-time.After(r.h.Patience):
-				r.Fatal("Publish or Receive goes on after Close")
+				r.Fatal("Publish or Receive goes on after Close, want both ended")
 			}
 		}
 	}

@@ -26,7 +26,7 @@ func goroutines() map[string]string {
 	return stacks
 }
 
-// checkGoroutines sees to it that the goroutines which a test started have ended.
+// checkGoroutines checks that the goroutines that a case has started have ended.
 func (h *Harness) checkGoroutines(t testing.TB, before map[string]string) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -42,14 +42,14 @@ func (h *Harness) checkGoroutines(t testing.TB, before map[string]string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Errorf("%d goroutines go on after every connection was closed:\n\n%s", len(left), strings.Join(left[:min(len(left), 5)], "\n\n"))
+			t.Errorf("%d goroutines go on after every connection was closed, want none:\n\n%s", len(left), strings.Join(left[:min(len(left), 5)], "\n\n"))
 			return
 		}
 	}
 }
 
-// known says that a goroutine belongs to the runtime, to package testing or to
-// what the harness names.
+// known reports whether a goroutine belongs to the runtime, to package testing or to what
+// the harness names.
 func (h *Harness) known(stack string) bool {
 	for _, piece := range []string{"testing.(*T).Run(", "testing.tRunner.func", "runtime.goexit0", "runtime.ensureSigM", "os/signal.", "created by runtime."} {
 		if strings.Contains(stack, piece) {

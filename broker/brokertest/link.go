@@ -34,7 +34,7 @@ func (r *rig) holding() (broker.Broker, Link) {
 	return b, link
 }
 
-// broken sees to it that a connection has ended by itself.
+// broken checks that a connection has ended by itself.
 func (r *rig) broken(c broker.Conn) {
 	r.Helper()
 	r.ended(c.Done(), "Done after the connection was lost")
@@ -44,23 +44,17 @@ func (r *rig) broken(c broker.Conn) {
 	}
 	ctx, cancel := r.patient()
 	defer cancel()
-	results, err := c.Publish(ctx, messages(r.name(), "m", 3), waybill.Durable)
+	ms := messages(r.name(), "m", 3)
+	results, err := c.Publish(ctx, ms, waybill.Durable)
 	if err == nil {
-		r.Error("Publish on a lost connection returned no error")
+		r.Error("Publish on a lost connection returned no error, want one")
 	}
-	if len(results) != 3 {
-		r.Errorf("%d results for 3 messages", len(results))
-	}
-	for i, result := range results {
-		if result.Fate != broker.Unknown || result.Err == nil {
-			r.Errorf("message %d on a lost connection is %v, error %v; want unknown with a reason", i, result.Fate, result.Err)
-		}
-	}
+	r.unknown(results, ms)
 	if _, err := c.Subscribe(ctx, broker.Subscription{Destination: r.name(), Prefetch: 1}); err == nil {
-		r.Error("Subscribe on a lost connection returned no error")
+		r.Error("Subscribe on a lost connection returned no error, want one")
 	}
 	if err := c.Err(); err == nil || errors.Is(err, broker.ErrClosed) {
-		r.Errorf("Err changed to %v", err)
+		r.Errorf("Err changed to %v, want the reason as before", err)
 	}
 	r.close(c)
 }
@@ -81,7 +75,7 @@ func cutEnds(r *rig) {
 			r.Errorf("Receive on a cut connection: %v; want the reason", err)
 		}
 	case <-time.After(r.h.Patience):
-		r.Fatal("Receive goes on after its connection was cut")
+		r.Fatal("Receive goes on after its connection was cut, want it ended")
 	}
 	r.broken(c)
 	r.publish(r.connectTo(b), message(r.name(), "gets through again"))
@@ -94,15 +88,15 @@ func unsettledAfterCut(r *rig) {
 	c := r.connectTo(b)
 	want := r.half(r.subscribe(c, queue, 40), 40)
 	if len(want) == 0 {
-		r.Fatal("nothing is left unsettled")
+		r.Fatal("everything is settled, want half of it left")
 	}
-	// The broker's answer to a publish behind the acknowledgements says that it has
-	// read those too.
+	// The broker has read the acknowledgements when it answers what is published after
+	// them.
 	r.publish(c, message(r.name(), "barrier"))
 	link.Cut()
 	r.broken(c)
-	// What was settled may come again: the word of it can be lost with the
-	// connection. What was not has to.
+	// What was settled may come again, since the acknowledgement can be lost with the
+	// connection. What was not settled has to.
 	again := r.connect()
 	receiver := r.subscribe(again, queue, 100)
 	missing := map[string]bool{}
@@ -154,16 +148,15 @@ func cutPublish(r *rig) {
 			select {
 			case <-progress:
 			case <-time.After(r.h.Patience):
-				r.Fatal("a batch of 50 is not published")
+				r.Fatalf("a batch of 50 is not published after %v", r.h.Patience)
 			}
 		}
 		link.Cut()
 		r.ended(c.Done(), "Done after a cut")
 		last := false
 		for o := range outcomes {
-			if last = o.err != nil; len(o.results) != len(o.ms) {
-				r.Fatalf("%d results for %d messages", len(o.results), len(o.ms))
-			}
+			last = o.err != nil
+			r.oneEach(o.results, o.ms)
 			for i, result := range o.results {
 				if result.Fate == broker.Confirmed {
 					confirmed = append(confirmed, string(o.ms[i].Body))
@@ -171,17 +164,17 @@ func cutPublish(r *rig) {
 				}
 				maybe[string(o.ms[i].Body)] = true
 				if result.Fate != broker.Unknown {
-					r.Errorf("a message is %v: %v", result.Fate, result.Err)
+					r.Errorf("a message is %v: %v; want confirmed or unknown", result.Fate, result.Err)
 				}
 			}
 		}
 		if !last {
-			r.Error("Publish on a cut connection returned no error")
+			r.Error("Publish on a cut connection returned no error, want one")
 		}
 		r.broken(c)
 	}
 	if len(confirmed) == 0 {
-		r.Error("nothing was confirmed before the cuts")
+		r.Error("no message was confirmed before the cuts, want some")
 	}
 	r.holdsAll(queue, confirmed, maybe)
 }
@@ -199,7 +192,7 @@ func cutClose(r *rig) {
 			close(cut)
 		}()
 		ctx, cancel := r.patient()
-		_ = c.Close(ctx) // it may learn of the cut or not
+		_ = c.Close(ctx) // with or without an error
 		cancel()
 		<-cut
 		r.ended(c.Done(), "Done after Close")
@@ -222,14 +215,7 @@ func heldPublish(r *rig) {
 		if err != nil {
 			r.ended(c.Done(), fmt.Sprintf("Publish returned the error %v and the connection lives", err))
 		}
-		if len(results) != len(ms) {
-			r.Fatalf("%d results for %d messages", len(results), len(ms))
-		}
-		for i, result := range results {
-			if result.Fate != broker.Unknown || result.Err == nil {
-				r.Errorf("%v message %d is %v, error %v; want unknown with a reason", transport, i, result.Fate, result.Err)
-			}
-		}
+		r.unknown(results, ms)
 	}
 }
 
@@ -257,7 +243,7 @@ func heldConnect(r *rig) {
 	defer cancel()
 	r.soon("Connect while nothing passes", func() {
 		if c, err := b.Connect(ctx); err == nil {
-			r.Error("Connect succeeded while nothing passes")
+			r.Error("Connect succeeded while nothing passes, want an error")
 			r.close(c)
 		}
 	})

@@ -6,9 +6,9 @@ import (
 	"github.com/waybill-go/waybill/internal/fault/badnet"
 )
 
-// Proxy listens on a port of its own and passes TCP connections on to the target,
-// host:port, until the test ends. Connect to the address; the Link is what cuts
-// and holds the connections.
+// Proxy listens on a port of its own and passes TCP connections on to the target, which is
+// host:port, until the test ends. Connect to the address; with the Link, the connections
+// can be cut and held.
 func Proxy(t testing.TB, target string) (address string, link Link) {
 	t.Helper()
 	p, err := badnet.Listen(t.Context(), target)

@@ -142,8 +142,8 @@ func transientArrives(r *rig) {
 	r.nothing(receiver)
 }
 
-// A copy is sent again since the first one, or its receipt, may be lost: a broker
-// that drops what it takes for a duplicate would make the receipt lost for good.
+// A copy is sent because the first one, or its receipt, may be lost. If a broker dropped it
+// as a duplicate, no receipt would ever come.
 func copiesArrive(r *rig) {
 	c, queue := r.connect(), r.name()
 	m := message(queue, "copy")
@@ -166,7 +166,7 @@ func publishOwnsNothing(r *rig) {
 	}
 	r.publish(c, ms...)
 	if !reflect.DeepEqual(ms, before) {
-		r.Error("Publish changed the messages that it was given")
+		r.Error("Publish changed the messages that it was given, want them as they were")
 	}
 	for i := range ms {
 		clear(ms[i].Body)
@@ -190,24 +190,16 @@ func cancelledPublish(r *rig) {
 	for _, transport := range []waybill.Transport{waybill.Durable, waybill.Transient} {
 		ms := messages(queue, transport.String(), 100)
 		results, err := c.Publish(ctx, ms, transport)
-		if len(results) != len(ms) {
-			r.Fatalf("%d results for %d messages", len(results), len(ms))
-		}
-		for i, result := range results {
-			if result.Fate != broker.Unknown || result.Err == nil {
-				r.Fatalf("message %d is %v, error %v; want unknown with a reason", i, result.Fate, result.Err)
-			}
-		}
+		r.unknown(results, ms)
 		r.alive(c, err)
 	}
 }
 
-// alive sees to it that a Publish whose context ended returned an error only if
-// the connection ended with it.
+// alive checks that a Publish whose context ended has returned no error.
 func (r *rig) alive(c broker.Conn, err error) {
 	r.Helper()
 	if err != nil {
-		r.Errorf("Publish: %v; a context that ends is no error of the call", err)
+		r.Errorf("Publish: %v; want no error of the call, since only its context ended", err)
 		r.ended(c.Done(), "Publish returned an error and the connection lives")
 	}
 }
@@ -217,7 +209,7 @@ func interruptedPublish(r *rig) {
 	var confirmed []string
 	maybe := map[string]bool{}
 	for round := range 12 {
-		// Each round gets a little further before its context ends.
+		// In each round a little more is published before the context ends.
 		c := r.connect()
 		ctx, cancel := context.WithCancel(r.ctx)
 		ms := messages(queue, fmt.Sprint(round), 400)
@@ -231,9 +223,7 @@ func interruptedPublish(r *rig) {
 		if err != nil {
 			r.ended(c.Done(), fmt.Sprintf("Publish returned the error %v and the connection lives", err))
 		}
-		if len(results) != len(ms) {
-			r.Fatalf("%d results for %d messages", len(results), len(ms))
-		}
+		r.oneEach(results, ms)
 		for i, result := range results {
 			switch result.Fate {
 			case broker.Confirmed:
@@ -241,7 +231,7 @@ func interruptedPublish(r *rig) {
 			case broker.Unknown:
 				maybe[string(ms[i].Body)] = true
 			default:
-				r.Errorf("message %d is %v: %v", i, result.Fate, result.Err)
+				r.Errorf("message %d is %v: %v; want confirmed or unknown", i, result.Fate, result.Err)
 			}
 		}
 		r.close(c)
@@ -249,7 +239,7 @@ func interruptedPublish(r *rig) {
 	r.holdsAll(queue, confirmed, maybe)
 }
 
-// holdsAll sees to it that a queue holds every confirmed message, and nothing but
+// holdsAll checks that a queue holds every confirmed message, and nothing but
 // those and some of the others.
 func (r *rig) holdsAll(queue string, confirmed []string, maybe map[string]bool) {
 	r.Helper()
@@ -269,13 +259,13 @@ func (r *rig) holdsAll(queue string, confirmed []string, maybe map[string]bool) 
 		cancel()
 		if err != nil {
 			if len(missing) > 0 {
-				r.Fatalf("Receive: %v; of %d confirmed messages %d are missing", err, len(confirmed), len(missing))
+				r.Fatalf("Receive: %v; %d of %d confirmed messages are missing, want none", err, len(missing), len(confirmed))
 			}
 			break
 		}
 		for _, body := range bodies(deliveries) {
 			if !missing[body] && !maybe[body] {
-				r.Errorf("received %q, which was not published or came before", body)
+				r.Errorf("received %q, want only what was published, and once", body)
 			}
 			delete(missing, body)
 			delete(maybe, body)
@@ -296,18 +286,16 @@ func tooLarge(r *rig) {
 		ctx, cancel := r.patient()
 		results, err := c.Publish(ctx, ms, transport)
 		cancel()
-		if err != nil || len(results) != len(ms) {
-			r.Fatalf("Publish: %d results for %d messages, error %v", len(results), len(ms), err)
+		if err != nil {
+			r.Fatalf("Publish: %v; want no error", err)
 		}
-		for i, result := range results {
-			fate := broker.Confirmed
+		r.oneEach(results, ms)
+		r.fates(results, func(i int) broker.Fate {
 			if i == 3 || i == 6 {
-				fate = broker.Unacceptable
+				return broker.Unacceptable
 			}
-			if result.Fate != fate || (result.Err != nil) != (fate != broker.Confirmed) {
-				r.Errorf("%v message %d of %d bytes is %v, error %v; want %v", transport, i, len(ms[i].Body), result.Fate, result.Err, fate)
-			}
-		}
+			return broker.Confirmed
+		})
 		r.left(queue, want)
 	}
 	largest := broker.Message{Destination: queue, Body: make([]byte, r.caps.MaxMessage)}
@@ -326,24 +314,22 @@ func unroutable(r *rig) {
 	r.publish(maker, message(made, "makes the queue"))
 	b := r.h.OpenNoCreate(r)
 	if !b.Capabilities().Unroutable {
-		r.Error("a broker that makes no destinations does not declare Unroutable")
+		r.Error("a broker that makes no destinations does not declare Unroutable, want that it does")
 	}
 	c := r.connectTo(b)
 	ms := []broker.Message{message(made, "a"), message(r.name(), "b"), message(made, "c"), message(r.name(), "d")}
 	ctx, cancel := r.patient()
 	defer cancel()
 	results, err := c.Publish(ctx, ms, waybill.Durable)
-	if err != nil || len(results) != len(ms) {
-		r.Fatalf("Publish: %d results for %d messages, error %v", len(results), len(ms), err)
+	if err != nil {
+		r.Fatalf("Publish: %v; want no error", err)
 	}
-	for i, result := range results {
-		fate := broker.Confirmed
+	r.oneEach(results, ms)
+	r.fates(results, func(i int) broker.Fate {
 		if i%2 == 1 {
-			fate = broker.Refused
+			return broker.Refused
 		}
-		if result.Fate != fate || (result.Err != nil) != (fate != broker.Confirmed) {
-			r.Errorf("message %d is %v, error %v; want %v", i, result.Fate, result.Err, fate)
-		}
-	}
+		return broker.Confirmed
+	})
 	r.left(made, []string{"makes the queue", "a", "c"})
 }

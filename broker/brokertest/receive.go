@@ -58,7 +58,7 @@ func limits(r *rig) {
 	for _, limit := range []int{1, 1, 3, 15} {
 		deliveries := r.receiveSome(receiver, limit)
 		if len(deliveries) > limit {
-			r.Fatalf("Receive with limit %d returned %d messages", limit, len(deliveries))
+			r.Fatalf("Receive returned %d messages, want at most its limit of %d", len(deliveries), limit)
 		}
 		got = append(got, deliveries...)
 	}
@@ -115,16 +115,16 @@ func receiveEnds(r *rig) {
 			r.Errorf("a cancelled Receive: %v; want the context's error", err)
 		}
 	case <-time.After(r.h.Patience):
-		r.Fatal("Receive goes on after its context was cancelled")
+		r.Fatal("Receive goes on after its context was cancelled, want it ended")
 	}
 
-	// Also where messages are there to be had.
+	// The same where there are messages.
 	r.publish(c, messages(queue, "m", 5)...)
 	if deliveries, err := receiver.Receive(ctx, 10); !errors.Is(err, context.Canceled) || deliveries != nil {
 		r.Errorf("Receive with a cancelled context: %d messages, error %v; want the context's error", len(deliveries), err)
 	}
 	if err := c.Err(); err != nil {
-		r.Errorf("the connection ended with a Receive: %v", err)
+		r.Errorf("the connection ended with a Receive: %v; want it open", err)
 	}
 	r.same(r.drain(receiver, 5, 5), bodiesOf(messages(queue, "m", 5)))
 }
@@ -149,18 +149,18 @@ func cancelledReceive(r *rig) {
 	timeouts := 0
 	for round := 0; len(got) < len(ms); round++ {
 		if ctx.Err() != nil {
-			r.Fatalf("received %d of %d messages, with %d timeouts, when patience ended", len(got), len(ms), timeouts)
+			r.Fatalf("received %d messages in %v, with %d timeouts; want %d", len(got), r.h.Patience, timeouts, len(ms))
 		}
 		brief, cancel := context.WithTimeout(ctx, time.Duration(round%20)*50*time.Microsecond)
 		deliveries, err := receiver.Receive(brief, 13)
 		cancel()
 		switch {
 		case err != nil && len(deliveries) > 0:
-			r.Fatalf("Receive returned %d messages beside the error %v", len(deliveries), err)
+			r.Fatalf("Receive returned %d messages with the error %v, want none", len(deliveries), err)
 		case errors.Is(err, context.DeadlineExceeded):
 			timeouts++
 		case err != nil:
-			r.Fatalf("Receive: %v", err)
+			r.Fatalf("Receive: %v; want messages, or the context's error", err)
 		}
 		r.settle(receiver, deliveries, broker.Ack)
 		got = append(got, bodies(deliveries)...)
@@ -236,9 +236,9 @@ func competing(r *rig) {
 		case bodies := <-got:
 			all = append(all, bodies...)
 		case err := <-errs:
-			r.Fatalf("a subscriber ended: %v", err)
+			r.Fatalf("a subscriber ended: %v; want it to go on", err)
 		case <-ctx.Done():
-			r.Fatalf("%d of %d messages arrived in %v", len(all), len(ms), r.h.Patience)
+			r.Fatalf("%d messages arrived in %v, want %d", len(all), r.h.Patience, len(ms))
 		}
 	}
 	stopAll()
@@ -256,7 +256,7 @@ func competing(r *rig) {
 
 func bothWays(r *rig) {
 	c, out, back := r.connect(), r.name(), r.name()
-	// One connection publishes to two queues and consumes from both, as a relay
+	// One connection publishes to two queues and receives from both, as that of a relay
 	// with its receipts does.
 	const n, size = 40, 50
 	ctx, cancel := r.patient()
@@ -306,8 +306,8 @@ func bothWays(r *rig) {
 func slowReceiver(r *rig) {
 	c, queue := r.connect(), r.name()
 	const n = 4000
-	// More waits than Prefetch lets in, acknowledgements come one at a time from
-	// another goroutine, and publishing goes on beside it.
+	// More messages wait than Prefetch allows, another goroutine acknowledges them one at a
+	// time, and others are published meanwhile.
 	r.publish(c, messages(queue, "early", n/2)...)
 	receiver := r.subscribe(c, queue, 10)
 	ctx, cancel := r.patient()
@@ -360,7 +360,7 @@ func manyQueues(r *rig) {
 		for _, body := range r.drain(receivers[i], 10, 10) {
 			var queue string
 			if _, err := fmt.Sscan(body, &queue); err != nil || queue != queues[i] {
-				r.Errorf("%q arrived at %q", body, queues[i])
+				r.Errorf("%q arrived at %q, want only what was sent there", body, queues[i])
 			}
 		}
 	}

@@ -15,8 +15,9 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
-// rig is what a case works with. Its methods fail the test where something that
-// has to work does not; they are for the test's own goroutine.
+// rig is what a case works with: the broker under test, and what is to be done with it. Its
+// methods fail the test where something that has to work does not; they are for the test's
+// own goroutine.
 type rig struct {
 	testing.TB
 	h    *Harness
@@ -41,7 +42,7 @@ var (
 // name returns a destination that is new.
 func (r *rig) name() string { return fmt.Sprintf("%s-%d", run, counter.Add(1)) }
 
-// patient returns a context that ends when the suite's patience does.
+// patient returns a context that ends after the harness's Patience.
 func (r *rig) patient() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(r.ctx, r.h.Patience)
 }
@@ -52,13 +53,14 @@ func (r *rig) connect() broker.Conn {
 	return r.connectTo(r.b)
 }
 
+// connectTo is connect with another Broker.
 func (r *rig) connectTo(b broker.Broker) broker.Conn {
 	r.Helper()
 	ctx, cancel := r.patient()
 	defer cancel()
 	c, err := b.Connect(ctx)
 	if err != nil {
-		r.Fatalf("Connect: %v", err)
+		r.Fatalf("Connect: %v; want a connection", err)
 	}
 	r.Cleanup(func() { r.close(c) })
 	return c
@@ -75,7 +77,7 @@ func (r *rig) close(c closer) {
 	ctx, cancel := context.WithTimeout(context.Background(), r.h.Patience)
 	defer cancel()
 	if err := c.Close(ctx); err != nil {
-		r.Errorf("Close: %v", err)
+		r.Errorf("Close: %v; want no error", err)
 	}
 }
 
@@ -85,13 +87,14 @@ func (r *rig) subscribe(c broker.Conn, queue string, prefetch int) broker.Receiv
 	return r.subscribeTo(c, broker.Subscription{Destination: queue, Prefetch: prefetch})
 }
 
+// subscribeTo begins to receive from any destination.
 func (r *rig) subscribeTo(c broker.Conn, s broker.Subscription) broker.Receiver {
 	r.Helper()
 	ctx, cancel := r.patient()
 	defer cancel()
 	receiver, err := c.Subscribe(ctx, s)
 	if err != nil {
-		r.Fatalf("Subscribe to %q: %v", s.Destination, err)
+		r.Fatalf("Subscribe to %q: %v; want a receiver", s.Destination, err)
 	}
 	return receiver
 }
@@ -118,12 +121,42 @@ func messages(queue, prefix string, n int) []broker.Message {
 	return ms
 }
 
+// oneEach checks that there is one result for each message.
+func (r *rig) oneEach(results []broker.Result, ms []broker.Message) {
+	r.Helper()
+	if len(results) != len(ms) {
+		r.Fatalf("Publish: got %d results, want %d", len(results), len(ms))
+	}
+}
+
+// unknown checks that every message is Unknown, with a reason.
+func (r *rig) unknown(results []broker.Result, ms []broker.Message) {
+	r.Helper()
+	r.oneEach(results, ms)
+	for i, result := range results {
+		if result.Fate != broker.Unknown || result.Err == nil {
+			r.Fatalf("message %d is %v, error %v; want unknown with a reason", i, result.Fate, result.Err)
+		}
+	}
+}
+
+// fates checks the fate of every message: one that is not Confirmed has a reason.
+func (r *rig) fates(results []broker.Result, want func(i int) broker.Fate) {
+	r.Helper()
+	for i, result := range results {
+		if fate := want(i); result.Fate != fate || (result.Err != nil) != (fate != broker.Confirmed) {
+			r.Errorf("message %d is %v, error %v; want %v", i, result.Fate, result.Err, fate)
+		}
+	}
+}
+
 // publish publishes durable messages, each of which has to be Confirmed.
 func (r *rig) publish(c broker.Conn, ms ...broker.Message) {
 	r.Helper()
 	r.publishAs(c, waybill.Durable, ms...)
 }
 
+// publishAs publishes messages, each of which has to be Confirmed.
 func (r *rig) publishAs(c broker.Conn, transport waybill.Transport, ms ...broker.Message) {
 	r.Helper()
 	ctx, cancel := r.patient()
@@ -133,21 +166,22 @@ func (r *rig) publishAs(c broker.Conn, transport waybill.Transport, ms ...broker
 	}
 }
 
-// publishAll publishes and returns an error unless each message is Confirmed.
+// publishAll publishes and returns an error unless each message is Confirmed. It may be
+// called in any goroutine.
 func publishAll(ctx context.Context, c broker.Conn, transport waybill.Transport, ms []broker.Message) error {
 	results, err := c.Publish(ctx, ms, transport)
 	if err != nil {
 		return fmt.Errorf("Publish: %w", err)
 	}
 	if len(results) != len(ms) {
-		return fmt.Errorf("Publish: %d results for %d messages", len(results), len(ms))
+		return fmt.Errorf("Publish: got %d results, want %d", len(results), len(ms))
 	}
 	for i, result := range results {
 		if result.Fate != broker.Confirmed {
-			return fmt.Errorf("Publish: message %d of %d to %q is %v and not confirmed: %w", i, len(ms), ms[i].Destination, result.Fate, result.Err)
+			return fmt.Errorf("Publish: message %d of %d to %q is %v, want confirmed: %w", i, len(ms), ms[i].Destination, result.Fate, result.Err)
 		}
 		if result.Err != nil {
-			return fmt.Errorf("Publish: message %d of %d is confirmed with an error: %w", i, len(ms), result.Err)
+			return fmt.Errorf("Publish: message %d of %d is confirmed with an error, want none: %w", i, len(ms), result.Err)
 		}
 	}
 	return nil
@@ -163,15 +197,15 @@ func (r *rig) receive(receiver broker.Receiver, n int) []broker.Delivery {
 		deliveries, err := receiver.Receive(ctx, n-len(all))
 		if err != nil {
 			if len(deliveries) > 0 {
-				r.Errorf("Receive returned %d messages beside the error %v", len(deliveries), err)
+				r.Errorf("Receive returned %d messages with the error %v, want none", len(deliveries), err)
 			}
-			r.Fatalf("Receive: %v after %d of %d messages", err, len(all), n)
+			r.Fatalf("Receive: %v after %d messages, want %d", err, len(all), n)
 		}
 		if len(deliveries) == 0 {
-			r.Fatal("Receive returned no messages and no error")
+			r.Fatal("Receive returned no messages and no error, want one of the two")
 		}
 		if len(deliveries) > n-len(all) {
-			r.Fatalf("Receive returned %d messages, over its limit of %d", len(deliveries), n-len(all))
+			r.Fatalf("Receive returned %d messages, want at most its limit of %d", len(deliveries), n-len(all))
 		}
 		all = append(all, deliveries...)
 	}
@@ -184,7 +218,7 @@ func (r *rig) settle(receiver broker.Receiver, deliveries []broker.Delivery, d b
 	ctx, cancel := r.patient()
 	defer cancel()
 	if err := receiver.Settle(ctx, deliveries, d); err != nil {
-		r.Fatalf("Settle of %d messages: %v", len(deliveries), err)
+		r.Fatalf("Settle of %d messages: %v; want no error", len(deliveries), err)
 	}
 }
 
@@ -208,26 +242,26 @@ func (r *rig) receiveSome(receiver broker.Receiver, limit int) []broker.Delivery
 	defer cancel()
 	deliveries, err := receiver.Receive(ctx, limit)
 	if err != nil {
-		r.Fatalf("Receive: %v", err)
+		r.Fatalf("Receive: %v; want a message", err)
 	}
 	return deliveries
 }
 
-// nothing sees to it that no message comes for a while.
+// nothing checks that no message comes for a while.
 func (r *rig) nothing(receiver broker.Receiver) {
 	r.Helper()
 	ctx, cancel := context.WithTimeout(r.ctx, r.h.Quiet)
 	defer cancel()
 	deliveries, err := receiver.Receive(ctx, 10)
 	if len(deliveries) > 0 {
-		r.Fatalf("received %q, where nothing was left to come", bodies(deliveries))
+		r.Fatalf("received %q, want nothing", bodies(deliveries))
 	}
 	if !errors.Is(err, context.DeadlineExceeded) {
 		r.Fatalf("Receive: %v; want the context's error", err)
 	}
 }
 
-// left sees to it that a queue holds exactly the messages with these bodies, in
+// left checks that a queue holds exactly the messages with these bodies, in
 // any order, and empties it over a new connection.
 func (r *rig) left(queue string, want []string) {
 	r.Helper()
@@ -238,7 +272,7 @@ func (r *rig) left(queue string, want []string) {
 	r.close(c)
 }
 
-// same sees to it that two lists hold the same bodies, in any order.
+// same checks that two lists hold the same bodies, in any order.
 func (r *rig) same(got, want []string) {
 	r.Helper()
 	count := map[string]int{}
@@ -262,7 +296,7 @@ func (r *rig) same(got, want []string) {
 	}
 }
 
-// ordered sees to it that two lists are equal.
+// ordered checks that two lists are equal.
 func (r *rig) ordered(got, want []string) {
 	r.Helper()
 	for i := range min(len(got), len(want)) {
@@ -275,18 +309,17 @@ func (r *rig) ordered(got, want []string) {
 	}
 }
 
-// ended waits until a channel is closed.
+// ended waits until a channel is closed, for no longer than the harness's Patience.
 func (r *rig) ended(done <-chan struct{}, what string) {
 	r.Helper()
 	select {
 	case <-done:
 	case <-time.After(r.h.Patience):
-		r.Fatalf("%s: not after %v", what, r.h.Patience)
+		r.Fatalf("%s: not after %v; want it sooner", what, r.h.Patience)
 	}
 }
 
-// soon runs f, which has to return within the suite's patience though nothing
-// ends its own context.
+// soon calls f, which has to return within the harness's Patience.
 func (r *rig) soon(what string, f func()) {
 	r.Helper()
 	done := make(chan struct{})

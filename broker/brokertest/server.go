@@ -33,7 +33,7 @@ func restartEnds(r *rig) {
 			r.Errorf("Receive when the server ended: %v; want the reason", err)
 		}
 	case <-time.After(r.h.Patience):
-		r.Fatal("Receive goes on after the server ended")
+		r.Fatal("Receive goes on after the server ended, want it ended")
 	}
 	r.broken(c)
 	again := r.connect()
@@ -49,14 +49,14 @@ func restartKeeps(r *rig) {
 	r.publish(c, ms...)
 	receiver := r.subscribe(c, queue, 100)
 	gone := r.drain(receiver, 50, 50)
-	// The broker's answer to a publish behind the acknowledgements says that it has
-	// read those too.
+	// The broker has read the acknowledgements when it answers what is published after
+	// them.
 	r.publish(c, message(r.name(), "barrier"))
 	r.h.Restart(r)
 	r.broken(c)
 	maybe := map[string]bool{}
 	for _, body := range gone {
-		maybe[body] = true // the broker may lose that it was settled
+		maybe[body] = true // the broker may have lost the acknowledgement
 	}
 	var kept []string
 	for _, body := range bodiesOf(ms) {
@@ -88,7 +88,7 @@ func restartPublish(r *rig) {
 				}
 			}
 			if len(results) != len(ms) {
-				wrong = fmt.Errorf("%d results for %d messages", len(results), len(ms))
+				wrong = fmt.Errorf("Publish: got %d results, want %d", len(results), len(ms))
 				return
 			}
 			if err != nil {
@@ -101,7 +101,7 @@ func restartPublish(r *rig) {
 		select {
 		case <-progress:
 		case <-time.After(r.h.Patience):
-			r.Fatal("a batch of 20 is not published")
+			r.Fatalf("a batch of 20 is not published after %v", r.h.Patience)
 		}
 	}
 	r.h.Restart(r)
@@ -145,13 +145,13 @@ func serverAway(r *rig) {
 		ctx, cancel := context.WithTimeout(r.ctx, time.Second)
 		began := time.Now()
 		if c, err := r.b.Connect(ctx); err == nil {
-			r.Error("Connect succeeded while the server is away")
+			r.Error("Connect succeeded while the server is away, want an error")
 			r.close(c)
 		} else if errors.Is(err, broker.ErrRefused) {
-			r.Errorf("Connect: %v; a server that is away may come back, so this is not ErrRefused", err)
+			r.Errorf("Connect: %v; want an error that is not ErrRefused: a server that is away may come back", err)
 		}
 		if took := time.Since(began); took > 3*time.Second {
-			r.Errorf("Connect took %v with a context of 1s", took)
+			r.Errorf("Connect took %v with a context of 1s, want at most 3s", took)
 		}
 		cancel()
 	}

@@ -21,8 +21,8 @@ var settleCases = []testCase{
 	{name: "one connection may subscribe to a queue again", run: subscribeAgain},
 }
 
-// half receives all n messages of a queue, acknowledges every other one and
-// returns the bodies of the rest. Brokers that settle by position get the first half.
+// half receives all n messages of a queue, acknowledges every second one and returns the
+// bodies of the others. With a broker that is Cumulative it acknowledges the first half.
 func (r *rig) half(receiver broker.Receiver, n int) (unsettled []string) {
 	r.Helper()
 	deliveries := r.receive(receiver, n)
@@ -66,7 +66,7 @@ func bufferedComesAgain(r *rig) {
 	r.publish(r.connect(), ms...)
 	c := r.connect()
 	receiver := r.subscribe(c, queue, 100)
-	first := r.receive(receiver, 1) // the others are on their way or have arrived
+	first := r.receive(receiver, 1) // the others are on their way, or wait in the receiver
 	r.settle(receiver, first, broker.Ack)
 	r.close(receiver)
 	receiver = r.subscribe(c, queue, 30)
@@ -110,8 +110,8 @@ func passesOn(r *rig) {
 func settledStays(r *rig) {
 	queue := r.name()
 	r.publish(r.connect(), messages(queue, "m", 500)...)
-	// Each piece is settled and its connection closed at once: the broker has to
-	// hear of it all the same.
+	// Each part is settled and its connection closed at once: the broker has to get the
+	// acknowledgements all the same.
 	for range 5 {
 		c := r.connect()
 		receiver := r.subscribe(c, queue, 100)
@@ -145,7 +145,7 @@ func settledAnyhow(r *rig) {
 	}
 	for range goroutines {
 		if err := <-errs; err != nil {
-			r.Fatalf("Settle: %v", err)
+			r.Fatalf("Settle: %v; want no error", err)
 		}
 	}
 	r.same(bodies(deliveries), bodiesOf(ms))
@@ -217,7 +217,7 @@ func deadLetter(r *rig) {
 	r.left(queue, nil)
 }
 
-// unsupported sees to it that a disposition is refused as the contract says, and
+// unsupported checks that a disposition is refused as the contract says, and
 // that the message can still be settled.
 func (r *rig) unsupported(receiver broker.Receiver, deliveries []broker.Delivery, d broker.Disposition) {
 	r.Helper()

@@ -14,7 +14,7 @@ import (
 	"github.com/waybill-go/waybill/broker/memory"
 )
 
-// broken are adapters with one fault each, and a case that has to find it.
+// broken are adapters with one fault each, and the case that has to find it.
 var broken = []struct {
 	name    string
 	finds   string // group/case
@@ -74,7 +74,7 @@ func TestTheSuiteFindsWhatIsBroken(t *testing.T) {
 			command.Env = append(os.Environ(), which+"="+b.name)
 			output, err := command.CombinedOutput()
 			if err == nil || !strings.Contains(string(output), "--- FAIL: TestBroken/"+b.finds) {
-				t.Errorf("no case %s* fails for an adapter that %s: %v\n%s", b.finds, b.name, err, output)
+				t.Errorf("got %v, want the case %s* to fail for an adapter that %s\n%s", err, b.finds, b.name, output)
 			}
 		})
 	}
@@ -208,7 +208,7 @@ type forgetful struct{ broker.Receiver }
 
 func (r forgetful) Settle(context.Context, []broker.Delivery, broker.Disposition) error { return nil }
 
-// hasty drops what arrives when its context is about to end.
+// hasty drops what arrives shortly before its context ends.
 type hasty struct{ broker.Receiver }
 
 func (r hasty) Receive(ctx context.Context, limit int) ([]broker.Delivery, error) {

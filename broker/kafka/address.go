@@ -16,9 +16,9 @@ import (
 	"github.com/waybill-go/waybill/broker/internal/dial"
 )
 
-// address is an address taken apart.
+// address is what an address says.
 type address struct {
-	seeds          []string // host:port of the brokers to begin with
+	seeds          []string // host:port of the brokers that are asked first
 	user, password string
 	hasUser        bool
 	query          url.Values
@@ -26,7 +26,7 @@ type address struct {
 	tls func(host string) (*tls.Config, error)
 }
 
-// parse takes an address apart, which may name several hosts.
+// parse reads an address, which may name several hosts.
 func parse(text string, config *tls.Config) (*address, error) {
 	scheme, rest, found := strings.Cut(text, "://")
 	if !found {
@@ -64,7 +64,8 @@ func parse(text string, config *tls.Config) (*address, error) {
 	return a, nil
 }
 
-// mechanisms are the ways to log in, the preferred one first; none without a user.
+// mechanisms are the SASL mechanisms to log in with, the preferred one first; none without a
+// user.
 func mechanisms(name string, a *address) ([]sasl.Mechanism, error) {
 	all := []struct {
 		name      string

@@ -17,18 +17,18 @@ import (
 )
 
 func BenchmarkKafka(b *testing.B) {
-	servertest.SideBySide(b, open(b, testserver.Address(b, server), kafka.Options{}), newBareWay)
+	servertest.SideBySide(b, open(b, testserver.Address(b, server), kafka.Options{}), newBareClient)
 }
 
 func plainAuth(user, password string) sasl.Mechanism {
 	return plain.Auth{User: user, Pass: password}.AsMechanism()
 }
 
-// bareWay is the client's own fastest: a batch produced at once, and one commit of
-// offsets for many messages.
-type bareWay struct{ durable, transient, consumer *kgo.Client }
+// bareClient is the library used in its fastest way: it produces a whole batch at once, and
+// commits offsets once for many messages.
+type bareClient struct{ durable, transient, consumer *kgo.Client }
 
-func newBareWay(b *testing.B, topic string) servertest.Way {
+func newBareClient(b *testing.B, topic string) servertest.Client {
 	u, err := url.Parse(testserver.Address(b, server))
 	if err != nil {
 		b.Fatal(err)
@@ -42,7 +42,7 @@ func newBareWay(b *testing.B, topic string) servertest.Way {
 		b.Cleanup(c.Close)
 		return c
 	}
-	return &bareWay{
+	return &bareClient{
 		durable:   client(),
 		transient: client(kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite()),
 		consumer: client(kgo.ConsumerGroup("bare:"+topic), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(),
@@ -50,7 +50,7 @@ func newBareWay(b *testing.B, topic string) servertest.Way {
 	}
 }
 
-func (w *bareWay) Publish(ms []broker.Message, transport waybill.Transport) error {
+func (c *bareClient) Publish(ms []broker.Message, transport waybill.Transport) error {
 	records := make([]*kgo.Record, len(ms))
 	for i := range ms {
 		m := &ms[i]
@@ -59,20 +59,20 @@ func (w *bareWay) Publish(ms []broker.Message, transport waybill.Transport) erro
 			records[i].Headers = append(records[i].Headers, kgo.RecordHeader{Key: h.Name, Value: []byte(h.Value)})
 		}
 	}
-	producer := w.durable
+	producer := c.durable
 	if transport == waybill.Transient {
-		producer = w.transient
+		producer = c.transient
 	}
 	return producer.ProduceSync(context.Background(), records...).FirstErr()
 }
 
-func (w *bareWay) Receive(n int) error {
+func (c *bareClient) Receive(n int) error {
 	for n > 0 {
-		fetches := w.consumer.PollRecords(context.Background(), min(n, servertest.BenchPrefetch))
+		fetches := c.consumer.PollRecords(context.Background(), min(n, servertest.BenchPrefetch))
 		if err := fetches.Err(); err != nil {
 			return err
 		}
 		n -= fetches.NumRecords()
 	}
-	return w.consumer.CommitUncommittedOffsets(context.Background())
+	return c.consumer.CommitUncommittedOffsets(context.Background())
 }

@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// commitPause is the least time between two commits of a subscription: each is a
-	// write to Kafka's own log.
+	// commitPause is the least time between two commits of a subscription: Kafka writes
+	// each to a log of its own.
 	commitPause = 100 * time.Millisecond
-	// commitTime bounds one commit. A group that rebalances holds it up.
+	// commitTime bounds one commit, which waits while the group rebalances.
 	commitTime = 10 * time.Second
 )
 
-// commit tells Kafka the positions, until the subscription ends.
-func (r *Receiver) commit() {
+// commit commits positions as they change, until the subscription ends.
+func (r *receiver) commit() {
 	ctx, cancel := r.alive()
 	defer cancel()
 	pause := time.NewTimer(0)
@@ -43,18 +43,18 @@ func (r *Receiver) commit() {
 	}
 }
 
-// flush commits the positions that are news, of these partitions or, with nil, of all.
-// What fails is tried again with the next one: an old position costs copies only.
-func (r *Receiver) flush(ctx context.Context, partitions []int32) {
-	r.committing.Lock() // or an older position might come after a newer one
+// flush commits the positions that Kafka does not know, of these partitions or with nil of
+// all. Where it fails the next one tries again: an old position costs copies only.
+func (r *receiver) flush(ctx context.Context, partitions []int32) {
+	r.committing.Lock() // an older position must not arrive after a newer one
 	defer r.committing.Unlock()
 	offsets := map[int32]kgo.EpochOffset{}
-	on := map[int32]*track{}
+	of := map[int32]*assignment{}
 	r.mu.Lock()
-	for partition, t := range r.tracks {
-		if offset, epoch, news := t.position(); news && (partitions == nil || slices.Contains(partitions, partition)) {
+	for partition, a := range r.assignments {
+		if offset, epoch, news := a.position(); news && (partitions == nil || slices.Contains(partitions, partition)) {
 			offsets[partition] = kgo.EpochOffset{Offset: offset, Epoch: epoch}
-			on[partition] = t
+			of[partition] = a
 		}
 	}
 	r.mu.Unlock()
@@ -73,58 +73,55 @@ func (r *Receiver) flush(ctx context.Context, partitions []int32) {
 			defer r.mu.Unlock()
 			for _, topic := range response.Topics {
 				for _, p := range topic.Partitions {
-					if t := on[p.Partition]; t != nil && kerr.ErrorForCode(p.ErrorCode) == nil {
-						t.committed = max(t.committed, offsets[p.Partition].Offset)
+					if a := of[p.Partition]; a != nil && kerr.ErrorForCode(p.ErrorCode) == nil {
+						a.committed = max(a.committed, offsets[p.Partition].Offset)
 					}
 				}
 			}
 		})
 }
 
-// revoked is called by the library when partitions go to another member, or we leave:
-// what is settled is committed while they are still ours.
-func (r *Receiver) revoked(ctx context.Context, _ *kgo.Client, partitions map[string][]int32) {
+// revoked is called by the library when partitions go to another member, or when we leave.
+// It commits what is settled while they are still ours.
+func (r *receiver) revoked(ctx context.Context, _ *kgo.Client, partitions map[string][]int32) {
 	if gone := partitions[r.name]; len(gone) > 0 {
 		r.flush(ctx, gone)
 		r.drop(gone)
 	}
 }
 
-// lost is called by the library when partitions have gone without a word.
-func (r *Receiver) lost(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+// lost is called by the library when partitions may be another member's already.
+func (r *receiver) lost(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
 	r.drop(partitions[r.name])
 }
 
-// drop forgets partitions, with what has arrived of them and nobody has seen.
-func (r *Receiver) drop(partitions []int32) {
+// drop forgets partitions, with what has arrived of them and Receive has not returned.
+func (r *receiver) drop(partitions []int32) {
 	r.mu.Lock()
 	for _, partition := range partitions {
-		if t := r.tracks[partition]; t != nil {
-			r.abandon(t)
-			delete(r.tracks, partition)
+		if a := r.assignments[partition]; a != nil {
+			r.abandon(a)
+			delete(r.assignments, partition)
 		}
 	}
 	r.mu.Unlock()
 	signal(r.room)
 }
 
-// abandon gives up what came by a track; r.mu is held.
-func (r *Receiver) abandon(t *track) {
-	r.unsettled -= t.unsettled()
-	t.lost = true
-	r.arrivals = slices.DeleteFunc(r.arrivals, func(d broker.Delivery) bool {
-		k, ok := d.Token.(*token)
-		return ok && k.track == t
-	})
+// abandon gives up an assignment. It needs r.mu.
+func (r *receiver) abandon(a *assignment) {
+	r.unsettled -= a.unsettled()
+	a.lost = true
+	r.arrivals.Drop(a.has)
 }
 
 // Close commits what is settled and leaves the group; see broker.Receiver.
-func (r *Receiver) Close(ctx context.Context) error {
-	r.end(broker.ErrClosed)
+func (r *receiver) Close(ctx context.Context) error {
+	r.arrivals.End(broker.ErrClosed)
 	if !r.conn.forget(r) {
 		return nil
 	}
-	limited, cancel := context.WithTimeout(ctx, polite)
+	limited, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	r.leave(limited)
 	if err := ctx.Err(); err != nil {
@@ -133,12 +130,12 @@ func (r *Receiver) Close(ctx context.Context) error {
 	return nil
 }
 
-// leave ends the client, politely until ctx ends.
-func (r *Receiver) leave(ctx context.Context) {
-	r.end(broker.ErrClosed)
+// leave leaves the group and ends the client, at once when ctx ends.
+func (r *receiver) leave(ctx context.Context) {
+	r.arrivals.End(broker.ErrClosed)
 	stop := context.AfterFunc(ctx, r.client.kill)
 	defer stop()
 	r.running.Wait()
-	r.client.CloseAllowingRebalance() // the group takes the partitions back, which commits
+	r.client.CloseAllowingRebalance() // it calls revoked, which commits
 	r.client.kill()
 }

@@ -20,14 +20,14 @@ func TestConformance(t *testing.T) {
 		"one partition":      {Partitions: 1},
 		"several partitions": {Partitions: 3},
 	} {
-		options.Mechanism = "plain" // SCRAM is slow on purpose, and has a test of its own
+		options.Mechanism = "plain" // SCRAM is slow on purpose; TestAWrongPasswordIsRefused has it
 		options.PingInterval = 3 * time.Second
 		options.SessionTimeout = 6 * time.Second
 		t.Run(name, func(t *testing.T) {
 			address := testserver.Address(t, server)
 			harness := brokertest.Harness{
 				Server:   testserver.Version(server) + ", " + name,
-				Patience: 60 * time.Second, // a group that rebalances takes its time
+				Patience: 60 * time.Second, // a group may rebalance for long
 				Quiet:    300 * time.Millisecond,
 				Open:     func(t testing.TB) broker.Broker { return open(t, address, options) },
 				OpenLink: func(t testing.TB) (broker.Broker, brokertest.Link) {
@@ -40,7 +40,7 @@ func TestConformance(t *testing.T) {
 					return open(t, address, options)
 				},
 			}
-			if options.Partitions == 1 { // once will do: each time costs seconds
+			if options.Partitions == 1 { // with one of the two it is enough, since it takes long
 				hooks := restart.Of("kafka")
 				harness.Restart, harness.Stop, harness.Start = hooks.Restart, hooks.Stop, hooks.Start
 			}
@@ -49,8 +49,8 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// proxied has the connections go through a proxy. The server advertises its own
-// address, so that the way there is changed and not the address.
+// proxied has the connections go through a proxy. The server advertises its own address,
+// so what changes is how it is dialled, and not the address.
 func proxied(t testing.TB, options kafka.Options, address string) (kafka.Options, brokertest.Link) {
 	t.Helper()
 	proxy, link := brokertest.Proxy(t, hostOf(t, address))
@@ -60,18 +60,12 @@ func proxied(t testing.TB, options kafka.Options, address string) (kafka.Options
 	return options, link
 }
 
-func open(t testing.TB, address string, options kafka.Options) *kafka.Broker {
+// open returns the Broker for an address.
+func open(t testing.TB, address string, o kafka.Options) *kafka.Broker {
 	t.Helper()
-	b, err := kafka.New(address, &options)
+	b, err := kafka.New(address, &o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
-}
-
-// within is the context of a test that should not take this long.
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	t.Cleanup(cancel)
-	return ctx
 }

@@ -18,27 +18,28 @@ import (
 	"github.com/waybill-go/waybill/broker/internal/dial"
 )
 
-// Conn is one connection to a cluster: a client of the library for publishing, another
-// once something is published Transient, and one for each Receiver. Each has as many
-// network connections as it talks with brokers. When one of them breaks, all end.
-type Conn struct {
+// conn is one connection to a cluster: a client of the library for publishing, another
+// once something is published Transient, and one for each receiver. Each of them has a
+// network connection to every broker that it talks to. When one of these breaks, all end:
+// the library would connect again by itself and for ever, and a broker.Conn does not.
+type conn struct {
 	broker  *Broker
 	done    chan struct{}
 	running sync.WaitGroup // everything that start has started
-	up      atomic.Bool    // Connect has succeeded: from now on a broken connection counts
+	up      atomic.Bool    // Connect has succeeded: from now on a network connection that breaks ends this one
 	durable *client
 	login   sasl.Mechanism // nil for none
 
 	mu        sync.Mutex
 	err       error
 	transient *client
-	receivers map[*Receiver]struct{}
-	topics    map[place]*lookup
+	receivers map[*receiver]struct{}
+	topics    map[destination]*lookup
 }
 
-var _ broker.Conn = (*Conn)(nil)
+var _ broker.Conn = (*conn)(nil)
 
-// client is one of the library, which ends at once with kill.
+// client is a client of the library. kill ends whatever it does at once.
 type client struct {
 	*kgo.Client
 	kill context.CancelFunc
@@ -52,38 +53,38 @@ func (c *client) close() {
 
 // Connect reaches a broker, logs in, and keeps the connection. See broker.Broker.
 func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
-	ways := b.mechanisms
-	if len(ways) == 0 {
-		ways = []sasl.Mechanism{nil}
+	logins := b.mechanisms
+	if len(logins) == 0 {
+		logins = []sasl.Mechanism{nil}
 	}
 	first := int(b.works.Load())
-	for i := range ways {
-		at := (first + i) % len(ways)
-		c, err := b.connect(ctx, ways[at])
+	for i := range logins {
+		at := (first + i) % len(logins)
+		c, err := b.connect(ctx, logins[at])
 		if err == nil {
 			b.works.Store(int64(at))
 			return c, nil
 		}
-		// A broker hangs up on a mechanism that it does not offer, with or without a word.
+		// A broker that does not offer the mechanism says so, or only hangs up.
 		unknown := errors.Is(err, io.EOF) || errors.Is(err, kerr.UnsupportedSaslMechanism)
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		if !unknown || ctx.Err() != nil || i+1 == len(ways) {
+		if !unknown || ctx.Err() != nil || i+1 == len(logins) {
 			return nil, fmt.Errorf("kafka: connect to %v: %w", b.address.seeds, refusal(err))
 		}
 	}
-	panic("unreachable: the last way returns")
+	panic("unreachable: the last mechanism returns")
 }
 
-// connect connects in one way to log in; nil for none.
-func (b *Broker) connect(ctx context.Context, login sasl.Mechanism) (*Conn, error) {
-	c := &Conn{broker: b, login: login, done: make(chan struct{}), receivers: map[*Receiver]struct{}{}, topics: map[place]*lookup{}}
+// connect connects and logs in with a mechanism, or with nil does not log in.
+func (b *Broker) connect(ctx context.Context, login sasl.Mechanism) (*conn, error) {
+	c := &conn{broker: b, login: login, done: make(chan struct{}), receivers: map[*receiver]struct{}{}, topics: map[destination]*lookup{}}
 	var err error
 	if c.durable, err = c.client(kgo.RequiredAcks(kgo.AllISRAcks())); err != nil {
 		return nil, err
 	}
-	// While the library logs in it does not look at the context of the request.
+	// The library ignores the context of the request while it logs in.
 	stop := context.AfterFunc(ctx, c.durable.kill)
 	err = c.durable.Ping(ctx)
 	if !stop() && err == nil {
@@ -98,7 +99,7 @@ func (b *Broker) connect(ctx context.Context, login sasl.Mechanism) (*Conn, erro
 	return c, nil
 }
 
-// refusal adds broker.ErrRefused to an error that trying again cannot help.
+// refusal adds broker.ErrRefused to an error where trying again cannot help.
 func refusal(err error) error {
 	if errors.Is(err, broker.ErrRefused) {
 		return err
@@ -113,14 +114,14 @@ func refusal(err error) error {
 	return dial.Refused(err)
 }
 
-// sendTimes is how often the library sends a record again that the broker did not take,
-// as it does not while a partition changes its leader or has too few replicas. With the
-// library's pauses, of 250 ms at first and 2.5 s at most, that is a quarter of a minute,
-// and then the caller learns of it.
+// sendTimes is how often the library sends a record again that the broker does not take,
+// such as while a partition changes its leader or has too few replicas. With its pauses, of
+// 250 ms at first and 2.5 s at most, that takes about a quarter of a minute; then Publish
+// returns it.
 const sendTimes = 8
 
-// client makes a client of the library with what all of them have in common.
-func (c *Conn) client(options ...kgo.Opt) (*client, error) {
+// client makes a client of the library, with the options that all of them share.
+func (c *conn) client(options ...kgo.Opt) (*client, error) {
 	b := c.broker
 	life, kill := context.WithCancel(context.Background())
 	size := int32(b.options.MaxMessage + overhead)
@@ -133,7 +134,7 @@ func (c *Conn) client(options ...kgo.Opt) (*client, error) {
 		kgo.ClientID(b.options.ClientID),
 		kgo.Dialer(c.dial),
 		kgo.DisableClientMetrics(),
-		// The first metadata of a topic that was just made may not know it yet.
+		// A broker may not know a topic yet that was just made.
 		kgo.MetadataMinAge(250 * time.Millisecond),
 		kgo.UnknownTopicRetries(goneTimes),
 		kgo.RecordRetries(sendTimes),
@@ -150,13 +151,13 @@ func (c *Conn) client(options ...kgo.Opt) (*client, error) {
 	return &client{Client: made, kill: kill}, nil
 }
 
-// dial opens a network connection whose end is c's.
-func (c *Conn) dial(ctx context.Context, network, address string) (net.Conn, error) {
+// dial opens a network connection that ends c when it breaks.
+func (c *conn) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := c.broker.dial(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	return &socket{Conn: conn, broken: func(err error) {
+	return &watchedConn{Conn: conn, broken: func(err error) {
 		if c.up.Load() {
 			c.end(err)
 		}
@@ -166,7 +167,7 @@ func (c *Conn) dial(ctx context.Context, network, address string) (net.Conn, err
 // producer returns the client that publishes. Durable messages are numbered, so that
 // what the library sends again is not stored twice, and confirmed by every replica
 // that is in step; Transient ones by the partition's leader alone.
-func (c *Conn) producer(transient bool) (*client, error) {
+func (c *conn) producer(transient bool) (*client, error) {
 	if !transient {
 		return c.durable, c.Err()
 	}
@@ -182,9 +183,9 @@ func (c *Conn) producer(transient bool) (*client, error) {
 	return c.transient, c.err
 }
 
-// probe tries the connection now and then: a broker that is gone is noticed also while
-// nothing is to be said.
-func (c *Conn) probe() {
+// probe sends a request every PingInterval, so that the end of a broker is noticed also
+// when nothing else is sent.
+func (c *conn) probe() {
 	ctx, cancel := c.alive()
 	defer cancel()
 	tick := time.NewTicker(c.broker.options.PingInterval)
@@ -205,7 +206,7 @@ func (c *Conn) probe() {
 }
 
 // alive returns a context that ends with c.
-func (c *Conn) alive() (context.Context, context.CancelFunc) {
+func (c *conn) alive() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		select {
@@ -217,8 +218,9 @@ func (c *Conn) alive() (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-// start runs f in a goroutine that Close waits for, unless c has ended.
-func (c *Conn) start(f func()) bool {
+// start runs f in a goroutine that Close waits for. Where c has ended, it does not, and
+// reports false.
+func (c *conn) start(f func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
@@ -229,7 +231,7 @@ func (c *Conn) start(f func()) bool {
 }
 
 // end ends c for the reason err, once. What it holds is closed by Close.
-func (c *Conn) end(err error) {
+func (c *conn) end(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err == nil {
@@ -239,34 +241,34 @@ func (c *Conn) end(err error) {
 }
 
 // Done is closed when the connection has ended.
-func (c *Conn) Done() <-chan struct{} { return c.done }
+func (c *conn) Done() <-chan struct{} { return c.done }
 
 // Err is why the connection ended; see broker.Conn.
-func (c *Conn) Err() error {
+func (c *conn) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
 const (
-	// polite bounds the goodbye of a Conn or Receiver: the last commit, and leaving the
+	// closeTimeout bounds the end of a conn or receiver: the last commit, and leaving the
 	// group, so that others need not wait for SessionTimeout.
-	polite = 5 * time.Second
-	// politeAfter is the same for a Conn that has broken, where perhaps nobody listens.
-	politeAfter = 2 * time.Second
+	closeTimeout = 5 * time.Second
+	// brokenCloseTimeout is the same for a conn that has broken: perhaps nobody answers.
+	brokenCloseTimeout = 2 * time.Second
 )
 
-// Close commits what is settled, leaves the consumer groups, for no longer than ctx
-// allows and 5 s, and ends everything.
-func (c *Conn) Close(ctx context.Context) error {
+// Close commits what is settled, leaves the consumer groups and ends everything. It waits
+// for the brokers for no longer than ctx allows and 5 s.
+func (c *conn) Close(ctx context.Context) error {
 	c.mu.Lock()
-	bound := politeAfter
+	limit := brokenCloseTimeout
 	if c.err == nil {
-		bound = polite
+		limit = closeTimeout
 		c.err = broker.ErrClosed
 		close(c.done)
 	}
-	var receivers []*Receiver
+	var receivers []*receiver
 	for r := range c.receivers {
 		receivers = append(receivers, r)
 	}
@@ -277,7 +279,7 @@ func (c *Conn) Close(ctx context.Context) error {
 	}
 	c.mu.Unlock()
 
-	limited, cancel := context.WithTimeout(ctx, bound)
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var group sync.WaitGroup
 	for _, r := range receivers {
@@ -291,8 +293,8 @@ func (c *Conn) Close(ctx context.Context) error {
 	return nil
 }
 
-// forget removes a receiver. It reports whether c had it.
-func (c *Conn) forget(r *Receiver) bool {
+// forget removes a receiver, and reports whether it was there.
+func (c *conn) forget(r *receiver) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, ok := c.receivers[r]

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill-go/waybill/broker/internal/arrival"
 )
 
 func TestEveryDestinationHasATopicOfItsOwn(t *testing.T) {
@@ -19,8 +21,8 @@ func TestEveryDestinationHasATopicOfItsOwn(t *testing.T) {
 	}
 	legal := regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
 	b := &Broker{}
-	// Kafka takes '.' and '_' for the same. The better names may collide that way, and
-	// then the other ones are used, which must not.
+	// Kafka takes '.' and '_' for the same. The better names may collide in that way; then
+	// the other ones are used, which must not.
 	exact, strict := map[string]string{}, map[string]string{}
 	for _, name := range names {
 		for _, topic := range []bool{false, true} {
@@ -47,75 +49,75 @@ func TestEveryDestinationHasATopicOfItsOwn(t *testing.T) {
 	}
 	for _, plain := range []string{"orders", "orders.eu", "orders_eu", "order-events", "ack.orders"} {
 		if got := b.candidates(plain, false)[0]; got != plain {
-			t.Errorf("%q becomes %q without need", plain, got)
+			t.Errorf("%q becomes %q, want it as it is", plain, got)
 		}
 	}
 }
 
-// TestAPositionIsNeverPastAMessageThatIsNotSettled settles in random order and watches
-// the position.
+// The test settles in random order and looks at the position after each.
 func TestAPositionIsNeverPastAMessageThatIsNotSettled(t *testing.T) {
 	for seed := range uint64(100) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		offset := int64(1000)
-		tr := newTrack(offset, 0)
+		a := newAssignment(offset, 0)
 		var open []*token
 		for range 3000 {
 			switch {
 			case random.IntN(2) == 0:
 				offset += 1 + int64(random.IntN(3)) // compaction and transactions leave gaps
-				k := &token{track: tr, offset: offset}
-				tr.add(k)
+				k := &token{assignment: a, offset: offset}
+				a.add(k)
 				open = append(open, k)
 			case len(open) > 0:
-				// Some seeds leave one message for long, as a handler that fails does.
+				// With some seeds one message is not settled for long, as where its handler fails.
 				i := random.IntN(len(open))
 				if seed%2 == 0 && len(open) > 1 {
 					i = 1 + random.IntN(len(open)-1)
 				}
-				if !tr.settle(open[i]) || tr.settle(open[i]) {
-					t.Fatal("settling is news once and not twice")
+				if !a.settle(open[i]) || a.settle(open[i]) {
+					t.Fatalf("seed %d: settling has an effect never or twice, want once", seed)
 				}
 				open = slices.Delete(open, i, i+1)
 			}
-			position, _, _ := tr.position()
+			position, _, _ := a.position()
 			if len(open) > 0 && position > open[0].offset {
 				t.Fatalf("seed %d: the position is %d and %d is not settled", seed, position, open[0].offset)
 			}
 			if len(open) == 0 && offset > 1000 && position != offset+1 {
 				t.Fatalf("seed %d: all is settled up to %d and the position is %d", seed, offset, position)
 			}
-			if tr.unsettled() != len(open) {
-				t.Fatalf("seed %d: %d are unsettled, not %d", seed, len(open), tr.unsettled())
+			if a.unsettled() != len(open) {
+				t.Fatalf("seed %d: %d are unsettled, not %d", seed, len(open), a.unsettled())
 			}
-			if len(tr.open) > 2*len(open)+130 {
-				t.Fatalf("seed %d: %d messages are remembered for %d that are not settled", seed, len(tr.open), len(open))
+			if len(a.open) > 2*len(open)+130 {
+				t.Fatalf("seed %d: %d messages are remembered for %d that are not settled", seed, len(a.open), len(open))
 			}
 		}
 		for _, k := range open {
-			tr.settle(k)
+			a.settle(k)
 		}
-		if position, _, _ := tr.position(); position != offset+1 {
+		if position, _, _ := a.position(); position != offset+1 {
 			t.Fatalf("seed %d: in the end the position is %d, not %d", seed, position, offset+1)
 		}
 	}
 }
 
 func TestSettlingWhatWasLostDoesNothing(t *testing.T) {
-	tr := newTrack(5, 0)
-	k := &token{track: tr, offset: 5}
-	tr.add(k)
-	tr.lost = true
-	if tr.settle(k) {
-		t.Error("settling a message of a lost partition is news")
+	a := newAssignment(5, 0)
+	k := &token{assignment: a, offset: 5}
+	a.add(k)
+	a.lost = true
+	if a.settle(k) {
+		t.Error("settling a message of a lost partition has an effect, want none")
 	}
-	if position, _, news := tr.position(); position != 5 || news {
-		t.Errorf("the position is %d, news %v", position, news)
+	if position, _, news := a.position(); position != 5 || news {
+		t.Errorf("the position is %d, news %v; want 5, false", position, news)
 	}
 }
 
-func TestAPartitionThatWasCutIsCommittedFromWhereItGoesOn(t *testing.T) {
-	r := &Receiver{tracks: tracks{}, wake: make(chan struct{}, 1)}
+func TestAPartitionThatHasLostItsEndIsCommittedFromWhereItGoesOn(t *testing.T) {
+	c := &conn{done: make(chan struct{})}
+	r := &receiver{conn: c, assignments: assignments{}, arrivals: arrival.NewBuffer(c)}
 	fetch := func(offsets ...int64) {
 		p := kgo.FetchPartition{Partition: 0}
 		for _, offset := range offsets {
@@ -124,21 +126,25 @@ func TestAPartitionThatWasCutIsCommittedFromWhereItGoesOn(t *testing.T) {
 		r.arrived(kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: "t", Partitions: []kgo.FetchPartition{p}}}}})
 	}
 	fetch(88, 89, 90, 91)
-	before := r.tracks[0]
+	before := r.assignments[0]
 	for _, k := range slices.Clone(before.open[:2]) {
 		before.settle(k)
 		r.unsettled--
 	}
 	fetch(85, 86) // the broker has lost what came behind 84
-	if position, _, news := r.tracks[0].position(); position != 85 || news {
-		t.Errorf("the position is %d, news %v", position, news)
+	if position, _, news := r.assignments[0].position(); position != 85 || news {
+		t.Errorf("the position is %d, news %v; want 85, false", position, news)
 	}
-	if len(r.arrivals) != 2 || r.unsettled != 2 {
-		t.Errorf("%d messages wait, %d are not settled", len(r.arrivals), r.unsettled)
+	arrivals, err := r.Receive(t.Context(), 10)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, d := range r.arrivals {
-		if k := d.Token.(*token); k.track == before {
-			t.Errorf("offset %d of the end that was lost waits", k.offset)
+	if len(arrivals) != 2 || r.unsettled != 2 {
+		t.Errorf("%d messages wait, %d are not settled; want 2, 2", len(arrivals), r.unsettled)
+	}
+	for _, d := range arrivals {
+		if k := d.Token.(*token); k.assignment == before {
+			t.Errorf("offset %d of the end that was lost waits, want it dropped", k.offset)
 		}
 	}
 }

@@ -15,12 +15,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/internal/servertest"
 	"github.com/waybill-go/waybill/broker/kafka"
 	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
+// limit is how long a test may take.
+const limit = time.Minute
+
+// hostOf is the host and port of an address.
 func hostOf(t testing.TB, address string) string {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -34,7 +38,7 @@ func newName() string { return "kt-" + strings.ToLower(rand.Text()[:12]) }
 
 func connect(t testing.TB, b *kafka.Broker) broker.Conn {
 	t.Helper()
-	c, err := b.Connect(within(t))
+	c, err := b.Connect(servertest.Within(t, limit))
 	if err != nil {
 		t.Fatalf("Connect: %v", err)
 	}
@@ -53,28 +57,19 @@ func messages(destination string, n int) []broker.Message {
 // fates publishes and compares the fates.
 func fates(t testing.TB, c broker.Conn, ms []broker.Message, want ...broker.Fate) {
 	t.Helper()
-	results, err := c.Publish(within(t), ms, waybill.Durable)
-	if err != nil || len(results) != len(ms) {
-		t.Fatalf("Publish: %d results for %d messages, error %v", len(results), len(ms), err)
-	}
-	for i, result := range results {
-		fate := want[min(i, len(want)-1)]
-		if result.Fate != fate || (result.Err == nil) != (fate == broker.Confirmed) {
-			t.Errorf("message %d of %d bytes is %v, error %v; want %v", i, len(ms[i].Body), result.Fate, result.Err, fate)
-		}
-	}
+	servertest.Fates(servertest.Within(t, limit), t, c, ms, want...)
 }
 
 func subscribe(t testing.TB, c broker.Conn, destination string, prefetch int) broker.Receiver {
 	t.Helper()
-	r, err := c.Subscribe(within(t), broker.Subscription{Destination: destination, Prefetch: prefetch})
+	r, err := c.Subscribe(servertest.Within(t, limit), broker.Subscription{Destination: destination, Prefetch: prefetch})
 	if err != nil {
 		t.Fatalf("Subscribe: %v", err)
 	}
 	return r
 }
 
-// admin is a bare client for what the adapter does not do.
+// admin is a client of the library's own, for what the adapter does not do.
 func admin(t testing.TB, b string) *kgo.Client {
 	t.Helper()
 	u, err := url.Parse(b)
@@ -98,7 +93,7 @@ func deleteTopic(t testing.TB, client *kgo.Client, name string) {
 	topic.Topic = kmsg.StringPtr(name)
 	request.Topics = append(request.Topics, topic)
 	request.TimeoutMillis = 10_000
-	response, err := request.RequestWith(within(t), client)
+	response, err := request.RequestWith(servertest.Within(t, limit), client)
 	if err == nil {
 		err = kerr.ErrorForCode(response.Topics[0].ErrorCode)
 	}
@@ -117,7 +112,7 @@ func makeTopic(t testing.TB, client *kgo.Client, name, setting, value string) {
 	topic.Configs = append(topic.Configs, config)
 	request := kmsg.NewPtrCreateTopicsRequest()
 	request.Topics = append(request.Topics, topic)
-	response, err := request.RequestWith(within(t), client)
+	response, err := request.RequestWith(servertest.Within(t, limit), client)
 	if err == nil {
 		err = kerr.ErrorForCode(response.Topics[0].ErrorCode)
 	}
@@ -126,8 +121,8 @@ func makeTopic(t testing.TB, client *kgo.Client, name, setting, value string) {
 	}
 }
 
-func TestNewChecksEverything(t *testing.T) {
-	for address, want := range map[string]string{
+func TestNewSaysWhatIsWrongWithAnAddress(t *testing.T) {
+	servertest.WrongAddresses(t, func(address string) error { _, err := kafka.New(address, nil); return err }, map[string]string{
 		"nats://host":                           "kafka://",
 		"kafka://":                              "no host",
 		"kafka://u:s3cret%zz@host":              "valid URL",
@@ -139,24 +134,29 @@ func TestNewChecksEverything(t *testing.T) {
 		"kafka://host?create=perhaps":           "create",
 		"kafka+tls://u:s3cret@h?ca=/no/where":   "ca",
 		"kafka://host1,,host2":                  "no host",
+	})
+}
+
+func TestNewSaysWhatIsWrongWithAnOption(t *testing.T) {
+	for want, o := range map[string]kafka.Options{
+		"Partitions": {Partitions: -1}, "Replication": {Replication: -1}, "MaxMessage": {MaxMessage: 1},
+		"SessionTimeout": {SessionTimeout: time.Second}, "PingInterval": {PingInterval: 1},
 	} {
-		_, err := kafka.New(address, nil)
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("New(%q): %v; want something about %q", address, err, want)
-		}
-		if err != nil && strings.Contains(err.Error(), "s3c") {
-			t.Errorf("New(%q) shows the password: %v", address, err)
-		}
+		t.Run(want, func(t *testing.T) {
+			if _, err := kafka.New("kafka://host", &o); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("New with %+v: %v; want an error with %q", o, err, want)
+			}
+		})
 	}
-	for _, o := range []kafka.Options{{Partitions: -1}, {Replication: -1}, {MaxMessage: 1}, {SessionTimeout: time.Second}, {PingInterval: 1}} {
-		if _, err := kafka.New("kafka://host", &o); err == nil {
-			t.Errorf("New takes %+v", o)
-		}
-	}
+}
+
+func TestNewTakesAddressesOfEveryForm(t *testing.T) {
 	for _, address := range []string{"kafka://host", "kafka://h1,h2:9093,[::1]:1", "kafka+tls://u:p%2Fq@h1,h2?sasl=scram-sha-512"} {
-		if _, err := kafka.New(address, nil); err != nil {
-			t.Errorf("New(%q): %v", address, err)
-		}
+		t.Run(address, func(t *testing.T) {
+			if _, err := kafka.New(address, nil); err != nil {
+				t.Errorf("New: %v; want no error", err)
+			}
+		})
 	}
 }
 
@@ -167,17 +167,17 @@ func TestAWrongPasswordIsRefused(t *testing.T) {
 	}
 	for _, mechanism := range []string{"", "plain", "scram-sha-256"} {
 		t.Run(cmp.Or(mechanism, "the default"), func(t *testing.T) {
-			c, err := open(t, u.String(), kafka.Options{Mechanism: mechanism}).Connect(within(t))
+			c, err := open(t, u.String(), kafka.Options{Mechanism: mechanism}).Connect(servertest.Within(t, limit))
 			if errors.Is(err, kerr.UnsupportedSaslMechanism) {
 				t.Skipf("the server does not offer %s", mechanism)
 			}
 			if err != nil {
 				t.Fatalf("Connect with the right password: %v", err)
 			}
-			c.Close(within(t))
+			c.Close(servertest.Within(t, limit))
 			wrong := *u
 			wrong.User = url.UserPassword(u.User.Username(), "not-the-one")
-			_, err = open(t, wrong.String(), kafka.Options{Mechanism: mechanism}).Connect(within(t))
+			_, err = open(t, wrong.String(), kafka.Options{Mechanism: mechanism}).Connect(servertest.Within(t, limit))
 			if !errors.Is(err, broker.ErrRefused) || strings.Contains(err.Error(), "not-the-one") {
 				t.Errorf("Connect with a wrong password: %v; want ErrRefused without the password", err)
 			}
@@ -185,7 +185,7 @@ func TestAWrongPasswordIsRefused(t *testing.T) {
 	}
 }
 
-func TestTLS(t *testing.T) {
+func TestTheCertificateMustBeTheServers(t *testing.T) {
 	address, ca := testserver.Address(t, server+"_TLS"), testserver.Address(t, "WAYBILL_TEST_CA")
 	c := connect(t, open(t, address+"?ca="+url.QueryEscape(ca), kafka.Options{}))
 	fates(t, c, messages(newName(), 3), broker.Confirmed)
@@ -193,17 +193,18 @@ func TestTLS(t *testing.T) {
 		"another authority":  address, // the system's
 		"a name not its own": address + "?ca=" + url.QueryEscape(ca) + "&server_name=example.org",
 	} {
-		if _, err := open(t, address, kafka.Options{}).Connect(within(t)); !errors.Is(err, broker.ErrRefused) {
-			t.Errorf("Connect with %s: %v; want ErrRefused", what, err)
-		}
+		t.Run(what, func(t *testing.T) {
+			if _, err := open(t, address, kafka.Options{}).Connect(servertest.Within(t, limit)); !errors.Is(err, broker.ErrRefused) {
+				t.Errorf("Connect: %v; want ErrRefused", err)
+			}
+		})
 	}
 }
 
-// TestARebalanceInMidBatchLosesNothing has a second subscriber come while the first one
-// holds messages, some of them settled.
+// A second subscriber comes while the first one has messages, some of them settled.
 func TestARebalanceInMidBatchLosesNothing(t *testing.T) {
 	b := open(t, testserver.Address(t, server), kafka.Options{Partitions: 4, SessionTimeout: 6 * time.Second})
-	c, name, ctx := connect(t, b), newName(), within(t)
+	c, name, ctx := connect(t, b), newName(), servertest.Within(t, limit)
 	const n = 400
 	fates(t, c, messages(name, n), broker.Confirmed)
 	first := subscribe(t, c, name, n)
@@ -249,14 +250,14 @@ func TestARebalanceInMidBatchLosesNothing(t *testing.T) {
 				go drain(first)
 			}
 		case <-ctx.Done():
-			t.Fatalf("%d of %d messages were settled", len(settled), n)
+			t.Fatalf("%d messages were settled in time, want %d", len(settled), n)
 		}
 	}
 }
 
 func TestAMessageThatIsNeverSettledHoldsUpNobodyAndComesAgain(t *testing.T) {
 	b := open(t, testserver.Address(t, server), kafka.Options{Partitions: 1})
-	c, name, ctx := connect(t, b), newName(), within(t)
+	c, name, ctx := connect(t, b), newName(), servertest.Within(t, limit)
 	fates(t, c, messages(name, 1000), broker.Confirmed)
 	r := subscribe(t, c, name, 10)
 	for seen := 0; seen < 1000; {
@@ -286,7 +287,7 @@ func TestATopicThatIsDeletedRefusesAndIsMadeAgain(t *testing.T) {
 	c, name, client := connect(t, open(t, address, kafka.Options{})), newName(), admin(t, address)
 	fates(t, c, messages(name, 3), broker.Confirmed)
 	r := subscribe(t, c, name, 10)
-	ctx := within(t)
+	ctx := servertest.Within(t, limit)
 	for seen := 0; seen < 3; {
 		d, err := r.Receive(ctx, 3)
 		if err != nil {
@@ -301,17 +302,17 @@ func TestATopicThatIsDeletedRefusesAndIsMadeAgain(t *testing.T) {
 	fates(t, c, messages(name, 2), broker.Refused)
 	fates(t, c, messages(name, 2), broker.Confirmed)
 	if err := c.Err(); err != nil {
-		t.Errorf("the connection has ended: %v", err)
+		t.Errorf("the connection has ended: %v; want it open", err)
 	}
 }
 
 func TestNamesThatKafkaTakesForTheSameAreTwoTopics(t *testing.T) {
-	c, base, ctx := connect(t, open(t, testserver.Address(t, server), kafka.Options{})), newName(), within(t)
+	c, base, ctx := connect(t, open(t, testserver.Address(t, server), kafka.Options{})), newName(), servertest.Within(t, limit)
 	for _, name := range []string{base + ".a", base + "_a"} {
 		fates(t, c, []broker.Message{{Destination: name, Body: []byte(name)}}, broker.Confirmed)
 		d, err := subscribe(t, c, name, 1).Receive(ctx, 1)
 		if err != nil || string(d[0].Body) != name {
-			t.Errorf("%q brings %v, error %v", name, d, err)
+			t.Errorf("%q brings %v, error %v; want the message that was sent there", name, d, err)
 		}
 	}
 }
@@ -341,7 +342,7 @@ func TestAConnectionThatIsHalfOpenEnds(t *testing.T) {
 	r := subscribe(t, c, newName(), 10)
 	link.Hold()
 	defer link.Release()
-	ctx := within(t)
+	ctx := servertest.Within(t, limit)
 	if _, err := r.Receive(ctx, 1); err == nil || ctx.Err() != nil {
 		t.Errorf("Receive: %v; want the reason why the connection ended", err)
 	}

@@ -11,16 +11,16 @@ import (
 // contentType is the header that carries a message's content type.
 const contentType = "content-type"
 
-// arena is the memory of a batch's records. The library may hold them for longer than
-// Publish lasts, so that nothing of the caller's goes into them.
-type arena struct {
+// slab is the memory of a batch's records. The library may have them after Publish has
+// returned, so they share nothing with the caller's messages.
+type slab struct {
 	bytes   []byte
 	headers []kgo.RecordHeader
 	records []kgo.Record
 }
 
-// newArena makes room for the messages at these positions.
-func newArena(messages []broker.Message, which []int) *arena {
+// newSlab makes room for the messages at these positions.
+func newSlab(messages []broker.Message, which []int) *slab {
 	size, headers := 0, 0
 	for _, i := range which {
 		m := &messages[i]
@@ -30,38 +30,38 @@ func newArena(messages []broker.Message, which []int) *arena {
 		}
 		headers += len(m.Headers) + 1
 	}
-	return &arena{
+	return &slab{
 		bytes:   make([]byte, 0, size),
 		headers: make([]kgo.RecordHeader, 0, headers),
 		records: make([]kgo.Record, 0, len(which)),
 	}
 }
 
-// keep copies text or bytes to the arena.
-func keep[T string | []byte](a *arena, data T) []byte {
-	from := len(a.bytes)
-	a.bytes = append(a.bytes, data...)
-	return a.bytes[from:len(a.bytes):len(a.bytes)]
+// keep copies text or bytes to the slab.
+func keep[T string | []byte](s *slab, data T) []byte {
+	from := len(s.bytes)
+	s.bytes = append(s.bytes, data...)
+	return s.bytes[from:len(s.bytes):len(s.bytes)]
 }
 
 // record makes a record of a message.
-func (a *arena) record(m *broker.Message, topic string) *kgo.Record {
-	from := len(a.headers)
+func (s *slab) record(m *broker.Message, topic string) *kgo.Record {
+	from := len(s.headers)
 	for k := range m.Headers {
-		a.headers = append(a.headers, kgo.RecordHeader{Key: m.Headers[k].Name, Value: keep(a, m.Headers[k].Value)})
+		s.headers = append(s.headers, kgo.RecordHeader{Key: m.Headers[k].Name, Value: keep(s, m.Headers[k].Value)})
 	}
 	if m.ContentType != "" {
-		a.headers = append(a.headers, kgo.RecordHeader{Key: contentType, Value: keep(a, m.ContentType)})
+		s.headers = append(s.headers, kgo.RecordHeader{Key: contentType, Value: keep(s, m.ContentType)})
 	}
-	r := kgo.Record{Topic: topic, Value: keep(a, m.Body), Headers: a.headers[from:len(a.headers):len(a.headers)]}
+	r := kgo.Record{Topic: topic, Value: keep(s, m.Body), Headers: s.headers[from:len(s.headers):len(s.headers)]}
 	if m.Key != "" {
-		r.Key = keep(a, m.Key)
+		r.Key = keep(s, m.Key)
 	}
-	a.records = append(a.records, r)
-	return &a.records[len(a.records)-1]
+	s.records = append(s.records, r)
+	return &s.records[len(s.records)-1]
 }
 
-// decode makes of a record what Receive returns, without a token.
+// decode turns a record into what Receive returns, without a token.
 func decode(in *kgo.Record, sub *broker.Subscription) broker.Delivery {
 	d := broker.Delivery{Message: broker.Message{
 		Destination: sub.Destination, Topic: sub.Topic,

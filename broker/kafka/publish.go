@@ -13,10 +13,9 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
-// Publish hands the messages to the library, which sends them in batches of its own.
-// See broker.Conn. When ctx ends first, what is still under way is Unknown, and may
-// arrive later.
-func (c *Conn) Publish(ctx context.Context, messages []broker.Message, transport waybill.Transport) ([]broker.Result, error) {
+// Publish gives the messages to the library, which sends them in batches of its own. See
+// broker.Conn. What is under way when ctx ends is Unknown, and may arrive later.
+func (c *conn) Publish(ctx context.Context, messages []broker.Message, transport waybill.Transport) ([]broker.Result, error) {
 	p := &publication{conn: c, messages: messages, results: make([]broker.Result, len(messages)), topics: make([]string, len(messages))}
 	client, err := c.producer(transport == waybill.Transient)
 	if err != nil {
@@ -26,10 +25,10 @@ func (c *Conn) Publish(ctx context.Context, messages []broker.Message, transport
 		return p.results, fmt.Errorf("kafka: publish: %w", err)
 	}
 	work := p.prepare(ctx)
-	crowded := p.send(ctx, client, work)
-	// A topic that takes less than a batch refuses all of it: one at a time shows which
-	// message is too large.
-	for _, i := range crowded {
+	tooLargeTogether := p.send(ctx, client, work)
+	// A topic that takes less than a batch refuses the whole batch. One message at a time
+	// shows which is too large.
+	for _, i := range tooLargeTogether {
 		p.send(ctx, client, []int{i})
 	}
 	unknown := false
@@ -44,7 +43,7 @@ func (c *Conn) Publish(ctx context.Context, messages []broker.Message, transport
 
 // publication is one call of Publish.
 type publication struct {
-	conn     *Conn
+	conn     *conn
 	messages []broker.Message
 	topics   []string // the Kafka topic of each
 	results  []broker.Result
@@ -55,7 +54,7 @@ type publication struct {
 func (p *publication) prepare(ctx context.Context) []int {
 	work := make([]int, 0, len(p.messages))
 	most := p.conn.broker.options.MaxMessage
-	var last place
+	var last destination
 	var name string
 	var problem error
 	for i := range p.messages {
@@ -64,10 +63,10 @@ func (p *publication) prepare(ctx context.Context) []int {
 			p.results[i] = broker.Result{Fate: broker.Unacceptable, Err: fmt.Errorf("kafka: a body of %d bytes is over MaxMessage, %d", len(m.Body), most)}
 			continue
 		}
-		if at := (place{m.Destination, m.Topic}); name == "" && problem == nil || at != last {
-			last = at
+		if d := (destination{m.Destination, m.Topic}); name == "" && problem == nil || d != last {
+			last = d
 			if problem = ctx.Err(); problem == nil {
-				name, problem = p.conn.resolve(ctx, at)
+				name, problem = p.conn.resolve(ctx, d)
 			}
 		}
 		if problem == nil {
@@ -80,17 +79,18 @@ func (p *publication) prepare(ctx context.Context) []int {
 	return work
 }
 
-// flight is what is under way together. The library's answers may come after Publish
-// has returned.
-type flight struct {
+// inflight is what is under way together. The library may answer after Publish has
+// returned.
+type inflight struct {
 	mu   sync.Mutex
 	left int
-	errs []error // by position in work; nil where confirmed
-	said []bool
+	errs []error       // by position in work; nil where confirmed
+	said []bool        // by position in work: there is an answer
 	done chan struct{} // closed when left is 0
 }
 
-func (f *flight) answer(n int, err error) {
+// answer notes the library's answer for a position in work.
+func (f *inflight) answer(n int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.errs[n], f.said[n] = err, true
@@ -99,20 +99,20 @@ func (f *flight) answer(n int, err error) {
 	}
 }
 
-// send publishes the messages at these positions and gives them their fates, but for
-// those that were refused together for being too large together, which it returns.
-func (p *publication) send(ctx context.Context, client *client, work []int) (crowded []int) {
+// send publishes the messages at these positions and gives them their fates. Of several, it
+// returns those that were refused as too large: perhaps they are that only together.
+func (p *publication) send(ctx context.Context, client *client, work []int) (tooLargeTogether []int) {
 	if len(work) == 0 {
 		return nil
 	}
-	f := &flight{left: len(work), errs: make([]error, len(work)), said: make([]bool, len(work)), done: make(chan struct{})}
-	a := newArena(p.messages, work)
+	f := &inflight{left: len(work), errs: make([]error, len(work)), said: make([]bool, len(work)), done: make(chan struct{})}
+	s := newSlab(p.messages, work)
 	sent := 0
 	for ; sent < len(work) && ctx.Err() == nil && p.conn.Err() == nil; sent++ {
 		n := sent
-		r := a.record(&p.messages[work[sent]], p.topics[work[sent]])
-		// The end of ctx must not take the record back: the library would fail whatever
-		// else waits for the same partition.
+		r := s.record(&p.messages[work[sent]], p.topics[work[sent]])
+		// The end of ctx must not cancel the record: the library would fail all that waits
+		// for the same partition.
 		r.Context = context.Background()
 		client.Produce(ctx, r, func(_ *kgo.Record, err error) { f.answer(n, err) })
 	}
@@ -138,20 +138,20 @@ func (p *publication) send(ctx context.Context, client *client, work []int) (cro
 		case err == nil:
 			p.results[i] = broker.Result{Fate: broker.Confirmed}
 		case (errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge)) && len(work) > 1 && why == nil:
-			crowded = append(crowded, i)
+			tooLargeTogether = append(tooLargeTogether, i)
 		default:
 			p.results[i] = broker.Result{Fate: fateOf(err), Err: fmt.Errorf("kafka: publish to %q: %w", p.messages[i].Destination, err)}
 			if isMissing(err) {
-				p.conn.gone(place{p.messages[i].Destination, p.messages[i].Topic}, p.topics[i])
+				p.conn.forgetTopic(destination{p.messages[i].Destination, p.messages[i].Topic}, p.topics[i])
 			}
 		}
 	}
-	return crowded
+	return tooLargeTogether
 }
 
-// gone forgets a topic that was deleted. It is made again with the next message.
-func (c *Conn) gone(at place, topic string) {
-	c.unresolve(at)
+// forgetTopic forgets a topic that was deleted. It is made again with the next message.
+func (c *conn) forgetTopic(d destination, topic string) {
+	c.unresolve(d)
 	c.mu.Lock()
 	clients := []*client{c.durable, c.transient}
 	c.mu.Unlock()
@@ -171,8 +171,8 @@ func fateBefore(err error) broker.Fate {
 	return broker.Unknown
 }
 
-// fateOf reads a message's fate out of the library's error. Anything that may have
-// happened after the message was stored is Unknown.
+// fateOf is a message's fate by the library's error. An error that may have come after the
+// message was stored means Unknown.
 func fateOf(err error) broker.Fate {
 	for fate, all := range map[broker.Fate][]error{
 		broker.Unacceptable: {

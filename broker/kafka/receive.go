@@ -12,59 +12,57 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/internal/arrival"
 )
 
-// Receiver receives from one destination, as a member of its consumer group. See
+// receiver receives from one destination, as a member of its consumer group. See
 // broker.Receiver.
-type Receiver struct {
-	conn         *Conn
+type receiver struct {
+	conn         *conn
 	client       *client
 	name         string   // of the Kafka topic
 	id           [16]byte // of the Kafka topic, where the cluster has ids
 	subscription broker.Subscription
-	wake         chan struct{}  // has room for one: something has arrived
+	arrivals     *arrival.Buffer
 	room         chan struct{}  // has room for one: something was settled
 	dirty        chan struct{}  // has room for one: there may be something to commit
-	done         chan struct{}  // closed when err is set
 	running      sync.WaitGroup // pump and commit
 
-	committing sync.Mutex // held from looking at positions until Kafka knows them
+	committing sync.Mutex // held from reading positions until Kafka knows them
 
-	mu        sync.Mutex
-	err       error
-	arrivals  []broker.Delivery
-	tracks    tracks
-	unsettled int // handed over by the library and not settled
+	mu          sync.Mutex
+	assignments assignments
+	unsettled   int // messages that the library has handed over and that are not settled
 }
 
-// fetchWait is how long a broker holds a fetch that finds nothing. A partition that is
-// assigned meanwhile waits for it to end.
+// fetchWait is how long a broker waits with the answer to a fetch that finds nothing. A
+// partition that is assigned meanwhile is fetched after that.
 const fetchWait = 500 * time.Millisecond
 
-var _ broker.Receiver = (*Receiver)(nil)
+var _ broker.Receiver = (*receiver)(nil)
 
 // Subscribe joins the destination's consumer group. It does not wait until the group
 // has assigned partitions. See broker.Conn.
-func (c *Conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.Receiver, error) {
+func (c *conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.Receiver, error) {
 	if sub.Prefetch <= 0 {
 		return nil, fmt.Errorf("kafka: subscribe to %q: Prefetch is %d", sub.Destination, sub.Prefetch)
 	}
 	if sub.Topic && sub.Group == "" {
 		return nil, fmt.Errorf("kafka: subscribe to the topic %q: a topic needs a Group", sub.Destination)
 	}
-	at := place{sub.Destination, sub.Topic}
-	c.unresolve(at) // it may have been deleted, which would be why somebody subscribes again
-	name, err := c.resolve(ctx, at)
+	d := destination{sub.Destination, sub.Topic}
+	c.unresolve(d) // it may have been deleted, which is a reason to subscribe again
+	name, err := c.resolve(ctx, d)
 	if err != nil {
 		return nil, fmt.Errorf("kafka: subscribe to %q: %w", sub.Destination, err)
 	}
 	id, err := c.topicID(ctx, name)
-	if err != nil && !isMissing(err) { // a topic that was just made may not be known everywhere
+	if err != nil && !isMissing(err) { // not every broker may know a topic that was just made
 		return nil, fmt.Errorf("kafka: subscribe to %q: %w", sub.Destination, err)
 	}
-	r := &Receiver{
-		conn: c, name: name, id: id, subscription: sub, tracks: tracks{},
-		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), dirty: make(chan struct{}, 1), done: make(chan struct{}),
+	r := &receiver{
+		conn: c, name: name, id: id, subscription: sub, arrivals: arrival.NewBuffer(c), assignments: assignments{},
+		room: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
 	}
 	r.client, err = c.client(
 		kgo.ConsumerGroup(groupOf(sub.Group, name, sub.Topic)),
@@ -78,14 +76,14 @@ func (c *Conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.R
 		kgo.SessionTimeout(c.broker.options.SessionTimeout),
 		kgo.HeartbeatInterval(max(c.broker.options.SessionTimeout/15, 200*time.Millisecond)),
 		kgo.DisableAutoCommit(),
-		kgo.BlockRebalanceOnPoll(), // until what was polled is on a track
+		kgo.BlockRebalanceOnPoll(), // until what was polled is noted
 		kgo.OnPartitionsRevoked(r.revoked),
 		kgo.OnPartitionsLost(r.lost),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("kafka: subscribe to %q: %w", sub.Destination, err)
 	}
-	if err := c.adopt(r); err != nil {
+	if err := c.add(r); err != nil {
 		r.client.kill()
 		r.client.CloseAllowingRebalance()
 		return nil, fmt.Errorf("kafka: subscribe to %q: %w", sub.Destination, err)
@@ -93,8 +91,8 @@ func (c *Conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.R
 	return r, nil
 }
 
-// adopt sets a receiver going that ends with c, unless c has ended.
-func (c *Conn) adopt(r *Receiver) error {
+// add adds a receiver and starts it, unless c has ended.
+func (c *conn) add(r *receiver) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
@@ -106,8 +104,8 @@ func (c *Conn) adopt(r *Receiver) error {
 	return nil
 }
 
-// pump takes what the library has fetched, no more than Prefetch lets in.
-func (r *Receiver) pump() {
+// pump takes what the library has fetched, while less than Prefetch is not settled.
+func (r *receiver) pump() {
 	ctx, cancel := r.alive()
 	defer cancel()
 	for ctx.Err() == nil {
@@ -126,18 +124,18 @@ func (r *Receiver) pump() {
 		r.client.AllowRebalance()
 		for _, problem := range fetches.Errors() {
 			if ctx.Err() == nil {
-				r.judge(ctx, problem.Err)
+				r.endIfFatal(ctx, problem.Err)
 			}
 		}
 	}
 }
 
-// alive returns a context that ends with r or its Conn.
-func (r *Receiver) alive() (context.Context, context.CancelFunc) {
+// alive returns a context that ends with the subscription or its connection.
+func (r *receiver) alive() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		select {
-		case <-r.done:
+		case <-r.arrivals.Done():
 		case <-r.conn.done:
 		case <-ctx.Done():
 		}
@@ -146,40 +144,46 @@ func (r *Receiver) alive() (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-// arrived puts records on the tracks of their partitions, and where Receive finds them.
-func (r *Receiver) arrived(fetches kgo.Fetches) {
+// arrived notes records with the assignments of their partitions, and puts them where
+// Receive finds them.
+func (r *receiver) arrived(fetches kgo.Fetches) {
 	n := fetches.NumRecords()
 	if n == 0 {
 		return
 	}
-	tokens := make([]token, 0, n)
+	tokens, deliveries := make([]token, 0, n), make([]broker.Delivery, 0, n)
 	r.mu.Lock()
-	if r.err == nil {
-		fetches.EachRecord(func(in *kgo.Record) {
-			t := r.tracks[in.Partition]
-			if t != nil && in.Offset < t.next {
-				// The partition has lost its end, and goes on from further back: what came
-				// of that end is nothing to settle, and no position to commit.
-				r.abandon(t)
-				t = nil
-			}
-			if t == nil {
-				t = newTrack(in.Offset, in.LeaderEpoch)
-				r.tracks[in.Partition] = t
-			}
-			tokens = append(tokens, token{receiver: r, track: t, offset: in.Offset, epoch: in.LeaderEpoch})
-			k := &tokens[len(tokens)-1]
-			t.add(k)
-			d := decode(in, &r.subscription)
-			d.Token = k
-			r.arrivals = append(r.arrivals, d)
-			r.unsettled++
-		})
+	defer r.mu.Unlock()
+	select {
+	case <-r.arrivals.Done():
+		return
+	default:
 	}
-	r.mu.Unlock()
-	signal(r.wake)
+	fetches.EachRecord(func(in *kgo.Record) {
+		a := r.assignments[in.Partition]
+		if a != nil && in.Offset < a.next {
+			// The partition has lost its end and goes on from an earlier offset. What came
+			// of that end cannot be settled, and its positions must not be committed.
+			r.abandon(a)
+			deliveries = slices.DeleteFunc(deliveries, a.has)
+			a = nil
+		}
+		if a == nil {
+			a = newAssignment(in.Offset, in.LeaderEpoch)
+			r.assignments[in.Partition] = a
+		}
+		tokens = append(tokens, token{receiver: r, assignment: a, offset: in.Offset, epoch: in.LeaderEpoch})
+		k := &tokens[len(tokens)-1]
+		a.add(k)
+		d := decode(in, &r.subscription)
+		d.Token = k
+		deliveries = append(deliveries, d)
+		r.unsettled++
+	})
+	r.arrivals.Add(deliveries...) // at once, so that Receive returns them together
 }
 
+// signal leaves a signal in a channel that has room for one.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -187,75 +191,31 @@ func signal(c chan struct{}) {
 	}
 }
 
-// judge ends the subscription where an error of the library means that it does not get
-// over it by itself.
-func (r *Receiver) judge(ctx context.Context, err error) {
+// endIfFatal ends the subscription over an error of the library that will not pass.
+func (r *receiver) endIfFatal(ctx context.Context, err error) {
 	switch {
 	case isMissing(err):
-		// Also said of a topic that is new and not known everywhere.
+		// A broker says so of a topic too that is new, and that it does not know yet.
 		if r.conn.isGone(ctx, r.name, r.id) {
-			r.end(fmt.Errorf("kafka: the topic %q was deleted: %w", r.name, err))
+			r.arrivals.End(fmt.Errorf("kafka: the topic %q was deleted: %w", r.name, err))
 		}
 	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.GroupAuthorizationFailed),
 		errors.Is(err, kerr.InvalidSessionTimeout), errors.Is(err, kerr.InconsistentGroupProtocol),
 		errors.Is(err, kerr.GroupMaxSizeReached), errors.Is(err, kgo.ErrMaxDecompress), errors.Is(err, kgo.ErrClientClosed):
-		r.end(fmt.Errorf("kafka: the subscription of %q: %w", r.subscription.Destination, err))
+		r.arrivals.End(fmt.Errorf("kafka: the subscription of %q: %w", r.subscription.Destination, err))
 	}
 }
 
-// end ends the subscription for the reason err, once.
-func (r *Receiver) end(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.err == nil {
-		r.err = err
-		r.arrivals = nil
-		close(r.done)
-	}
+// Receive waits for messages and returns what has arrived; see broker.Receiver. Those of
+// one partition are in the order of publishing.
+func (r *receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, error) {
+	return r.arrivals.Receive(ctx, limit)
 }
 
-// failure is why the subscription has ended, or nil.
-func (r *Receiver) failure() error {
-	r.mu.Lock()
-	err := r.err
-	r.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	return r.conn.Err()
-}
-
-// Receive waits for messages and returns what has arrived; see broker.Receiver. Within
-// one partition they are in the order of publishing.
-func (r *Receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, error) {
-	for {
-		if err := r.failure(); err != nil {
-			return nil, err
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		r.mu.Lock()
-		n := min(max(limit, 1), len(r.arrivals))
-		taken := slices.Clone(r.arrivals[:n])
-		r.arrivals = slices.Delete(r.arrivals, 0, n)
-		r.mu.Unlock()
-		if n > 0 {
-			return taken, nil
-		}
-		select {
-		case <-r.wake:
-		case <-ctx.Done():
-		case <-r.done:
-		case <-r.conn.done:
-		}
-	}
-}
-
-// Settle notes that the deliveries are done with. Their positions are committed soon,
-// and before the subscription ends. Requeue and DeadLetter match errors.ErrUnsupported.
-func (r *Receiver) Settle(_ context.Context, deliveries []broker.Delivery, d broker.Disposition) error {
-	if err := r.failure(); err != nil {
+// Settle notes that the deliveries are settled. Their positions are committed soon, and
+// before the subscription ends. Requeue and DeadLetter match errors.ErrUnsupported.
+func (r *receiver) Settle(_ context.Context, deliveries []broker.Delivery, d broker.Disposition) error {
+	if err := r.arrivals.Err(); err != nil {
 		return fmt.Errorf("kafka: settle: %w", err)
 	}
 	if d != broker.Ack {
@@ -268,7 +228,7 @@ func (r *Receiver) Settle(_ context.Context, deliveries []broker.Delivery, d bro
 	}
 	r.mu.Lock()
 	for i := range deliveries {
-		if k, _ := deliveries[i].Token.(*token); k.track.settle(k) {
+		if k, _ := deliveries[i].Token.(*token); k.assignment.settle(k) {
 			r.unsettled--
 		}
 	}

@@ -11,12 +11,12 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
-var _ broker.Remover = (*Conn)(nil)
+var _ broker.Remover = (*conn)(nil)
 
-// Remove deletes the Kafka topic of a queue or topic, and of a queue its consumer group
-// too; of a topic's group it deletes the group. A group whose last member has died
-// without a word is refused until SessionTimeout is over. See broker.Remover.
-func (c *Conn) Remove(ctx context.Context, s broker.Subscription) error {
+// Remove deletes the Kafka topic of a queue or a topic, and the consumer group of a queue
+// or of a topic's Group. Kafka refuses to delete a group whose last member has died without
+// leaving it, until SessionTimeout is over. See broker.Remover.
+func (c *conn) Remove(ctx context.Context, s broker.Subscription) error {
 	limited, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
 	for _, name := range c.broker.candidates(s.Destination, s.Topic) {
@@ -26,7 +26,7 @@ func (c *Conn) Remove(ctx context.Context, s broker.Subscription) error {
 		}
 		if !s.Topic || s.Group == "" {
 			problems = append(problems, c.deleteTopic(limited, name))
-			c.gone(place{s.Destination, s.Topic}, name)
+			c.forgetTopic(destination{s.Destination, s.Topic}, name)
 		}
 		if err := errors.Join(problems...); err != nil {
 			return fmt.Errorf("kafka: remove %q: %w", s.Destination, err)
@@ -35,7 +35,8 @@ func (c *Conn) Remove(ctx context.Context, s broker.Subscription) error {
 	return nil
 }
 
-func (c *Conn) deleteGroup(ctx context.Context, group string) error {
+// deleteGroup deletes a consumer group.
+func (c *conn) deleteGroup(ctx context.Context, group string) error {
 	request := kmsg.NewPtrDeleteGroupsRequest()
 	request.Groups = append(request.Groups, group)
 	response, err := request.RequestWith(ctx, c.durable)
@@ -50,8 +51,8 @@ func (c *Conn) deleteGroup(ctx context.Context, group string) error {
 	return nil
 }
 
-// deleteTopic deletes a topic, and waits until the brokers do not know it any more.
-func (c *Conn) deleteTopic(ctx context.Context, name string) error {
+// deleteTopic deletes a topic, and waits until the brokers no longer know it.
+func (c *conn) deleteTopic(ctx context.Context, name string) error {
 	request := kmsg.NewPtrDeleteTopicsRequest()
 	request.TimeoutMillis = int32(requestTime.Milliseconds() / 2)
 	request.TopicNames = append(request.TopicNames, name)

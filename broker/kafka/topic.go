@@ -12,13 +12,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// place is a destination.
-type place struct {
-	destination string
-	topic       bool
+// destination is a destination.
+type destination struct {
+	name  string
+	topic bool
 }
 
-// lookup is a destination whose Kafka topic is known, or being looked for.
+// lookup is the search for the Kafka topic of a destination, which may have ended.
 type lookup struct {
 	done chan struct{} // closed when name and err are known
 	name string
@@ -28,25 +28,25 @@ type lookup struct {
 // requestTime bounds one conversation about topics.
 const requestTime = 30 * time.Second
 
-// resolve returns the Kafka topic of a destination, which is made where it does not
-// exist. It asks once for each Conn; several callers at once wait for one answer.
-func (c *Conn) resolve(ctx context.Context, at place) (string, error) {
+// resolve returns the Kafka topic of a destination, which it makes where it does not exist.
+// It asks once for each conn; several callers at the same time wait for one answer.
+func (c *conn) resolve(ctx context.Context, d destination) (string, error) {
 	c.mu.Lock()
-	l := c.topics[at]
+	l := c.topics[d]
 	if l == nil {
 		if c.err != nil {
 			defer c.mu.Unlock()
 			return "", c.err
 		}
 		l = &lookup{done: make(chan struct{})}
-		c.topics[at] = l
+		c.topics[d] = l
 		c.running.Go(func() {
 			alive, cancel := c.alive()
 			defer cancel()
 			limited, cancel := context.WithTimeout(alive, requestTime)
 			defer cancel()
-			if l.name, l.err = c.find(limited, at); l.err != nil {
-				c.unresolve(at) // to try again with the next message
+			if l.name, l.err = c.find(limited, d); l.err != nil {
+				c.unresolve(d) // to try again with the next message
 			}
 			close(l.done)
 		})
@@ -64,21 +64,21 @@ func (c *Conn) resolve(ctx context.Context, at place) (string, error) {
 		}
 	}
 	if l.err != nil {
-		return "", fmt.Errorf("kafka: the topic of %q: %w", at.destination, l.err)
+		return "", fmt.Errorf("kafka: the topic of %q: %w", d.name, l.err)
 	}
 	return l.name, nil
 }
 
 // unresolve forgets what is known of a destination.
-func (c *Conn) unresolve(at place) {
+func (c *conn) unresolve(d destination) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.topics, at)
+	delete(c.topics, d)
 }
 
-// find looks for the topic of a destination, and makes it.
-func (c *Conn) find(ctx context.Context, at place) (string, error) {
-	names := c.broker.candidates(at.destination, at.topic)
+// find looks for the topic of a destination, and makes one where there is none.
+func (c *conn) find(ctx context.Context, d destination) (string, error) {
+	names := c.broker.candidates(d.name, d.topic)
 	for _, name := range names {
 		_, err := c.topicID(ctx, name)
 		if err == nil {
@@ -98,24 +98,26 @@ func (c *Conn) find(ctx context.Context, at place) (string, error) {
 			return name, c.appear(ctx, name)
 		}
 		if !errors.Is(problem, kerr.InvalidTopicException) {
-			break // only a name that collides with another one is worth a second try
+			break // only over a name that collides with another one does the next one help
 		}
 	}
 	return "", problem
 }
 
 const (
-	// appearPause is between the first two questions about a topic that was just made.
+	// appearPause is the pause between the first two requests about a topic that was just
+	// made; the pauses grow up to gonePause.
 	appearPause = 5 * time.Millisecond
-	// gonePause is between two questions about a topic that seems to be gone, and
-	// goneTimes how often it must be. What one broker knows, another one may not yet.
+	// gonePause is the pause between two requests about a topic that seems to be gone, and
+	// goneTimes how often the answer must be that it is: one broker may know what another
+	// does not know yet.
 	gonePause = 250 * time.Millisecond
 	goneTimes = 8
 )
 
 // appear waits until the brokers know a topic that was just made: until then they say
 // that it does not exist.
-func (c *Conn) appear(ctx context.Context, name string) error {
+func (c *conn) appear(ctx context.Context, name string) error {
 	for wait := appearPause; ; wait = min(2*wait, gonePause) {
 		_, ready, err := c.topic(ctx, name)
 		if ready || err != nil && !isMissing(err) {
@@ -127,9 +129,9 @@ func (c *Conn) appear(ctx context.Context, name string) error {
 	}
 }
 
-// isGone reports whether the topic with an id was deleted; it asks several times. A
-// topic of the same name is another one.
-func (c *Conn) isGone(ctx context.Context, name string, id [16]byte) bool {
+// isGone reports whether the topic with this id was deleted; it asks several times. A topic
+// of the same name with another id is another topic.
+func (c *conn) isGone(ctx context.Context, name string, id [16]byte) bool {
 	for range goneTimes {
 		now, err := c.topicID(ctx, name)
 		if err == nil {
@@ -154,14 +156,15 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// topicID asks the cluster for a topic. Its error is missing where there is none.
-func (c *Conn) topicID(ctx context.Context, name string) (id [16]byte, err error) {
+// topicID asks the cluster for the id of a topic. Where there is none, isMissing is true for
+// the error.
+func (c *conn) topicID(ctx context.Context, name string) (id [16]byte, err error) {
 	id, _, err = c.topic(ctx, name)
 	return id, err
 }
 
-// topic is topicID, and says whether every partition has a leader.
-func (c *Conn) topic(ctx context.Context, name string) (id [16]byte, ready bool, err error) {
+// topic is topicID that also reports whether every partition has a leader.
+func (c *conn) topic(ctx context.Context, name string) (id [16]byte, ready bool, err error) {
 	request := kmsg.NewPtrMetadataRequest()
 	topic := kmsg.NewMetadataRequestTopic()
 	topic.Topic = kmsg.StringPtr(name)
@@ -183,7 +186,7 @@ func (c *Conn) topic(ctx context.Context, name string) (id [16]byte, ready bool,
 }
 
 // create makes a topic.
-func (c *Conn) create(ctx context.Context, name string) error {
+func (c *conn) create(ctx context.Context, name string) error {
 	o := &c.broker.options
 	topic := kmsg.NewCreateTopicsRequestTopic()
 	topic.Topic = name
@@ -218,7 +221,7 @@ func (c *Conn) create(ctx context.Context, name string) error {
 	return err
 }
 
-// isMissing says whether an error means that a topic does not exist.
+// isMissing reports whether an error means that a topic does not exist.
 func isMissing(err error) bool {
 	return errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID)
 }

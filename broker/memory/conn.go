@@ -19,7 +19,7 @@ type conn struct {
 	receivers map[*receiver]struct{}
 }
 
-// Publish keeps copies of the messages. It returns at once, unless the broker is held.
+// Publish keeps copies of the messages. It returns at once, but during a Hold.
 func (c *conn) Publish(ctx context.Context, messages []broker.Message, transport waybill.Transport) ([]broker.Result, error) {
 	results := make([]broker.Result, len(messages))
 	if err := c.b.wait(ctx, c.done); err != nil {
@@ -48,7 +48,7 @@ func (c *conn) Publish(ctx context.Context, messages []broker.Message, transport
 		}
 		c.b.keep(targets, run, fates, transport == waybill.Transient)
 	}
-	// A connection that was cut meanwhile cannot have carried the broker's answer.
+	// A connection that was cut meanwhile has not carried the broker's answer.
 	if err := c.Err(); err != nil {
 		fill(results, err)
 		return results, err
@@ -56,27 +56,29 @@ func (c *conn) Publish(ctx context.Context, messages []broker.Message, transport
 	return results, nil
 }
 
+// fill makes every result Unknown, for the reason err.
 func fill(results []broker.Result, err error) {
 	for i := range results {
 		results[i] = broker.Result{Fate: broker.Unknown, Err: err}
 	}
 }
 
-// keep puts messages of one destination into its queues and sets their results.
+// keep puts messages of one destination into its queues, as far as the faults let it,
+// and sets their results.
 func (b *Broker) keep(targets []*queue, run []broker.Message, fates []broker.Result, transient bool) {
 	fault := b.fault(run[0].Destination)
-	var copies arena
+	var copies slab
 	for i := range run {
 		copies.expect(&run[i])
 	}
-	kept := make([]keeping, 0, len(run))
+	kept := make([]keptMessage, 0, len(run))
 	for i := range run {
 		fates[i].Fate = broker.Confirmed
 		if most := b.options.MaxMessage; most > 0 && len(run[i].Body) > most {
 			fates[i] = broker.Result{Fate: broker.Unacceptable, Err: fmt.Errorf("its body of %d bytes is over the memory broker's %d", len(run[i].Body), most)}
 			continue
 		}
-		k := keeping{at: i}
+		k := keptMessage{at: i}
 		if fault != nil {
 			k.decision = b.decide(fault, len(kept))
 			switch {
@@ -99,16 +101,16 @@ func (b *Broker) keep(targets []*queue, run []broker.Message, fates []broker.Res
 	b.stats.published.Add(int64(len(run)))
 }
 
-// keeping is a message that is to be kept, its place in the batch and its faults.
-type keeping struct {
+// keptMessage is a message that is to be kept, its position in the batch and its faults.
+type keptMessage struct {
 	message broker.Message
 	at      int
 	decision
 }
 
 // put adds messages to one queue, as far as it has room.
-func (b *Broker) put(q *queue, kept []keeping, fates []broker.Result, transient bool) {
-	var slab []item
+func (b *Broker) put(q *queue, kept []keptMessage, fates []broker.Result, transient bool) {
+	var items []item
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for i := range kept {
@@ -122,11 +124,11 @@ func (b *Broker) put(q *queue, kept []keeping, fates []broker.Result, transient 
 			copies = 2
 		}
 		for range copies {
-			if len(slab) == 0 {
-				slab = make([]item, min(2*(len(kept)-i), slabItems))
+			if len(items) == 0 {
+				items = make([]item, min(2*(len(kept)-i), slabItems))
 			}
-			it := &slab[0]
-			slab = slab[1:]
+			it := &items[0]
+			items = items[1:]
 			it.message, it.transient = k.message, transient
 			q.put(it, k.decision)
 		}

@@ -7,11 +7,11 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
-// errBroken is why connections end that Break has cut.
+// errBroken is why a connection ends that Break has cut.
 var errBroken = errors.New("waybill: the connection to the memory broker broke")
 
-// Break cuts every connection. What was received and not settled comes again.
-// Whoever connects afterwards gets through.
+// Break cuts every connection. What was received and not settled comes again. New
+// connections can be opened at once.
 func (b *Broker) Break() {
 	for _, c := range b.connections() {
 		if c.end(errBroken) {
@@ -20,8 +20,8 @@ func (b *Broker) Break() {
 	}
 }
 
-// Down stops the broker: it cuts every connection, refuses new ones and loses
-// whatever travelled transient, as a broker does that is stopped.
+// Down stops the broker: it cuts every connection, lets no new one in and loses
+// the messages that were published Transient, as a broker does that is stopped.
 func (b *Broker) Down() {
 	b.mu.Lock()
 	b.down = true
@@ -39,8 +39,8 @@ func (b *Broker) Up() {
 	b.mu.Unlock()
 }
 
-// Hold makes the broker hang: connections stay, and nothing that is asked of them
-// is answered until Release. Calls end with their contexts.
+// Hold makes the broker hang: connections stay, and calls on them, and of Connect, wait
+// until Release or the end of their contexts.
 func (b *Broker) Hold() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -98,7 +98,7 @@ func (b *Broker) DeadLetters(name string) []broker.Message {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var copies arena
+	var copies slab
 	messages := make([]broker.Message, len(q.dead))
 	for i, it := range q.dead {
 		messages[i] = it.message
@@ -107,6 +107,7 @@ func (b *Broker) DeadLetters(name string) []broker.Message {
 	return messages
 }
 
+// connections are those that are open.
 func (b *Broker) connections() []*conn {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -117,6 +118,7 @@ func (b *Broker) connections() []*conn {
 	return conns
 }
 
+// all are the queues and the groups of the topics.
 func (b *Broker) all() []*queue {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -134,11 +136,11 @@ func (b *Broker) all() []*queue {
 
 // Stats counts what has happened since the broker was made.
 type Stats struct {
-	Published int64 // messages taken, with those that were lost at once
-	Delivered int64 // messages handed to receivers, with those that came again
-	Settled   int64 // messages settled, in whatever way
+	Published int64 // messages given to Publish, whatever became of them; without those that NoCreate refused
+	Delivered int64 // messages that Receive returned, each time that it did
+	Settled   int64 // messages that were settled, with any Disposition
 
-	Lost      int64 // confirmed and not kept, by Fault.Lose
+	Lost      int64 // not kept, by Fault.Lose
 	Repeated  int64 // kept twice
 	Reordered int64
 	Delayed   int64

@@ -8,8 +8,9 @@ import (
 	waybill "github.com/waybill-go/waybill"
 )
 
-// Fault says what goes wrong with the messages of some destinations. Shares are
-// from 0, never, to 1, always.
+// Fault says what goes wrong with the messages of some destinations. Shares are from 0,
+// never, to 1, always, and are drawn one by one: a message may have several faults, but
+// one that is refused has no other.
 type Fault struct {
 	// Where picks the destinations; nil means all. It may be called from several
 	// goroutines at once.
@@ -18,25 +19,26 @@ type Fault struct {
 	Lose float64
 	// Repeat is the share of messages that are kept twice.
 	Repeat float64
-	// Reorder is the share of messages that change places with one before them, or
-	// come a few milliseconds late where none waits.
+	// Reorder is the share of messages that change places with one that waits before
+	// them in the queue. The first message of a batch is held back instead, for up to
+	// 10 ms, so that others may overtake it.
 	Reorder float64
 	// Late is the share of messages that are held back for a random time up to Delay.
 	// Others overtake them.
 	Late  float64
 	Delay time.Duration
-	// Doubt is the share of messages that are kept and yet reported Unknown.
+	// Doubt is the share of messages that are kept and reported Unknown.
 	Doubt float64
 	// Refuse is the share of messages that are Refused.
 	Refuse float64
 }
 
-// Receipts is a Fault's Where: the queues that receipts travel on.
+// Receipts picks, as the Where of a Fault, the queues that receipts travel on.
 func Receipts(destination string) bool {
 	return strings.HasPrefix(destination, waybill.ReceiptPrefix)
 }
 
-// Messages is a Fault's Where: every destination that is none of Receipts.
+// Messages picks, as the Where of a Fault, every destination that Receipts does not.
 func Messages(destination string) bool { return !Receipts(destination) }
 
 // SetFaults sets what goes wrong from now on; no faults means that nothing does.
@@ -83,9 +85,10 @@ type decision struct {
 	delay                       time.Duration
 }
 
-// decide throws the dice for one message and counts what they say. waiting is the
-// number of messages that it could change places with.
-func (b *Broker) decide(f *Fault, waiting int) (d decision) {
+// decide draws what happens to one message, and counts it. before is the number of
+// messages of its batch that are kept before it: with none, it is held back where it
+// would change places.
+func (b *Broker) decide(f *Fault, before int) (d decision) {
 	b.diceMu.Lock()
 	defer b.diceMu.Unlock()
 	hit := func(share float64) bool { return share > 0 && b.dice.Float64() < share }
@@ -108,7 +111,7 @@ func (b *Broker) decide(f *Fault, waiting int) (d decision) {
 	}
 	if hit(f.Reorder) {
 		b.stats.reordered.Add(1)
-		if waiting > 0 {
+		if before > 0 {
 			d.swap = 1 + b.dice.IntN(reorderSpan)
 		} else {
 			d.delay = 1 + time.Duration(b.dice.Int64N(int64(reorderDelay)))

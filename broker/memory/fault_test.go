@@ -49,7 +49,7 @@ func publish(t *testing.T, c broker.Conn, transport waybill.Transport, ms []brok
 	return fates
 }
 
-// all receives and acknowledges until nothing has come for the time.
+// all receives and acknowledges until nothing has come for the time quiet.
 func all(t *testing.T, c broker.Conn, queue string, quiet time.Duration) (bodies []string) {
 	t.Helper()
 	r, err := c.Subscribe(t.Context(), broker.Subscription{Destination: queue, Prefetch: 1000})
@@ -143,32 +143,34 @@ func TestReorderedAndLateMessagesAllCome(t *testing.T) {
 		"reordered": {Reorder: 0.3},
 		"late":      {Late: 0.3, Delay: 50 * time.Millisecond},
 	} {
-		b := memory.New(nil)
-		b.SetFaults(fault)
-		c := connect(t, b)
-		publish(t, c, waybill.Durable, batch("q", 500))
-		publish(t, c, waybill.Durable, batch("single", 1)) // nothing to change places with
-		got := all(t, c, "q", 300*time.Millisecond)
-		overtaken := 0
-		for i := range got {
-			if got[i] != fmt.Sprint(i) {
-				overtaken++
+		t.Run(name, func(t *testing.T) {
+			b := memory.New(nil)
+			b.SetFaults(fault)
+			c := connect(t, b)
+			publish(t, c, waybill.Durable, batch("q", 500))
+			publish(t, c, waybill.Durable, batch("single", 1)) // nothing to change places with
+			got := all(t, c, "q", 300*time.Millisecond)
+			overtaken := 0
+			for i := range got {
+				if got[i] != fmt.Sprint(i) {
+					overtaken++
+				}
 			}
-		}
-		slices.Sort(got)
-		if len(slices.Compact(got)) != 500 || overtaken < 100 {
-			t.Errorf("%s: %d of 500 messages came, %d out of place", name, len(got), overtaken)
-		}
-		if got := all(t, c, "single", 300*time.Millisecond); len(got) != 1 {
-			t.Errorf("%s: a message that is alone came %d times", name, len(got))
-		}
-		if s := b.Stats(); s.Reordered+s.Delayed < 100 {
-			t.Errorf("%s: %+v", name, s)
-		}
+			slices.Sort(got)
+			if distinct := len(slices.Compact(got)); distinct != 500 || overtaken < 100 {
+				t.Errorf("got %d different messages, %d out of place; want 500, at least 100", distinct, overtaken)
+			}
+			if got := all(t, c, "single", 300*time.Millisecond); len(got) != 1 {
+				t.Errorf("a message that is alone came %d times, want once", len(got))
+			}
+			if s := b.Stats(); s.Reordered+s.Delayed < 100 {
+				t.Errorf("got %+v, want at least 100 reordered or delayed", s)
+			}
+		})
 	}
 }
 
-func TestDoubtAndRefusal(t *testing.T) {
+func TestWhatIsDoubtedIsKeptAndWhatIsRefusedIsNot(t *testing.T) {
 	b := memory.New(nil)
 	c := connect(t, b)
 	b.SetFaults(memory.Fault{Doubt: 0.4})
@@ -228,7 +230,7 @@ func TestWipeLosesWhatIsHeldToo(t *testing.T) {
 	}
 	publish(t, c, waybill.Durable, batch("q", 4))
 	if again, err := r.Receive(t.Context(), 4); err != nil || len(again) != 4 {
-		t.Errorf("received %d messages after the loss, error %v", len(again), err)
+		t.Errorf("received %d messages after the loss, error %v; want 4", len(again), err)
 	}
 }
 
@@ -240,17 +242,17 @@ func TestDownLosesWhatTravelsTransient(t *testing.T) {
 	b.Down()
 	<-c.Done()
 	if err := c.Err(); err == nil || errors.Is(err, broker.ErrClosed) {
-		t.Errorf("the connection ended with %v", err)
+		t.Errorf("the connection ended with %v; want a reason that is not ErrClosed", err)
 	}
 	if _, err := b.Connect(t.Context()); err == nil || errors.Is(err, broker.ErrRefused) {
-		t.Errorf("Connect to a broker that is down: %v", err)
+		t.Errorf("Connect to a broker that is down: %v; want an error that is not ErrRefused", err)
 	}
 	b.Up()
 	if got := all(t, connect(t, b), "q", 10*time.Millisecond); len(got) != 3 {
 		t.Errorf("%d messages are left, want the 3 durable ones", len(got))
 	}
 	if s := b.Stats(); s.Broken != 1 || s.Wiped != 5 {
-		t.Errorf("%+v; want 1 broken, 5 wiped", s)
+		t.Errorf("got %+v, want 1 broken, 5 wiped", s)
 	}
 }
 
@@ -270,12 +272,12 @@ func TestSettlingTwiceIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := r.Settle(t.Context(), ds[:1], broker.Ack); err == nil || !strings.Contains(err.Error(), "settled already") {
-		t.Errorf("the second Settle: %v", err)
+		t.Errorf("the second Settle: %v; want that it is settled already", err)
 	}
 	if dead := b.DeadLetters("q"); len(dead) != 2 || string(dead[0].Body) != "0" {
-		t.Errorf("dead letters %v", dead)
+		t.Errorf("dead letters %v, want 0 and 1", dead)
 	}
 	if s := b.Stats(); s.Settled != 2 || s.Delivered != 2 || s.Published != 2 {
-		t.Errorf("%+v", s)
+		t.Errorf("got %+v, want 2 published, delivered and settled", s)
 	}
 }

@@ -1,12 +1,14 @@
-// Package memory is a broker in the memory of one process: the reference for what
-// an adapter does, the broker of tests, and the one that can be told to fail.
+// Package memory is a broker in the memory of one process, for tests and examples. Call
+// New and give the Broker to relays and inboxes:
 //
-// It keeps queues and topics, and forgets them with the process. Its controls may
-// be used at any time while connections work: SetFaults makes it lose, repeat,
-// reorder and delay messages while it confirms them all the same, as brokers do;
-// Break cuts the connections, Down and Up take it away and bring it back, Hold
-// makes it hang, and Wipe loses everything it keeps. Stats counts what the faults
-// did. The same Seed and the same sequence of calls give the same faults.
+//	b := memory.New(nil)
+//
+// It keeps queues and topics for as long as the process lives, and can be told to fail:
+// SetFaults has it lose, repeat, reorder, delay, refuse or leave in doubt a share of the
+// messages; Break cuts the connections; Down and Up stop and start it; Hold has it hang
+// until Release; Wipe loses all that it keeps. Depth, DeadLetters and Stats tell what it
+// has and what the faults did. All of them may be called at any time. The same Seed and
+// the same calls in the same order give the same faults.
 //
 // It starts no goroutines.
 package memory
@@ -20,20 +22,21 @@ import (
 	"sync/atomic"
 
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/internal/option"
 )
 
-// Options are the settings of a Broker. The zero value has every default.
+// Options configure a Broker; nil and the zero value hold the defaults.
 type Options struct {
 	// Seed makes the faults repeatable. Default 1.
 	Seed uint64
 	// MaxMessage is the greatest body in bytes; a larger one is Unacceptable.
-	// Default 0, no limit.
+	// Default 0: no limit.
 	MaxMessage int
 	// MaxDepth is the greatest number of messages that one queue, or one group of a
-	// topic, holds; what comes beyond it is Refused. Default 0, no limit.
+	// topic, holds; what comes beyond it is Refused. Default 0: no limit.
 	MaxDepth int
-	// NoCreate refuses messages to queues that nobody has subscribed to or named to
-	// Declare. By default a queue is made on demand.
+	// NoCreate refuses messages to queues that nobody has subscribed to and that
+	// Declare has not made. Default: a queue is made with its first message.
 	NoCreate bool
 }
 
@@ -51,30 +54,26 @@ type Broker struct {
 	topics map[string]map[string]*queue // by name and group
 	conns  map[*conn]struct{}
 	down   bool
-	gate   chan struct{} // closed by Release; nil where nothing is held
+	gate   chan struct{} // closed by Release; nil but during a Hold
 }
 
 var _ broker.Broker = (*Broker)(nil)
 
-// New makes an empty broker. Nil options mean the defaults.
-func New(options *Options) *Broker {
+// New returns a broker without queues.
+func New(o *Options) *Broker {
 	b := &Broker{
-		queues: map[string]*queue{},
-		topics: map[string]map[string]*queue{},
-		conns:  map[*conn]struct{}{},
+		options: *option.Copy(o),
+		queues:  map[string]*queue{},
+		topics:  map[string]map[string]*queue{},
+		conns:   map[*conn]struct{}{},
 	}
-	if options != nil {
-		b.options = *options
-	}
-	if b.options.Seed == 0 {
-		b.options.Seed = 1
-	}
+	option.SetDefault(&b.options.Seed, 1)
 	b.dice = rand.New(rand.NewPCG(b.options.Seed, 0x776179))
 	return b
 }
 
-// Capabilities says that this broker can do everything, for as long as its
-// process lives.
+// Capabilities declares everything but a deadline for acknowledgements; Persistent holds
+// from Down to Up, and not beyond the end of the process.
 func (b *Broker) Capabilities() broker.Capabilities {
 	return broker.Capabilities{
 		Name:         "memory",
@@ -89,10 +88,11 @@ func (b *Broker) Capabilities() broker.Capabilities {
 	}
 }
 
-// errDown is what a caller gets from a broker that is Down.
+// errDown is what Connect returns between Down and Up.
 var errDown = errors.New("waybill: the memory broker is down; it comes back with Up")
 
-// Connect opens a connection, at once, unless the broker is Down.
+// Connect opens a connection, at once. Between Down and Up it is an error; during a Hold
+// it waits for Release.
 func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 	if err := b.wait(ctx, nil); err != nil {
 		return nil, fmt.Errorf("connect to the memory broker: %w", err)
@@ -107,7 +107,8 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 	return c, nil
 }
 
-// wait returns at once, or while the broker is held when ctx or done ends.
+// wait returns at once, or during a Hold when the broker is released, ctx ends or done is
+// closed. Its error is the context's.
 func (b *Broker) wait(ctx context.Context, done <-chan struct{}) error {
 	if err := ctx.Err(); err != nil {
 		return err

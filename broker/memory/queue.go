@@ -13,13 +13,13 @@ import (
 // belong to the queue's lock.
 type item struct {
 	message     broker.Message
-	seq         uint64 // the place in the queue's order
+	seq         uint64 // its position in the queue's order
 	due         time.Time
 	transient   bool
 	redelivered bool
 	holder      *receiver // who has it, unsettled; nil where it is in the queue or gone
 	prev, next  *item     // the holder's list
-	wiped       bool      // lost by Wipe or Down while it was held
+	wiped       bool      // lost by Wipe while it was held
 }
 
 // queue is a queue, or what one group of a topic has to receive.
@@ -29,11 +29,11 @@ type queue struct {
 
 	mu        sync.Mutex
 	lastSeq   uint64
-	returned  []*item // were delivered before; go first, by seq
+	returned  []*item // were delivered before; they go first, by seq
 	ready     fifo
 	later     schedule
-	timer     *time.Timer // runs when the first of later is due
-	held      int         // delivered and not settled
+	timer     *time.Timer // fires when the first of later is due
+	held      int         // items that are delivered and not settled
 	dead      []*item
 	receivers map[*receiver]struct{}
 }
@@ -42,12 +42,12 @@ func newQueue(b *Broker, name string) *queue {
 	return &queue{b: b, name: name, receivers: map[*receiver]struct{}{}}
 }
 
-// depth counts what the queue keeps, dead letters aside. It needs the lock.
+// depth counts what the queue keeps, without its dead letters. It needs the lock.
 func (q *queue) depth() int {
 	return len(q.returned) + q.ready.len() + len(q.later) + q.held
 }
 
-// put adds an item with its faults. It needs the lock, and wake afterwards.
+// put adds an item, with its faults. It needs the lock, and a call of wake after it.
 func (q *queue) put(it *item, d decision) {
 	q.lastSeq++
 	it.seq = q.lastSeq
@@ -70,14 +70,14 @@ func (q *queue) arm() {
 	}
 	wait := time.Until(q.later[0].due)
 	if q.timer == nil {
-		q.timer = time.AfterFunc(wait, q.ripen)
+		q.timer = time.AfterFunc(wait, q.releaseDue)
 		return
 	}
 	q.timer.Reset(wait)
 }
 
-// ripen makes ready what is due.
-func (q *queue) ripen() {
+// releaseDue makes the delayed items that are due ready to be received.
+func (q *queue) releaseDue() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for now := time.Now(); len(q.later) > 0 && !q.later[0].due.After(now); {
@@ -87,7 +87,7 @@ func (q *queue) ripen() {
 	q.wake()
 }
 
-// wake lets every receiver look that waits. It needs the lock.
+// wake wakes every receiver that waits. It needs the lock.
 func (q *queue) wake() {
 	for r := range q.receivers {
 		if r.waiting {
@@ -179,7 +179,7 @@ func (q *queue) lose(match func(*item) bool) (lost int) {
 	return lost
 }
 
-// fifo is a queue of items in a slice; both ends are cheap.
+// fifo is a queue of items in a slice; it is cheap to add and to take.
 type fifo struct {
 	items []*item
 	head  int
@@ -205,7 +205,7 @@ func (f *fifo) pop() *item {
 	return it
 }
 
-// swapLast exchanges the last item with the one that stands back places before it.
+// swapLast exchanges the last item with the one that is back positions before it.
 func (f *fifo) swapLast(back int) {
 	last := len(f.items) - 1
 	f.items[last], f.items[last-back] = f.items[last-back], f.items[last]

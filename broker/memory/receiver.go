@@ -20,7 +20,7 @@ type receiver struct {
 	err     error
 	waiting bool
 	held    int
-	list    item // the ends of the list of what is held
+	list    item // both ends of the list of what is held
 }
 
 // Receive takes what the queue has.
@@ -38,7 +38,7 @@ func (r *receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, e
 		r.waiting = len(deliveries) == 0
 		r.q.mu.Unlock()
 		if len(deliveries) > 0 {
-			var copies arena
+			var copies slab
 			for i := range deliveries {
 				copies.expect(&deliveries[i].Message)
 			}
@@ -57,7 +57,8 @@ func (r *receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, e
 	}
 }
 
-// Settle takes messages from the queue for good, or gives them back.
+// Settle removes messages from the queue, or gives them back to it. What Wipe has lost
+// meanwhile is passed over.
 func (r *receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d broker.Disposition) error {
 	if err := r.c.b.wait(ctx, r.done); err != nil {
 		return err
@@ -72,12 +73,12 @@ func (r *receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d b
 		return r.err
 	}
 	var back []*item
-	strangers := 0
+	unknown := 0
 	for i := range deliveries {
 		it, ok := deliveries[i].Token.(*item)
 		if !ok || it.holder != r {
 			if !ok || !it.wiped {
-				strangers++
+				unknown++
 			}
 			continue
 		}
@@ -92,12 +93,12 @@ func (r *receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d b
 	if back != nil {
 		q.giveBack(back)
 	}
-	r.c.b.stats.settled.Add(int64(len(deliveries) - strangers))
+	r.c.b.stats.settled.Add(int64(len(deliveries) - unknown))
 	if r.waiting {
 		q.wake()
 	}
-	if strangers > 0 {
-		return fmt.Errorf("settle messages of %q: %d of %d were not received here or are settled already", q.name, strangers, len(deliveries))
+	if unknown > 0 {
+		return fmt.Errorf("settle messages of %q: %d of %d were not received here or are settled already", q.name, unknown, len(deliveries))
 	}
 	return nil
 }

@@ -9,20 +9,20 @@ import (
 	"strings"
 )
 
-// address is where the servers are and who we are there.
+// address is where the servers are and how to log in.
 type address struct {
 	urls                  []string // nats://host:port, without a user
 	secure                bool
 	user, password, token string
 }
 
-// errForm is the answer to an address that cannot be read. It repeats nothing of
-// the address, since a password that is not encoded may turn up in any part.
+// errForm is the error of an address that cannot be read. It repeats nothing of the
+// address, since a password that is not encoded may be in any part of it.
 var errForm = errors.New("the address is not of the form nats://[user:password@]host[:port][,host...][?parameters]; " +
 	"in a user or password the characters / : @ , ? # % have to be percent-encoded")
 
-// parse reads an address, sets the options that its parameters name and returns
-// those of TLS, too. It takes from the options who we are.
+// parse reads an address, sets the options that it has parameters for, and returns all
+// parameters. The credentials of the options move to the address.
 func parse(text string, o *Options) (*address, url.Values, error) {
 	a := &address{}
 	scheme, rest, ok := strings.Cut(text, "://")
@@ -38,7 +38,7 @@ func parse(text string, o *Options) (*address, url.Values, error) {
 	rest, query, _ := strings.Cut(rest, "?")
 	parameters, err := url.ParseQuery(query)
 	if err != nil || strings.Contains(query, "@") {
-		return nil, nil, errForm // with '@' the parameters may be half of a password
+		return nil, nil, errForm // with an '@' the parameters may be a part of a password
 	}
 	for name := range parameters {
 		switch {
@@ -56,7 +56,7 @@ func parse(text string, o *Options) (*address, url.Values, error) {
 	}
 	login := ""
 	for host := range strings.SplitSeq(strings.TrimSuffix(rest, "/"), ",") {
-		// NATS' own tools repeat the user with each host of a list.
+		// As NATS' own tools take it, each host of a list may have the user.
 		if at := strings.LastIndexByte(host, '@'); at >= 0 {
 			if login != "" && login != host[:at] {
 				return nil, nil, errors.New("the address has hosts with different users; all hosts are of one cluster and take the same one")
@@ -76,12 +76,12 @@ func parse(text string, o *Options) (*address, url.Values, error) {
 	return a, parameters, a.login(login, o)
 }
 
-// login sets who we are, from the address or else the options.
+// login sets the credentials, from the address or else the options.
 func (a *address) login(text string, o *Options) error {
 	if text == "" {
 		a.user, a.password, a.token = o.User, o.Password, o.Token
 	}
-	o.User, o.Password, o.Token = "", "", "" // one place has them
+	o.User, o.Password, o.Token = "", "", "" // they are in one place only
 	if text == "" {
 		return nil
 	}
@@ -101,7 +101,7 @@ func (a *address) login(text string, o *Options) error {
 	return nil
 }
 
-// hosts names the servers in errors.
+// hosts is what errors call the servers.
 func (a *address) hosts() string {
 	return strings.ReplaceAll(strings.Join(a.urls, ","), "nats://", "")
 }

@@ -21,28 +21,28 @@ func BenchmarkNATS(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	servertest.SideBySide(b, adapter, func(b *testing.B, queue string) servertest.Way { return newBareWay(b, address, queue) })
+	servertest.SideBySide(b, adapter, func(b *testing.B, queue string) servertest.Client { return newBareClient(b, address, queue) })
 }
 
-// bareWay is the client's own fastest: published asynchronously, fetched in batches,
-// and acknowledged without waiting.
-type bareWay struct {
+// bareClient is the library used in its fastest way: it publishes asynchronously, fetches
+// batches and acknowledges without waiting.
+type bareClient struct {
 	js       jetstream.JetStream
 	consumer jetstream.Consumer
 }
 
-func newBareWay(b *testing.B, address, queue string) *bareWay {
-	c, err := natsgo.Connect(address)
+func newBareClient(b *testing.B, address, queue string) *bareClient {
+	nc, err := natsgo.Connect(address)
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(c.Close)
-	w := &bareWay{}
-	if w.js, err = jetstream.New(c, jetstream.WithPublishAsyncMaxPending(servertest.BenchBatch)); err == nil {
-		// The stream's only consumer: a work queue has one.
-		w.consumer, err = w.js.Consumer(b.Context(), "waybill-queue-"+queue, "waybill")
+	b.Cleanup(nc.Close)
+	c := &bareClient{}
+	if c.js, err = jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(servertest.BenchBatch)); err == nil {
+		// A work queue has one consumer, the adapter's.
+		c.consumer, err = c.js.Consumer(b.Context(), "waybill-queue-"+queue, "waybill")
 		if errors.Is(err, jetstream.ErrConsumerNotFound) {
-			w.consumer, err = w.js.CreateConsumer(b.Context(), "waybill-queue-"+queue, jetstream.ConsumerConfig{
+			c.consumer, err = c.js.CreateConsumer(b.Context(), "waybill-queue-"+queue, jetstream.ConsumerConfig{
 				Durable: "waybill", AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: -1,
 			})
 		}
@@ -50,10 +50,10 @@ func newBareWay(b *testing.B, address, queue string) *bareWay {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return w
+	return c
 }
 
-func (w *bareWay) Publish(ms []broker.Message, _ waybill.Transport) error {
+func (c *bareClient) Publish(ms []broker.Message, _ waybill.Transport) error {
 	futures := make([]jetstream.PubAckFuture, len(ms))
 	for i := range ms {
 		m := natsgo.NewMsg(ms[i].Destination)
@@ -62,7 +62,7 @@ func (w *bareWay) Publish(ms []broker.Message, _ waybill.Transport) error {
 			m.Header.Set(h.Name, h.Value)
 		}
 		var err error
-		if futures[i], err = w.js.PublishMsgAsync(m); err != nil {
+		if futures[i], err = c.js.PublishMsgAsync(m); err != nil {
 			return err
 		}
 	}
@@ -76,9 +76,9 @@ func (w *bareWay) Publish(ms []broker.Message, _ waybill.Transport) error {
 	return nil
 }
 
-func (w *bareWay) Receive(n int) error {
+func (c *bareClient) Receive(n int) error {
 	for n > 0 {
-		batch, err := w.consumer.Fetch(min(n, servertest.BenchBatch), jetstream.FetchMaxWait(time.Minute))
+		batch, err := c.consumer.Fetch(min(n, servertest.BenchBatch), jetstream.FetchMaxWait(time.Minute))
 		if err != nil {
 			return err
 		}

@@ -46,7 +46,7 @@ func newCluster(t testing.TB) *cluster {
 	return c
 }
 
-// address is what a user writes: all servers, and a copy of each stream on each.
+// address is the address that a user gives: all servers, and a copy of each stream on each.
 func (c *cluster) address() string {
 	var hosts []string
 	for _, s := range c.servers {
@@ -55,7 +55,7 @@ func (c *cluster) address() string {
 	return fmt.Sprintf("nats://%s?replicas=%d", strings.Join(hosts, ","), len(hosts))
 }
 
-// until asks the cluster, over a bare connection, until it is so.
+// until asks the cluster, with the client library, until is returns true.
 func (c *cluster) until(what string, is func(ctx context.Context, js jetstream.JetStream) bool) {
 	c.Helper()
 	hosts, _, _ := strings.Cut(c.address(), "?")
@@ -76,19 +76,19 @@ func (c *cluster) until(what string, is func(ctx context.Context, js jetstream.J
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			c.Fatalf("it is not so after two minutes that %s", what)
+			c.Fatalf("not after two minutes: %s", what)
 		}
 	}
 }
 
-// try asks once: what gets no answer is asked again.
+// try asks once, for no longer than a second.
 func (c *cluster) try(ctx context.Context, js jetstream.JetStream, is func(ctx context.Context, js jetstream.JetStream) bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	return is(ctx, js)
 }
 
-// whole waits until every server has all of a stream, and returns the one that leads it.
+// whole waits until every server has all of a stream, and returns its leader.
 func (c *cluster) whole(stream string) (leader *process) {
 	c.Helper()
 	c.until("every server has all of "+stream, func(ctx context.Context, js jetstream.JetStream) bool {

@@ -16,8 +16,8 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
-// replies takes JetStream's confirmations and sets the results that they are for.
-// A confirmation comes to a subject that names the batch and the message.
+// replies receives JetStream's confirmations and sets the results of their messages. The
+// subject of a confirmation names the batch and the message.
 type replies struct {
 	c      *conn
 	prefix string
@@ -25,28 +25,28 @@ type replies struct {
 	mu      sync.Mutex // taken before the window's
 	last    uint64
 	batches map[uint64]*batch
-	denied  error // the last thing that the server did not allow
+	denied  error // the last error over a missing permission
 }
 
 // batch is what one Publish waits for. The lock of replies guards it.
 type batch struct {
 	id       uint64
 	results  []broker.Result
-	sent     []sent // by position, as results
-	open     int    // messages without a fate
-	progress time.Time
+	sent     []sent    // by position, as results
+	open     int       // messages without a fate
+	progress time.Time // when a message last got its fate
 	finished chan struct{}
 }
 
 // sent is what is known of one message.
 type sent struct {
-	place  *place
-	size   int
-	before int  // the message of the same go that this one's reply speaks for too; -1 for none
-	under  bool // it takes room in the window
+	place    *place
+	size     int
+	before   int  // the message before it that its reply stands for too; -1 for none
+	underWay bool // it is under way and takes room in the window
 }
 
-// listen subscribes to the replies.
+// listen subscribes to the confirmations.
 func (r *replies) listen(c *conn) error {
 	r.c = c
 	r.batches = map[uint64]*batch{}
@@ -58,7 +58,7 @@ func (r *replies) listen(c *conn) error {
 	return sub.SetPendingLimits(-1, -1)
 }
 
-// expect makes a batch of messages that have no fate yet.
+// expect registers a batch of messages that have no fate yet.
 func (r *replies) expect(ready []outgoing, results []broker.Result) *batch {
 	b := &batch{results: results, sent: make([]sent, len(results)), open: len(ready), progress: time.Now(), finished: make(chan struct{})}
 	for _, o := range ready {
@@ -72,9 +72,9 @@ func (r *replies) expect(ready []outgoing, results []broker.Result) *batch {
 	return b
 }
 
-// sending notes that the messages of a go are about to be sent, and gives a reply
-// subject to those that ask for one: each, or of transient ones the last for a
-// destination, which speaks for those before it.
+// sending notes that the messages of a chunk are about to be sent, and gives a reply
+// subject to those that ask for a confirmation: to each, or of transient ones to the last
+// for each destination, whose confirmation stands for those before it.
 func (r *replies) sending(b *batch, ready []outgoing, transient bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -82,7 +82,7 @@ func (r *replies) sending(b *batch, ready []outgoing, transient bool) {
 	for i := range ready {
 		o := &ready[i]
 		s := &b.sent[o.at]
-		s.under = true
+		s.underWay = true
 		o.msg.Reply = r.subject(b, o.at)
 		if transient {
 			if before := latest[o.place]; before != nil {
@@ -94,7 +94,7 @@ func (r *replies) sending(b *batch, ready []outgoing, transient bool) {
 	}
 }
 
-// subject is where a message's confirmation comes to.
+// subject is the subject of a message's confirmation.
 func (r *replies) subject(b *batch, at int) string {
 	buf := make([]byte, 0, 64)
 	buf = append(buf, r.prefix...)
@@ -104,7 +104,7 @@ func (r *replies) subject(b *batch, at int) string {
 	return string(buf)
 }
 
-// confirm reads a reply. What answers a batch that is given up says nothing to anyone.
+// confirm reads a reply. One for a batch that has been abandoned is ignored.
 func (r *replies) confirm(msg *natsgo.Msg) {
 	id, place, ok := strings.Cut(strings.TrimPrefix(msg.Subject, r.prefix), "-")
 	if !ok {
@@ -131,7 +131,7 @@ func (r *replies) confirm(msg *natsgo.Msg) {
 	r.settle(b, int(at), result)
 }
 
-// refuse sets the fate of a message that the client would not send.
+// refuse sets the fate of a message that the client did not take.
 func (r *replies) refuse(b *batch, at int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -143,8 +143,8 @@ func (r *replies) refuse(b *batch, at int, err error) {
 	}
 }
 
-// deny reads an error that the server sent by itself. Where it does not allow to
-// publish to a subject, it says so once for each message and answers none of them.
+// deny reads an error that the server sent without being asked. Where publishing to a
+// subject is not allowed, it sends one for each message, and no reply.
 func (r *replies) deny(err error) {
 	if !errors.Is(err, natsgo.ErrPermissionViolation) {
 		return
@@ -154,7 +154,7 @@ func (r *replies) deny(err error) {
 	r.denied = err
 	for _, b := range r.batches {
 		for at := range b.sent {
-			if s := &b.sent[at]; s.under && strings.Contains(err.Error(), strconv.Quote(s.place.subject)) {
+			if s := &b.sent[at]; s.underWay && strings.Contains(err.Error(), strconv.Quote(s.place.subject)) {
 				s.before = -1
 				r.settle(b, at, broker.Result{Fate: broker.Refused, Err: err})
 			}
@@ -162,16 +162,16 @@ func (r *replies) deny(err error) {
 	}
 }
 
-// settle sets the fate of a message and of those that its reply speaks for. It
-// needs the lock.
+// settle sets the fate of a message and of those that its reply stands for. It needs the
+// lock.
 func (r *replies) settle(b *batch, at int, result broker.Result) {
 	n, size := 0, 0
 	for ; at >= 0; at = b.sent[at].before {
 		s := &b.sent[at]
-		if !s.under {
+		if !s.underWay {
 			return // a second reply
 		}
-		s.under = false
+		s.underWay = false
 		n++
 		size += s.size
 		b.results[at] = result
@@ -183,14 +183,14 @@ func (r *replies) settle(b *batch, at int, result broker.Result) {
 	}
 }
 
-// abandon ends a batch: its results are the caller's from now on.
+// abandon ends a batch: from now on its results are the caller's.
 func (r *replies) abandon(b *batch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.batches, b.id)
 	n, size := 0, 0
 	for i := range b.sent {
-		if b.sent[i].under {
+		if b.sent[i].underWay {
 			n++
 			size += b.sent[i].size
 		}
@@ -198,18 +198,18 @@ func (r *replies) abandon(b *batch) {
 	r.c.window.put(n, size)
 }
 
-// idle is how long ago the last confirmation of a batch came, and what the server
-// did not allow, if anything.
+// idle is how long ago a message of the batch last got its fate, and the last error over a
+// missing permission.
 func (r *replies) idle(b *batch) (idle time.Duration, denied error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return time.Since(b.progress), r.denied
 }
 
-// errNoStream is the server's answer where no stream takes a subject.
+// errNoStream is what it means when nobody answers at a subject.
 var errNoStream = errors.New("no stream of the server takes the subject, or JetStream is not enabled there")
 
-// fate reads JetStream's answer to a message. missing says that the stream is not there.
+// fate reads JetStream's answer to a message. missing reports that there is no stream.
 func fate(msg *natsgo.Msg) (result broker.Result, missing bool) {
 	if len(msg.Data) == 0 && msg.Header.Get("Status") == "503" {
 		return broker.Result{Fate: broker.Refused, Err: errNoStream}, true

@@ -16,14 +16,14 @@ import (
 	"github.com/waybill-go/waybill/broker/internal/dial"
 )
 
-// conn is a connection.
+// conn is a connection to one server.
 type conn struct {
 	b       *Broker
 	nc      *natsgo.Conn
 	js      jetstream.JetStream
-	api     string // what the subjects of the management begin with
-	line    line
-	old     bool // the server is older than 2.11: see receiver.calm
+	api     string // the beginning of the subjects of JetStream's management
+	socket  socket
+	old     bool // the server is older than 2.11; see receiver.awaitQuiet
 	replies replies
 	window  window
 	done    chan struct{}
@@ -31,12 +31,12 @@ type conn struct {
 
 	mu        sync.Mutex
 	err       error
-	places    map[target]*place
+	places    map[destination]*place
 	receivers map[*receiver]struct{}
 }
 
-// dialTimeout bounds the opening of one connection, so that a list of servers is
-// tried to its end.
+// dialTimeout bounds the opening of one network connection, so that a server that does not
+// answer leaves time for the others of the list.
 const dialTimeout = 10 * time.Second
 
 // writeTimeout is how long a server may take no bytes before its connection ends.
@@ -51,7 +51,7 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 		b:         b,
 		done:      make(chan struct{}),
 		exited:    make(chan struct{}),
-		places:    map[target]*place{},
+		places:    map[destination]*place{},
 		receivers: map[*receiver]struct{}{},
 	}
 	c.window.limit(b.options.Window)
@@ -59,7 +59,7 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", b.hosts(), err)
 	}
-	o.CustomDialer = c.line.dialer(ctx, b.options.Dial)
+	o.CustomDialer = c.socket.dialer(ctx, b.options.Dial)
 	o.AsyncErrorCB = func(_ *natsgo.Conn, _ *natsgo.Subscription, err error) { c.replies.deny(err) }
 	o.ClosedCB = func(nc *natsgo.Conn) {
 		c.end(fmt.Errorf("the connection to %s ended: %w", b.hosts(), lastError(nc)))
@@ -68,7 +68,7 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		o.Timeout = max(min(o.Timeout, time.Until(deadline)), time.Millisecond)
 	}
-	stop := context.AfterFunc(ctx, c.line.cut)
+	stop := context.AfterFunc(ctx, c.socket.cut)
 	nc, err := o.Connect()
 	if !stop() && err == nil {
 		nc.Close()
@@ -78,10 +78,10 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		return nil, fmt.Errorf("connect to %s: %w", b.hosts(), connectError(err, c.line.last))
+		return nil, fmt.Errorf("connect to %s: %w", b.hosts(), connectError(err, c.socket.last))
 	}
 	c.nc = nc
-	c.old = before(nc.ConnectedServerVersion(), 2, 11)
+	c.old = olderThan(nc.ConnectedServerVersion(), 2, 11)
 	if err := c.open(); err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("connect to %s: %w", b.hosts(), err)
@@ -89,7 +89,7 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 	return c, nil
 }
 
-// natsOptions are the client's.
+// natsOptions are the options of the client library.
 func (b *Broker) natsOptions() (o natsgo.Options, err error) {
 	o = natsgo.GetDefaultOptions()
 	o.Servers = b.urls
@@ -97,7 +97,7 @@ func (b *Broker) natsOptions() (o natsgo.Options, err error) {
 	o.User, o.Password, o.Token = b.user, b.password, b.token
 	o.AllowReconnect = false
 	o.IgnoreDiscoveredServers = true
-	o.SkipHostLookup = true // the dialer does it, within the context
+	o.SkipHostLookup = true // the dialer does it, and ends with the context
 	o.FlusherTimeout = writeTimeout
 	o.PingInterval = b.options.PingInterval
 	o.MaxPingsOut = 2
@@ -132,8 +132,8 @@ func (c *conn) open() (err error) {
 	return c.replies.listen(c)
 }
 
-// connectError makes errors that trying again cannot mend match ErrRefused. dialed
-// is the last error of the dialer, which the client does not pass on.
+// connectError makes an error match ErrRefused where trying again cannot help. dialed is the
+// last error of the dialer, which the client does not pass on.
 func connectError(err, dialed error) error {
 	switch {
 	case errors.Is(err, natsgo.ErrNoServers) && dialed != nil:
@@ -144,17 +144,17 @@ func connectError(err, dialed error) error {
 	case errors.Is(err, natsgo.ErrSecureConnWanted):
 		return fmt.Errorf("%w: the server offers no TLS; use nats://, or set it up there: %w", broker.ErrRefused, err)
 	}
-	// A server that does not take the client's certificate says so with an alert. It
-	// also ends the connection, and where the client learns of that first, it may as
-	// well have been lost.
+	// A server that does not take the client's certificate sends an alert and ends the
+	// connection. Where the client notices the end first, it looks like a connection that
+	// was lost.
 	if strings.Contains(err.Error(), "remote error: tls:") {
 		return fmt.Errorf("%w: check the certificates: %w", broker.ErrRefused, err)
 	}
 	return dial.Refused(err)
 }
 
-// before says that a server's version, such as 2.9.10, is older.
-func before(version string, major, minor int) bool {
+// olderThan reports whether a server's version, such as 2.9.10, is older than major.minor.
+func olderThan(version string, major, minor int) bool {
 	var x, y int
 	if _, err := fmt.Sscanf(version, "%d.%d.", &x, &y); err != nil {
 		return true
@@ -162,6 +162,7 @@ func before(version string, major, minor int) bool {
 	return x < major || x == major && y < minor
 }
 
+// lastError is why the client says that its connection has ended.
 func lastError(nc *natsgo.Conn) error {
 	if err := nc.LastError(); err != nil {
 		return err
@@ -179,8 +180,8 @@ func (c *conn) Err() error {
 	return c.err
 }
 
-// end ends the connection's use, once, for this reason, and returns the receivers
-// that were open.
+// end marks the connection as ended for this reason, once, and returns the receivers that
+// were open.
 func (c *conn) end(reason error) []*receiver {
 	c.mu.Lock()
 	if c.err != nil {
@@ -200,13 +201,13 @@ func (c *conn) end(reason error) []*receiver {
 // closeTimeout bounds a Close whose context has no deadline.
 const closeTimeout = 10 * time.Second
 
-// Close gives back what is not settled, sends what is written and ends the
-// connection. Where the server takes nothing more, it ends it without.
+// Close gives back what is not settled, sends what is buffered and ends the connection. It
+// waits for the server for no longer than ctx allows and 10 s.
 func (c *conn) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	receivers := c.end(broker.ErrClosed)
-	stop := context.AfterFunc(ctx, c.line.cut)
+	stop := context.AfterFunc(ctx, c.socket.cut)
 	defer stop()
 	if receivers != nil {
 		for _, r := range receivers {
@@ -227,13 +228,14 @@ func (c *conn) Close(ctx context.Context) error {
 	return nil
 }
 
-// line is the network connection below the client's, so that one that hangs can be
-// cut: the client's own calls take no context and hold its lock while they write.
-type line struct {
+// socket is the network connection beneath the client's, so that it can be closed while
+// the client hangs: the client's own calls take no context and have its lock while they
+// write.
+type socket struct {
 	mu   sync.Mutex
 	conn net.Conn
-	gone bool
-	last error // of the last dial that failed
+	gone bool  // cut has been called
+	last error // of the last attempt to connect that failed
 }
 
 // dialFunc implements nats.CustomDialer.
@@ -242,33 +244,33 @@ type dialFunc func(network, address string) (net.Conn, error)
 // Dial calls the function.
 func (f dialFunc) Dial(network, address string) (net.Conn, error) { return f(network, address) }
 
-// dialer returns what the client dials with while Connect waits for it.
-func (l *line) dialer(ctx context.Context, dial func(ctx context.Context, network, address string) (net.Conn, error)) dialFunc {
+// dialer returns what the client opens its network connection with. It ends with ctx.
+func (s *socket) dialer(ctx context.Context, dial func(ctx context.Context, network, address string) (net.Conn, error)) dialFunc {
 	return func(network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 		defer cancel()
 		conn, err := dial(ctx, network, address)
-		l.mu.Lock()
-		defer l.mu.Unlock()
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		if err != nil {
-			l.last = err
+			s.last = err
 			return nil, err
 		}
-		if l.gone {
+		if s.gone {
 			_ = conn.Close()
 			return nil, net.ErrClosed
 		}
-		l.conn = conn
+		s.conn = conn
 		return conn, nil
 	}
 }
 
-// cut ends the connection at once, whatever hangs on it.
-func (l *line) cut() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.gone = true
-	if l.conn != nil {
-		_ = l.conn.Close()
+// cut closes the network connection at once.
+func (s *socket) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone = true
+	if s.conn != nil {
+		_ = s.conn.Close()
 	}
 }

@@ -26,13 +26,13 @@ type traffic struct {
 	received  map[string]bool
 	publisher string // the server that each is connected to
 	consumer  string
-	troubles  map[string]int // what went wrong, and how often
+	troubles  map[string]int // errors, and how often each was met
 }
 
-// step is a number of messages that shows that traffic goes on.
+// step is how many more messages show that traffic goes on.
 const step = 200
 
-// change changes what is known.
+// change calls change under the lock, and wakes those that wait.
 func (f *traffic) change(change func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -41,7 +41,7 @@ func (f *traffic) change(change func()) {
 	f.changed = make(chan struct{})
 }
 
-// wait waits until it is so.
+// wait waits until is returns true.
 func (f *traffic) wait(ctx context.Context, is func() bool) error {
 	for {
 		f.mu.Lock()
@@ -58,7 +58,7 @@ func (f *traffic) wait(ctx context.Context, is func() bool) error {
 	}
 }
 
-// goesOn waits until some more messages are confirmed and received.
+// goesOn waits until step more messages are confirmed and received.
 func (f *traffic) goesOn(ctx context.Context, t *testing.T, when string) {
 	t.Helper()
 	f.mu.Lock()
@@ -72,7 +72,7 @@ func (f *traffic) goesOn(ctx context.Context, t *testing.T, when string) {
 	}
 }
 
-// trouble notes an error, and sees to it that the next try is not at once.
+// trouble notes an error, and waits a moment before the next attempt.
 func (f *traffic) trouble(ctx context.Context, err error) {
 	f.change(func() { f.troubles[err.Error()]++ })
 	select {
@@ -81,7 +81,7 @@ func (f *traffic) trouble(ctx context.Context, err error) {
 	}
 }
 
-// over runs one connection after the other until the context ends.
+// over calls run with one connection after the other until the context ends.
 func (f *traffic) over(ctx context.Context, run func(c broker.Conn) error) {
 	for ctx.Err() == nil {
 		c, err := f.b.Connect(ctx)
@@ -115,7 +115,7 @@ func (f *traffic) publish(ctx context.Context, stop <-chan struct{}) {
 					pending = append(pending, broker.Message{Destination: f.queue, Body: fmt.Append(nil, next)})
 				}
 			}
-			// What waits is bounded, as the relay does.
+			// What waits at the broker is bounded, as by a relay.
 			if err := f.wait(ctx, func() bool { return len(f.confirmed)-len(f.received) < 5*step }); err != nil {
 				return err
 			}

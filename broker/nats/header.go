@@ -10,13 +10,13 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
-// contentType is the header that the content type travels as.
+// contentType is the header that has the content type.
 const contentType = "Content-Type"
 
-// escapedMark ends the names of headers whose values are percent-encoded.
+// escapedMark is at the end of the names of headers whose values are percent-encoded.
 const escapedMark = "*"
 
-// header makes the NATS headers of a message; nil where there are none.
+// header makes the NATS headers of a message; nil where it has none.
 func header(m *broker.Message) natsgo.Header {
 	n := len(m.Headers)
 	if m.ContentType != "" {
@@ -44,7 +44,7 @@ func header(m *broker.Message) natsgo.Header {
 	return h
 }
 
-// headerSize is the length of the headers on the wire.
+// headerSize is the size in bytes of the headers as they are sent.
 func headerSize(h natsgo.Header) int {
 	if len(h) == 0 {
 		return 0
@@ -58,14 +58,14 @@ func headerSize(h natsgo.Header) int {
 	return size
 }
 
-// ownName says that a header's name means something to NATS, or to this adapter.
+// ownName reports whether a header's name has a meaning for NATS, or for this adapter.
 func ownName(name string) bool {
 	const reserved = "Nats-"
 	return len(name) >= len(reserved) && strings.EqualFold(name[:len(reserved)], reserved) ||
 		strings.EqualFold(name, "Status") || strings.EqualFold(name, "Description") || strings.EqualFold(name, contentType)
 }
 
-// carries says that a value arrives as it is sent.
+// carries reports whether a value arrives as it is sent.
 func carries(value string) bool {
 	if value == "" {
 		return true
@@ -88,7 +88,7 @@ func readHeader(m *broker.Message, h natsgo.Header) {
 		plain, escaped := strings.CutSuffix(name, escapedMark)
 		for _, value := range values {
 			if escaped {
-				// What a foreign producer has put there for itself stays as it is.
+				// What is not encoded is a foreign producer's, and stays as it is.
 				if text, err := url.PathUnescape(value); err == nil && plain != "" {
 					m.Headers = append(m.Headers, broker.Header{Name: plain, Value: text})
 					continue
@@ -99,7 +99,7 @@ func readHeader(m *broker.Message, h natsgo.Header) {
 	}
 }
 
-// tooLarge is the answer to a message over the server's max_payload.
+// tooLarge is the error of a message that is over the server's max_payload.
 func tooLarge(size int, most int64) error {
 	return fmt.Errorf("its body and headers have %d bytes, over the server's max_payload of %d", size, most)
 }

@@ -20,7 +20,7 @@ import (
 // patience bounds every wait of these tests.
 const patience = 20 * time.Second
 
-// local starts a server within the test, on a port of its own.
+// local starts a server in the test's process, on a port of its own.
 func local(t testing.TB, change func(*server.Options)) *server.Server {
 	t.Helper()
 	o := &server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true}
@@ -39,16 +39,32 @@ func local(t testing.TB, change func(*server.Options)) *server.Server {
 	return s
 }
 
+// jetStream connects the client library to a server.
+func jetStream(t testing.TB, s *server.Server) jetstream.JetStream {
+	t.Helper()
+	nc, err := natsgo.Connect("nats://" + hostOf(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// hostOf is the server's host and port.
 func hostOf(s *server.Server) string { return s.Addr().String() }
 
-// bench is a connection and what a test does with it.
-type bench struct {
+// rig is a connection and what a test does with it.
+type rig struct {
 	testing.TB
 	ctx context.Context
 	broker.Conn
 }
 
-func connect(t testing.TB, address string, o options) *bench {
+func connect(t testing.TB, address string, o options) *rig {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
@@ -57,48 +73,49 @@ func connect(t testing.TB, address string, o options) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close(context.Background()) })
-	return &bench{t, ctx, c}
+	return &rig{t, ctx, c}
 }
 
 // send publishes one message for each body and returns the results.
-func (b *bench) send(queue string, transport waybill.Transport, bodies ...string) []broker.Result {
-	b.Helper()
+func (r *rig) send(queue string, transport waybill.Transport, bodies ...string) []broker.Result {
+	r.Helper()
 	var ms []broker.Message
 	for _, body := range bodies {
 		ms = append(ms, broker.Message{Destination: queue, Body: []byte(body)})
 	}
-	results, err := b.Publish(b.ctx, ms, transport)
+	results, err := r.Publish(r.ctx, ms, transport)
 	if err != nil {
-		b.Fatal(err)
+		r.Fatal(err)
 	}
 	return results
 }
 
-func (b *bench) sent(queue string, bodies ...string) {
-	b.Helper()
-	for i, result := range b.send(queue, waybill.Durable, bodies...) {
+// sent publishes messages, each of which has to be Confirmed.
+func (r *rig) sent(queue string, bodies ...string) {
+	r.Helper()
+	for i, result := range r.send(queue, waybill.Durable, bodies...) {
 		if result.Fate != broker.Confirmed {
-			b.Fatalf("message %d is %v: %v", i, result.Fate, result.Err)
+			r.Fatalf("message %d is %v: %v; want confirmed", i, result.Fate, result.Err)
 		}
 	}
 }
 
-func (b *bench) subscribe(queue string, prefetch int) broker.Receiver {
-	b.Helper()
-	r, err := b.Subscribe(b.ctx, broker.Subscription{Destination: queue, Prefetch: prefetch})
+func (r *rig) subscribe(queue string, prefetch int) broker.Receiver {
+	r.Helper()
+	receiver, err := r.Subscribe(r.ctx, broker.Subscription{Destination: queue, Prefetch: prefetch})
 	if err != nil {
-		b.Fatal(err)
+		r.Fatal(err)
 	}
-	return r
+	return receiver
 }
 
 // receive returns n deliveries and their bodies.
-func (b *bench) receive(r broker.Receiver, n int) (all []broker.Delivery, bodies string) {
-	b.Helper()
+func (r *rig) receive(receiver broker.Receiver, n int) (all []broker.Delivery, bodies string) {
+	r.Helper()
 	for len(all) < n {
-		some, err := r.Receive(b.ctx, n-len(all))
+		some, err := receiver.Receive(r.ctx, n-len(all))
 		if err != nil {
-			b.Fatalf("%v after %d of %d messages", err, len(all), n)
+			r.Fatalf("%v after %d of %d messages", err, len(all), n)
 		}
 		for _, d := range some {
 			bodies += string(d.Body) + " "
@@ -140,11 +157,11 @@ func TestACopyThatIsSentAgainArrives(t *testing.T) {
 	m := broker.Message{Destination: "q", Body: []byte("x"), Headers: []broker.Header{{Name: "messageId", Value: id}, {Name: "Nats-Msg-Id", Value: id}}}
 	results, err := b.Publish(b.ctx, []broker.Message{m, m, m}, waybill.Durable)
 	if err != nil || results[2].Fate != broker.Confirmed {
-		t.Fatalf("%v, %v", results, err)
+		t.Fatalf("Publish: %v, %v; want confirmed", results, err)
 	}
 	ds, _ := b.receive(b.subscribe("q", 10), 3)
 	if value, _ := ds[2].Header("Nats-Msg-Id"); value != id {
-		t.Errorf("the header Nats-Msg-Id arrived as %q", value)
+		t.Errorf("the header Nats-Msg-Id arrived as %q, want %q", value, id)
 	}
 }
 
@@ -152,15 +169,7 @@ func TestForeignProducersAndConsumersUseTheSubject(t *testing.T) {
 	s := local(t, nil)
 	b := connect(t, "nats://"+hostOf(s), options{})
 	r := b.subscribe("orders.eu", 10)
-	nc, err := natsgo.Connect("nats://" + hostOf(s))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := jetStream(t, s)
 	m := natsgo.NewMsg("orders.eu")
 	m.Header["messageId"] = []string{"x"}
 	m.Header["Content-Type"] = []string{"text/plain"}
@@ -172,28 +181,20 @@ func TestForeignProducersAndConsumersUseTheSubject(t *testing.T) {
 	}
 	ds, bodies := b.receive(r, 1)
 	if bodies != "from elsewhere" || ds[0].ContentType != "text/plain" || ds[0].Destination != "orders.eu" {
-		t.Errorf("received %+v", ds[0])
+		t.Errorf("received %+v; want the message from elsewhere at orders.eu, as text/plain", ds[0])
 	}
 	if odd, _ := ds[0].Header("odd*"); odd != "%zz" {
-		t.Errorf("a header that only looks encoded arrived as %q", odd)
+		t.Errorf("a header that only looks encoded arrived as %q, want %%zz", odd)
 	}
 	if many := fmt.Sprint(ds[0].Headers); !strings.Contains(many, "{many 1} {many 2}") {
-		t.Errorf("a header with two values arrived as %s", many)
+		t.Errorf("a header with two values arrived as %s, want both", many)
 	}
 }
 
 func TestAStreamOfTheUsersOwnIsUsed(t *testing.T) {
 	s := local(t, nil)
 	b := connect(t, "nats://"+hostOf(s), options{})
-	nc, err := natsgo.Connect("nats://" + hostOf(s))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := jetStream(t, s)
 	own, err := js.CreateStream(b.ctx, jetstream.StreamConfig{Name: "SHOP", Subjects: []string{"shop.>"}, MaxMsgs: 5, Discard: jetstream.DiscardNew})
 	if err != nil {
 		t.Fatal(err)
@@ -201,9 +202,11 @@ func TestAStreamOfTheUsersOwnIsUsed(t *testing.T) {
 	b.sent("shop.one", "1", "2")
 	b.sent("shop.two", "3", "4")
 	for queue, want := range map[string]string{"shop.one": "1 2", "shop.two": "3 4"} {
-		if _, bodies := b.receive(b.subscribe(queue, 10), 2); bodies != want {
-			t.Errorf("%s has %q, want %q", queue, bodies, want)
-		}
+		t.Run(queue, func(t *testing.T) {
+			if _, bodies := b.receive(b.subscribe(queue, 10), 2); bodies != want {
+				t.Errorf("got %q, want %q", bodies, want)
+			}
+		})
 	}
 	if info, err := own.Info(b.ctx); err != nil || info.State.Msgs != 4 {
 		t.Errorf("the stream has %v, error %v; want 4 messages", info, err)
@@ -217,15 +220,7 @@ func TestAStreamOfTheUsersOwnIsUsed(t *testing.T) {
 func TestAStreamThatIsDeletedIsMadeAgain(t *testing.T) {
 	s := local(t, nil)
 	b := connect(t, "nats://"+hostOf(s), options{})
-	nc, err := natsgo.Connect("nats://" + hostOf(s))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := jetStream(t, s)
 	for _, transport := range []waybill.Transport{waybill.Durable, waybill.Transient} {
 		r := b.subscribe("q", 10)
 		b.sent("q", "a", "b")
@@ -258,7 +253,7 @@ func TestAStreamThatIsDeletedIsMadeAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := b.Err(); err != nil {
-			t.Fatalf("the connection ended: %v", err)
+			t.Fatalf("the connection ended: %v; want it open", err)
 		}
 	}
 }
@@ -284,10 +279,12 @@ func TestWhatTheUserMayNotDoIsRefused(t *testing.T) {
 	})
 	b := connect(t, "nats://u:s3cret@"+hostOf(s), options{})
 	for _, transport := range []waybill.Transport{waybill.Durable, waybill.Transient} {
-		results, err := b.Publish(b.ctx, []broker.Message{{Destination: "ok"}, {Destination: "forbidden.x"}, {Destination: "ok"}}, transport)
-		if err != nil || results[0].Fate != broker.Confirmed || results[1].Fate != broker.Refused || results[2].Fate != broker.Confirmed {
-			t.Errorf("%v: %v, %v; want confirmed, refused, confirmed", transport, results, err)
-		}
+		t.Run(transport.String(), func(t *testing.T) {
+			results, err := b.Publish(b.ctx, []broker.Message{{Destination: "ok"}, {Destination: "forbidden.x"}, {Destination: "ok"}}, transport)
+			if err != nil || results[0].Fate != broker.Confirmed || results[1].Fate != broker.Refused || results[2].Fate != broker.Confirmed {
+				t.Errorf("got %v, %v; want confirmed, refused, confirmed", results, err)
+			}
+		})
 	}
 }
 
@@ -296,14 +293,16 @@ func TestAWrongPasswordIsRefusedAndNotRepeated(t *testing.T) {
 	connect(t, "nats://u:s3cret@"+hostOf(s), options{})
 	connect(t, "nats://"+hostOf(s), options{User: "u", Password: "s3cret"})
 	for _, address := range []string{"nats://u:wr0ng@" + hostOf(s), "nats://wr0ng@" + hostOf(s), "nats://" + hostOf(s)} {
-		b, err := nats.New(address, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = b.Connect(t.Context())
-		if !errors.Is(err, broker.ErrRefused) || strings.Contains(err.Error(), "wr0ng") {
-			t.Errorf("Connect: %v; want ErrRefused without the password", err)
-		}
+		t.Run(address, func(t *testing.T) {
+			b, err := nats.New(address, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = b.Connect(t.Context())
+			if !errors.Is(err, broker.ErrRefused) || strings.Contains(err.Error(), "wr0ng") {
+				t.Errorf("Connect: %v; want ErrRefused without the password", err)
+			}
+		})
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 // topicPrefix begins the subjects of topics. No destination contains a '#'.
 const topicPrefix = "topic#."
 
-// subject maps a destination to a subject, one to one. Ordinary names are their
-// own subjects; the package's comment has the rules.
+// subject maps a destination to a subject, one to one. That of a queue is its name, that
+// of a topic has topicPrefix before it; a connection's prefix and a dot come before either.
 func subject(name string, topic bool, prefix string) string {
 	s := escapeSubject(name)
 	if topic {
@@ -24,6 +24,9 @@ func subject(name string, topic bool, prefix string) string {
 	return s
 }
 
+// escapeSubject writes a name as a subject. What makes it none, or one of the server's own,
+// becomes %XX, the hexadecimal value of a byte: a dot at the beginning, at the end or after
+// another dot, and a '$' or '_' at the beginning. No destination has a '%' itself.
 func escapeSubject(name string) string {
 	if name != "" && name[0] != '$' && name[0] != '_' && literal(name) {
 		return name
@@ -43,7 +46,7 @@ func escapeSubject(name string) string {
 	return b.String()
 }
 
-// literal says that a name is a subject without wildcards as it stands.
+// literal reports whether a name is a subject without wildcards.
 func literal(name string) bool {
 	return name != "" && !strings.HasPrefix(name, ".") && !strings.HasSuffix(name, ".") && !strings.Contains(name, "..") &&
 		!strings.ContainsAny(name, "*>%") && strings.IndexFunc(name, unicode.IsSpace) < 0
@@ -60,9 +63,8 @@ func streamName(name string, topic bool, prefix string) string {
 	return "waybill-queue-" + assetName(name)
 }
 
-// groupName names the consumer of a group, or of a queue where group is empty. On
-// a stream of the user's own that holds several destinations the consumer's name
-// tells them apart.
+// groupName names the consumer of a group, or with "" that of a queue. A stream of the
+// user's own may have several destinations, so there the destination is a part of the name.
 func groupName(group string, p *place) string {
 	name := "waybill"
 	if group != "" {
@@ -74,14 +76,13 @@ func groupName(group string, p *place) string {
 	return name
 }
 
-// assetName maps a name to what may name a stream or consumer, one to one.
-// Streams and consumers are directories on the server's disk and parts of its
-// subjects: lower-case letters, digits, '-' and '_' stand for themselves, the rest
-// of ASCII is =XX. Names with upper-case letters, which a file system may not tell
-// from lower-case ones, with other characters than ASCII's, or too long for a
-// directory, end in "==" and a hash of the whole name. It is not %XX, since servers
-// of 2.9 take the name for a format and write acknowledgement subjects that no
-// client can parse.
+// assetName maps a name to one that a stream or a consumer may have, one to one. Those are
+// names of directories on the server's disk, and parts of its subjects. Lower-case letters,
+// digits, '-' and '_' stand for themselves, the rest of ASCII is =XX. A name that has
+// upper-case letters, which some file systems do not tell from lower-case ones, or
+// characters outside of ASCII, or that is too long for a directory, becomes what can be
+// read of it, "==" and a hash of the whole. (The escape is not %XX because servers of 2.9
+// take the name for a format, and write acknowledgement subjects that no client can read.)
 func assetName(name string) string {
 	var exact, readable strings.Builder
 	hash := false

@@ -7,6 +7,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/internal/servertest"
 )
 
 func TestDestinationsAreSubjectsOfTheSameNameWhereTheyCanBe(t *testing.T) {
@@ -29,12 +30,14 @@ func TestDestinationsAreSubjectsOfTheSameNameWhereTheyCanBe(t *testing.T) {
 		{"_INBOX.x", false, "%5FINBOX.x"},
 		{"a_b$c", false, "a_b$c"},
 	} {
-		if got := subject(c.name, c.topic, ""); got != c.want {
-			t.Errorf("subject(%q, %v) = %q, want %q", c.name, c.topic, got, c.want)
-		}
+		t.Run(c.want, func(t *testing.T) {
+			if got := subject(c.name, c.topic, ""); got != c.want {
+				t.Errorf("subject(%q, %v) = %q, want %q", c.name, c.topic, got, c.want)
+			}
+		})
 	}
 	if got := subject("orders", true, "wb.test"); got != "wb.test.topic#.orders" {
-		t.Errorf("with a prefix the subject is %q", got)
+		t.Errorf("with a prefix the subject is %q, want wb.test.topic#.orders", got)
 	}
 }
 
@@ -129,13 +132,15 @@ func TestAcknowledgementSubjectsAreRead(t *testing.T) {
 		{"$JS.ACK.short", false, 0},
 		{"", false, 0},
 	} {
-		if redelivered, sequence := ackSubject(c.reply); redelivered != c.redelivered || sequence != c.sequence {
-			t.Errorf("%q is read as %v, %d", c.reply, redelivered, sequence)
-		}
+		t.Run(c.reply, func(t *testing.T) {
+			if redelivered, sequence := ackSubject(c.reply); redelivered != c.redelivered || sequence != c.sequence {
+				t.Errorf("got %v, %d; want %v, %d", redelivered, sequence, c.redelivered, c.sequence)
+			}
+		})
 	}
 }
 
-func TestAddresses(t *testing.T) {
+func TestAnAddressSaysWhereTheServersAreAndWhoLogsIn(t *testing.T) {
 	for _, c := range []struct{ text, hosts, user, password, token string }{
 		{"nats://localhost", "localhost:4222", "", "", ""},
 		{"nats://a:1,b,[::1]:3/", "a:1,b:4222,[::1]:3", "", "", ""},
@@ -144,42 +149,49 @@ func TestAddresses(t *testing.T) {
 		{"nats://t%3Aken@a", "a:4222", "", "", "t:ken"},
 		{"tls+nats://u:@a", "a:4222", "u", "", ""},
 	} {
-		b, err := New(c.text, nil)
-		if err != nil {
-			t.Errorf("%s: %v", c.text, err)
-			continue
-		}
-		if b.hosts() != c.hosts || b.user != c.user || b.password != c.password || b.token != c.token {
-			t.Errorf("%s: hosts %q, user %q, password %q, token %q", c.text, b.hosts(), b.user, b.password, b.token)
-		}
+		t.Run(c.text, func(t *testing.T) {
+			b, err := New(c.text, nil)
+			if err != nil {
+				t.Fatalf("New: %v; want no error", err)
+			}
+			if b.hosts() != c.hosts || b.user != c.user || b.password != c.password || b.token != c.token {
+				t.Errorf("got hosts %q, user %q, password %q, token %q; want %+v", b.hosts(), b.user, b.password, b.token, c)
+			}
+		})
 	}
+}
+
+func TestTheParametersOfAnAddressGoBeforeTheOptions(t *testing.T) {
 	b, err := New("nats://a?creds=/x.creds&replicas=3", &Options{User: "u", Password: "p", Credentials: "/y.creds", Replicas: 1})
-	if err != nil || b.options.Credentials != "/x.creds" || b.user != "u" || b.password != "p" || b.options.Replicas != 3 {
-		t.Errorf("options and parameters: %v, %+v", err, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.options.Credentials != "/x.creds" || b.options.Replicas != 3 {
+		t.Errorf("got the credentials %q and %d replicas, want /x.creds and 3", b.options.Credentials, b.options.Replicas)
+	}
+	if b.user != "u" || b.password != "p" {
+		t.Errorf("got the user %q with the password %q, want those of the options", b.user, b.password)
 	}
 }
 
 func TestAnAddressThatCannotBeReadIsNeverRepeated(t *testing.T) {
-	for _, text := range []string{
+	wrong := map[string]string{}
+	for _, address := range []string{
 		"", "localhost:4222", "http://u:s3cret@a", "nats://", "nats://u:s3cret@", "nats://u:s3cret@a:port",
 		"nats://u:s3c,ret@a", "nats://u:s3cret@a/path", "nats://u:s3cret@a#f", "nats://u:s3cret%zz@a", "nats://u:s3cret@a?x=y",
 		"nats://u:s3cret@a?ca=/x", "nats://u:s3cret@a?%zz", "nats://u:s3cret@a,v:other@b", "tls+nats://u:s3cret@a?ca=/does/not/exist",
 		"tls+nats://u:s3cret@a?cert=/x", "nats://u:s3cret@a b", "nats://u:s3cret@a?replicas=many", "nats://u:s3cret@a?replicas=9",
 	} {
-		_, err := New(text, nil)
-		if err == nil {
-			t.Errorf("%q is taken for an address", text)
-		} else if strings.Contains(err.Error(), "s3c") {
-			t.Errorf("the error for %q has the password: %v", text, err)
-		}
+		wrong[address] = "" // whatever the error says
 	}
+	servertest.WrongAddresses(t, func(address string) error { _, err := New(address, nil); return err }, wrong)
 }
 
 func TestOptionsAreCheckedAllAtOnce(t *testing.T) {
 	_, err := New("nats://a", &Options{Prefix: "a..b", Replicas: 9, AckWait: 1, Window: -1})
 	for _, field := range []string{"Prefix", "Replicas", "AckWait", "Window"} {
 		if err == nil || !strings.Contains(err.Error(), field) {
-			t.Errorf("the error does not name %s: %v", field, err)
+			t.Errorf("New: %v; want %s in it, too", err, field)
 		}
 	}
 }
@@ -188,8 +200,10 @@ func TestVersionsAreCompared(t *testing.T) {
 	for version, old := range map[string]bool{
 		"2.9.10": true, "2.10.29": true, "2.11.0": false, "2.15.2": false, "2.12.0-RC.1": false, "3.0.0": false, "1.4.1": true, "": true,
 	} {
-		if before(version, 2, 11) != old {
-			t.Errorf("version %q is taken to be before 2.11: %v", version, !old)
-		}
+		t.Run(version, func(t *testing.T) {
+			if got := olderThan(version, 2, 11); got != old {
+				t.Errorf("older than 2.11: got %v, want %v", got, old)
+			}
+		})
 	}
 }

@@ -12,29 +12,29 @@ import (
 	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
-// options are short here.
+// options is a shorter name.
 type options = nats.Options
 
-// open makes a Broker whose messages come again soon after a connection breaks.
-func open(t testing.TB, address string, options options) broker.Broker {
+// open returns a Broker whose messages come again soon after a connection breaks.
+func open(t testing.TB, address string, o options) broker.Broker {
 	t.Helper()
-	options.AckWait = 2 * time.Second
-	b, err := nats.New(address, &options)
+	o.AckWait = 2 * time.Second
+	b, err := nats.New(address, &o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
 }
 
-// opened is open with nothing special.
-func opened(t testing.TB, address string) broker.Broker {
+// openDefault opens with no more options.
+func openDefault(t testing.TB, address string) broker.Broker {
 	t.Helper()
 	return open(t, address, options{})
 }
 
-// harness is the suite's for the server of this version at an address.
+// harness is the suite's harness for the server of this version at an address.
 func harness(address, server string) brokertest.Harness {
-	h := servertest.HarnessAt(address, opened)
+	h := servertest.HarnessAt(address, openDefault)
 	h.Server = server
 	h.OpenNoCreate = func(t testing.TB) broker.Broker { return open(t, address, options{NoCreate: true}) }
 	return h
@@ -51,4 +51,6 @@ func TestConformanceOverTLS(t *testing.T) {
 	brokertest.Test(t, harness(address, testserver.Version(natsServer)+", over TLS"))
 }
 
-func TestTheDoor(t *testing.T) { servertest.DoorOf(t, natsServer, opened).Test(t) }
+func TestOnlyClientsWithTheRightCredentialsAndCertificatesAreLetIn(t *testing.T) {
+	servertest.AccessTo(t, natsServer, openDefault).Test(t)
+}

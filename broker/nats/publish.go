@@ -12,25 +12,24 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
-// The greatest number of messages that are sent in one go, and so confirmed
-// together at best. A go takes its share of the window at once.
+// The greatest number of messages of a chunk. The messages of a chunk take their room in
+// the window together, are sent together and, in the best case, confirmed together.
 const (
-	durableGo   = 64
-	transientGo = 256
+	durableChunk   = 64
+	transientChunk = 256
 )
 
 // outgoing is a message that is ready to be sent.
 type outgoing struct {
-	at    int // its place in the batch
+	at    int // its position in the batch
 	place *place
 	msg   *natsgo.Msg
 	size  int
 }
 
-// Publish sends the messages in goes of a few dozen and keeps no more than the
-// window under way. Each message asks for JetStream's confirmation; of Transient
-// ones only the last of each destination in a go does, which speaks for those
-// before it.
+// Publish sends the messages in chunks, as the window has room for them. Each message asks
+// for JetStream's confirmation; of Transient ones only the last for each destination in a
+// chunk, whose confirmation stands for those before it.
 func (c *conn) Publish(ctx context.Context, messages []broker.Message, transport waybill.Transport) ([]broker.Result, error) {
 	results := make([]broker.Result, len(messages))
 	if err := c.Err(); err != nil {
@@ -55,7 +54,7 @@ func (c *conn) Publish(ctx context.Context, messages []broker.Message, transport
 	return results, nil
 }
 
-// unknown gives a reason to what has no fate yet.
+// unknown sets the reason of each result that is Unknown.
 func (c *conn) unknown(results []broker.Result, err error) []broker.Result {
 	for i := range results {
 		if results[i].Fate == broker.Unknown {
@@ -65,8 +64,8 @@ func (c *conn) unknown(results []broker.Result, err error) []broker.Result {
 	return results
 }
 
-// prepare encodes the messages and sees to it that their destinations exist. What
-// cannot be sent has its result.
+// prepare encodes the messages and makes sure that their destinations exist. What cannot be
+// sent gets its result.
 func (c *conn) prepare(ctx context.Context, messages []broker.Message, results []broker.Result) ([]outgoing, error) {
 	ready := make([]outgoing, 0, len(messages))
 	most := c.nc.MaxPayload()
@@ -109,21 +108,21 @@ func (c *conn) send(ctx context.Context, ready []outgoing, results []broker.Resu
 	}
 	batch := c.replies.expect(ready, results)
 	defer c.replies.abandon(batch)
-	most := durableGo
+	most := durableChunk
 	if transient {
-		most = transientGo
+		most = transientChunk
 	}
 	most = min(most, max(1, c.b.options.Window/2))
 	for len(ready) > 0 {
 		n, size := 0, 0
-		for n < min(len(ready), most) && (n == 0 || size+ready[n].size <= goBytes) {
+		for n < min(len(ready), most) && (n == 0 || size+ready[n].size <= chunkBytes) {
 			size += ready[n].size
 			n++
 		}
 		if err := c.acquire(ctx, batch, n, size); err != nil {
 			return err
 		}
-		if err := c.sendGo(ctx, batch, ready[:n], transient); err != nil {
+		if err := c.sendChunk(ctx, batch, ready[:n], transient); err != nil {
 			return err
 		}
 		ready = ready[n:]
@@ -131,11 +130,10 @@ func (c *conn) send(ctx context.Context, ready []outgoing, results []broker.Resu
 	return c.await(ctx, batch, batch.finished)
 }
 
-// sendGo sends one go.
-func (c *conn) sendGo(ctx context.Context, batch *batch, ready []outgoing, transient bool) error {
+// sendChunk sends one chunk.
+func (c *conn) sendChunk(ctx context.Context, batch *batch, ready []outgoing, transient bool) error {
 	c.replies.sending(batch, ready, transient)
-	unstick := c.unstick(ctx)
-	defer unstick()
+	defer c.cutIfStuck(ctx)()
 	for i := range ready {
 		o := &ready[i]
 		if err := c.nc.PublishMsg(o.msg); err != nil {
@@ -162,8 +160,8 @@ func (c *conn) acquire(ctx context.Context, batch *batch, n, size int) error {
 	}
 }
 
-// await waits for a channel, for the end of the context or the connection, or for
-// the time when no confirmation has come for too long.
+// await waits until event is closed. It returns an error when the context or the connection
+// ends, or when no confirmation has come for ConfirmTimeout.
 func (c *conn) await(ctx context.Context, batch *batch, event <-chan struct{}) error {
 	limit := c.b.options.ConfirmTimeout
 	timer := time.NewTimer(limit)
@@ -190,33 +188,33 @@ func (c *conn) await(ctx context.Context, batch *batch, event <-chan struct{}) e
 	}
 }
 
-// reason is why the connection ended, where it has, or else err.
+// reason is why the connection has ended, or err where it has not.
 func (c *conn) reason(err error) error {
 	if ended := c.Err(); ended != nil {
 		return ended
 	}
 	if errors.Is(err, natsgo.ErrConnectionClosed) {
-		// The client knows and its callback is about to say so.
+		// The client's callback for that is about to run.
 		c.end(fmt.Errorf("the connection to %s ended: %w", c.b.hosts(), lastError(c.nc)))
 		return c.Err()
 	}
 	return err
 }
 
-// stuckFor is how long a write may go on after its context has ended.
+// stuckFor is how long a write may still take after its context has ended.
 const stuckFor = time.Second
 
-// unstick cuts the connection where writing goes on for stuckFor after ctx has
-// ended: the client's calls take no context, and a server that reads nothing
-// would hold them. The function that it returns ends the watch.
-func (c *conn) unstick(ctx context.Context) (stop func()) {
+// cutIfStuck cuts the connection where writing takes longer than stuckFor after ctx has
+// ended: the client's calls take no context, and wait for ever for a server that does not
+// read. Call the function that it returns when the writing is over.
+func (c *conn) cutIfStuck(ctx context.Context) (stop func()) {
 	if ctx.Done() == nil {
 		return func() {}
 	}
 	var timer *time.Timer
 	started := make(chan struct{})
 	unwatch := context.AfterFunc(ctx, func() {
-		timer = time.AfterFunc(stuckFor, c.line.cut)
+		timer = time.AfterFunc(stuckFor, c.socket.cut)
 		close(started)
 	})
 	return func() {

@@ -15,31 +15,31 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
-// receiver is a subscription: a pull consumer that asks for no more messages than
-// Prefetch leaves room for. Its keeper (keep.go) reads what arrives.
+// receiver is a subscription: a pull consumer that asks for no more messages than Prefetch
+// leaves room for. Its pump reads what arrives.
 type receiver struct {
 	c        *conn
 	p        *place
 	prefetch int
 	consumer string
-	next     string // the subject that pulls are asked on
-	inbox    string // the subject that their messages come to
-	beat     time.Duration
+	next     string        // the subject to ask for messages on
+	inbox    string        // the subject that the messages come to
+	beat     time.Duration // how often a message that is not settled needs a heartbeat
 	sub      *natsgo.Subscription
 	arriving chan *natsgo.Msg
 	arrived  chan struct{} // holds one signal for Receive
-	kick     chan struct{} // holds one signal for the keeper: there is room
+	wake     chan struct{} // holds one signal for the pump: there is room
 	done     chan struct{} // closed when the subscription has ended
-	exited   chan struct{} // closed when the keeper has
+	exited   chan struct{} // closed when the pump has ended
 
-	mu       sync.Mutex
-	err      error
-	buffer   []*held   // arrived and not returned by Receive
-	list     held      // the ends of the list of what is not settled, by the time of its last heartbeat
-	unsett   int       // how many these are
-	asked    int       // messages that were asked for and have not arrived
-	askedAt  time.Time // when the last pull was sent
-	lastSign time.Time // when the server last sent anything
+	mu        sync.Mutex
+	err       error
+	buffer    []*held   // arrived and not returned by Receive
+	list      held      // both ends of the list of what is not settled, by its last heartbeat
+	unsettled int       // how many are on the list
+	asked     int       // messages that were asked for and have not arrived
+	askedAt   time.Time // when messages were last asked for
+	lastSign  time.Time // when the server last sent anything
 }
 
 // held is a message that is not settled.
@@ -50,12 +50,12 @@ type held struct {
 	prev, next *held     // nil where it is settled
 }
 
-// The words of JetStream's acknowledgements.
+// The bodies of JetStream's acknowledgements.
 var (
-	ackWord  = []byte("+ACK")
-	nakWord  = []byte("-NAK")
-	termWord = []byte("+TERM")
-	beatWord = []byte("+WPI")
+	ackAck      = []byte("+ACK")
+	ackNak      = []byte("-NAK")
+	ackTerm     = []byte("+TERM")
+	ackProgress = []byte("+WPI")
 )
 
 // Subscribe finds or makes the stream and the consumer, and asks for messages.
@@ -82,7 +82,7 @@ func (c *conn) Subscribe(ctx context.Context, s broker.Subscription) (broker.Rec
 		beat:     max(ackWait/3, 50*time.Millisecond),
 		arriving: make(chan *natsgo.Msg, s.Prefetch+arrivingSpare),
 		arrived:  make(chan struct{}, 1),
-		kick:     make(chan struct{}, 1),
+		wake:     make(chan struct{}, 1),
 		done:     make(chan struct{}),
 		exited:   make(chan struct{}),
 	}
@@ -96,11 +96,11 @@ func (c *conn) Subscribe(ctx context.Context, s broker.Subscription) (broker.Rec
 		return nil, c.err
 	}
 	c.receivers[r] = struct{}{}
-	go r.keep()
+	go r.pump()
 	return r, nil
 }
 
-// Receive returns what the keeper has read.
+// Receive returns what the pump has read.
 func (r *receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, error) {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -131,8 +131,8 @@ func (r *receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, e
 	}
 }
 
-// deliver makes a Delivery. The client made the body and the headers' strings for
-// this message alone.
+// deliver fills in a Delivery. The body and the headers' strings are this message's alone,
+// as the client has made them.
 func (r *receiver) deliver(d *broker.Delivery, h *held) {
 	d.Destination, d.Topic = r.p.name, r.p.topic
 	d.Body = h.msg.Data[:len(h.msg.Data):len(h.msg.Data)]
@@ -142,8 +142,8 @@ func (r *receiver) deliver(d *broker.Delivery, h *held) {
 }
 
 // ackSubject reads the subject that a message is acknowledged on:
-// $JS.ACK.stream.consumer.delivered.streamSeq.consumerSeq.time.pending, or with
-// domain and account, and perhaps a token more at the end, after $JS.ACK.
+// $JS.ACK.stream.consumer.delivered.streamSeq.consumerSeq.time.pending. After $JS.ACK there
+// may be a domain and an account, and then another token at the end, too.
 func ackSubject(reply string) (redelivered bool, sequence uint64) {
 	var dots [12]int
 	n := 0
@@ -164,24 +164,24 @@ func ackSubject(reply string) (redelivered bool, sequence uint64) {
 	return reply[dots[first]+1:dots[first+1]] != "1", sequence
 }
 
-// Settle writes an acknowledgement for each message. JetStream answers none of
-// them: one that is lost makes its message come again.
+// Settle sends an acknowledgement for each message. JetStream does not answer them; where
+// one is lost, its message comes again.
 func (r *receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d broker.Disposition) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	var word []byte
+	var ack []byte
 	switch d {
 	case broker.Ack:
-		word = ackWord
+		ack = ackAck
 	case broker.Requeue:
-		word = nakWord
+		ack = ackNak
 	case broker.DeadLetter:
-		word = termWord
+		ack = ackTerm
 	default:
 		return fmt.Errorf("settle messages of %q: disposition %d: %w", r.p.name, int(d), errors.ErrUnsupported)
 	}
-	strangers := 0
+	unknown := 0
 	toSettle := make([]*held, 0, len(deliveries))
 	r.mu.Lock()
 	if r.err != nil {
@@ -191,7 +191,7 @@ func (r *receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d b
 	for i := range deliveries {
 		h, ok := deliveries[i].Token.(*held)
 		if !ok || h.r != r || h.next == nil {
-			strangers++
+			unknown++
 			continue
 		}
 		r.unlink(h)
@@ -199,23 +199,23 @@ func (r *receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d b
 	}
 	room := r.room()
 	r.mu.Unlock()
-	if err := r.write(ctx, toSettle, word); err != nil {
+	if err := r.write(ctx, toSettle, ack); err != nil {
 		return fmt.Errorf("settle messages of %q: %w", r.p.name, err)
 	}
 	if room > 0 {
-		signal(r.kick)
+		signal(r.wake)
 	}
-	if strangers > 0 {
-		return fmt.Errorf("settle messages of %q: %d of %d were not received here or are settled already", r.p.name, strangers, len(deliveries))
+	if unknown > 0 {
+		return fmt.Errorf("settle messages of %q: %d of %d were not received here or are settled already", r.p.name, unknown, len(deliveries))
 	}
 	return nil
 }
 
-// write sends one word for each message.
-func (r *receiver) write(ctx context.Context, messages []*held, word []byte) error {
-	defer r.c.unstick(ctx)()
+// write sends the same acknowledgement for each message.
+func (r *receiver) write(ctx context.Context, messages []*held, ack []byte) error {
+	defer r.c.cutIfStuck(ctx)()
 	for _, h := range messages {
-		if err := r.c.nc.Publish(h.msg.Reply, word); err != nil {
+		if err := r.c.nc.Publish(h.msg.Reply, ack); err != nil {
 			return r.c.reason(err)
 		}
 	}
@@ -226,18 +226,18 @@ func (r *receiver) write(ctx context.Context, messages []*held, word []byte) err
 func (r *receiver) unlink(h *held) {
 	h.prev.next, h.next.prev = h.next, h.prev
 	h.prev, h.next = nil, nil
-	r.unsett--
+	r.unsettled--
 }
 
 // link puts a message at the end of the list. It needs the lock.
 func (r *receiver) link(h *held) {
 	h.prev, h.next = r.list.prev, &r.list
 	h.prev.next, h.next.prev = h, h
-	r.unsett++
+	r.unsettled++
 }
 
 // room is the number of messages that may be asked for. It needs the lock.
-func (r *receiver) room() int { return r.prefetch - r.unsett - r.asked }
+func (r *receiver) room() int { return r.prefetch - r.unsettled - r.asked }
 
 // Close gives back what is not settled.
 func (r *receiver) Close(ctx context.Context) error {
@@ -268,8 +268,8 @@ func (r *receiver) stop(reason error) bool {
 	return true
 }
 
-// giveBack ends the subscription at the server and returns what is not settled, in
-// the order of the stream, so that it comes again at once. It needs stop before.
+// giveBack ends the subscription at the server and gives back what is not settled, in the
+// order of the stream, so that it comes again at once. It needs a call of stop before it.
 func (r *receiver) giveBack(ctx context.Context) {
 	select {
 	case <-r.exited:
@@ -277,9 +277,10 @@ func (r *receiver) giveBack(ctx context.Context) {
 		return
 	}
 	if r.c.old {
-		r.calm(ctx)
+		r.awaitQuiet(ctx)
 	}
-	// The server sends no more, and when it answers, what it sent has arrived.
+	// After Drain the server sends nothing more, and what it has sent has arrived when it
+	// answers Flush.
 	_ = r.sub.Drain()
 	if r.c.nc.FlushWithContext(ctx) != nil {
 		_ = r.sub.Unsubscribe()
@@ -287,9 +288,9 @@ func (r *receiver) giveBack(ctx context.Context) {
 	}
 	r.mu.Lock()
 	for r.accept() != nil {
-		continue // a word of the server's between the messages
+		continue // a status message, between others
 	}
-	back := make([]*held, 0, r.unsett)
+	back := make([]*held, 0, r.unsettled)
 	for r.list.next != &r.list {
 		h := r.list.next
 		r.unlink(h)
@@ -306,23 +307,23 @@ func (r *receiver) giveBack(ctx context.Context) {
 		return cmp.Compare(first, second)
 	})
 	if r.c.old {
-		// To be asked for a consumer's state makes a server drop the pulls of
-		// subscriptions that have ended.
+		// Asked for a consumer's state, a server drops the requests of subscriptions that
+		// have ended.
 		_, _ = r.c.js.Consumer(ctx, r.p.stream, r.consumer)
 	}
-	_ = r.write(ctx, back, nakWord)
+	_ = r.write(ctx, back, ackNak)
 }
 
-// calmFor is how long an old server has to have delivered nothing before a
-// subscription ends while others hold messages.
-const calmFor = 100 * time.Millisecond
+// quietFor is how long an old server must have delivered nothing before a subscription ends
+// while others have messages.
+const quietFor = 100 * time.Millisecond
 
-// calm waits until an old server has nothing that it could deliver again on a pull
-// of this receiver. Servers before 2.11 that take a message for a second delivery
-// and find that the subscription of the waiting pull has ended lose it until its
-// AckWait is over, and deliver another one twice. On a server under heavy load the
-// wait may be too short; what it costs then is that delay and that copy.
-func (r *receiver) calm(ctx context.Context) {
+// awaitQuiet waits until an old server has nothing to deliver again on a request of this
+// receiver. A server before 2.11 that is about to deliver a message again, and finds that
+// the subscription behind the request has ended, keeps the message until its AckWait is
+// over, and delivers another one twice. On a server under heavy load the wait may be too
+// short; that costs only the delay and the copy.
+func (r *receiver) awaitQuiet(ctx context.Context) {
 	var delivered uint64
 	since := time.Now()
 	for {
@@ -333,9 +334,9 @@ func (r *receiver) calm(ctx context.Context) {
 		info := consumer.CachedInfo()
 		r.mu.Lock()
 		for r.accept() != nil {
-			continue // a word of the server's between the messages
+			continue // a status message, between others
 		}
-		mine, asked := r.unsett, r.asked
+		mine, asked := r.unsettled, r.asked
 		r.mu.Unlock()
 		// Without others, what is pending and not here is what waits to come again.
 		if asked == 0 || info.NumAckPending <= mine {
@@ -344,7 +345,7 @@ func (r *receiver) calm(ctx context.Context) {
 		if info.Delivered.Consumer != delivered {
 			delivered, since = info.Delivered.Consumer, time.Now()
 		}
-		if time.Since(since) > calmFor {
+		if time.Since(since) > quietFor {
 			return
 		}
 	}

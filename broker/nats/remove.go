@@ -12,9 +12,9 @@ import (
 
 var _ broker.Remover = (*conn)(nil)
 
-// Remove deletes the stream of a queue or topic, or a group's consumer. A stream that
-// was not made for this destination alone is the user's, and stays: only the consumer
-// goes. See broker.Remover.
+// Remove deletes the stream of a queue or a topic, or the consumer of a group. Of a stream
+// that was not made for this destination alone, which is the user's, it deletes only the
+// consumer. See broker.Remover.
 func (c *conn) Remove(ctx context.Context, s broker.Subscription) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
@@ -30,6 +30,7 @@ func (c *conn) Remove(ctx context.Context, s broker.Subscription) error {
 	return fmt.Errorf("nats: remove %q: %w", s.Destination, c.apiError(ctx, err))
 }
 
+// remove deletes what s asks for of a stream.
 func (c *conn) remove(ctx context.Context, stream string, s *broker.Subscription) error {
 	own := stream == streamName(s.Destination, s.Topic, c.b.options.Prefix)
 	_, err := ask(ctx, func(ctx context.Context) (struct{}, error) {

@@ -23,8 +23,7 @@ type process struct {
 	command     *exec.Cmd
 }
 
-// newServer starts a server with JetStream in a directory and on a port of its
-// own.
+// newServer starts a server with JetStream, in a directory and on a port of its own.
 func newServer(t testing.TB) *process {
 	t.Helper()
 	s := &process{binary: testserver.Program(t, "nats-server", "nats"), dir: t.TempDir(), port: freePorts(t, 1)[0]}
@@ -100,7 +99,7 @@ func (s *process) stop(t testing.TB, signal syscall.Signal) {
 	s.command = nil
 }
 
-func TestConformanceWithServerOfItsOwn(t *testing.T) {
+func TestConformanceOfAServerThatIsKilledAndStopped(t *testing.T) {
 	s := newServer(t)
 	h := harness("nats://"+s.address(), s.version(t)+", killed and stopped")
 	h.Restart = func(t testing.TB) { s.stop(t, syscall.SIGKILL); s.start(t) }

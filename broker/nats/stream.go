@@ -13,28 +13,28 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
-// place is where a destination is on the server.
+// place is where a destination is on the server: its subject and its stream.
 type place struct {
 	name    string
 	topic   bool
 	subject string
 
 	mu     sync.Mutex // held while the stream is looked for
-	stream string     // its name; "" until it is found or made
-	own    bool       // the stream is one that we make, for this destination alone
+	stream string     // the stream's name; "" until it is found or made
+	own    bool       // the stream is one that this package makes, for this destination alone
 }
 
-// target is a destination.
-type target struct {
+// destination is a destination.
+type destination struct {
 	name  string
 	topic bool
 }
 
-// place returns where a destination is, as far as this connection knows.
+// place returns the place of a destination, with what this connection knows of it.
 func (c *conn) place(name string, topic bool) *place {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key := target{name, topic}
+	key := destination{name, topic}
 	p := c.places[key]
 	if p == nil {
 		p = &place{name: name, topic: topic, subject: subject(name, topic, c.b.options.Prefix)}
@@ -43,17 +43,17 @@ func (c *conn) place(name string, topic bool) *place {
 	return p
 }
 
-// forget makes the connection look again for a destination's stream, after the
-// server has said that there is none.
+// forget makes the connection look again for the stream of a destination.
 func (c *conn) forget(p *place) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if key := (target{p.name, p.topic}); c.places[key] == p {
+	if key := (destination{p.name, p.topic}); c.places[key] == p {
 		delete(c.places, key)
 	}
 }
 
-// find sees to it that a place's stream is known, and makes it where it may.
+// find looks for the stream of a place, unless it is known, and makes one where there is
+// none.
 func (c *conn) find(ctx context.Context, p *place) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -87,22 +87,23 @@ func (c *conn) find(ctx context.Context, p *place) error {
 	}
 }
 
-// exists says that a stream was not made since another has its name or subject.
+// exists reports whether a stream was not made because another one has its name or its
+// subject.
 func exists(err error) bool {
 	const subjectsOverlap = 10065
 	var api *jetstream.APIError
 	return errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) || errors.As(err, &api) && api.ErrorCode == subjectsOverlap
 }
 
-// apiTimeout bounds what is asked of the server's management for one destination.
+// apiTimeout bounds all requests to JetStream's management about one destination.
 const apiTimeout = 10 * time.Second
 
-// askTimeout is how long one request waits for its answer.
+// askTimeout bounds one of these requests.
 const askTimeout = 2 * time.Second
 
-// ask asks the server's management, until ctx ends: a cluster that has lost its
-// leader answers no request, and does not come back to it when it has another. What
-// is asked may be asked twice.
+// ask sends a request to JetStream's management again and again until there is an answer or
+// ctx ends: a cluster without a leader does not answer a request, not even later when it
+// has one. The request must be one that may be repeated.
 func ask[T any](ctx context.Context, request func(ctx context.Context) (T, error)) (T, error) {
 	for {
 		once, cancel := context.WithTimeout(ctx, askTimeout)
@@ -114,7 +115,7 @@ func ask[T any](ctx context.Context, request func(ctx context.Context) (T, error
 	}
 }
 
-// apiError says more about an error of JetStream's management.
+// apiError adds to an error of JetStream's management what to do about it.
 func (c *conn) apiError(ctx context.Context, err error) error {
 	if ended := c.Err(); ended != nil {
 		return ended
@@ -128,8 +129,8 @@ func (c *conn) apiError(ctx context.Context, err error) error {
 	return err
 }
 
-// consumer makes or finds the consumer of a subscription, and returns its name and
-// how long it waits for an acknowledgement.
+// consumer finds or makes the consumer of a subscription, and returns its name and how long
+// it waits for an acknowledgement.
 func (c *conn) consumer(ctx context.Context, p *place, s *broker.Subscription) (name string, ackWait time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()

@@ -14,7 +14,7 @@ import (
 	"github.com/waybill-go/waybill/broker/nats"
 )
 
-func TestTLS(t *testing.T) {
+func TestTheCertificatesOfBothSidesAreChecked(t *testing.T) {
 	ca, other := servertest.NewAuthority(t, "ca"), servertest.NewAuthority(t, "other")
 	cert, key := ca.Sign("broker.test")
 	pair, err := tls.LoadX509KeyPair(cert, key)
@@ -45,15 +45,17 @@ func TestTLS(t *testing.T) {
 		"no certificate of its own":             "?ca=" + caFile,
 		"a certificate of another authority":    "?ca=" + caFile + "&cert=" + foreign + "&key=" + foreignKey,
 	} {
-		b, err := nats.New("tls+nats://"+hostOf(s)+address, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = b.Connect(t.Context())
-		// The server's word on a client's certificate may get lost with the connection.
-		if clients := strings.Contains(what, "certificate"); err == nil || !clients && !errors.Is(err, broker.ErrRefused) {
-			t.Errorf("with %s: %v; want ErrRefused", what, err)
-		}
+		t.Run(what, func(t *testing.T) {
+			b, err := nats.New("tls+nats://"+hostOf(s)+address, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = b.Connect(t.Context())
+			// The server's alert about a client's certificate may be lost with the connection.
+			if clients := strings.Contains(what, "certificate"); err == nil || !clients && !errors.Is(err, broker.ErrRefused) {
+				t.Errorf("Connect: %v; want ErrRefused", err)
+			}
+		})
 	}
 	plain := local(t, nil)
 	if _, err := open(t, "tls+nats://"+hostOf(plain), options{}).Connect(t.Context()); !errors.Is(err, broker.ErrRefused) {
@@ -61,6 +63,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// loaded reads a certificate and its key.
 func loaded(t testing.TB, cert, key string) tls.Certificate {
 	t.Helper()
 	pair, err := tls.LoadX509KeyPair(cert, key)

@@ -2,30 +2,31 @@ package nats
 
 import "sync"
 
-// goBytes bounds the bytes of one go, windowBytes those under way: JetStream drops
-// what comes in while 128 MiB wait to be stored.
+// chunkBytes bounds the bytes of one chunk, windowBytes those under way: JetStream drops
+// what arrives while 128 MiB wait to be stored.
 const (
-	goBytes     = 4 << 20
+	chunkBytes  = 4 << 20
 	windowBytes = 16 << 20
 )
 
-// window bounds the messages that are sent and not confirmed.
+// window bounds the messages that are sent and not confirmed, by number and by bytes.
 type window struct {
 	mu       sync.Mutex
-	most     int
-	n, size  int
+	most     int // messages
+	n, size  int // messages and bytes under way
 	waiters  int
 	openedUp chan struct{} // closed when there is room again
 }
 
+// limit sets the greatest number of messages; it comes before any other call.
 func (w *window) limit(most int) {
 	w.most = most
 	w.openedUp = make(chan struct{})
 }
 
-// take takes room for n messages, all or none. Where there is none, it returns a
-// channel that is closed when there may be. A go that is larger than the window
-// gets through when the window is empty.
+// take takes room for n messages of size bytes in all. Where there is not enough, it takes
+// none and returns a channel that is closed when there may be. A chunk that is larger than
+// the window is let through when the window is empty.
 func (w *window) take(n, size int) (changed <-chan struct{}, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -38,8 +39,8 @@ func (w *window) take(n, size int) (changed <-chan struct{}, ok bool) {
 	return w.openedUp, false
 }
 
-// put gives room back. Whoever waits is woken when half of the window is free,
-// since a confirmation at a time would wake them for one message at a time.
+// put gives room back. It wakes those that wait when half of the window is free, and not at
+// each confirmation, which would make chunks of one message.
 func (w *window) put(n, size int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 )
 
 func BenchmarkRabbitMQ(b *testing.B) {
-	servertest.SideBySide(b, open(b, testserver.Address(b, server), rabbitmq.Options{}), newBareWay)
+	servertest.SideBySide(b, open(b, testserver.Address(b, server), rabbitmq.Options{}), newBareClient)
 }
 
 // bare opens a connection of the client library's own, and removes queues at the end.
@@ -41,36 +41,36 @@ func bare(t testing.TB, queues ...string) *amqp.Connection {
 	return c
 }
 
-// bareWay is the client's own fastest: confirmations pipelined, and one acknowledgement
-// for a batch.
-type bareWay struct {
+// bareClient is the library used in its fastest way: it waits for the confirmations of a
+// batch together, and acknowledges many messages at once.
+type bareClient struct {
 	queue             string
 	publisher, reader *amqp.Channel
 	deliveries        <-chan amqp.Delivery
 }
 
-func newBareWay(b *testing.B, queue string) servertest.Way {
-	w := &bareWay{queue: queue}
-	for _, ch := range []**amqp.Channel{&w.publisher, &w.reader} {
+func newBareClient(b *testing.B, queue string) servertest.Client {
+	c := &bareClient{queue: queue}
+	for _, ch := range []**amqp.Channel{&c.publisher, &c.reader} {
 		var err error
 		if *ch, err = bare(b, queue).Channel(); err != nil {
 			b.Fatal(err)
 		}
 	}
-	err := w.publisher.Confirm(false)
+	err := c.publisher.Confirm(false)
 	if err == nil {
-		err = w.reader.Qos(servertest.BenchPrefetch, 0, false)
+		err = c.reader.Qos(servertest.BenchPrefetch, 0, false)
 	}
 	if err == nil {
-		w.deliveries, err = w.reader.Consume(queue, "", false, false, false, false, nil)
+		c.deliveries, err = c.reader.Consume(queue, "", false, false, false, false, nil)
 	}
 	if err != nil {
 		b.Fatal(err)
 	}
-	return w
+	return c
 }
 
-func (w *bareWay) Publish(ms []broker.Message, transport waybill.Transport) error {
+func (c *bareClient) Publish(ms []broker.Message, transport waybill.Transport) error {
 	mode := amqp.Persistent
 	if transport == waybill.Transient {
 		mode = amqp.Transient
@@ -82,7 +82,7 @@ func (w *bareWay) Publish(ms []broker.Message, transport waybill.Transport) erro
 			headers[h.Name] = h.Value
 		}
 		var err error
-		confirms[i], err = w.publisher.PublishWithDeferredConfirm("", w.queue, true, false, amqp.Publishing{DeliveryMode: mode, Headers: headers, Body: ms[i].Body})
+		confirms[i], err = c.publisher.PublishWithDeferredConfirm("", c.queue, true, false, amqp.Publishing{DeliveryMode: mode, Headers: headers, Body: ms[i].Body})
 		if err != nil {
 			return err
 		}
@@ -95,9 +95,9 @@ func (w *bareWay) Publish(ms []broker.Message, transport waybill.Transport) erro
 	return nil
 }
 
-func (w *bareWay) Receive(n int) error {
+func (c *bareClient) Receive(n int) error {
 	for i := 1; i <= n; i++ {
-		d := <-w.deliveries
+		d := <-c.deliveries
 		if i%servertest.BenchBatch == 0 {
 			if err := d.Ack(true); err != nil {
 				return err

@@ -1,7 +1,6 @@
 package rabbitmq_test
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -28,8 +27,8 @@ func TestConformance(t *testing.T) {
 				options.NoDeclare = true
 				return open(t, testserver.Address(t, server), options)
 			}
-			// A quorum queue has no leader at first after a restart, and RabbitMQ 3.10 then
-			// leaves calls unanswered for half a minute; callers try again, the suite does not.
+			// After a restart a quorum queue has no leader at first, and RabbitMQ 3.10 may not
+			// answer calls for half a minute. Relays and inboxes try again; the suite does not.
 			if name == "quorum" {
 				h.Restart, h.Stop, h.Start = nil, nil, nil
 			}
@@ -38,26 +37,24 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+func TestOnlyClientsWithTheRightCredentialsAndCertificatesAreLetIn(t *testing.T) {
+	servertest.AccessTo(t, server, opener(rabbitmq.Options{})).Test(t)
+}
+
 // opener opens with these options.
-func opener(options rabbitmq.Options) servertest.Open {
+func opener(o rabbitmq.Options) servertest.Open {
 	return func(t testing.TB, address string) broker.Broker {
 		t.Helper()
-		return open(t, address, options)
+		return open(t, address, o)
 	}
 }
 
-func open(t testing.TB, address string, options rabbitmq.Options) *rabbitmq.Broker {
+// open returns the Broker for an address.
+func open(t testing.TB, address string, o rabbitmq.Options) *rabbitmq.Broker {
 	t.Helper()
-	b, err := rabbitmq.New(address, &options)
+	b, err := rabbitmq.New(address, &o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
-}
-
-// within is the context of a test that should not take this long.
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	t.Cleanup(cancel)
-	return ctx
 }

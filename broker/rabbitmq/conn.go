@@ -10,47 +10,51 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
-// Conn is one connection to a broker: a network connection for publishing and, once
-// somebody subscribes, another for receiving. When one of them breaks, both end.
-type Conn struct {
+// conn is one connection to a broker: a network connection for publishing and, from the
+// first Subscribe on, another for receiving. When one of them breaks, both end. They are
+// two because RabbitMQ, when it is short of memory, stops reading from those that publish:
+// acknowledgements would wait with the messages.
+type conn struct {
 	broker    *Broker
-	publisher *link
+	publisher *socket
 	done      chan struct{}
 	running   sync.WaitGroup // everything that start has started
 
-	idle  chan *outlet  // publishing channels that nobody uses now
-	fresh chan struct{} // how many more may be opened
+	idle  chan *publisherChannel // those that nobody uses now
+	fresh chan struct{}          // one item for each that may still be opened
 
-	joining  chan struct{} // held by who opens consumer
-	consumer *link         // guarded by joining to open, by mu to read
+	opening  chan struct{} // held by whoever opens consumer
+	consumer *socket       // written with opening and mu held, read with either
 
-	// declaring lets one declaration at a time through: RabbitMQ may answer two of the
-	// same quorum queue with an internal error, and end the connection.
+	// declaring is held during a declaration: RabbitMQ may answer two declarations of one
+	// quorum queue at the same time with an internal error, and end the connection.
 	declaring sync.Mutex
 
 	mu        sync.Mutex
 	err       error
-	receivers map[*Receiver]struct{}
+	receivers map[*receiver]struct{}
 	declared  map[string]*declaration
 }
 
-var _ broker.Conn = (*Conn)(nil)
+var _ broker.Conn = (*conn)(nil)
 
-func newConn(b *Broker) *Conn {
-	c := &Conn{
+// newConn returns a conn without network connections.
+func newConn(b *Broker) *conn {
+	c := &conn{
 		broker: b, done: make(chan struct{}),
-		idle: make(chan *outlet, maxOutlets), fresh: make(chan struct{}, maxOutlets),
-		joining:   make(chan struct{}, 1),
-		receivers: map[*Receiver]struct{}{}, declared: map[string]*declaration{},
+		idle: make(chan *publisherChannel, maxPublisherChannels), fresh: make(chan struct{}, maxPublisherChannels),
+		opening:   make(chan struct{}, 1),
+		receivers: map[*receiver]struct{}{}, declared: map[string]*declaration{},
 	}
-	for range maxOutlets {
+	for range maxPublisherChannels {
 		c.fresh <- struct{}{}
 	}
 	return c
 }
 
-// start runs f in a goroutine that Close waits for, unless c has ended.
-func (c *Conn) start(f func()) bool {
+// start runs f in a goroutine that Close waits for. Where c has ended, it does not, and
+// reports false.
+func (c *conn) start(f func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
@@ -60,13 +64,13 @@ func (c *Conn) start(f func()) bool {
 	return true
 }
 
-// watch ends c when l does.
-func (c *Conn) watch(l *link) bool {
-	return c.start(func() { l.watch(c.end) })
+// watch ends c when s ends. It reports false where c has ended already.
+func (c *conn) watch(s *socket) bool {
+	return c.start(func() { s.watch(c.end) })
 }
 
 // end ends c for the reason err, once.
-func (c *Conn) end(err error) {
+func (c *conn) end(err error) {
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()
@@ -74,37 +78,37 @@ func (c *Conn) end(err error) {
 	}
 	c.err = err
 	close(c.done)
-	links := c.links()
+	sockets := c.sockets()
 	c.mu.Unlock()
-	for _, l := range links {
-		l.wire.kill()
+	for _, s := range sockets {
+		s.conn.kill()
 	}
 }
 
-// links are the network connections; c.mu is held.
-func (c *Conn) links() []*link {
+// sockets are the network connections. It needs c.mu.
+func (c *conn) sockets() []*socket {
 	if c.consumer == nil {
-		return []*link{c.publisher}
+		return []*socket{c.publisher}
 	}
-	return []*link{c.publisher, c.consumer}
+	return []*socket{c.publisher, c.consumer}
 }
 
 // Done is closed when the connection has ended.
-func (c *Conn) Done() <-chan struct{} { return c.done }
+func (c *conn) Done() <-chan struct{} { return c.done }
 
 // Err is why the connection ended; see broker.Conn.
-func (c *Conn) Err() error {
+func (c *conn) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// Close says goodbye to the broker, for no longer than ctx allows and 5 s, so that
-// it has read the acknowledgements, and ends everything.
-func (c *Conn) Close(ctx context.Context) error {
+// Close ends everything, but waits, for no longer than ctx allows and 5 s, until the
+// broker has read the acknowledgements.
+func (c *conn) Close(ctx context.Context) error {
 	c.mu.Lock()
 	first := c.err == nil
-	var receivers []*Receiver
+	var receivers []*receiver
 	if first {
 		c.err = broker.ErrClosed
 		close(c.done)
@@ -112,29 +116,29 @@ func (c *Conn) Close(ctx context.Context) error {
 			receivers = append(receivers, r)
 		}
 	}
-	links := c.links()
+	sockets := c.sockets()
 	c.mu.Unlock()
 
-	polite, cancel := context.WithTimeout(ctx, 5*time.Second)
+	limited, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	stop := context.AfterFunc(polite, func() {
-		for _, l := range links {
-			l.wire.kill()
+	stop := context.AfterFunc(limited, func() {
+		for _, s := range sockets {
+			s.conn.kill()
 		}
 	})
 	defer stop()
 	if first {
-		// A channel that is closed has its acknowledgements behind it; a connection's
-		// end overtakes them in the broker.
-		each(receivers, (*Receiver).leave)
-		deadline, _ := polite.Deadline()
-		each(links, func(l *link) { l.close(deadline) })
+		// The broker reads the acknowledgements on a channel before it answers the
+		// channel's end; the end of a connection overtakes them.
+		each(receivers, (*receiver).leave)
+		deadline, _ := limited.Deadline()
+		each(sockets, func(s *socket) { s.close(deadline) })
 	}
 	c.running.Wait()
 	return nil
 }
 
-// each does f with every item at once, and waits for all.
+// each calls f with all items at the same time, and waits for the calls to return.
 func each[T any](items []T, f func(T)) {
 	var group sync.WaitGroup
 	for _, item := range items {
@@ -143,15 +147,15 @@ func each[T any](items []T, f func(T)) {
 	group.Wait()
 }
 
-// answer is what came of a conversation with the broker.
+// answer is the result of a conversation with the broker.
 type answer[T any] struct {
 	value T
 	err   error
 }
 
-// within runs f, which talks with the broker and knows no context, for no longer
-// than ctx allows. What f brings later is given to late, which must not wait.
-func within[T any](ctx context.Context, c *Conn, f func() (T, error), late func(T)) (T, error) {
+// within calls f, which talks with the broker and takes no context, and waits for no
+// longer than ctx allows. What f returns later is passed to late, which must not wait.
+func within[T any](ctx context.Context, c *conn, f func() (T, error), late func(T)) (T, error) {
 	var none T
 	answers := make(chan answer[T])
 	if !c.start(func() {
@@ -177,54 +181,53 @@ func within[T any](ctx context.Context, c *Conn, f func() (T, error), late func(
 	}
 }
 
-// join returns the network connection for receiving, which is opened by the first
-// who asks.
-func (c *Conn) join(ctx context.Context) (*link, error) {
+// consumerSocket returns the network connection for receiving, which the first call opens.
+func (c *conn) consumerSocket(ctx context.Context) (*socket, error) {
 	select {
-	case c.joining <- struct{}{}:
+	case c.opening <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-c.done:
 		return nil, c.Err()
 	}
-	defer func() { <-c.joining }()
+	defer func() { <-c.opening }()
 	if c.consumer != nil {
 		return c.consumer, c.Err()
 	}
-	l, err := c.broker.open(ctx)
+	s, err := c.broker.open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
 	ended := c.err
 	if ended == nil {
-		c.consumer = l
+		c.consumer = s
 	}
 	c.mu.Unlock()
-	if ended != nil || !c.watch(l) {
-		l.wire.kill()
-		<-l.wire.done
+	if ended != nil || !c.watch(s) {
+		s.conn.kill()
+		<-s.conn.done
 		return nil, c.Err()
 	}
-	return l, nil
+	return s, nil
 }
 
-// Subscribe begins to receive, on a channel of its own. See broker.Conn. RabbitMQ
-// counts to 65,535 at most; a greater Prefetch is that.
-func (c *Conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.Receiver, error) {
+// Subscribe begins to receive, on a channel of its own. See broker.Conn. The protocol has
+// room for a Prefetch of 65,535; a greater one is taken for that.
+func (c *conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.Receiver, error) {
 	if sub.Prefetch <= 0 {
 		return nil, fmt.Errorf("rabbitmq: subscribe to %q: Prefetch is %d", sub.Destination, sub.Prefetch)
 	}
 	if sub.Topic && sub.Group == "" {
 		return nil, fmt.Errorf("rabbitmq: subscribe to the topic %q: a topic needs a Group", sub.Destination)
 	}
-	l, err := c.join(ctx)
+	s, err := c.consumerSocket(ctx)
 	if err == nil {
-		// RabbitMQ may leave a call to a quorum queue unanswered while that has no leader.
+		// While a quorum queue has no leader, RabbitMQ may not answer a call about it.
 		limited, cancel := context.WithTimeoutCause(ctx, answerTime, errNoAnswer)
 		defer cancel()
-		var r *Receiver
-		r, err = within(limited, c, func() (*Receiver, error) { return c.subscribe(l, sub) }, (*Receiver).abandon)
+		var r *receiver
+		r, err = within(limited, c, func() (*receiver, error) { return c.subscribe(s, sub) }, (*receiver).abandon)
 		if err == nil {
 			return r, nil
 		}
@@ -232,8 +235,8 @@ func (c *Conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.R
 	return nil, fmt.Errorf("rabbitmq: subscribe to %q: %w", sub.Destination, err)
 }
 
-// forget removes a receiver. It reports whether c had it.
-func (c *Conn) forget(r *Receiver) bool {
+// forget removes a receiver, and reports whether it was there.
+func (c *conn) forget(r *receiver) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, ok := c.receivers[r]
@@ -242,7 +245,7 @@ func (c *Conn) forget(r *Receiver) bool {
 }
 
 // add adds a receiver, unless c has ended.
-func (c *Conn) add(r *Receiver) error {
+func (c *conn) add(r *receiver) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
@@ -252,10 +255,10 @@ func (c *Conn) add(r *Receiver) error {
 	return nil
 }
 
-// answerTime bounds a subscription's conversation with the broker.
+// answerTime bounds the conversation with the broker about a subscription.
 const answerTime = 15 * time.Second
 
 var errNoAnswer = fmt.Errorf("the broker did not answer in %v; a quorum queue may have no leader yet", answerTime)
 
-// errUnknown is the reason for a fate that nobody told us.
+// errUnknown is the reason of a fate that the broker did not tell.
 var errUnknown = errors.New("rabbitmq: the message's fate is unknown")

@@ -8,16 +8,15 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// declaration is a queue or exchange that this connection has made sure of, or is
-// about to.
+// declaration is a queue or an exchange that this connection has declared, or is about to.
 type declaration struct {
 	done chan struct{} // closed when err is known
 	err  error
 }
 
-// ensure makes the queue or exchange that a route leads through, once for each
-// connection. Several callers at once wait for one declaration.
-func (c *Conn) ensure(ctx context.Context, to route) error {
+// ensure declares the queue or exchange of a route, once for each connection. Several
+// callers at the same time wait for one declaration.
+func (c *conn) ensure(ctx context.Context, to route) error {
 	if c.broker.options.NoDeclare {
 		return nil
 	}
@@ -63,16 +62,16 @@ func (c *Conn) ensure(ctx context.Context, to route) error {
 	}
 }
 
-// undeclare forgets that a route is there.
-func (c *Conn) undeclare(to route) {
+// undeclare forgets a declaration, so that the next message makes another.
+func (c *conn) undeclare(to route) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.declared, to.exchange+"\x00"+to.key)
 }
 
-// onChannel runs f on a channel of its own: RabbitMQ ends a channel with an error.
-func (l *link) onChannel(f func(*amqp.Channel) error) error {
-	ch, err := l.amqp.Channel()
+// onChannel calls f with a channel of its own: RabbitMQ ends a channel over an error.
+func (s *socket) onChannel(f func(*amqp.Channel) error) error {
+	ch, err := s.amqp.Channel()
 	if err != nil {
 		return err
 	}
@@ -80,53 +79,56 @@ func (l *link) onChannel(f func(*amqp.Channel) error) error {
 	return f(ch)
 }
 
-func (b *Broker) declareQueue(l *link, name string) error {
-	err := l.onChannel(func(ch *amqp.Channel) error {
+// declareQueue makes a queue where it does not exist.
+func (b *Broker) declareQueue(s *socket, name string) error {
+	err := s.onChannel(func(ch *amqp.Channel) error {
 		_, err := ch.QueueDeclare(name, true, false, false, false, b.arguments)
 		return err
 	})
 	if !mayExist(err) {
 		return describe(err, "queue", name)
 	}
-	return describe(l.onChannel(func(ch *amqp.Channel) error {
+	return describe(s.onChannel(func(ch *amqp.Channel) error {
 		_, err := ch.QueueDeclarePassive(name, true, false, false, false, nil)
 		return err
 	}), "queue", name)
 }
 
-func (b *Broker) declareExchange(l *link, name string) error {
-	err := l.onChannel(func(ch *amqp.Channel) error {
+// declareExchange makes the exchange of a topic where it does not exist.
+func (b *Broker) declareExchange(s *socket, name string) error {
+	err := s.onChannel(func(ch *amqp.Channel) error {
 		return ch.ExchangeDeclare(name, amqp.ExchangeFanout, true, false, false, false, nil)
 	})
 	if !mayExist(err) {
 		return describe(err, "exchange", name)
 	}
-	return describe(l.onChannel(func(ch *amqp.Channel) error {
+	return describe(s.onChannel(func(ch *amqp.Channel) error {
 		return ch.ExchangeDeclarePassive(name, amqp.ExchangeFanout, true, false, false, false, nil)
 	}), "exchange", name)
 }
 
-// bind makes what a group of a topic needs.
-func (b *Broker) bind(l *link, topic, group string) error {
-	if err := b.declareExchange(l, entity(topic)); err != nil {
+// bind makes the exchange of a topic and the queue of a group, and binds the two.
+func (b *Broker) bind(s *socket, topic, group string) error {
+	if err := b.declareExchange(s, entity(topic)); err != nil {
 		return err
 	}
 	queue := groupQueue(topic, group)
-	if err := b.declareQueue(l, queue); err != nil {
+	if err := b.declareQueue(s, queue); err != nil {
 		return err
 	}
-	return describe(l.onChannel(func(ch *amqp.Channel) error {
+	return describe(s.onChannel(func(ch *amqp.Channel) error {
 		return ch.QueueBind(queue, entity(topic), entity(topic), false, nil)
 	}), "binding of the queue", queue)
 }
 
-// mayExist says whether a declaration failed in a way that leaves a queue or
-// exchange that can be used: it has other arguments, or we may not make any.
+// mayExist reports whether a declaration has failed in a way in which a queue or exchange
+// may exist that can be used: with other arguments, or where we may not make any.
 func mayExist(err error) bool {
 	var said *amqp.Error
 	return errors.As(err, &said) && said.Server && (said.Code == amqp.PreconditionFailed || said.Code == amqp.AccessRefused)
 }
 
+// describe adds to an error what it is about.
 func describe(err error, what, name string) error {
 	if err == nil {
 		return nil
@@ -134,7 +136,7 @@ func describe(err error, what, name string) error {
 	return fmt.Errorf("the %s %q: %w", what, name, err)
 }
 
-// saidByBroker says whether an error is the broker's own word and not the loss of a
+// saidByBroker reports whether an error is the broker's answer, and not the loss of a
 // connection.
 func saidByBroker(err error) bool {
 	var said *amqp.Error

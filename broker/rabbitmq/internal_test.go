@@ -22,7 +22,7 @@ func TestEveryDestinationHasANameOfItsOwn(t *testing.T) {
 		}
 		seen[mapped] = from
 		if len(mapped) > maxName || !utf8.ValidString(mapped) || strings.HasPrefix(mapped, reserved) {
-			t.Errorf("%q becomes %q, of %d bytes", from, mapped, len(mapped))
+			t.Errorf("%q becomes %q, of %d bytes; want valid UTF-8 of at most %d without %s", from, mapped, len(mapped), maxName, reserved)
 		}
 	}
 	for _, name := range names {
@@ -33,22 +33,21 @@ func TestEveryDestinationHasANameOfItsOwn(t *testing.T) {
 	}
 	for _, plain := range []string{"orders", "orders.eu", "ack.orders", "orders/漢字", long} {
 		if entity(plain) != plain {
-			t.Errorf("%q becomes %q without need", plain, entity(plain))
+			t.Errorf("%q becomes %q, want it as it is", plain, entity(plain))
 		}
 	}
 	if got := groupQueue("orders", "shipping"); got != "orders>shipping" {
-		t.Errorf("the queue of a group is %q", got)
+		t.Errorf("the queue of a group is %q, want orders>shipping", got)
 	}
 }
 
-// TestTheLedgerSettlesEachTagOnce plays a broker's side: whatever is settled in
-// whatever order, each tag is settled exactly once, by its own word or one for many.
-func TestTheLedgerSettlesEachTagOnce(t *testing.T) {
+// The test is the broker: in whatever order deliveries are settled, each tag is settled
+// exactly once, by a frame of its own or one for many.
+func TestEachDeliveryTagIsSettledOnce(t *testing.T) {
 	const n = 2000
 	for seed := range uint64(50) {
 		random := rand.New(rand.NewPCG(seed, 1))
-		var l ledger
-		l.next = 1
+		tags := deliveryTags{next: 1}
 		outstanding := map[uint64]bool{}
 		tokens := make([]*token, n)
 		for i := range tokens {
@@ -60,7 +59,7 @@ func TestTheLedgerSettlesEachTagOnce(t *testing.T) {
 			k := min(n-1, i+random.IntN(1+int(seed)*int(seed)))
 			tokens[i], tokens[k] = tokens[k], tokens[i]
 		}
-		words := 0
+		frames := 0
 		for i := 0; i < n; {
 			size := min(1+random.IntN(40), n-i)
 			batch := map[uint64]bool{}
@@ -71,15 +70,15 @@ func TestTheLedgerSettlesEachTagOnce(t *testing.T) {
 			if i > 0 {
 				given = append(given, tokens[random.IntN(i)]) // one again
 			}
-			err := l.settle(given, func(tag uint64, multiple bool) error {
-				words++
+			err := tags.settle(given, func(tag uint64, multiple bool) error {
+				frames++
 				if !outstanding[tag] {
-					t.Fatalf("seed %d: tag %d is settled again", seed, tag)
+					t.Fatalf("seed %d: tag %d is settled again, want once", seed, tag)
 				}
 				for low := uint64(1); low <= tag; low++ {
 					if (low == tag || multiple) && outstanding[low] {
 						if !batch[low] {
-							t.Fatalf("seed %d: tag %d is settled and was not to be", seed, low)
+							t.Fatalf("seed %d: tag %d is settled, want it left", seed, low)
 						}
 						delete(outstanding, low)
 					}
@@ -91,11 +90,11 @@ func TestTheLedgerSettlesEachTagOnce(t *testing.T) {
 			}
 			i += size
 		}
-		if len(outstanding) > 0 || len(l.out) > 0 {
-			t.Fatalf("seed %d: %d tags are not settled, %d are remembered", seed, len(outstanding), len(l.out))
+		if len(outstanding) > 0 || len(tags.settled) > 0 {
+			t.Fatalf("seed %d: %d tags are not settled, %d are remembered; want none", seed, len(outstanding), len(tags.settled))
 		}
-		if seed == 0 && words > n/10 {
-			t.Errorf("%d tags in order took %d words", n, words)
+		if seed == 0 && frames > n/10 {
+			t.Errorf("%d tags in order took %d frames, want at most %d", n, frames, n/10)
 		}
 	}
 }

@@ -4,17 +4,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"time"
-	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/internal/amqpvalue"
 )
 
-// check says why a message cannot be sent at all, or nil. frame is the greatest
-// frame that the broker takes, 0 for any.
+// check says why a message cannot be sent at all, or returns nil. frame is the size in
+// bytes of the greatest frame that the broker takes, 0 for any.
 func (b *Broker) check(m *broker.Message, frame int) error {
 	if most := b.options.MaxMessage; most > 0 && len(m.Body) > most {
 		return fmt.Errorf("rabbitmq: a body of %d bytes is over MaxMessage, %d", len(m.Body), most)
@@ -22,10 +21,10 @@ func (b *Broker) check(m *broker.Message, frame int) error {
 	if len(m.ContentType) > maxName {
 		return fmt.Errorf("rabbitmq: a content type of %d bytes; AMQP takes %d", len(m.ContentType), maxName)
 	}
-	// All headers travel in one frame, and the broker ends the connection for one that
-	// is too large: frame header and end 8 bytes, class, weight, body size and flags
-	// 14, delivery mode 1, length of the table 4; a header has the length of its name
-	// 1, a type 1 and the length of its value 4.
+	// All headers travel in one frame, and the broker ends the connection over one that is
+	// too large. In bytes: beginning and end of the frame 8; class, weight, body size and
+	// flags 14; delivery mode 1; length of the table 4; of each header, the length of its
+	// name 1, its type 1 and the length of its value 4.
 	size := 8 + 14 + 1 + 4
 	if m.ContentType != "" {
 		size += 1 + len(m.ContentType)
@@ -42,8 +41,8 @@ func (b *Broker) check(m *broker.Message, frame int) error {
 	return nil
 }
 
-// encode makes an AMQP message. The body is not copied: the library has written it
-// to the wire, which copies, when it returns.
+// encode makes an AMQP message. The body need not be copied: when the library's call
+// returns, it has been written to a bufferedConn, which has a copy.
 func encode(m *broker.Message, transport waybill.Transport) amqp.Publishing {
 	out := amqp.Publishing{ContentType: m.ContentType, Body: m.Body, DeliveryMode: amqp.Persistent}
 	if transport == waybill.Transient {
@@ -58,7 +57,7 @@ func encode(m *broker.Message, transport waybill.Transport) amqp.Publishing {
 	return out
 }
 
-// decode makes of an AMQP message what Receive returns, without a token.
+// decode turns an AMQP message into what Receive returns, without a token.
 func decode(in *amqp.Delivery, sub *broker.Subscription) broker.Delivery {
 	d := broker.Delivery{
 		Message:     broker.Message{Destination: sub.Destination, Topic: sub.Topic, ContentType: in.ContentType, Body: in.Body},
@@ -78,21 +77,9 @@ func decode(in *amqp.Delivery, sub *broker.Subscription) broker.Delivery {
 	return d
 }
 
-// text returns a header's value as text: what foreign producers and the broker send
-// need not be a string.
+// text returns a header's value as text.
 func text(value any) string {
 	switch value := value.(type) {
-	case string:
-		return value
-	case nil:
-		return ""
-	case []byte:
-		if utf8.Valid(value) {
-			return string(value)
-		}
-		return fmt.Sprintf("%x", value)
-	case time.Time:
-		return value.UTC().Format(time.RFC3339Nano)
 	case amqp.Decimal:
 		return decimal(value)
 	case amqp.Table, []any:
@@ -100,7 +87,8 @@ func text(value any) string {
 			return string(data)
 		}
 	}
-	return fmt.Sprint(value)
+	text, _ := amqpvalue.Text(value)
+	return text
 }
 
 // decimal writes a number with as many digits behind the point as its scale says.

@@ -13,8 +13,10 @@ const maxName = 255
 // reserved begins the names that the broker keeps for itself.
 const reserved = "amq."
 
-// entity is what the broker calls a queue or exchange. The mapping is one to one:
-// '%' is in no destination and no group.
+// entity is what the broker calls a queue or an exchange: the name itself, with a '%' before
+// it where it begins as the broker's own do. Of a name that is too long, as many whole
+// characters are kept as leave room for a '%' and 32 hexadecimal digits, the first half of
+// its SHA-256. No destination and no group has a '%', so the mapping is one to one.
 func entity(name string) string {
 	if strings.HasPrefix(name, reserved) {
 		name = "%" + name
@@ -31,16 +33,17 @@ func entity(name string) string {
 	return name[:cut] + "%" + digest
 }
 
-// groupQueue is the queue that collects a topic's messages for a group. '>' is in
-// no destination and no group.
+// groupQueue is the queue that collects a topic's messages for a group. No destination and
+// no group has a '>'.
 func groupQueue(topic, group string) string { return entity(topic + ">" + group) }
 
 // route is where a message goes.
 type route struct {
-	exchange string // empty: the default one, which leads to the queue named key
+	exchange string // empty for the default one, which leads to the queue with the name key
 	key      string
 }
 
+// routeTo is the way to a destination.
 func routeTo(destination string, topic bool) route {
 	name := entity(destination)
 	if topic {
@@ -49,6 +52,6 @@ func routeTo(destination string, topic bool) route {
 	return route{key: name}
 }
 
-// mandatory says whether a message that finds no queue is a failure. A topic that
-// nobody listens to takes messages.
+// mandatory reports whether the broker has to return a message that finds no queue. A topic
+// without groups takes messages all the same.
 func (r route) mandatory() bool { return r.exchange == "" }

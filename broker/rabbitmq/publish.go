@@ -12,15 +12,15 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
-// Publish sends the messages with as many confirmations outstanding as a window
-// allows. See broker.Conn.
+// Publish sends the messages with as many confirmations outstanding as a window allows.
+// See broker.Conn.
 //
-// RabbitMQ ends the channel over a message that it does not take, and forgets about
-// the others on it: those are sent again, on a new one. Where it begins to block
-// publishers in the middle, and goes on for longer than a second, it has stopped
-// reading, and there is nothing to wait for: what is under way is Unknown then. Up
-// to sixteen batches are published at a time; more wait for their turn.
-func (c *Conn) Publish(ctx context.Context, messages []broker.Message, transport waybill.Transport) ([]broker.Result, error) {
+// RabbitMQ ends the channel over a message that it does not take, and forgets the others
+// on it: those are sent again, on a new channel. Where it blocks publishers meanwhile, for
+// longer than a second, it has stopped reading and no confirmation will come: what is under
+// way is Unknown then, and may arrive when it reads again. Up to sixteen batches are
+// published at a time; more wait for their turn.
+func (c *conn) Publish(ctx context.Context, messages []broker.Message, transport waybill.Transport) ([]broker.Result, error) {
 	p := &publication{
 		conn: c, messages: messages, transport: transport,
 		results: make([]broker.Result, len(messages)), routes: make([]route, len(messages)),
@@ -29,16 +29,16 @@ func (c *Conn) Publish(ctx context.Context, messages []broker.Message, transport
 	for len(work) > 0 {
 		work = p.send(ctx, work)
 	}
-	dead := false
+	unknown := false
 	for i := range p.results {
 		if p.results[i].Fate == broker.Unknown {
-			dead = true
+			unknown = true
 			if p.results[i].Err == nil {
 				p.results[i].Err = errUnknown
 			}
 		}
 	}
-	if err := c.Err(); err != nil && (dead || len(messages) == 0) {
+	if err := c.Err(); err != nil && (unknown || len(messages) == 0) {
 		return p.results, fmt.Errorf("rabbitmq: publish: %w", err)
 	}
 	return p.results, nil
@@ -46,7 +46,7 @@ func (c *Conn) Publish(ctx context.Context, messages []broker.Message, transport
 
 // publication is one call of Publish.
 type publication struct {
-	conn      *Conn
+	conn      *conn
 	messages  []broker.Message
 	transport waybill.Transport
 	routes    []route
@@ -54,21 +54,21 @@ type publication struct {
 	single    bool // one message at a time, to learn which one the broker does not take
 }
 
-// fate sets the results of the messages at these positions.
-func (p *publication) fate(which []int, fate broker.Fate, err error) {
+// setFate sets the results of the messages at these positions.
+func (p *publication) setFate(which []int, fate broker.Fate, err error) {
 	for _, i := range which {
 		p.results[i] = broker.Result{Fate: fate, Err: err}
 	}
 }
 
-// prepare finds out where each message goes, makes what does not exist, and returns
-// the positions of the messages that can be sent.
+// prepare finds the route of each message, declares what does not exist, and returns the
+// positions of the messages that can be sent. The others have their results.
 func (p *publication) prepare(ctx context.Context) []int {
 	work := make([]int, 0, len(p.messages))
-	l := p.conn.publisher
-	frame := l.amqp.Config.FrameSize
-	_, blocked := l.blockade() // it holds up declarations too
-	var problem error          // of the route before
+	s := p.conn.publisher
+	frame := s.amqp.Config.FrameSize
+	_, blocked := s.blockade() // declarations would wait too
+	var problem error          // of the route of the message before
 	for i := range p.messages {
 		m := &p.messages[i]
 		if err := p.conn.broker.check(m, frame); err != nil {
@@ -90,7 +90,7 @@ func (p *publication) prepare(ctx context.Context) []int {
 			work = append(work, i)
 			continue
 		}
-		p.fate([]int{i}, fateBefore(problem), problem)
+		p.setFate([]int{i}, fateBefore(problem), problem)
 	}
 	return work
 }
@@ -104,22 +104,22 @@ func fateBefore(err error) broker.Fate {
 	return broker.Unknown
 }
 
-// send publishes the messages at these positions on one channel. It returns those
-// that have to be sent again, because the broker ended the channel over another.
+// send publishes the messages at these positions on one channel. It returns those that
+// have to be sent again because the broker ended the channel over another one.
 func (p *publication) send(ctx context.Context, work []int) (again []int) {
 	c := p.conn
-	p.fate(work, broker.Unknown, nil)
-	o, err := c.outlet(ctx)
+	p.setFate(work, broker.Unknown, nil)
+	ch, err := c.publisherChannel(ctx)
 	if err != nil {
-		p.fate(work, fateBefore(err), err)
+		p.setFate(work, fateBefore(err), err)
 		return nil
 	}
-	f := flight{publication: p, outlet: o, work: work, confirms: make([]*amqp.DeferredConfirmation, 0, len(work))}
+	f := inflight{publication: p, channel: ch, work: work, confirms: make([]*amqp.DeferredConfirmation, 0, len(work))}
 	f.stalled, _ = c.publisher.blockade()
-	for f.settled < len(f.confirms) || f.open() {
+	for f.settled < len(f.confirms) || f.unsent() {
 		f.fill(ctx)
 		if f.settled == len(f.confirms) {
-			continue // nothing is under way: all that is left was given up
+			continue // nothing is under way: fill has given up the rest
 		}
 		confirm := f.confirms[f.settled]
 		select {
@@ -140,78 +140,78 @@ func (p *publication) send(ctx context.Context, work []int) (again []int) {
 			}
 		}
 		if !f.settle() {
-			return f.judge()
+			return f.channelEnded()
 		}
 	}
-	if o.ch.IsClosed() {
-		c.discard(o)
+	if ch.ch.IsClosed() {
+		c.discard(ch)
 	} else {
-		c.release(o)
+		c.release(ch)
 	}
 	return nil
 }
 
-// flight is what is under way on one channel: the messages at the positions
+// inflight is what is under way on one channel: the messages at the positions
 // work[settled:len(confirms)].
-type flight struct {
+type inflight struct {
 	*publication
-	outlet   *outlet
+	channel  *publisherChannel
 	work     []int
 	confirms []*amqp.DeferredConfirmation
 	settled  int
 	bytes    int             // of bodies under way
-	stalled  <-chan struct{} // closed when the broker blocks publishers for long
+	stalled  <-chan struct{} // closed when the broker has blocked publishers for longer than blockPatience
 }
 
-// open says whether there are messages to send yet.
-func (f *flight) open() bool { return len(f.confirms) < len(f.work) }
+// unsent reports whether there are messages that have not been sent.
+func (f *inflight) unsent() bool { return len(f.confirms) < len(f.work) }
 
-// under are the positions of the messages under way.
-func (f *flight) under() []int { return f.work[f.settled:len(f.confirms)] }
+// underWay are the positions of the messages under way.
+func (f *inflight) underWay() []int { return f.work[f.settled:len(f.confirms)] }
 
-// fits says whether the window takes another message of this size.
-func (f *flight) fits(size int) bool {
+// fits reports whether the window takes another message with a body of size bytes.
+func (f *inflight) fits(size int) bool {
 	n := len(f.confirms) - f.settled
 	switch {
 	case n == 0:
 		return true
-	case f.single, size >= alone, f.bytes >= alone, n >= windowMessages:
+	case f.single, size >= aloneBytes, f.bytes >= aloneBytes, n >= windowMessages:
 		return false
 	}
 	return f.bytes+size <= windowBytes
 }
 
-// fill sends as much as the window takes. What cannot be sent gets its fate, and is
-// no longer part of the work.
-func (f *flight) fill(ctx context.Context) {
-	l := f.conn.publisher
-	for f.open() {
+// fill sends as much as the window takes. What cannot be sent gets its fate and is removed
+// from the work.
+func (f *inflight) fill(ctx context.Context) {
+	s := f.conn.publisher
+	for f.unsent() {
 		i := f.work[len(f.confirms)]
 		m := &f.messages[i]
 		if !f.fits(len(m.Body)) {
 			return
 		}
-		l.wire.room(ctx, f.conn.done, f.stalled)
+		s.conn.room(ctx, f.conn.done, f.stalled)
 		if ctx.Err() != nil {
-			f.cut(broker.Unknown, ctx.Err())
+			f.giveUpUnsent(broker.Unknown, ctx.Err())
 			return
 		}
-		stalled, err := l.blockade()
+		stalled, err := s.blockade()
 		if err != nil {
-			f.cut(broker.Refused, err)
+			f.giveUpUnsent(broker.Refused, err)
 			return
 		}
 		f.stalled = stalled
 		to := f.routes[i]
-		confirm, err := f.outlet.ch.PublishWithDeferredConfirm(to.exchange, to.key, to.mandatory(), false, encode(m, f.transport))
+		confirm, err := f.channel.ch.PublishWithDeferredConfirm(to.exchange, to.key, to.mandatory(), false, encode(m, f.transport))
 		if err != nil {
 			if len(f.confirms) > f.settled {
-				return // the channel has ended, and what is under way will tell
+				return // the channel has ended; settle finds that out
 			}
-			if f.conn.Err() == nil && f.outlet.ch.IsClosed() {
-				err = f.outlet.ended()
+			if f.conn.Err() == nil && f.channel.ch.IsClosed() {
+				err = f.channel.ended()
 			}
-			f.cut(broker.Unknown, err)
+			f.giveUpUnsent(broker.Unknown, err)
 			return
 		}
 		f.confirms = append(f.confirms, confirm)
@@ -219,21 +219,21 @@ func (f *flight) fill(ctx context.Context) {
 	}
 }
 
-// cut ends the work with the messages that are under way.
-func (f *flight) cut(fate broker.Fate, err error) {
-	f.fate(f.work[len(f.confirms):], fate, err)
+// giveUpUnsent gives what has not been sent a fate, and removes it from the work.
+func (f *inflight) giveUpUnsent(fate broker.Fate, err error) {
+	f.setFate(f.work[len(f.confirms):], fate, err)
 	f.work = f.work[:len(f.confirms)]
 }
 
-// settle gives the oldest message under way, whose confirmation is there, its fate.
-// It reports false where the confirmation is there because the channel has ended.
-func (f *flight) settle() bool {
+// settle gives the oldest message under way, whose confirmation has come, its fate. It
+// reports false where the library has made the confirmation because the channel has ended.
+func (f *inflight) settle() bool {
 	i := f.work[f.settled]
-	f.returned(f.outlet, f.under())
+	f.returned(f.channel, f.underWay())
 	switch {
 	case !f.confirms[f.settled].Acked():
-		// The library answers no for everything under way when a channel ends.
-		if f.outlet.ch.IsClosed() {
+		// When a channel ends, the library makes a negative one for all that is under way.
+		if f.channel.ch.IsClosed() {
 			return false
 		}
 		f.results[i] = broker.Result{Fate: broker.Refused, Err: fmt.Errorf("rabbitmq: the broker refuses the message to %q: the queue is full, or cannot take it now", f.messages[i].Destination)}
@@ -247,19 +247,19 @@ func (f *flight) settle() bool {
 	return true
 }
 
-// giveUp leaves what is under way, and what was not sent, Unknown. Confirmations
-// that have come are taken.
-func (f *flight) giveUp(err error) {
-	f.cut(broker.Unknown, err)
-	f.sweep(err)
-	f.conn.discard(f.outlet)
+// giveUp makes what is under way, and what was not sent, Unknown, but for what has been
+// confirmed meanwhile.
+func (f *inflight) giveUp(err error) {
+	f.giveUpUnsent(broker.Unknown, err)
+	f.takeConfirmed(err)
+	f.conn.discard(f.channel)
 }
 
-// sweep settles what is confirmed of the messages under way; the others are left
-// Unknown with the reason err, and returned.
-func (f *flight) sweep(err error) (left []int) {
-	f.returned(f.outlet, f.under())
-	for n, i := range f.under() {
+// takeConfirmed gives the messages under way that are confirmed their fates. The others
+// become Unknown, for the reason err, and it returns their positions.
+func (f *inflight) takeConfirmed(err error) (left []int) {
+	f.returned(f.channel, f.underWay())
+	for n, i := range f.underWay() {
 		switch confirm := f.confirms[f.settled+n]; {
 		case !confirm.Acked():
 			f.results[i] = broker.Result{Err: err}
@@ -273,40 +273,41 @@ func (f *flight) sweep(err error) (left []int) {
 	return left
 }
 
-// judge finds out why the channel has ended and which message is at fault. It
-// returns the others that are not confirmed, and those that were not sent.
-func (f *flight) judge() (again []int) {
+// channelEnded finds out why the channel has ended and which message is at fault, and gives
+// that one its fate. It returns the others that are not confirmed, and those that were not
+// sent.
+func (f *inflight) channelEnded() (again []int) {
 	c := f.conn
-	reason := f.outlet.ended()
+	reason := f.channel.ended()
 	unsent := f.work[len(f.confirms):]
-	doubtful := f.sweep(reason)
-	c.discard(f.outlet)
+	doubtful := f.takeConfirmed(reason)
+	c.discard(f.channel)
 	var said *amqp.Error
 	if ended := c.Err(); ended != nil || !errors.As(reason, &said) || !said.Server || !said.Recover {
 		// The connection has ended, or is about to.
 		<-c.done
-		f.fate(doubtful, broker.Unknown, c.Err())
-		f.fate(unsent, broker.Unknown, c.Err())
+		f.setFate(doubtful, broker.Unknown, c.Err())
+		f.setFate(unsent, broker.Unknown, c.Err())
 		return nil
 	}
 	fate := broker.Refused
 	if said.Code == amqp.PreconditionFailed || said.Code == amqp.ContentTooLarge {
-		fate = broker.Unacceptable // whatever it is, it is about the message
+		fate = broker.Unacceptable // these two are about the message
 	}
 	err := fmt.Errorf("rabbitmq: the broker does not take the message: %w", said)
 	left := append(doubtful, unsent...)
 	for n, i := range left {
-		if !f.blames(said, i) {
+		if !f.isAbout(said, i) {
 			continue
 		}
 		if said.Code == amqp.PreconditionFailed {
-			f.fate(left[n:n+1], fate, err)
+			f.setFate(left[n:n+1], fate, err)
 			return append(left[:n:n], left[n+1:]...)
 		}
-		// An exchange that is gone or forbidden is so for all.
+		// An exchange that is gone or forbidden is that for every message to it.
 		for _, k := range left {
 			if f.routes[k].exchange == f.routes[i].exchange {
-				f.fate([]int{k}, fate, err)
+				f.setFate([]int{k}, fate, err)
 				f.conn.undeclare(f.routes[k])
 			} else {
 				again = append(again, k)
@@ -315,15 +316,15 @@ func (f *flight) judge() (again []int) {
 		return again
 	}
 	if len(doubtful) == 1 {
-		f.fate(doubtful, fate, err)
+		f.setFate(doubtful, fate, err)
 		return unsent
 	}
 	f.single = true
 	return left
 }
 
-// blames says whether the broker's words are about the message at position i.
-func (p *publication) blames(said *amqp.Error, i int) bool {
+// isAbout reports whether the broker's error is about the message at position i.
+func (p *publication) isAbout(said *amqp.Error, i int) bool {
 	switch said.Code {
 	case amqp.PreconditionFailed:
 		var size int

@@ -19,7 +19,11 @@ import (
 	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
-// rig is a connection, a bare one beside it, and names that are new.
+// limit is how long a test may take.
+const limit = 30 * time.Second
+
+// rig is what a test works with: a connection, one of the client library's own, and names
+// that are new.
 type rig struct {
 	testing.TB
 	ctx  context.Context
@@ -29,7 +33,7 @@ type rig struct {
 
 func newRig(t testing.TB, options rabbitmq.Options) *rig {
 	t.Helper()
-	r := &rig{TB: t, ctx: within(t)}
+	r := &rig{TB: t, ctx: servertest.Within(t, limit)}
 	r.conn = r.connect(open(t, testserver.Address(t, server), options))
 	ch, err := bare(t).Channel()
 	if err != nil {
@@ -68,13 +72,7 @@ func (r *rig) publish(ms ...broker.Message) []broker.Result {
 // fates publishes and compares the fates.
 func (r *rig) fates(ms []broker.Message, want ...broker.Fate) []broker.Result {
 	r.Helper()
-	results := r.publish(ms...)
-	for i, result := range results {
-		if result.Fate != want[i] || (result.Err == nil) != (want[i] == broker.Confirmed) {
-			r.Errorf("message %d of %d bytes to %q is %v, error %v; want %v", i, len(ms[i].Body), ms[i].Destination, result.Fate, result.Err, want[i])
-		}
-	}
-	return results
+	return servertest.Fates(r.ctx, r, r.conn, ms, want...)
 }
 
 func (r *rig) subscribe(sub broker.Subscription) broker.Receiver {
@@ -102,7 +100,7 @@ func (r *rig) receive(receiver broker.Receiver, n int) []broker.Delivery {
 	return all
 }
 
-// holds sees to it that a queue has exactly these messages, in this order.
+// holds checks that a queue has exactly these messages, in this order.
 func (r *rig) holds(queue string, want ...string) {
 	r.Helper()
 	for i := 0; ; i++ {
@@ -114,9 +112,9 @@ func (r *rig) holds(queue string, want ...string) {
 		case !ok && i == len(want):
 			return
 		case !ok:
-			r.Fatalf("%q holds %d messages, want %q", queue, i, want)
+			r.Fatalf("%q holds %d messages, want %d: %q", queue, i, len(want), want)
 		case i == len(want):
-			r.Fatalf("%q holds %.40q, which is over %q", queue, d.Body, want)
+			r.Fatalf("%q holds %.40q too, want no more than %q", queue, d.Body, want)
 		case string(d.Body) != want[i]:
 			r.Fatalf("message %d in %q is %.40q, want %q", i, queue, d.Body, want[i])
 		}
@@ -133,8 +131,8 @@ const (
 	unacceptable = broker.Unacceptable
 )
 
-func TestNewChecksEverything(t *testing.T) {
-	for address, want := range map[string]string{
+func TestNewSaysWhatIsWrongWithAnAddress(t *testing.T) {
+	servertest.WrongAddresses(t, func(address string) error { _, err := rabbitmq.New(address, nil); return err }, map[string]string{
 		"amqp://host":                            "rabbitmq://",
 		"rabbitmq://":                            "no host",
 		"rabbitmq://u:s3cret%zz@host":            "valid URL",
@@ -145,48 +143,51 @@ func TestNewChecksEverything(t *testing.T) {
 		"rabbitmq://host?queue_type=stream":      "stream",
 		"rabbitmq://host?declare=perhaps":        "declare",
 		"rabbitmqs://u:s3cret@host?ca=/no/where": "ca",
+	})
+}
+
+func TestNewSaysWhatIsWrongWithAnOption(t *testing.T) {
+	for want, o := range map[string]rabbitmq.Options{
+		"queue type": {QueueType: "x"}, "HeartBeat": {HeartBeat: time.Millisecond}, "MaxMessage": {MaxMessage: -1},
+		"Arguments": {Arguments: map[string]any{"x": struct{}{}}},
 	} {
-		_, err := rabbitmq.New(address, nil)
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("New(%q): %v; want something about %q", address, err, want)
-		}
-		if err != nil && strings.Contains(err.Error(), "s3c") {
-			t.Errorf("New(%q) shows the password: %v", address, err)
-		}
+		t.Run(want, func(t *testing.T) {
+			if _, err := rabbitmq.New("rabbitmq://host", &o); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("New with %+v: %v; want an error with %q", o, err, want)
+			}
+		})
 	}
-	for _, o := range []rabbitmq.Options{{QueueType: "x"}, {HeartBeat: time.Millisecond}, {MaxMessage: -1}, {Arguments: map[string]any{"x": struct{}{}}}} {
-		if _, err := rabbitmq.New("rabbitmq://host", &o); err == nil {
-			t.Errorf("New takes %+v", o)
-		}
-	}
+}
+
+func TestNewTakesAddressesOfEveryForm(t *testing.T) {
 	for _, address := range []string{"rabbitmq://host", "rabbitmq://u:p%2Fq@host:1/", "rabbitmqs://host/%2Fvhost", "rabbitmq://host/v?queue_type=quorum&declare=false"} {
-		if _, err := rabbitmq.New(address, nil); err != nil {
-			t.Errorf("New(%q): %v", address, err)
-		}
+		t.Run(address, func(t *testing.T) {
+			if _, err := rabbitmq.New(address, nil); err != nil {
+				t.Errorf("New: %v; want no error", err)
+			}
+		})
 	}
 }
 
-func TestTheDoor(t *testing.T) {
-	servertest.DoorOf(t, server, opener(rabbitmq.Options{})).Test(t)
-}
-
-func TestRefusedAtTheDoor(t *testing.T) {
+func TestAnUnknownVirtualHostAndAPortWithoutTLSAreRefused(t *testing.T) {
 	for what, change := range map[string]func(u *url.URL){
 		"an unknown virtual host": func(u *url.URL) { u.Path = "/nowhere" },
 		"TLS to a plain port":     func(u *url.URL) { u.Scheme = "rabbitmqs" },
 	} {
-		u, err := url.Parse(testserver.Address(t, server))
-		if err != nil {
-			t.Fatal(err)
-		}
-		change(u)
-		if _, err := open(t, u.String(), rabbitmq.Options{}).Connect(within(t)); !errors.Is(err, broker.ErrRefused) {
-			t.Errorf("Connect with %s: %v; want ErrRefused", what, err)
-		}
+		t.Run(what, func(t *testing.T) {
+			u, err := url.Parse(testserver.Address(t, server))
+			if err != nil {
+				t.Fatal(err)
+			}
+			change(u)
+			if _, err := open(t, u.String(), rabbitmq.Options{}).Connect(servertest.Within(t, limit)); !errors.Is(err, broker.ErrRefused) {
+				t.Errorf("Connect: %v; want ErrRefused", err)
+			}
+		})
 	}
 }
 
-func TestConnectionsThatBreakAtTheDoorAreNotRefused(t *testing.T) {
+func TestConnectionsThatBreakDuringTheLoginAreNotRefused(t *testing.T) {
 	u, err := url.Parse(testserver.Address(t, server))
 	if err != nil {
 		t.Fatal(err)
@@ -194,7 +195,7 @@ func TestConnectionsThatBreakAtTheDoorAreNotRefused(t *testing.T) {
 	s := newScript(t, u.Host)
 	u.Host = s.address
 	s.cutAtLogin.Store(true)
-	_, err = open(t, u.String(), rabbitmq.Options{}).Connect(within(t))
+	_, err = open(t, u.String(), rabbitmq.Options{}).Connect(servertest.Within(t, limit))
 	if err == nil || errors.Is(err, broker.ErrRefused) {
 		t.Errorf("Connect to a server that hangs up: %v; want an error that is not ErrRefused", err)
 	}
@@ -224,7 +225,7 @@ func TestASubscriptionOfAQueueThatIsDeletedEnds(t *testing.T) {
 		t.Errorf("Receive from a queue that was deleted: %v; want the reason", err)
 	}
 	if err := receiver.Close(r.ctx); err != nil {
-		t.Errorf("Close: %v", err)
+		t.Errorf("Close: %v; want no error", err)
 	}
 	again := r.subscribe(broker.Subscription{Destination: queue, Prefetch: 10})
 	r.fates([]broker.Message{message(queue, "again"), message(other, "other")}, confirmed, confirmed)
@@ -242,7 +243,7 @@ func TestAMessageThatTheServerFindsTooLargeIsAlone(t *testing.T) {
 	r.fates([]broker.Message{message(queue, "1"), message(queue, "2"), large, message(queue, "3"), large, message(queue, "4")},
 		confirmed, confirmed, unacceptable, confirmed, unacceptable, confirmed)
 	if err := r.conn.Err(); err != nil {
-		t.Errorf("the connection has ended: %v", err)
+		t.Errorf("the connection has ended: %v; want it open", err)
 	}
 	r.holds(queue, "1", "2", "3", "4")
 }
@@ -284,11 +285,11 @@ func TestAFullQueueRefuses(t *testing.T) {
 			kept = append(kept, fmt.Sprint(i))
 		case broker.Refused:
 		default:
-			t.Errorf("message %d is %v: %v", i, result.Fate, result.Err)
+			t.Errorf("message %d is %v: %v; want confirmed or refused", i, result.Fate, result.Err)
 		}
 	}
 	if len(kept) == len(ms) {
-		t.Error("a queue of three takes six messages")
+		t.Errorf("a queue of three takes %d messages, want fewer", len(kept))
 	}
 	r.holds(queue, kept...)
 }
@@ -347,7 +348,7 @@ func TestADeadLetterGoesWhereTheQueueSays(t *testing.T) {
 	}
 	got := r.receive(r.subscribe(broker.Subscription{Destination: dead, Prefetch: 10}), 2)
 	if string(got[1].Body) != "bad" {
-		t.Errorf("the dead letters end with %q", got[1].Body)
+		t.Errorf("the dead letters end with %q, want bad", got[1].Body)
 	}
 	if death, _ := got[1].Header("x-death"); !strings.Contains(death, queue) {
 		t.Errorf("the header x-death is %q; want text that names the queue", death)
@@ -377,7 +378,7 @@ func TestHeadersOfForeignProducersArriveAsText(t *testing.T) {
 		}
 	}
 	if d.Key != "4711" || d.ContentType != "text/plain" || string(d.Body) != "foreign" {
-		t.Errorf("received %+v", d)
+		t.Errorf("received %+v; want the key 4711, the type text/plain and the body foreign", d)
 	}
 }
 

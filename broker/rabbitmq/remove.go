@@ -9,18 +9,18 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
-var _ broker.Remover = (*Conn)(nil)
+var _ broker.Remover = (*conn)(nil)
 
-// Remove deletes a queue, the queue of a topic's group, or a topic's exchange. When ctx
-// ends it may still be under way. See broker.Remover.
-func (c *Conn) Remove(ctx context.Context, s broker.Subscription) error {
+// Remove deletes a queue, the queue of a topic's group, or the exchange of a topic. It may
+// still do so after ctx has ended. See broker.Remover.
+func (c *conn) Remove(ctx context.Context, s broker.Subscription) error {
 	removed := make(chan error, 1)
 	c.mu.Lock()
 	if c.err != nil {
 		defer c.mu.Unlock()
 		return c.err
 	}
-	c.running.Go(func() { removed <- c.remove(&s) }) // the library waits without bounds
+	c.running.Go(func() { removed <- c.remove(&s) }) // the library waits without a limit
 	c.mu.Unlock()
 	var err error
 	select {
@@ -37,7 +37,7 @@ func (c *Conn) Remove(ctx context.Context, s broker.Subscription) error {
 	return nil
 }
 
-func (c *Conn) remove(s *broker.Subscription) error {
+func (c *conn) remove(s *broker.Subscription) error {
 	return c.publisher.onChannel(func(ch *amqp.Channel) (err error) {
 		switch {
 		case !s.Topic:

@@ -107,6 +107,7 @@ func (c *scripted) write(frame []byte) error {
 	return err
 }
 
+// inject puts a frame between those of the server.
 func (c *scripted) inject(t testing.TB, frame []byte) {
 	t.Helper()
 	if err := c.write(frame); err != nil {
@@ -125,7 +126,7 @@ func (s *script) first(t testing.TB) *scripted {
 	return s.conns[0]
 }
 
-// method makes a frame of a method of the class connection.
+// method makes the frame of a method of the class connection, by its number.
 func method(id byte, arguments ...byte) []byte {
 	payload := append([]byte{0, 10, 0, id}, arguments...)
 	frame := []byte{1, 0, 0}
@@ -139,7 +140,7 @@ func blockedFrame(reason string) []byte {
 
 var unblockedFrame = method(61)
 
-// until tries until something is so.
+// until tries again and again until so is true.
 func until(ctx context.Context, t testing.TB, so func() bool, what string) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -148,7 +149,7 @@ func until(ctx context.Context, t testing.TB, so func() bool, what string) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("not so in time: %s", what)
+			t.Fatalf("not in time: %s", what)
 		}
 	}
 }

@@ -11,24 +11,16 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/internal/servertest"
-	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 func BenchmarkSTOMP(b *testing.B) {
-	for _, variable := range servers {
-		b.Run(variable, func(b *testing.B) {
-			address := testserver.Address(b, variable)
-			servertest.SideBySide(b, open(b, address, nil), func(b *testing.B, queue string) servertest.Way {
-				return newBareWay(b, address, queue)
-			})
-		})
-	}
+	servertest.ActiveMQSideBySide(b, protocol, openDefault, newBareClient)
 }
 
-// bareWay is the client's own fastest: batches in transactions, and one acknowledgement
-// for many messages. A goroutine acknowledges, since the library stands still where the
-// one that receives does it while its channel is full.
-type bareWay struct {
+// bareClient is the library used in its fastest way: batches in transactions, and one
+// acknowledgement for many messages. It acknowledges in a goroutine of its own, since the
+// library stops when the receiving one does that while the channel of messages is full.
+type bareClient struct {
 	publisher, reader *gostomp.Conn
 	queue             string // as the server knows it
 	messages          *gostomp.Subscription
@@ -36,7 +28,7 @@ type bareWay struct {
 	acked             chan error
 }
 
-func newBareWay(b *testing.B, address, queue string) *bareWay {
+func newBareClient(b *testing.B, address, queue string) servertest.Client {
 	u, err := url.Parse(address)
 	if err != nil {
 		b.Fatal(err)
@@ -51,25 +43,25 @@ func newBareWay(b *testing.B, address, queue string) *bareWay {
 		return c
 	}
 	// A prefix that Artemis as the tests set it up knows, too.
-	w := &bareWay{publisher: dial(), reader: dial(), queue: "/queue/" + queue, acks: make(chan *gostomp.Message, 2*servertest.BenchPrefetch), acked: make(chan error, 2*servertest.BenchPrefetch)}
+	c := &bareClient{publisher: dial(), reader: dial(), queue: "/queue/" + queue, acks: make(chan *gostomp.Message, 2*servertest.BenchPrefetch), acked: make(chan error, 2*servertest.BenchPrefetch)}
 	window := strconv.Itoa(servertest.BenchPrefetch << 10)
-	w.messages, err = w.reader.Subscribe(w.queue, gostomp.AckClient,
+	c.messages, err = c.reader.Subscribe(c.queue, gostomp.AckClient,
 		gostomp.SubscribeOpt.Header("activemq.prefetchSize", strconv.Itoa(servertest.BenchPrefetch)),
 		gostomp.SubscribeOpt.Header("consumer-window-size", window))
 	if err != nil {
 		b.Fatal(err)
 	}
 	go func() {
-		for m := range w.acks {
-			w.acked <- w.reader.Ack(m)
+		for m := range c.acks {
+			c.acked <- c.reader.Ack(m)
 		}
 	}()
-	b.Cleanup(func() { close(w.acks) })
-	return w
+	b.Cleanup(func() { close(c.acks) })
+	return c
 }
 
-func (w *bareWay) Publish(ms []broker.Message, transport waybill.Transport) error {
-	tx, err := w.publisher.BeginWithError()
+func (c *bareClient) Publish(ms []broker.Message, transport waybill.Transport) error {
+	tx, err := c.publisher.BeginWithError()
 	if err != nil {
 		return err
 	}
@@ -79,7 +71,7 @@ func (w *bareWay) Publish(ms []broker.Message, transport waybill.Transport) erro
 		for _, h := range ms[i].Headers {
 			options = append(options, gostomp.SendOpt.Header(h.Name, h.Value))
 		}
-		if err := tx.Send(w.queue, "", ms[i].Body, options...); err != nil {
+		if err := tx.Send(c.queue, "", ms[i].Body, options...); err != nil {
 			return err
 		}
 	}
@@ -89,20 +81,20 @@ func (w *bareWay) Publish(ms []broker.Message, transport waybill.Transport) erro
 // ackEvery is how many messages one acknowledgement is for.
 const ackEvery = 100
 
-func (w *bareWay) Receive(n int) error {
+func (c *bareClient) Receive(n int) error {
 	var last error
 	for i := 1; i <= n; i++ {
-		m := <-w.messages.C
+		m := <-c.messages.C
 		if m.Err != nil {
 			return m.Err
 		}
 		if i%ackEvery != 0 {
 			continue
 		}
-		w.acks <- m
+		c.acks <- m
 		if i == n {
 			for range n / ackEvery {
-				if err := <-w.acked; err != nil {
+				if err := <-c.acked; err != nil {
 					last = err
 				}
 			}

@@ -11,18 +11,22 @@ import (
 	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
-// Conn is one connection to a broker: a network connection for publishing, and one
-// for each Receiver. When one of them breaks, all end.
-type Conn struct {
+// conn is one connection to a broker: a network connection for publishing, and one for
+// each receiver. When one of them breaks, all end. Acknowledgements have network
+// connections of their own because a broker that is short of memory stops reading from
+// those that publish: the acknowledgements would wait with the messages, and never free
+// any memory. A durable subscription needs one in any case, since its client id belongs to
+// it.
+type conn struct {
 	broker    *Broker
 	sockets   *bundle.Of[*socket]
 	publisher *socket
 }
 
-var _ broker.Conn = (*Conn)(nil)
+var _ broker.Conn = (*conn)(nil)
 
 // open adds a network connection to c.
-func (c *Conn) open(ctx context.Context, client string, message func(*frame.Frame)) (*socket, error) {
+func (c *conn) open(ctx context.Context, client string, message func(*frame.Frame)) (*socket, error) {
 	s, err := c.broker.handshake(ctx, client)
 	if err != nil {
 		return nil, err
@@ -37,7 +41,7 @@ func (c *Conn) open(ctx context.Context, client string, message func(*frame.Fram
 }
 
 // ended ends c when s has ended by itself, for the reason err.
-func (c *Conn) ended(s *socket, err error) {
+func (c *conn) ended(s *socket, err error) {
 	if !c.sockets.Forget(s) {
 		return
 	}
@@ -47,14 +51,14 @@ func (c *Conn) ended(s *socket, err error) {
 }
 
 // Done is closed when the connection has ended.
-func (c *Conn) Done() <-chan struct{} { return c.sockets.Done() }
+func (c *conn) Done() <-chan struct{} { return c.sockets.Done() }
 
 // Err is why the connection ended; see broker.Conn.
-func (c *Conn) Err() error { return c.sockets.Err() }
+func (c *conn) Err() error { return c.sockets.Err() }
 
-// Close says goodbye to the broker, for no longer than ctx allows and 5 s, so that
-// it has read the acknowledgements, and ends everything.
-func (c *Conn) Close(ctx context.Context) error {
+// Close ends everything, but waits, for no longer than ctx allows and 5 s, until the
+// broker has read the acknowledgements.
+func (c *conn) Close(ctx context.Context) error {
 	c.sockets.Close(func(s *socket) {
 		s.close(ctx)
 		s.running.Wait()
@@ -63,17 +67,15 @@ func (c *Conn) Close(ctx context.Context) error {
 	return nil
 }
 
-// Subscribe begins to receive on a network connection of its own. A durable
-// subscription of a topic is known to the broker by its client id, which is made
-// of Group and topic: a second subscriber with both the same is refused while the
-// first is there.
-func (c *Conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.Receiver, error) {
-	client, err := jmsbroker.Client(&sub)
-	if err != nil {
+// Subscribe begins to receive on a network connection of its own. The broker knows a
+// durable subscription of a topic by its client id, which is made of Group and topic: it
+// refuses a second subscriber with the same ones while the first is there.
+func (c *conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.Receiver, error) {
+	if err := jmsbroker.CheckSubscription(&sub); err != nil {
 		return nil, fmt.Errorf("stomp: subscribe to %q: %w", sub.Destination, err)
 	}
-	r := &Receiver{conn: c, subscription: sub, wake: make(chan struct{}, 1)}
-	s, err := c.open(ctx, client, r.arrived)
+	r := &receiver{conn: c, subscription: sub, wake: make(chan struct{}, 1)}
+	s, err := c.open(ctx, jmsbroker.ClientID(&sub), r.arrived)
 	if err != nil {
 		return nil, fmt.Errorf("stomp: subscribe to %q: %w", sub.Destination, err)
 	}
@@ -87,5 +89,5 @@ func (c *Conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.R
 	return r, nil
 }
 
-// Kind is the kind of the broker at the other end, or AnyKind where it does not say.
-func (c *Conn) Kind() Kind { return c.publisher.kind }
+// Kind is the kind of the broker at the other end.
+func (c *conn) Kind() jmsbroker.Kind { return c.publisher.kind }

@@ -38,9 +38,10 @@ func (b *Broker) handshake(ctx context.Context, client string) (*socket, error) 
 	return s, nil
 }
 
+// login sends CONNECT and reads the broker's answer.
 func (b *Broker) login(conn net.Conn, client string) (*socket, error) {
-	// Headers of CONNECT are not escaped in any version of STOMP, so it is written
-	// without the codec. Values with a line break cannot be sent at all.
+	// No version of STOMP escapes the headers of CONNECT, which the codec would do. Values
+	// with a line break cannot be sent at all.
 	beat := strconv.FormatInt(b.heartBeat.Milliseconds(), 10)
 	headers := []string{"accept-version", "1.2", "host", b.target.Host, "heart-beat", beat + "," + beat}
 	if b.target.HasUser {
@@ -81,7 +82,7 @@ func (b *Broker) login(conn net.Conn, client string) (*socket, error) {
 	if version := f.Header.Get(frame.Version); version != "1.2" {
 		return nil, fmt.Errorf("%w: the broker speaks STOMP %.10q and not 1.2", broker.ErrRefused, version)
 	}
-	s.kind = jmsbroker.Product(f.Header.Get(frame.Server))
+	s.kind = jmsbroker.ProductKind(f.Header.Get(frame.Server))
 	if s.kind == jmsbroker.Any {
 		s.kind = b.kind
 	}
@@ -94,7 +95,7 @@ func (b *Broker) login(conn net.Conn, client string) (*socket, error) {
 			s.readWithin = max(sends, b.heartBeat) * 5 / 2
 		}
 		if wants > 0 {
-			// The writer looks at whole beats: up to two of them may pass in silence.
+			// The writer may let up to two of its intervals pass without a heart-beat.
 			s.writeEvery = max(wants, b.heartBeat) / 3
 		}
 	}
@@ -106,8 +107,8 @@ type oneByte struct{ conn net.Conn }
 
 func (r oneByte) Read(p []byte) (int, error) { return r.conn.Read(p[:1]) }
 
-// refusal adds broker.ErrRefused to a broker's answer to CONNECT that another try
-// cannot change: anything that has to do with who we are.
+// refusal adds broker.ErrRefused to a broker's answer to CONNECT where another try cannot
+// help, which is when it has to do with the credentials.
 func refusal(err error) error {
 	var said *BrokerError
 	if !errors.As(err, &said) {

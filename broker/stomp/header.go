@@ -19,10 +19,10 @@ const (
 	headerCount = 1000
 )
 
-// address is a destination's name as the broker knows it in STOMP. Artemis takes
-// bare names and tells queues from topics by another header, in any configuration
-// of its acceptors' prefixes.
-func address(kind Kind, destination string, topic bool) string {
+// address is a destination's name as the broker knows it in STOMP. Artemis takes bare
+// names, whatever prefixes its acceptors are set up with, and tells queues from topics by
+// another header (routing).
+func address(kind jmsbroker.Kind, destination string, topic bool) string {
 	name := jmsbroker.Name(destination)
 	switch {
 	case kind == jmsbroker.Artemis:
@@ -33,7 +33,7 @@ func address(kind Kind, destination string, topic bool) string {
 	return "/queue/" + name
 }
 
-// routing is Artemis' word for a queue or a topic.
+// routing is Artemis' name for a topic or a queue.
 func routing(topic bool) string {
 	if topic {
 		return "MULTICAST"
@@ -41,17 +41,17 @@ func routing(topic bool) string {
 	return "ANYCAST"
 }
 
-// contentTypeProperty is what both brokers call the content type of AMQP. As a
-// header it makes them show a message's to consumers of AMQP.
+// contentTypeProperty is what both brokers call the content type of AMQP. A message with
+// this header has that content type for consumers of AMQP.
 const contentTypeProperty = "JMS_AMQP_ContentType"
 
 // check says why a message cannot be sent, or returns nil.
-func (c *Conn) check(m *broker.Message) error {
+func (c *conn) check(m *broker.Message) error {
 	if most := c.broker.maxMessage; most > 0 && len(m.Body) > most {
 		return fmt.Errorf("stomp: a body of %d bytes is over MaxMessage, %d", len(m.Body), most)
 	}
 	for _, h := range m.Headers {
-		if jmsbroker.Taken(h.Name) {
+		if jmsbroker.ReservedHeader(h.Name) {
 			return fmt.Errorf("stomp: the header %q belongs to the protocol", h.Name)
 		}
 	}
@@ -84,8 +84,8 @@ func line(name, value string) error {
 	return nil
 }
 
-// delivery makes of a MESSAGE what Receive returns.
-func (r *Receiver) delivery(f *frame.Frame) broker.Delivery {
+// delivery turns a MESSAGE into what Receive returns.
+func (r *receiver) delivery(f *frame.Frame) broker.Delivery {
 	d := broker.Delivery{Message: broker.Message{
 		Destination: r.subscription.Destination, Topic: r.subscription.Topic,
 		ContentType: f.Header.Get(frame.ContentType), Body: f.Body,
@@ -99,18 +99,18 @@ func (r *Receiver) delivery(f *frame.Frame) broker.Delivery {
 		case name == "redelivered":
 			d.Redelivered = value == "true"
 		case name == contentTypeProperty && d.ContentType == "":
-			d.ContentType = value // it came by AMQP
+			d.ContentType = value // the message came in by AMQP
 		case name == "JMS_AMQP_NATIVE" && value == "true":
 			if body, err := jmsbroker.NativeBody(f.Body); err == nil {
 				d.Body = body
 			}
 		}
-		if !jmsbroker.Taken(name) {
+		if !jmsbroker.ReservedHeader(name) {
 			d.Headers = append(d.Headers, broker.Header{Name: name, Value: value})
 		}
 	}
 	if _, counted := f.Header.Contains(frame.ContentLength); !counted {
-		d.Body = jmsbroker.JavaText(d.Body)
+		d.Body = jmsbroker.FromModifiedUTF8(d.Body)
 	}
 	d.Token = &token{receiver: r, ack: f.Header.Get(frame.Ack)}
 	return d

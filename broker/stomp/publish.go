@@ -15,16 +15,16 @@ import (
 )
 
 const (
-	// unitMessages and unitBytes bound what is sent as one transaction. ActiveMQ
-	// keeps an open transaction in memory; beyond some hundred messages a larger one
-	// saves nothing.
+	// unitMessages and unitBytes bound what is sent as one transaction. ActiveMQ keeps
+	// an open transaction in memory, and one of more than a few hundred messages saves no
+	// more time.
 	unitMessages = 500
 	unitBytes    = 2 << 20
 	// unitsUnderWay bounds the units without an answer.
 	unitsUnderWay = 4
 )
 
-// unit is a number of messages that one receipt stands for.
+// unit is several messages that one receipt stands for.
 type unit struct {
 	messages   []int // positions in the batch
 	bytes      int
@@ -32,12 +32,12 @@ type unit struct {
 	waiter     *waiter
 }
 
-// Publish sends the messages in transactions, one commit and one receipt for up to
-// 500 of them; transient ones go without a transaction, and a receipt stands for
-// all before it. Where a broker says that something was wrong within a unit, each
-// of its messages is sent once more by itself, with a receipt of its own: whether a
-// message comes twice or not matters less than its true fate.
-func (c *Conn) Publish(ctx context.Context, messages []broker.Message, transport waybill.Transport) ([]broker.Result, error) {
+// Publish sends the messages in transactions of up to 500, with one receipt for each
+// commit. Transient ones are sent without a transaction, and a receipt stands for all
+// those before it. Where the broker says that something was wrong in a unit, each of its
+// messages is sent once more by itself, with a receipt of its own: that a message may
+// arrive twice matters less than its true fate.
+func (c *conn) Publish(ctx context.Context, messages []broker.Message, transport waybill.Transport) ([]broker.Result, error) {
 	p := &publication{
 		socket: c.publisher, messages: messages, transient: transport == waybill.Transient,
 		results: make([]broker.Result, len(messages)),
@@ -73,7 +73,7 @@ type publication struct {
 	dead      bool // the connection has ended
 }
 
-// split makes units of the messages at the positions of which.
+// split divides the messages at these positions into units.
 func (p *publication) split(which []int, most, mostBytes int) []*unit {
 	var units []*unit
 	for _, i := range which {
@@ -89,12 +89,12 @@ func (p *publication) split(which []int, most, mostBytes int) []*unit {
 	return units
 }
 
-// send sends units, a few of them under way at a time, and returns the positions
-// of the messages whose fate it takes another, single send to find out.
+// send sends units, a few of them under way at a time, and returns the positions of the
+// messages whose fate is found out only when they are sent singly.
 func (p *publication) send(ctx context.Context, units []*unit) (doubtful []int) {
 	window := unitsUnderWay
 	if len(units) > 0 && len(units[0].messages) == 1 {
-		window = unitMessages // single messages: their number bounds them
+		window = unitMessages // of single messages
 	}
 	for sent, settled := 0, 0; settled < len(units); {
 		for sent < len(units) && sent-settled < window && !p.dead && ctx.Err() == nil {
@@ -134,7 +134,7 @@ func (p *publication) send(ctx context.Context, units []*unit) (doubtful []int) 
 					doubtful = append(doubtful, i)
 				}
 			}
-		case a.err == nil: // the ERROR meanwhile was another's: this receipt is for this message alone
+		case a.err == nil: // the receipt is for this message alone: the ERROR was about another
 			p.fate(u, broker.Confirmed, nil)
 		default:
 			p.fate(u, verdict(a.err), a.err)
@@ -143,7 +143,7 @@ func (p *publication) send(ctx context.Context, units []*unit) (doubtful []int) 
 	return doubtful
 }
 
-// fate sets the results of a unit's messages, but for those that have one.
+// fate sets the results of those messages of a unit that have none yet.
 func (p *publication) fate(u *unit, fate broker.Fate, err error) {
 	for _, i := range u.messages {
 		if p.results[i].Fate == broker.Unknown {
@@ -152,8 +152,8 @@ func (p *publication) fate(u *unit, fate broker.Fate, err error) {
 	}
 }
 
-// parts sets the results of single messages of a unit whose answers are known:
-// errors, and outside a transaction receipts too.
+// parts sets the results of the messages of a unit that have answers of their own: of
+// those with an error, and outside a transaction of those with a receipt.
 func (p *publication) parts(u *unit, a answer) {
 	for n, err := range a.parts {
 		i := u.messages[n]
@@ -166,10 +166,10 @@ func (p *publication) parts(u *unit, a answer) {
 	}
 }
 
-// died sets the results of a unit that the end of the connection has met. A broker
-// that finds a frame too large says so without naming it and hangs up. Then the
-// largest message of the unit that it was reading is too large for certain, and
-// has to be told, or it would break every connection to come.
+// died sets the results of a unit that was under way when the connection ended. A broker
+// that finds a frame too large says so, without saying which, and hangs up. Then the
+// largest message of the unit that it was reading must be too large; it has to be
+// Unacceptable, or it would break every connection that follows.
 func (p *publication) died(u *unit, a answer) {
 	p.fate(u, broker.Unknown, a.err)
 	if !a.first || verdict(a.err) != broker.Unacceptable {
@@ -186,7 +186,7 @@ func (p *publication) died(u *unit, a answer) {
 	}
 }
 
-// verdict reads the fate of a message out of a broker's error.
+// verdict is the fate of a message by the broker's error.
 func verdict(err error) broker.Fate {
 	var said *BrokerError
 	if !errors.As(err, &said) {
@@ -201,8 +201,8 @@ func verdict(err error) broker.Fate {
 	return broker.Refused
 }
 
-// verdicts are words in the errors of ActiveMQ Classic and Artemis. STOMP has no
-// codes.
+// verdicts are parts of the errors of ActiveMQ Classic and Artemis, in lower case: STOMP
+// has no codes.
 var verdicts = []struct {
 	words string
 	fate  broker.Fate
@@ -211,17 +211,17 @@ var verdicts = []struct {
 	{"size was exceeded", broker.Unacceptable},
 	{"number of headers", broker.Unacceptable},
 	{"unsupported message type", broker.Unacceptable},
-	{"connection is not valid", broker.Unknown}, // Artemis, about all after the one that it meant
-	{"heap space", broker.Unknown},              // Classic, which may have stored it before
+	{"connection is not valid", broker.Unknown}, // Artemis, about each message after the one that it refused
+	{"heap space", broker.Unknown},              // Classic, which may have stored the message before
 }
 
 // encode makes the frames of a unit.
 func (p *publication) encode(u *unit) *batch {
 	b := newBatch()
 	transaction := ""
-	// Artemis hangs up after an ERROR: which message it meant has to be known from
-	// the ERROR itself. Classic goes on, and pays for receipts within a transaction
-	// with a multiple of the transaction's own time.
+	// Artemis hangs up after an ERROR, so the ERROR itself has to say which message it is
+	// about. Classic goes on, and with a receipt for each message a transaction would take
+	// it several times as long.
 	each := p.socket.kind == jmsbroker.Artemis
 	if u.transacted = len(u.messages) > 1 && !p.transient; u.transacted {
 		transaction = p.socket.id()

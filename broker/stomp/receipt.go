@@ -12,17 +12,17 @@ import (
 type waiter struct {
 	id     string
 	order  uint64
-	strays uint64        // strays seen before it was registered
-	parts  map[int]error // answers to the messages of a unit, nil for a RECEIPT
+	strays uint64        // socket.strays when it was registered
+	parts  map[int]error // answers to single messages of a unit, by position; nil for a RECEIPT
 	answer chan answer
 }
 
 // answer is what became of a frame that asked for a receipt.
 type answer struct {
 	err    error // nil for a RECEIPT
-	strays bool  // an ERROR came meanwhile that may have meant part of what the receipt stands for
+	strays bool  // an ERROR came meanwhile, perhaps about something that the receipt stands for
 	dead   bool  // the connection ended first
-	first  bool  // and this was the oldest frame without an answer: the broker stumbled on it
+	first  bool  // with dead: this was the oldest frame without an answer, so the broker failed at it
 	parts  map[int]error
 }
 
@@ -37,7 +37,7 @@ func (e *BrokerError) Error() string { return "the broker says: " + e.Message }
 // part makes the receipt id of one message of a unit.
 func part(id string, n int) string { return id + "-" + strconv.Itoa(n) }
 
-// answered gives a receipt, or the error in its place, to who waits for it.
+// answered passes a receipt, or with err the ERROR in its place, to whoever waits for it.
 func (s *socket) answered(id string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,7 +59,7 @@ func (s *socket) answered(id string, err error) {
 			return
 		}
 	}
-	if err != nil { // and not a receipt that nobody waits for any more
+	if err != nil { // a RECEIPT that nobody waits for is one that came late
 		s.strays++
 		if s.stray == nil {
 			s.stray = err
@@ -98,14 +98,14 @@ func (s *socket) wait(ctx context.Context, w *waiter) (answer, error) {
 	}
 }
 
-// forget gives up waiting.
+// forget ends the wait for an answer.
 func (s *socket) forget(w *waiter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.waiters, w.id)
 }
 
-// ask sends one frame and waits for its receipt.
+// ask sends one frame and waits for its receipt, or for the ERROR in its place.
 func (s *socket) ask(ctx context.Context, f *frame.Frame) error {
 	w := s.expect(s.id())
 	f.Header.Add(frame.Receipt, w.id)

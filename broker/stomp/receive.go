@@ -13,18 +13,18 @@ import (
 	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
-// windowBytes is what Artemis, which bounds the messages under way by their bytes
-// and not by their number, is told for each message of Prefetch. Small messages may
-// come in greater numbers; they wait here, and Receive returns no more than Prefetch
-// that are not settled.
+// windowBytes is the window that Artemis gets for each message of Prefetch: it bounds the
+// bytes of messages under way and not their number. Of small messages, more than Prefetch
+// may come; they wait in the receiver, and Receive returns no more than Prefetch that are
+// not settled.
 const windowBytes = 1 << 10
 
-// subscriptionID is the one subscription of a network connection.
+// subscriptionID is the id of the one subscription of a network connection.
 const subscriptionID = "1"
 
-// Receiver receives from one destination. See broker.Receiver.
-type Receiver struct {
-	conn         *Conn
+// receiver receives from one destination. See broker.Receiver.
+type receiver struct {
+	conn         *conn
 	socket       *socket
 	subscription broker.Subscription
 	wake         chan struct{} // has room for one: something arrived or was settled
@@ -32,21 +32,21 @@ type Receiver struct {
 	mu        sync.Mutex
 	arrivals  []*frame.Frame
 	unsettled int
-	received  uint64 // all that Receive ever returned
-	nudged    uint64 // received, when nudge was last of use
+	received  uint64 // messages that Receive has returned so far
+	nudged    uint64 // received, when nudge was last called
 }
 
-var _ broker.Receiver = (*Receiver)(nil)
+var _ broker.Receiver = (*receiver)(nil)
 
 // token is what Settle needs to know of a delivery.
 type token struct {
-	receiver *Receiver
+	receiver *receiver
 	ack      string
 	settled  bool // guarded by receiver.mu
 }
 
 // subscribe sends SUBSCRIBE and waits for its receipt.
-func (r *Receiver) subscribe(ctx context.Context) error {
+func (r *receiver) subscribe(ctx context.Context) error {
 	sub := r.subscription
 	f := frame.New(frame.SUBSCRIBE,
 		frame.Id, subscriptionID,
@@ -74,9 +74,9 @@ func (r *Receiver) subscribe(ctx context.Context) error {
 
 // arrived takes a message from the socket's reader. It never blocks: the broker
 // sends no more than it was told to.
-func (r *Receiver) arrived(f *frame.Frame) {
+func (r *receiver) arrived(f *frame.Frame) {
 	if r.subscription.Topic && f.Header.Get("destination-type") == routing(false) {
-		// Artemis takes a subscription for the queue's where both bear one name.
+		// Where a queue and a topic have one name, Artemis subscribes to the queue.
 		if r.conn.sockets.Forget(r.socket) {
 			r.socket.fail(fmt.Errorf("stomp: the broker has a queue and a topic of the name %q, and over STOMP it mistakes the one for the other: rename one of them or use AMQP", r.subscription.Destination))
 		}
@@ -88,7 +88,8 @@ func (r *Receiver) arrived(f *frame.Frame) {
 	r.signal()
 }
 
-func (r *Receiver) signal() {
+// signal wakes Receive.
+func (r *receiver) signal() {
 	select {
 	case r.wake <- struct{}{}:
 	default:
@@ -96,7 +97,7 @@ func (r *Receiver) signal() {
 }
 
 // Receive waits for messages and returns what has arrived; see broker.Receiver.
-func (r *Receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, error) {
+func (r *receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, error) {
 	for {
 		select {
 		case <-r.socket.done:
@@ -126,11 +127,11 @@ func (r *Receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, e
 // pageSize is how many messages ActiveMQ Classic reads of a queue at a time.
 const pageSize = 200
 
-// nudge makes ActiveMQ Classic go on. Whatever Prefetch says it stops after a page
-// of messages until something wakes the queue, such as an acknowledgement. Where
-// none is settled for long nothing would come; a subscriber that arrives, even one
-// that wants no message, wakes it too.
-func (r *Receiver) nudge(ctx context.Context) error {
+// nudge makes ActiveMQ Classic go on. Whatever Prefetch says, it stops after a page of
+// messages until something wakes the queue, such as an acknowledgement. Where nothing is
+// settled for long, nothing would come. Another subscriber wakes the queue too, even one
+// that asks for no messages.
+func (r *receiver) nudge(ctx context.Context) error {
 	r.mu.Lock()
 	stuck := r.socket.kind != jmsbroker.Artemis && !r.subscription.Topic && len(r.arrivals) == 0 &&
 		r.unsettled >= pageSize && r.unsettled < r.subscription.Prefetch && r.nudged != r.received
@@ -146,8 +147,8 @@ func (r *Receiver) nudge(ctx context.Context) error {
 	return r.socket.send(ctx, b)
 }
 
-// take takes up to limit messages, as many as may be unsettled.
-func (r *Receiver) take(limit int) []*frame.Frame {
+// take removes up to limit messages, no more than may be unsettled, and returns them.
+func (r *receiver) take(limit int) []*frame.Frame {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := min(limit, len(r.arrivals), r.subscription.Prefetch-r.unsettled)
@@ -166,7 +167,7 @@ func (r *Receiver) take(limit int) []*frame.Frame {
 
 // Settle acknowledges the deliveries, without waiting for the broker. DeadLetter is
 // a NACK, for brokers of the kind Classic; Requeue matches errors.ErrUnsupported.
-func (r *Receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d broker.Disposition) error {
+func (r *receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d broker.Disposition) error {
 	command := frame.ACK
 	switch d {
 	case broker.Ack:
@@ -188,7 +189,7 @@ func (r *Receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d b
 			return fmt.Errorf("stomp: settle: delivery %d is not of this subscription of %q", i, r.subscription.Destination)
 		}
 		if t.settled {
-			continue // a second word on a message is an error to the broker
+			continue // to acknowledge a message twice is an error
 		}
 		t.settled = true
 		n++
@@ -207,7 +208,7 @@ func (r *Receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d b
 }
 
 // Close ends the subscription; see broker.Receiver.
-func (r *Receiver) Close(ctx context.Context) error {
+func (r *receiver) Close(ctx context.Context) error {
 	if r.conn.sockets.Forget(r.socket) {
 		r.socket.close(ctx)
 	}

@@ -12,12 +12,12 @@ import (
 	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
-var _ broker.Remover = (*Conn)(nil)
+var _ broker.Remover = (*conn)(nil)
 
-// Remove ends the durable subscription of a topic's group. STOMP cannot remove a queue
-// or a topic: Artemis does so by itself where none of its messages is left, Classic
-// where it is set up to (gcInactiveDestinations). See broker.Remover.
-func (c *Conn) Remove(ctx context.Context, sub broker.Subscription) error {
+// Remove ends the durable subscription of a topic's group. STOMP has no way to remove a
+// queue or a topic: Artemis does that by itself when no message is left, Classic where it
+// is set up to (gcInactiveDestinations). See broker.Remover.
+func (c *conn) Remove(ctx context.Context, sub broker.Subscription) error {
 	if !sub.Topic || sub.Group == "" {
 		return fmt.Errorf("stomp: remove %q: only a topic's durable subscription can be removed: %w", sub.Destination, errors.ErrUnsupported)
 	}
@@ -42,7 +42,8 @@ func (c *Conn) Remove(ctx context.Context, sub broker.Subscription) error {
 	return nil
 }
 
-// isNoSubscription says that there was none: in Classic's words, and in those of Artemis.
+// isNoSubscription reports whether the broker, Classic or Artemis, says that there was no
+// such subscription.
 func isNoSubscription(err error) bool {
 	var said *BrokerError
 	if !errors.As(err, &said) {

@@ -16,59 +16,31 @@ const (
 	transient = waybill.Transient
 )
 
-func TestNewTellsWhatIsWrong(t *testing.T) {
-	for address, want := range map[string]string{
-		"tcp://h":                      "begins with none of stomp+tls://, stomp://",
-		"stomp://":                     "no host",
-		"stomp://u:s3cret#@h":          "", // the password's end is taken for a fragment
-		"stomp://u:s3cr%et@h":          "percent-encoded",
-		"stomp://h/path":               "path",
-		"stomp://h?ca=x":               "needs a scheme with TLS",
-		"stomp://h?prefetch=1":         "unknown parameter",
-		"stomp://h?kind=rabbit":        "kind",
-		"stomp+tls://h?ca=/nowhere":    "ca",
-		"stomp+tls://h?cert=/x":        "go together",
-		"stomp+tls://u:s3cret@h?x=%zz": "",
-	} {
-		_, err := stomp.New(address, nil)
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v; want %q", address, err, want)
-		}
-		if err != nil && strings.Contains(err.Error(), "s3cr") {
-			t.Errorf("%s: the error shows the password: %v", address, err)
-		}
-	}
+func TestNewSaysWhatIsWrong(t *testing.T) {
+	servertest.WrongActiveMQAddresses(t, "stomp", "stomp+tls", func(address string) error { _, err := stomp.New(address, nil); return err })
 	_, err := stomp.New("stomp://h?kind=x", &stomp.Options{HeartBeat: -1, MaxMessage: -1})
 	for _, want := range []string{"kind", "HeartBeat", "MaxMessage"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v; want %s in it, too", err, want)
+			t.Errorf("New: %v; want %s in it, too", err, want)
 		}
-	}
-}
-
-func TestTheDoor(t *testing.T) {
-	for _, variable := range servers {
-		t.Run(variable, func(t *testing.T) { servertest.DoorOf(t, variable, opener(stomp.Options{})).Test(t) })
 	}
 }
 
 func TestAConnectionWhoseOtherEndFallsSilentEnds(t *testing.T) {
-	for _, variable := range servers {
-		t.Run(variable, func(t *testing.T) {
-			address, link := servertest.Through(t, testserver.Address(t, variable))
-			_ = servertest.Silence(t, open(t, address, &stomp.Options{HeartBeat: time.Second}), link, 4*time.Second)
-		})
-	}
+	servertest.OnActiveMQ(t, protocol, func(t *testing.T, variable, _ string) {
+		address, link := servertest.Through(t, testserver.Address(t, variable))
+		_ = servertest.Silence(t, open(t, address, &stomp.Options{HeartBeat: time.Second}), link, 4*time.Second)
+	})
 }
 
-func TestDeadLettersNeedTheKindClassic(t *testing.T) {
+func TestDeadLettersAreDeclaredForTheKindClassicOnly(t *testing.T) {
 	address := testserver.Address(t, "WAYBILL_TEST_ACTIVEMQ_STOMP")
 	if open(t, address, nil).Capabilities().DeadLetter {
-		t.Error("DeadLetter is declared for any kind; Artemis drops what is sent back")
+		t.Error("DeadLetter is declared without a kind, want that it is not: Artemis drops what gets a NACK")
 	}
 	b := open(t, address+"?kind=classic", nil)
 	if !b.Capabilities().DeadLetter {
-		t.Fatal("DeadLetter is not declared for the kind classic")
+		t.Fatal("DeadLetter is not declared with kind=classic, want that it is")
 	}
 	servertest.DeadLetter(t, b, "ActiveMQ.DLQ")
 }

@@ -1,6 +1,6 @@
-// Package pigeon is a broker adapter outside Waybill's own module: the least that an
-// adapter is made of, and the conformance suite that it passes. Its broker is a map in
-// memory; a real adapter has a client library in its place.
+// Package pigeon is a broker adapter outside of Waybill's own module, with as little as an
+// adapter can have. Its test runs the conformance suite. Its broker is a map in memory,
+// where a real adapter has a client library.
 package pigeon
 
 import (
@@ -17,7 +17,7 @@ import (
 type Broker struct {
 	mu      sync.Mutex
 	waiting map[string][]broker.Delivery // by destination
-	changed chan struct{}                // closed, and made anew, when something is to be had
+	changed chan struct{}                // closed, and replaced, when waiting has changed
 }
 
 var _ broker.Broker = (*Broker)(nil)
@@ -27,12 +27,12 @@ func New() *Broker {
 	return &Broker{waiting: map[string][]broker.Delivery{}, changed: make(chan struct{})}
 }
 
-// Capabilities declares only what the suite is to hold us to.
+// Capabilities declares what the suite will ask.
 func (b *Broker) Capabilities() broker.Capabilities {
 	return broker.Capabilities{Name: "pigeon", Ordered: true, Requeue: true}
 }
 
-// Connect always succeeds.
+// Connect returns a connection, unless ctx has ended.
 func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -40,7 +40,7 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 	return &conn{b: b, done: make(chan struct{}), receivers: map[*receiver]bool{}}, nil
 }
 
-// put adds deliveries to a queue: at its end, or back at its beginning. mu is held.
+// put adds deliveries to a queue: at its end, or with back at its beginning. It needs mu.
 func (b *Broker) put(destination string, back bool, deliveries ...broker.Delivery) {
 	if back {
 		b.waiting[destination] = slices.Concat(deliveries, b.waiting[destination])
@@ -51,12 +51,13 @@ func (b *Broker) put(destination string, back bool, deliveries ...broker.Deliver
 	b.changed = make(chan struct{})
 }
 
+// conn is a connection. Its pointer is comparable, as a broker.Conn has to be.
 type conn struct {
 	b    *Broker
-	done chan struct{} // guarded by b.mu, like all that follows
-	err  error
+	done chan struct{} // closed when err is set
 
-	receivers map[*receiver]bool
+	err       error              // guarded by b.mu
+	receivers map[*receiver]bool // guarded by b.mu
 }
 
 func (c *conn) Publish(ctx context.Context, messages []broker.Message, _ waybill.Transport) ([]broker.Result, error) {
@@ -72,7 +73,7 @@ func (c *conn) Publish(ctx context.Context, messages []broker.Message, _ waybill
 		case m.Topic:
 			results[i] = broker.Result{Fate: broker.Unacceptable, Err: errors.New("pigeon: there are no topics")}
 		default:
-			m.Body, m.Headers = slices.Clone(m.Body), slices.Clone(m.Headers) // the caller's
+			m.Body, m.Headers = slices.Clone(m.Body), slices.Clone(m.Headers) // these are the caller's
 			c.b.put(m.Destination, false, broker.Delivery{Message: m, Token: new(int)})
 			results[i].Fate = broker.Confirmed
 		}
@@ -119,12 +120,13 @@ func (c *conn) Close(context.Context) error {
 	return nil
 }
 
+// receiver is a subscription of a queue.
 type receiver struct {
 	c           *conn
 	destination string
 	prefetch    int
 	held        []broker.Delivery // received and not settled, in order; guarded by b.mu
-	closed      bool
+	closed      bool              // guarded by b.mu
 }
 
 func (r *receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, error) {
@@ -141,7 +143,7 @@ func (r *receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, e
 			b.waiting[r.destination] = b.waiting[r.destination][n:]
 			r.held = append(r.held, got...)
 			b.mu.Unlock()
-			for i := range got { // the caller's to keep and change; ours may come again
+			for i := range got { // the caller may change these, and ours may come again
 				got[i].Body, got[i].Headers = slices.Clone(got[i].Body), slices.Clone(got[i].Headers)
 			}
 			return got, nil
@@ -178,7 +180,7 @@ func (r *receiver) Settle(_ context.Context, deliveries []broker.Delivery, d bro
 		}
 		return settled[x.Token]
 	})
-	b.put(r.destination, true, back...) // and room for more
+	b.put(r.destination, true, back...) // wakes Receive, too, since there is room again
 	return nil
 }
 
@@ -189,7 +191,7 @@ func (r *receiver) Close(context.Context) error {
 	return nil
 }
 
-// end gives back what is not settled. mu is held.
+// end gives back what is not settled. It needs mu.
 func (r *receiver) end() {
 	if r.closed {
 		return

@@ -1,5 +1,6 @@
-// Package bundle is for adapters whose connection is several network connections,
-// such as one that publishes and one for each subscription: they end together.
+// Package bundle is for adapters whose broker.Conn is several network connections, such as
+// one that publishes and one for each subscription: New makes a bundle of them, and they
+// end together.
 package bundle
 
 import (
@@ -8,8 +9,7 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
-// Of is a bundle of network connections. New makes one; its methods are safe for
-// concurrent use.
+// Of is a bundle of network connections. Its methods are safe for concurrent use.
 type Of[C comparable] struct {
 	done chan struct{}
 
@@ -23,9 +23,9 @@ func New[C comparable]() *Of[C] {
 	return &Of[C]{done: make(chan struct{}), open: map[C]struct{}{}}
 }
 
-// Add adds a connection and calls start, which begins to watch it and must not
-// block. Where the bundle has ended, it does neither and returns the reason: the
-// connection is the caller's to close.
+// Add adds a connection and calls start, which begins to watch it and must not block.
+// Where the bundle has ended, Add does neither and returns the reason; the caller has to
+// close the connection.
 func (b *Of[C]) Add(c C, start func()) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -37,8 +37,8 @@ func (b *Of[C]) Add(c C, start func()) error {
 	return nil
 }
 
-// Forget removes a connection, whose end then is no longer the end of the bundle.
-// It reports whether it was there.
+// Forget removes a connection, which may then end without the others, and reports whether
+// it was there.
 func (b *Of[C]) Forget(c C) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -47,8 +47,8 @@ func (b *Of[C]) Forget(c C) bool {
 	return ok
 }
 
-// End ends the bundle, once, for the reason err, and returns the connections that
-// it had, which are the caller's to end.
+// End ends the bundle, once, for the reason err, and returns its connections, which the
+// caller has to end.
 func (b *Of[C]) End(err error) []C {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -65,8 +65,8 @@ func (b *Of[C]) End(err error) []C {
 	return left
 }
 
-// Close ends the bundle, once, as its owner does, and calls end for each of its
-// connections, all at once; it returns when these calls have.
+// Close ends the bundle, once, for the reason broker.ErrClosed, and calls end for all of
+// its connections at the same time. It returns when these calls have.
 func (b *Of[C]) Close(end func(c C)) {
 	var ending sync.WaitGroup
 	for _, c := range b.End(broker.ErrClosed) {

@@ -19,24 +19,24 @@ func TestABundleEndsOnceAndTakesNothingAfter(t *testing.T) {
 		}
 	}
 	if !b.Forget(1) || b.Forget(1) {
-		t.Error("a connection is forgotten once")
+		t.Error("Forget of a connection: want true once, and then false")
 	}
 	if err := b.Err(); err != nil {
-		t.Errorf("Err before the end: %v", err)
+		t.Errorf("Err before the end: %v; want nil", err)
 	}
 	why := errors.New("why")
 	left := b.End(why)
 	slices.Sort(left)
 	if !slices.Equal(left, []int{0, 2}) || b.Forget(0) {
-		t.Errorf("it ended with %v, want 0 and 2", left)
+		t.Errorf("End returned %v, want 0 and 2", left)
 	}
 	<-b.Done()
 	if left := b.End(errors.New("other")); left != nil {
-		t.Errorf("it ended again with %v", left)
+		t.Errorf("End returned %v the second time, want none", left)
 	}
-	b.Close(func(c int) { t.Errorf("%d was closed after the end", c) })
+	b.Close(func(c int) { t.Errorf("Close after the end closed %d, want none", c) })
 	if err := b.Add(4, func() { started++ }); !errors.Is(err, why) || !errors.Is(b.Err(), why) || started != 3 {
-		t.Errorf("Add after the end: %v; Err: %v; %d started", err, b.Err(), started)
+		t.Errorf("Add after the end: %v; Err: %v; %d started; want the reason, twice, and 3", err, b.Err(), started)
 	}
 }
 
@@ -49,8 +49,12 @@ func TestCloseEndsEveryConnection(t *testing.T) {
 	}
 	var mu sync.Mutex
 	closed := 0
-	b.Close(func(int) { mu.Lock(); closed++; mu.Unlock() })
+	b.Close(func(int) {
+		mu.Lock()
+		defer mu.Unlock()
+		closed++
+	})
 	if closed != 3 || !errors.Is(b.Err(), broker.ErrClosed) {
-		t.Errorf("%d connections closed, Err: %v", closed, b.Err())
+		t.Errorf("%d connections closed, Err: %v; want 3, ErrClosed", closed, b.Err())
 	}
 }

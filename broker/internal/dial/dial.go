@@ -1,7 +1,6 @@
-// Package dial is what the adapters share: it takes a broker's address apart,
-// opens the connection, with TLS where the address asks for it, and tells errors
-// that no further try can help from those that it can. No error of it shows the
-// address's user name or password.
+// Package dial is how adapters read an address and open a network connection: Parse takes
+// the address apart, Target.Dial connects, with TLS where the address says so, and Refused
+// marks errors that another try cannot help. No error shows the address's user or password.
 package dial
 
 import (
@@ -11,41 +10,46 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"sort"
+	"slices"
 	"strings"
 )
 
-// Scheme is one scheme that an adapter's addresses may have.
+// Scheme is a scheme that an adapter's addresses may have.
 type Scheme struct {
-	Port string // the port where the address gives none
+	Port string // the default
 	TLS  bool
 }
 
-// Target is an address taken apart.
+// Target is what an address says.
 type Target struct {
 	Host     string // name or IP address, without the port
 	Address  string // host:port
 	User     string
 	Password string
-	HasUser  bool // the address names a user, if only an empty one
+	HasUser  bool // the address has a user, which may be empty
 	Query    url.Values
 	// TLS makes the configuration of a new connection; nil where there is no TLS.
 	TLS func() (*tls.Config, error)
 }
 
-// Parse takes address apart. Query parameters other than those of TLS (ca, cert,
-// key, server_name) and those named in known are errors. config is the caller's
-// own TLS configuration, or nil; it is not changed.
+// Parse takes an address apart. A parameter other than those of TLS (ca, cert, key,
+// server_name) and those in known is an error. config is the caller's own TLS
+// configuration, or nil; it is not changed.
 func Parse(address string, schemes map[string]Scheme, config *tls.Config, known ...string) (*Target, error) {
 	u, err := url.Parse(address)
 	if err != nil {
-		// The parser's own error quotes the address, or the part that it stumbled on,
-		// which may be the password.
+		// The parser's own error quotes the address or a part of it, which may be the
+		// password.
 		return nil, errors.New("the address is not a valid URL: write it as scheme://user:password@host:port, with special characters of the user and password percent-encoded")
 	}
 	scheme, ok := schemes[u.Scheme]
 	if !ok {
-		return nil, fmt.Errorf("the address begins with none of %s", strings.Join(names(schemes), ", "))
+		var known []string
+		for name := range schemes {
+			known = append(known, name+"://")
+		}
+		slices.Sort(known)
+		return nil, fmt.Errorf("the address begins with none of %s", strings.Join(known, ", "))
 	}
 	if u.Hostname() == "" || u.Opaque != "" {
 		return nil, errors.New("the address names no host")
@@ -54,7 +58,7 @@ func Parse(address string, schemes map[string]Scheme, config *tls.Config, known 
 		return nil, errors.New("the address has a path or a fragment after its host: percent-encode special characters of the user and password")
 	}
 	if strings.Contains(u.RawQuery, "@") {
-		// The parameters may be half of a password with a '?' in it.
+		// The parameters may be a part of a password with a '?' in it.
 		return nil, errors.New("the address has an '@' after its '?': percent-encode special characters of the user and password, and of parameters")
 	}
 	query, err := url.ParseQuery(u.RawQuery)
@@ -73,7 +77,7 @@ func Parse(address string, schemes map[string]Scheme, config *tls.Config, known 
 		t.Password, _ = u.User.Password()
 	}
 	for name := range t.Query {
-		if !tlsParameters[name] && !contains(known, name) {
+		if !tlsParameters[name] && !slices.Contains(known, name) {
 			return nil, fmt.Errorf("the address has the unknown parameter %.40q", name)
 		}
 	}
@@ -89,26 +93,8 @@ func Parse(address string, schemes map[string]Scheme, config *tls.Config, known 
 	return t, err
 }
 
-func names(schemes map[string]Scheme) []string {
-	var all []string
-	for name := range schemes {
-		all = append(all, name+"://")
-	}
-	sort.Strings(all)
-	return all
-}
-
-func contains(all []string, name string) bool {
-	for _, s := range all {
-		if s == name {
-			return true
-		}
-	}
-	return false
-}
-
-// Dial opens a connection, and finishes the TLS handshake where there is TLS. An
-// error that no further try can help matches broker.ErrRefused.
+// Dial opens a network connection, with its TLS handshake where there is TLS. An error that
+// another try cannot help matches broker.ErrRefused.
 func (t *Target) Dial(ctx context.Context) (net.Conn, error) {
 	var dialer net.Dialer
 	if t.TLS == nil {
@@ -125,10 +111,10 @@ func (t *Target) Dial(ctx context.Context) (net.Conn, error) {
 	return conn, nil
 }
 
-// Redact returns text, which came from a broker, without the password.
+// Redact returns text that a broker has sent without the password.
 func (t *Target) Redact(text string) string {
 	if len(t.Password) < 4 {
-		return text // too short to be told from other words
+		return text // so short a password may be a part of other words
 	}
 	return strings.ReplaceAll(text, t.Password, "***")
 }

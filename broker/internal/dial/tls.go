@@ -11,18 +11,19 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
+// tlsParameters are the parameters of an address that TLS reads.
 var tlsParameters = map[string]bool{"ca": true, "cert": true, "key": true, "server_name": true}
 
-// TLS checks the parameters of an address that have to do with TLS and returns a
-// function that makes the configuration of a connection:
+// TLS checks the parameters of an address that have to do with TLS, and returns a function
+// that makes the configuration of a connection:
 //
-//	ca           file of PEM certificates that sign the broker's; the system's without it
+//	ca           file of PEM certificates to trust; without it, the system's authorities
 //	cert, key    files of the client's own certificate and key, in PEM
 //	server_name  the name that the broker's certificate must have, in place of host
 //
-// The files are read for each connection, so that certificates may be renewed
-// beneath a running program. base is the caller's own configuration, or nil; what
-// the address says goes before it.
+// The files are read for each connection, so that certificates can be renewed while a
+// program runs. base is the caller's own configuration, or nil; what the address says goes
+// before it.
 func TLS(query url.Values, host string, base *tls.Config) (func() (*tls.Config, error), error) {
 	if (query.Get("cert") == "") != (query.Get("key") == "") {
 		return nil, errors.New("the parameters cert and key go together")
@@ -62,10 +63,10 @@ func TLS(query url.Values, host string, base *tls.Config) (func() (*tls.Config, 
 	return load, nil
 }
 
-// Refused wraps err so that it matches broker.ErrRefused where a certificate or
-// the TLS handshake is at fault, and returns any other err as it is. With TLS 1.3
-// a broker that refuses the client's certificate says so only when the client
-// first reads.
+// Refused wraps err so that it matches broker.ErrRefused where a certificate or the TLS
+// handshake is at fault, and returns any other err as it is. Call it for the first read
+// after the handshake too: with TLS 1.3, a broker that refuses the client's certificate
+// says so only then.
 func Refused(err error) error {
 	var (
 		verify *tls.CertificateVerificationError

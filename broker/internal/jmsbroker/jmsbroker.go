@@ -1,5 +1,9 @@
-// Package jmsbroker is what the adapters that meet ActiveMQ share, so that what one
-// publishes the other can consume.
+// Package jmsbroker is what the adapters stomp, amqp1 and activemq know in common about
+// the two brokers of JMS that they meet, ActiveMQ Classic and ActiveMQ Artemis: which of
+// the two it is (Kind), what it calls a destination (Name), which headers are its own
+// (ReservedHeader), and how to read a message that came in by the other protocol
+// (NativeBody, FromModifiedUTF8). It is one place, so that what is published through one
+// adapter can be consumed through another.
 package jmsbroker
 
 import (
@@ -16,74 +20,77 @@ import (
 type Kind int
 
 const (
-	Any     Kind = iota // not known
-	Classic             // ActiveMQ Classic
+	Any     Kind = iota // not known, or another broker
+	Classic             // ActiveMQ Classic, 5.16 and later
 	Artemis             // ActiveMQ Artemis
 )
 
-// parseKind reads the parameter kind of an address.
-func parseKind(text string) (Kind, error) {
-	switch text {
-	case "":
-		return Any, nil
-	case "classic":
-		return Classic, nil
-	case "artemis":
-		return Artemis, nil
-	}
-	return Any, fmt.Errorf("the parameter kind is %.40q, not classic or artemis", text)
-}
-
-// Parse takes an address apart that may have the parameter kind, beside the known
-// ones. Kind is the caller's own, which the parameter goes before.
-func Parse(address string, schemes map[string]dial.Scheme, config *tls.Config, kind Kind, known ...string) (*dial.Target, Kind, error) {
+// Parse takes an address apart that may have the parameter kind, which is classic or
+// artemis, and the parameters that known names.
+func Parse(address string, schemes map[string]dial.Scheme, config *tls.Config, known ...string) (*dial.Target, Kind, error) {
 	target, err := dial.Parse(address, schemes, config, append(known, "kind")...)
 	if err != nil {
-		return nil, kind, err
+		return nil, Any, err
 	}
-	said, err := parseKind(target.Query.Get("kind"))
-	if said != Any {
-		kind = said
+	switch text := target.Query.Get("kind"); text {
+	case "":
+		return target, Any, nil
+	case "classic":
+		return target, Classic, nil
+	case "artemis":
+		return target, Artemis, nil
+	default:
+		return nil, Any, fmt.Errorf("the parameter kind is %.40q, not classic or artemis", text)
 	}
-	return target, kind, err
 }
 
-// Client checks a subscription and returns the id by which the broker knows a
-// topic's durable subscription, made of Group and topic; "" for a queue.
-func Client(s *broker.Subscription) (string, error) {
+// ProductKind is the kind of a broker by how it calls itself: "ActiveMQ/5.18.3" and
+// "ActiveMQ-Artemis/2.40.0 ..." in STOMP, "ActiveMQ" and "apache-activemq-artemis" in
+// AMQP.
+func ProductKind(product string) Kind {
+	product = strings.ToLower(product)
 	switch {
-	case s.Prefetch <= 0:
-		return "", fmt.Errorf("Prefetch is %d and has to be above 0", s.Prefetch)
-	case !s.Topic:
-		return "", nil
-	case s.Group == "":
-		return "", errors.New("a topic needs a Group")
-	}
-	return ClientID(s), nil
-}
-
-// ClientID is the id by which the broker knows the durable subscription that a group
-// has of a topic.
-func ClientID(s *broker.Subscription) string { return s.Group + "/" + s.Destination }
-
-// Product tells the kind by how a broker calls itself: "ActiveMQ/5.18.3" and
-// "ActiveMQ-Artemis/2.40.0 ..." in STOMP, "ActiveMQ" and "apache-activemq-artemis"
-// in AMQP.
-func Product(name string) Kind {
-	name = strings.ToLower(name)
-	switch {
-	case strings.Contains(name, "artemis"):
+	case strings.Contains(product, "artemis"):
 		return Artemis
-	case strings.HasPrefix(name, "activemq"):
+	case strings.HasPrefix(product, "activemq"):
 		return Classic
 	}
 	return Any
 }
 
+// ConnKind is the kind of the broker that a connection of amqp1 or stomp leads to, Any
+// for another connection.
+func ConnKind(c broker.Conn) Kind {
+	if known, ok := c.(interface{ Kind() Kind }); ok {
+		return known.Kind()
+	}
+	return Any
+}
+
+// CheckSubscription says what is wrong with a subscription, if anything.
+func CheckSubscription(s *broker.Subscription) error {
+	if s.Prefetch <= 0 {
+		return fmt.Errorf("Prefetch is %d and has to be above 0", s.Prefetch)
+	}
+	if s.Topic && s.Group == "" {
+		return errors.New("a topic needs a Group")
+	}
+	return nil
+}
+
+// ClientID is the id by which the broker knows the durable subscription that a group has
+// of a topic, "" for a queue. STOMP calls it the client id, AMQP the container id.
+func ClientID(s *broker.Subscription) string {
+	if !s.Topic {
+		return ""
+	}
+	return s.Group + "/" + s.Destination
+}
+
 // Name is what the brokers call a destination. They take nearly every name that
-// waybill.CheckDestination takes: but Artemis reads "address::queue" as one queue
-// of an address, and where its acceptors are set up with prefixes such as "/queue/"
-// it cuts them off. '%' occurs in no name, so that the mapping is one to one.
+// waybill.CheckDestination takes. But Artemis reads "address::queue" as one queue of an
+// address, and cuts off prefixes such as "/queue/" where its acceptors are set up with
+// them. No destination has a '%', so the mapping is one to one.
 func Name(destination string) string {
 	name := strings.ReplaceAll(destination, "::", "%3A%3A")
 	if rest, ok := strings.CutPrefix(name, "/"); ok {
@@ -92,15 +99,15 @@ func Name(destination string) string {
 	return name
 }
 
-// Taken reports whether a header is one that STOMP or a broker uses itself: it is
-// no part of a message that was received, and none that is sent may have it.
-// Brokers show these to consumers of another protocol as if they were the sender's.
+// ReservedHeader reports whether STOMP or a broker uses a header for itself. No message
+// that is sent may have it, and it is removed from those that are received: brokers show
+// such headers to consumers of another protocol as if they were the sender's.
 // waybill.CheckHeader refuses all of them but content-type.
-func Taken(name string) bool {
-	return taken[name] || strings.HasPrefix(name, "JMS_AMQP_") || strings.HasPrefix(name, "_AMQ_") || strings.HasPrefix(name, "__AMQ_")
+func ReservedHeader(name string) bool {
+	return reservedHeaders[name] || strings.HasPrefix(name, "JMS_AMQP_") || strings.HasPrefix(name, "_AMQ_") || strings.HasPrefix(name, "__AMQ_")
 }
 
-var taken = map[string]bool{
+var reservedHeaders = map[string]bool{
 	"destination": true, "receipt": true, "receipt-id": true, "transaction": true, "subscription": true,
 	"message-id": true, "content-length": true, "content-type": true, "ack": true, "id": true, "session": true,
 	"type": true, "timestamp": true, "expires": true, "priority": true, "persistent": true,

@@ -5,11 +5,11 @@ import (
 	"unicode/utf8"
 )
 
-// NativeBody takes the body out of an encoded AMQP message. ActiveMQ Classic keeps
-// what came by AMQP as it came, as it is set up by default, and hands the whole
-// encoded message to a STOMP consumer as the body, with the header
-// JMS_AMQP_NATIVE. It reads data sections, and a value that is text or binary, which
-// is what JMS and Waybill send; other bodies are errors.
+// NativeBody takes the body out of an encoded AMQP message. ActiveMQ Classic, by default,
+// keeps what came by AMQP as it came and hands the whole encoded message to a STOMP
+// consumer as the body, with the header JMS_AMQP_NATIVE. NativeBody reads data sections
+// and a value that is text, binary or null, which is what JMS and Waybill send; another
+// body is an error.
 func NativeBody(message []byte) ([]byte, error) {
 	var body []byte
 	d := decoder{rest: message}
@@ -42,7 +42,7 @@ func NativeBody(message []byte) ([]byte, error) {
 
 var errNative = errors.New("the body is no AMQP message with data or text")
 
-// decoder walks through AMQP types.
+// decoder reads encoded AMQP values from the front of rest.
 type decoder struct {
 	rest []byte
 	err  error
@@ -59,6 +59,7 @@ func (d *decoder) take(n uint64) []byte {
 	return taken
 }
 
+// byte returns the next byte, or after an error one that begins no value.
 func (d *decoder) byte() byte {
 	if b := d.take(1); b != nil {
 		return b[0]
@@ -78,7 +79,7 @@ func (d *decoder) small() (byte, bool) {
 	return 0, false
 }
 
-// size reads a number of so many bytes.
+// size reads an unsigned number of width bytes.
 func (d *decoder) size(width uint64) uint64 {
 	var n uint64
 	for _, b := range d.take(width) {
@@ -121,11 +122,11 @@ func (d *decoder) value() {
 	}
 }
 
-// JavaText turns text as Java's own encoding has it into UTF-8: ActiveMQ Classic
-// hands a text message of JMS or AMQP to a STOMP consumer in that encoding, where
-// characters beyond U+FFFF are two surrogates of three bytes each and U+0000 is
-// 0xC0 0x80. None of these is valid UTF-8, so that other text is not touched.
-func JavaText(text []byte) []byte {
+// FromModifiedUTF8 turns Java's modified UTF-8 into UTF-8. ActiveMQ Classic hands a text
+// message of JMS or AMQP to a STOMP consumer in that encoding, in which a character
+// beyond U+FFFF is two surrogates of three bytes each and U+0000 is 0xC0 0x80. Neither is
+// valid UTF-8, so other text is not changed.
+func FromModifiedUTF8(text []byte) []byte {
 	if utf8.Valid(text) {
 		return text
 	}
@@ -148,8 +149,8 @@ func JavaText(text []byte) []byte {
 	return out
 }
 
-// surrogate reports whether b begins with a surrogate: a high one for half 0xa0, a
-// low one for 0xb0.
+// surrogate reports whether b begins with a surrogate, the high one of a pair where half
+// is 0xa0, the low one where it is 0xb0.
 func surrogate(b []byte, half byte) bool {
 	return len(b) >= 3 && b[0] == 0xed && b[1]&0xf0 == half && b[2]&0xc0 == 0x80
 }

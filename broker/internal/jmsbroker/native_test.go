@@ -6,11 +6,9 @@ import (
 	"testing"
 
 	"github.com/Azure/go-amqp"
-
-	waybill "github.com/waybill-go/waybill"
 )
 
-func TestNativeBody(t *testing.T) {
+func TestTheBodyIsTakenOutOfAnEncodedMessage(t *testing.T) {
 	text := "text/plain"
 	header := &amqp.MessageHeader{Durable: true, Priority: 9}
 	for name, c := range map[string]struct {
@@ -55,7 +53,7 @@ func FuzzNativeBody(f *testing.F) {
 	f.Fuzz(func(t *testing.T, message []byte) { _, _ = NativeBody(message) })
 }
 
-func TestJavaText(t *testing.T) {
+func TestModifiedUTF8BecomesUTF8(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                           "",
 		"plain":                      "plain",
@@ -67,31 +65,10 @@ func TestJavaText(t *testing.T) {
 		"\xff\xed\xa0\xbd\xed\xba":   "\xff\xed\xa0\xbd\xed\xba",
 		"x\xed\xa0\xbd\xed\xba\x9ay": "x🚚y",
 	} {
-		if got := JavaText([]byte(in)); string(got) != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
-		}
-	}
-}
-
-// A header that the adapters keep from a consumer is one that Send refuses.
-func TestHeadersOfTheBrokersAreReserved(t *testing.T) {
-	for name := range taken {
-		if name != "content-type" && !waybill.IsReservedHeader(name) {
-			t.Errorf("%s is not reserved", name)
-		}
-	}
-}
-
-func TestNamesAreMappedOneToOne(t *testing.T) {
-	seen := map[string]string{}
-	for _, name := range []string{"a", "a.b", "a:b", "a::b", "a:::b", "a::::b", "/a", "//a", "/queue/a", "a/b", "queue://a", ""} {
-		mapped := Name(name)
-		if other, ok := seen[mapped]; ok {
-			t.Errorf("%q and %q are both %q", name, other, mapped)
-		}
-		seen[mapped] = name
-		if strings.Contains(mapped, "::") || strings.HasPrefix(mapped, "/") {
-			t.Errorf("%q is %q", name, mapped)
-		}
+		t.Run(want, func(t *testing.T) {
+			if got := FromModifiedUTF8([]byte(in)); string(got) != want {
+				t.Errorf("%q: got %q, want %q", in, got, want)
+			}
+		})
 	}
 }

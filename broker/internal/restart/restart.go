@@ -1,5 +1,5 @@
-// Package restart lets a conformance test end a server and start it again, where
-// the servers are the test's own.
+// Package restart lets a conformance test kill a server and start it again, where nobody
+// else uses the servers.
 package restart
 
 import (
@@ -8,12 +8,12 @@ import (
 	"testing"
 )
 
-// Variable names a copy of scripts/services whose servers nobody else uses, such as
-// one in another checkout started with WAYBILL_PORT_BASE=auto. Without it no test
-// ends a server.
+// Variable is the environment variable with the path of a scripts/services whose servers
+// nobody else uses, such as that of another checkout, started with WAYBILL_PORT_BASE=auto.
+// Without it no test ends a server.
 const Variable = "WAYBILL_TEST_SERVICES"
 
-// Hooks are what brokertest.Harness asks for; all nil without Variable.
+// Hooks are the fields of those names of a brokertest.Harness; all nil without Variable.
 type Hooks struct{ Restart, Stop, Start func(t testing.TB) }
 
 // Of returns the hooks for a server by its name in scripts/services.

@@ -39,6 +39,7 @@ func (a *Authority) Sign(name string) (cert, key string) {
 	return a.make(name, false)
 }
 
+// make makes a key and a certificate: the authority's own, or one that it signs.
 func (a *Authority) make(name string, authority bool) (cert, key string) {
 	a.t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

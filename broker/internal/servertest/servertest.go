@@ -1,12 +1,13 @@
-// Package servertest is what the tests of several adapters ask of real servers,
-// beside the conformance suite: how connections are let in, with TLS and
-// credentials (Door), and what a server does that the seam does not show.
+// Package servertest is for the tests of several adapters, beside the conformance suite:
+// Harness makes the suite's harness for a real server, Access tests who may connect, and
+// SideBySide measures an adapter beside its client library.
 package servertest
 
 import (
 	"context"
 	"errors"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,11 +21,11 @@ import (
 // Open returns an adapter's Broker for an address.
 type Open func(t testing.TB, address string) broker.Broker
 
-// patience bounds what these tests wait for.
+// patience bounds every wait of these tests.
 const patience = 30 * time.Second
 
-// Harness is the conformance suite's for the server whose address a variable such
-// as WAYBILL_TEST_RABBITMQ has. The caller adds what is the adapter's own.
+// Harness is the conformance suite's harness for the server whose address is in a
+// variable such as WAYBILL_TEST_RABBITMQ. The caller adds what only its adapter needs.
 func Harness(t testing.TB, variable string, open Open) brokertest.Harness {
 	t.Helper()
 	h := HarnessAt(testserver.Address(t, variable), open)
@@ -34,7 +35,7 @@ func Harness(t testing.TB, variable string, open Open) brokertest.Harness {
 	return h
 }
 
-// HarnessAt is the conformance suite's for the server at an address.
+// HarnessAt is the conformance suite's harness for the server at an address.
 func HarnessAt(address string, open Open) brokertest.Harness {
 	return brokertest.Harness{
 		Open: func(t testing.TB) broker.Broker { return open(t, address) },
@@ -45,13 +46,13 @@ func HarnessAt(address string, open Open) brokertest.Harness {
 	}
 }
 
-// Through returns an address that leads to the server of another over a Link.
+// Through returns an address that leads to the server of the given one through a Link.
 func Through(t testing.TB, address string) (through string, link brokertest.Link) {
 	t.Helper()
 	return change(t, address, func(u *url.URL, _ url.Values) { u.Host, link = brokertest.Proxy(t, u.Host) }), link
 }
 
-// change returns an address with a part of it changed.
+// change returns an address as part has changed it.
 func change(t testing.TB, address string, part func(u *url.URL, query url.Values)) string {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -62,6 +63,49 @@ func change(t testing.TB, address string, part func(u *url.URL, query url.Values
 	part(u, query)
 	u.RawQuery = query.Encode()
 	return u.String()
+}
+
+// WrongAddresses checks that New of an adapter takes none of the addresses, and that its
+// error contains the text beside the address and no password, of which each begins with
+// s3c.
+func WrongAddresses(t *testing.T, open func(address string) error, wrong map[string]string) {
+	t.Helper()
+	for address, want := range wrong {
+		t.Run(address, func(t *testing.T) {
+			err := open(address)
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("New: %v; want an error with %q", err, want)
+			}
+			if err != nil && strings.Contains(err.Error(), "s3c") {
+				t.Errorf("New: %v; want no password in it", err)
+			}
+		})
+	}
+}
+
+// Within returns the context of a test that should take no longer than limit.
+func Within(t testing.TB, limit time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// Fates publishes durable messages and checks what becomes of each. Of several messages
+// that are all to have one fate, it is enough to give it once.
+func Fates(ctx context.Context, t testing.TB, c broker.Conn, ms []broker.Message, want ...broker.Fate) []broker.Result {
+	t.Helper()
+	results, err := c.Publish(ctx, ms, waybill.Durable)
+	if err != nil || len(results) != len(ms) {
+		t.Fatalf("Publish: %d results, error %v; want %d and none", len(results), err, len(ms))
+	}
+	for i, result := range results {
+		fate := want[min(i, len(want)-1)]
+		if result.Fate != fate || (result.Err == nil) != (fate == broker.Confirmed) {
+			t.Errorf("message %d of %d bytes to %q is %v, error %v; want %v", i, len(ms[i].Body), ms[i].Destination, result.Fate, result.Err, fate)
+		}
+	}
+	return results
 }
 
 // connect opens a connection that is closed with the test.
@@ -75,18 +119,18 @@ func connect(ctx context.Context, t testing.TB, b broker.Broker) broker.Conn {
 	return c
 }
 
-// publish publishes one durable message whose messageId and body are its queue's
-// name, and wants it confirmed.
+// publish publishes one durable message, whose messageId and body are the name of its
+// queue, and fails the test unless it is Confirmed.
 func publish(ctx context.Context, t testing.TB, c broker.Conn, queue string) {
 	t.Helper()
 	m := broker.Message{Destination: queue, Body: []byte(queue), Headers: []broker.Header{{Name: "messageId", Value: queue}}}
 	results, err := c.Publish(ctx, []broker.Message{m}, waybill.Durable)
 	if err != nil || results[0].Fate != broker.Confirmed {
-		t.Fatalf("%v, %v; want confirmed", results, err)
+		t.Fatalf("Publish: %v, %v; want confirmed", results, err)
 	}
 }
 
-// receive returns one message of a queue.
+// receive subscribes to a queue and returns one message.
 func receive(ctx context.Context, t testing.TB, c broker.Conn, queue string) (broker.Receiver, []broker.Delivery) {
 	t.Helper()
 	r, err := c.Subscribe(ctx, broker.Subscription{Destination: queue, Prefetch: 1})
@@ -100,8 +144,8 @@ func receive(ctx context.Context, t testing.TB, c broker.Conn, queue string) (br
 	return r, deliveries
 }
 
-// DeadLetter sees to it that a message settled as DeadLetter comes to the queue
-// where the server keeps such messages.
+// DeadLetter checks that a message that is settled as DeadLetter comes to the queue where
+// the server keeps such messages.
 func DeadLetter(t *testing.T, b broker.Broker, deadLetters string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -133,12 +177,12 @@ func DeadLetter(t *testing.T, b broker.Broker, deadLetters string) {
 	}
 }
 
-// Silence sees to it that an idle connection lives for as long as it is told to,
-// which is longer than silence is borne, and ends when nothing passes any more. It
-// returns the reason. b's connections go through link and beat quickly.
-func Silence(t *testing.T, b broker.Broker, link brokertest.Link, lives time.Duration) error {
+// Silence checks that an idle connection is still there after the time idle, and ends
+// when nothing passes through its link; it returns the reason. b's connections go through
+// the link, and end after less than idle without a heartbeat.
+func Silence(t *testing.T, b broker.Broker, link brokertest.Link, idle time.Duration) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), lives+patience)
+	ctx, cancel := context.WithTimeout(t.Context(), idle+patience)
 	defer cancel()
 	c := connect(ctx, t, b)
 	if _, err := c.Subscribe(ctx, broker.Subscription{Destination: "silence", Prefetch: 10}); err != nil {
@@ -146,15 +190,15 @@ func Silence(t *testing.T, b broker.Broker, link brokertest.Link, lives time.Dur
 	}
 	select {
 	case <-c.Done():
-		t.Fatalf("an idle connection ended: %v", c.Err())
-	case <-time.After(lives):
+		t.Fatalf("an idle connection ended: %v; want it open", c.Err())
+	case <-time.After(idle):
 	}
 	link.Hold()
 	defer link.Release()
 	select {
 	case <-c.Done():
 	case <-ctx.Done():
-		t.Fatal("a connection lives on though nothing comes from the other end")
+		t.Fatal("a connection goes on although nothing comes from the other end; want it ended")
 	}
 	err := c.Err()
 	if err == nil || errors.Is(err, broker.ErrClosed) {

@@ -6,9 +6,10 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// Depths counts the messages that each queue and topic keeps, with those that are
-// received and not settled, by their subjects: the subject of a queue is its name,
-// of which the comment of package nats has the exceptions.
+// Depths counts the messages that each queue and topic keeps, with those that are received
+// and not settled, by their subjects. The subject of a queue is its name, that of a topic
+// "topic#." and its name; docs/brokers.md has the exceptions. On a server that is stopped
+// it returns ErrStopped.
 func (b *Broker) Depths() (map[string]int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

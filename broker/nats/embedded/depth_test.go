@@ -13,7 +13,7 @@ import (
 	"github.com/waybill-go/waybill/broker/nats/embedded"
 )
 
-// port finds a loopback address that is free.
+// port returns a loopback address with a port that is free.
 func port(t *testing.T) string {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -68,7 +68,7 @@ func TestDepthsCountWhatIsNotSettled(t *testing.T) {
 	}
 }
 
-func TestWhoListensInNeedsThePassword(t *testing.T) {
+func TestClientsFromOutsideNeedThePassword(t *testing.T) {
 	address := port(t)
 	b := start(t, embedded.Options{Listen: address, User: "demo", Password: "open-sesame"})
 	within, err := b.Connect(t.Context())
@@ -77,16 +77,18 @@ func TestWhoListensInNeedsThePassword(t *testing.T) {
 	}
 	defer within.Close(t.Context())
 	for login, refused := range map[string]bool{"": true, "demo:wrong@": true, "demo:open-sesame@": false} {
-		outside, err := nats.New("nats://"+login+address, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := outside.Connect(t.Context())
-		if refused != errors.Is(err, broker.ErrRefused) || !refused && err != nil {
-			t.Errorf("Connect as %q: %v", login, err)
-		}
-		if err == nil {
-			_ = c.Close(t.Context())
-		}
+		t.Run("as "+login, func(t *testing.T) {
+			outside, err := nats.New("nats://"+login+address, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := outside.Connect(t.Context())
+			if refused != errors.Is(err, broker.ErrRefused) || !refused && err != nil {
+				t.Errorf("Connect: %v; want refused: %v", err, refused)
+			}
+			if err == nil {
+				_ = c.Close(t.Context())
+			}
+		})
 	}
 }

@@ -1,6 +1,13 @@
-// Package embedded is a durable broker inside the process: a NATS server with
-// JetStream in a directory, without a port, and its adapter. It is for one
-// machine, for demonstrations and for tests; the address is embedded:path/to/dir.
+// Package embedded is a durable broker inside the process: a NATS server with JetStream in a
+// directory, which listens on no port, and its adapter. Call New with the directory, give
+// the Broker to relays and inboxes, and call Shutdown at the end:
+//
+//	b, err := embedded.New("path/to/dir", nil)
+//	...
+//	defer b.Shutdown()
+//
+// It is for one machine, for demonstrations and for tests: Kill, Start, Break and Wipe make
+// it fail as servers do. Commands know it by the address embedded:path/to/dir.
 package embedded
 
 import (
@@ -18,34 +25,36 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/internal/option"
 	"github.com/waybill-go/waybill/broker/nats"
 )
 
-// Options are the settings of a Broker. The zero value has every default.
+// Options configure a Broker; nil and the zero value hold the defaults.
 type Options struct {
-	// SyncAlways syncs each message to the disk before it is Confirmed. By default the
-	// server writes each message before it is Confirmed, which the end of the process
-	// does not undo, and syncs once a second, so that a loss of power takes the last
-	// second with it. The relay sends that again; only messages whose Confirmation
-	// is waybill.Accepted need more. JetStream syncs message by message and never
-	// for a batch: it costs a factor of 20 to 40.
+	// SyncAlways syncs each message to the disk before it is Confirmed. Without it the
+	// server writes each message before it is Confirmed, so that the end of the process
+	// loses none, and syncs once a second: a loss of power may lose the last second. The
+	// relay sends those messages again; only where waybill.Accepted is the Confirmation
+	// does SyncAlways matter. JetStream syncs every message by itself, never a batch, which
+	// makes publishing 20 to 40 times as slow. Default: false.
 	SyncAlways bool
-	// MaxMessage is the greatest message in bytes, body and headers together.
-	// Default 8 MiB, at most 64 MiB.
+	// MaxMessage is the greatest message in bytes, body and headers together, at most
+	// 64 MiB. Default: 8 MiB.
 	MaxMessage int
-	// MaxStore is the greatest number of bytes that all messages may take on the
-	// disk; what comes beyond it is Refused. Default three quarters of what is free.
+	// MaxStore is how many bytes all messages may take on the disk; what comes beyond it is
+	// Refused. Default: three quarters of what is free.
 	MaxStore int64
-	// AckWait is how long after the server was killed and started again messages
-	// that were received and not settled come again. Default 5 s.
+	// AckWait is how long after the server was killed and started again messages that were
+	// received and not settled come again. Default: 5 s.
 	AckWait time.Duration
-	// Listen is a host and port of the loopback interface for NATS' tools, such as
-	// 127.0.0.1:4222, and for other processes of this machine. Default none.
+	// Listen is a host and port of the loopback interface, such as 127.0.0.1:4222, for
+	// NATS' tools and for other processes of this machine. Default: none.
 	Listen string
-	// User and Password are asked of who comes in through Listen. Default none: every
-	// process of this machine gets in.
+	// User and Password are asked of clients that connect through Listen. Default: none,
+	// so that every process of this machine may connect.
 	User, Password string
-	// Log gets the server's warnings and errors. Default none.
+	// Log gets the server's messages: errors, warnings, and what it notes as debug.
+	// Default: none.
 	Log *slog.Logger
 }
 
@@ -55,7 +64,7 @@ type Broker struct {
 	options Options
 	adapter *nats.Broker
 
-	mu     sync.Mutex // held while the server starts and stops; taken before connMu
+	mu     sync.Mutex // held while the server starts or stops; taken before connMu
 	server *server.Server
 	lock   *os.File
 
@@ -65,27 +74,20 @@ type Broker struct {
 
 var _ broker.Broker = (*Broker)(nil)
 
-// ErrLocked is matched by the error of New and Start where another Broker, of this
-// process or another one, has the directory.
+// ErrLocked is the error that New and Start return, wrapped, where another Broker uses the
+// directory, be it in this process or another.
 var ErrLocked = errors.New("the directory is in use by another embedded broker")
 
 // ErrStopped is what Connect returns between Kill or Shutdown and Start.
 var ErrStopped = errors.New("waybill: the embedded broker is stopped; Start starts it")
 
-// New makes the directory where it does not exist and starts a server in it. Nil
-// options mean the defaults. Call Shutdown at the end.
-func New(dir string, options *Options) (*Broker, error) {
-	b := &Broker{conns: map[*conn]struct{}{}}
-	if options != nil {
-		b.options = *options
-	}
-	o := &b.options
-	if o.MaxMessage == 0 {
-		o.MaxMessage = 8 << 20
-	}
-	if o.AckWait == 0 {
-		o.AckWait = 5 * time.Second
-	}
+// New makes the directory where it does not exist, and starts a server in it. Call Shutdown
+// at the end.
+func New(dir string, o *Options) (*Broker, error) {
+	b := &Broker{options: *option.Copy(o), conns: map[*conn]struct{}{}}
+	o = &b.options
+	option.SetDefault(&o.MaxMessage, 8<<20)
+	option.SetDefault(&o.AckWait, 5*time.Second)
 	if o.MaxMessage < 0 || o.MaxMessage > 64<<20 {
 		return nil, fmt.Errorf("embedded broker: MaxMessage is %d, want 1 to %d bytes", o.MaxMessage, 64<<20)
 	}
@@ -113,14 +115,15 @@ func New(dir string, options *Options) (*Broker, error) {
 	return b, nil
 }
 
-// Capabilities are JetStream's, with the MaxMessage of the Options.
+// Capabilities declares what JetStream can do, with the MaxMessage of the Options.
 func (b *Broker) Capabilities() broker.Capabilities {
 	c := b.adapter.Capabilities()
 	c.Name = "embedded " + c.Name
 	return c
 }
 
-// Connect opens a connection within the process.
+// Connect opens a connection that does not leave the process. Between Kill or Shutdown and
+// Start it returns ErrStopped.
 func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 	b.mu.Lock()
 	stopped := b.server == nil
@@ -131,7 +134,7 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 	return b.adapter.Connect(ctx)
 }
 
-// dial opens a pipe to the server.
+// dial opens a pipe to the server, as the adapter's network connection.
 func (b *Broker) dial(context.Context, string, string) (net.Conn, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -149,7 +152,7 @@ func (b *Broker) dial(context.Context, string, string) (net.Conn, error) {
 	return c, nil
 }
 
-// conn is a connection that Kill knows of until it is closed.
+// conn is a pipe to the server, which Break can close.
 type conn struct {
 	net.Conn
 	b *Broker
@@ -163,7 +166,7 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// Start starts the server again after Kill or Shutdown. Where it runs, Start does
+// Start starts the server again after Kill, Wipe or Shutdown. Where it runs, Start does
 // nothing.
 func (b *Broker) Start() error {
 	b.mu.Lock()
@@ -177,12 +180,13 @@ func (b *Broker) Start() error {
 	return nil
 }
 
-// syncInterval is how often the server syncs without SyncAlways.
+// syncInterval is how often the server syncs to the disk without SyncAlways.
 const syncInterval = time.Second
 
 // startTimeout is how long a server may take to read its directory.
 const startTimeout = time.Minute
 
+// start takes the directory's lock and starts a server. It needs mu.
 func (b *Broker) start() (err error) {
 	if err := os.MkdirAll(b.dir, 0o750); err != nil {
 		return err
@@ -226,14 +230,14 @@ func (b *Broker) start() (err error) {
 	}
 }
 
-// A port that the server has just left may be taken for a moment still: by a process
-// that this one is starting, until it is another program.
+// A port that the server has just left may be in use for a moment still: by a process that
+// this one is starting, which has its files until it runs its own program.
 const (
 	portPatience = 2 * time.Second
 	portPause    = 50 * time.Millisecond
 )
 
-// serve starts a server, once.
+// serve starts a server and waits until it is ready. It tries once.
 func (b *Broker) serve(options *server.Options) (*server.Server, *logger, error) {
 	log := &logger{to: b.options.Log, fatal: make(chan struct{})}
 	s, err := server.NewServer(options.Clone())
@@ -254,7 +258,7 @@ func (b *Broker) serve(options *server.Options) (*server.Server, *logger, error)
 	return nil, log, fmt.Errorf("the server did not start: %s", log.last())
 }
 
-// loopback splits an address, which has to be the machine's own.
+// loopback splits an address of the loopback interface; any other is an error.
 func loopback(address string) (host string, port int, err error) {
 	host, text, err := net.SplitHostPort(address)
 	if err != nil {
@@ -269,7 +273,8 @@ func loopback(address string) (host string, port int, err error) {
 	return host, port, nil
 }
 
-// Break cuts every connection. Whoever connects afterwards gets through.
+// Break cuts every connection from within the process. New connections can be opened at
+// once.
 func (b *Broker) Break() {
 	b.connMu.Lock()
 	defer b.connMu.Unlock()
@@ -279,15 +284,15 @@ func (b *Broker) Break() {
 	clear(b.conns)
 }
 
-// Kill stops the server without notice: connections end in the middle of whatever
-// they do. What was Confirmed is in the directory. Start starts the server again.
+// Kill cuts every connection, in the middle of whatever it does, and stops the server. What
+// was Confirmed is in the directory. Start starts the server again.
 func (b *Broker) Kill() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.kill()
 }
 
-// kill needs the lock.
+// kill is Kill. It needs mu.
 func (b *Broker) kill() {
 	if b.server == nil {
 		return
@@ -299,8 +304,8 @@ func (b *Broker) kill() {
 	unlockFile(b.lock)
 }
 
-// Wipe kills the server and deletes everything that it keeps, as if its disk were
-// lost. Start starts it again with nothing.
+// Wipe stops the server as Kill does and deletes all that it keeps, as if its disk were
+// lost. Start starts it again, with nothing.
 func (b *Broker) Wipe() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -311,7 +316,7 @@ func (b *Broker) Wipe() error {
 	return nil
 }
 
-// Shutdown stops the server; close the connections before. It may be called again.
+// Shutdown stops the server. Close the connections before it. It may be called again.
 func (b *Broker) Shutdown() error {
 	b.Kill()
 	return nil

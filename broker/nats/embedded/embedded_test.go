@@ -96,7 +96,7 @@ func TestADirectoryHasOneBroker(t *testing.T) {
 	}
 	two, err := embedded.New(dir, nil)
 	if err != nil {
-		t.Fatalf("after the first has ended: %v", err)
+		t.Fatalf("New after the first has ended: %v; want no error", err)
 	}
 	if err := two.Shutdown(); err != nil {
 		t.Fatal(err)
@@ -107,7 +107,7 @@ func TestADirectoryHasOneBroker(t *testing.T) {
 	connect(t, b)
 }
 
-func TestTheWholeDirectoryIsDeletedInMidFlight(t *testing.T) {
+func TestAfterAWipeNothingFromBeforeComes(t *testing.T) {
 	b := start(t, embedded.Options{})
 	for round := range 3 {
 		ctx, c := connect(t, b)
@@ -117,7 +117,7 @@ func TestTheWholeDirectoryIsDeletedInMidFlight(t *testing.T) {
 		}
 		results, err := c.Publish(ctx, []broker.Message{{Destination: "q", Body: []byte(strconv.Itoa(round))}}, waybill.Durable)
 		if err != nil || results[0].Fate != broker.Confirmed {
-			t.Fatalf("%v, %v", results, err)
+			t.Fatalf("Publish: %v, %v; want confirmed", results, err)
 		}
 		ds, err := receiver.Receive(ctx, 10)
 		if err != nil || len(ds) != 1 || string(ds[0].Body) != strconv.Itoa(round) {
@@ -142,7 +142,7 @@ func TestTheWholeDirectoryIsDeletedInMidFlight(t *testing.T) {
 		select {
 		case err := <-published:
 			if err == nil {
-				t.Error("Publish to a server that was killed returned no error")
+				t.Error("Publish to a server that was killed returned no error, want one")
 			}
 		case <-ctx.Done():
 			t.Fatal("Publish goes on after its server was killed")
@@ -156,10 +156,12 @@ func TestTheWholeDirectoryIsDeletedInMidFlight(t *testing.T) {
 
 func TestItListensOnTheLoopbackInterfaceOnly(t *testing.T) {
 	for _, address := range []string{"0.0.0.0:0", ":4222", "192.0.2.1:4222", "127.0.0.1"} {
-		if b, err := embedded.New(t.TempDir(), &embedded.Options{Listen: address}); err == nil {
-			_ = b.Shutdown()
-			t.Errorf("listens on %s, open to everybody", address)
-		}
+		t.Run(address, func(t *testing.T) {
+			if b, err := embedded.New(t.TempDir(), &embedded.Options{Listen: address}); err == nil {
+				_ = b.Shutdown()
+				t.Error("it listens, want an error")
+			}
+		})
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -181,8 +183,10 @@ func TestADirectoryThatCannotBeUsedIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{"", file} {
-		if _, err := embedded.New(dir, nil); err == nil {
-			t.Errorf("a broker in %q started", dir)
-		}
+		t.Run(dir, func(t *testing.T) {
+			if _, err := embedded.New(dir, nil); err == nil {
+				t.Error("it starts, want an error")
+			}
+		})
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// lockFile opens a file that one Broker at a time has; unlockFile, or the end of the
-// process, lets go of it. It holds the process id of who has it.
+// lockFile opens and locks a file, which one Broker at a time can do; unlockFile, or the end
+// of the process, unlocks it. The file has the id of the process that has locked it.
 func lockFile(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -32,8 +32,8 @@ func lockFile(path string) (*os.File, error) {
 	return file, nil
 }
 
-// unlockFile lets go of the file. Closing it would not do: a process that is being
-// started at this moment has it, too, until it runs its own program.
+// unlockFile unlocks the file. To close it would not be enough: a process that is being
+// started at this moment has it too, until it runs its own program.
 func unlockFile(file *os.File) {
 	_ = syscall.Flock(int(file.Fd()), syscall.LOCK_UN)
 	_ = file.Close()

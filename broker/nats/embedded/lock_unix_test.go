@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// A process that is started while the lock is held has a copy of its file until it
-// runs its own program, and so has whoever is between the two when the lock goes.
-func TestALockGoesAlthoughAProcessThatIsBeingStartedHasItsFile(t *testing.T) {
+// A process that is started while the file is locked has a copy of the file until it runs
+// its own program.
+func TestAFileIsUnlockedAlthoughAProcessThatIsBeingStartedHasIt(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	file, err := lockFile(path)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// lockFile opens a file that one Broker at a time has; unlockFile, or the end of
-// the process, lets go of it.
+// lockFile opens and locks a file, which one Broker at a time can do; unlockFile, or the end
+// of the process, unlocks it.
 func lockFile(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -26,5 +26,5 @@ func lockFile(path string) (*os.File, error) {
 	return file, nil
 }
 
-// unlockFile lets go of the file.
+// unlockFile unlocks the file by closing it.
 func unlockFile(file *os.File) { _ = file.Close() }

@@ -9,14 +9,15 @@ import (
 	"sync/atomic"
 )
 
-// logger passes the server's words on and keeps the last complaint.
+// logger passes the server's log on to a slog.Logger and keeps the last error.
 type logger struct {
 	to        *slog.Logger
-	complaint atomic.Pointer[string]
+	lastError atomic.Pointer[string]
 	fatal     chan struct{} // closed where the server cannot start
 	once      sync.Once
 }
 
+// failed reports whether the server has said that it cannot start.
 func (l *logger) failed() bool {
 	select {
 	case <-l.fatal:
@@ -26,24 +27,25 @@ func (l *logger) failed() bool {
 	}
 }
 
-// inUse says that the server could not start since something else has its port.
+// inUse reports whether the server could not start since its port is in use.
 func (l *logger) inUse() bool {
 	return l.failed() && strings.Contains(l.last(), "address already in use")
 }
 
+// say passes on one message.
 func (l *logger) say(level slog.Level, format string, values []any) {
 	text := fmt.Sprintf(format, values...)
 	if level >= slog.LevelError {
-		l.complaint.Store(&text)
+		l.lastError.Store(&text)
 	}
 	if l.to != nil {
 		l.to.Log(context.Background(), level, "embedded broker", slog.String("text", text))
 	}
 }
 
-// last is the last error, for the message of a start that failed.
+// last is the last error, for the error of a start that failed.
 func (l *logger) last() string {
-	if text := l.complaint.Load(); text != nil {
+	if text := l.lastError.Load(); text != nil {
 		return *text
 	}
 	return "it took too long; look at the directory's size and the disk"
@@ -55,7 +57,7 @@ func (l *logger) Tracef(format string, values ...any)  {}
 func (l *logger) Warnf(format string, values ...any)   { l.say(slog.LevelWarn, format, values) }
 func (l *logger) Errorf(format string, values ...any)  { l.say(slog.LevelError, format, values) }
 
-// Fatalf is called where the server cannot start; it must not end the process.
+// Fatalf is called where the server cannot start. The process must go on.
 func (l *logger) Fatalf(format string, values ...any) {
 	l.say(slog.LevelError, format, values)
 	l.once.Do(func() { close(l.fatal) })

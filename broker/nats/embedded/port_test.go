@@ -9,17 +9,17 @@ import (
 	"github.com/waybill-go/waybill/broker/nats/embedded"
 )
 
-func TestAPortThatIsLeftInAMomentIsWaitedForAndAnotherOneIsNot(t *testing.T) {
+func TestAPortThatIsFreeSoonIsWaitedForAndAnotherOneIsNot(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
 	if _, err := embedded.New(t.TempDir(), &embedded.Options{Listen: l.Addr().String()}); err == nil || !strings.Contains(err.Error(), "in use") {
-		t.Errorf("with a port that is taken: %v", err)
+		t.Errorf("New with a port that is taken: %v; want that it is in use", err)
 	}
 	if took := time.Since(began); took > 30*time.Second {
-		t.Errorf("it took %v to say so", took)
+		t.Errorf("it took %v to say so, want at most 30s", took)
 	}
 	left := time.AfterFunc(300*time.Millisecond, func() { l.Close() })
 	defer left.Stop()

@@ -13,19 +13,25 @@ import (
 	"github.com/go-stomp/stomp/v3/frame"
 
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
-// socket is one network connection after its handshake. A goroutine reads and
-// another writes, so that neither direction can hold up the other.
+// socket is one network connection after its handshake. One goroutine reads and another
+// writes, so that neither direction can hold up the other.
+//
+// Of go-stomp, only the codec for frames is used, and not its connection. That one reads
+// and writes in one loop, which deadlocks when a subscriber acknowledges while its own
+// channel is full; it bounds the wait for a commit's receipt by the heart-beat, flushes
+// each frame by itself, and escapes the password in CONNECT, which STOMP forbids.
 type socket struct {
 	conn    net.Conn
-	kind    Kind
-	message func(*frame.Frame) // takes a MESSAGE; called by the reader, must not block
-	ended   func(error)        // told once, when the socket ends
-	redact  func(string) string
+	kind    jmsbroker.Kind
+	message func(*frame.Frame)  // takes a MESSAGE; called by the reader, must not block
+	ended   func(error)         // called once, when the socket ends
+	redact  func(string) string // removes the password from the broker's words
 
-	writeEvery time.Duration // a sign of life is due when nothing was written for so long; 0: never
-	readWithin time.Duration // the broker is gone when nothing arrives for so long; 0: never
+	writeEvery time.Duration // a heart-beat is due when nothing was written for this long; 0: never
+	readWithin time.Duration // the broker is gone when nothing arrives for this long; 0: never
 	out        chan *batch
 	done       chan struct{}
 	running    sync.WaitGroup
@@ -33,13 +39,14 @@ type socket struct {
 
 	mu      sync.Mutex
 	err     error
-	closing bool // by its owner: whatever ends it now is ErrClosed
-	waiters map[string]*waiter
-	order   uint64 // of the waiters
-	strays  uint64 // ERROR frames that answered no frame of ours
-	stray   error  // the first of them since the last receipt
+	closing bool               // close has been called: whatever ends the socket now is ErrClosed
+	waiters map[string]*waiter // by the receipt's id
+	order   uint64             // of the last waiter
+	strays  uint64             // ERROR frames that answered no frame of ours, so far
+	stray   error              // the first of them since the last receipt
 }
 
+// start starts the reader and the writer.
 func (s *socket) start() {
 	s.running.Add(2)
 	go s.read()
@@ -60,7 +67,7 @@ func (s *socket) fail(err error) {
 	case s.closing:
 		err = broker.ErrClosed
 	case s.stray != nil:
-		err = s.stray // a broker says why and hangs up
+		err = s.stray // the broker said why before it hung up
 	}
 	s.err = err
 	var oldest *waiter
@@ -79,13 +86,14 @@ func (s *socket) fail(err error) {
 	s.ended(err)
 }
 
+// failure is why the socket has ended, or nil.
 func (s *socket) failure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
 }
 
-// read takes frames to where they belong until the connection ends.
+// read passes frames on to whom they are for, until the connection ends.
 func (s *socket) read() {
 	defer s.running.Done()
 	reader := frame.NewReaderSize(deadlineReader{s.conn, s.readWithin}, 64<<10)
@@ -100,7 +108,7 @@ func (s *socket) read() {
 			return
 		}
 		if f == nil {
-			continue // a sign of life
+			continue // a heart-beat
 		}
 		switch f.Command {
 		case frame.MESSAGE:
@@ -124,8 +132,8 @@ func (s *socket) brokerError(f *frame.Frame) error {
 	return fmt.Errorf("stomp: %w", &BrokerError{Message: s.redact(text)})
 }
 
-// send hands a batch of frames to the writer. It waits while the broker does not
-// read, no longer than ctx allows; an error means that nothing was written.
+// send hands a batch of frames to the writer. It waits while the broker does not read,
+// for no longer than ctx allows; an error means that nothing of the batch was written.
 func (s *socket) send(ctx context.Context, b *batch) error {
 	select {
 	case <-s.done:
@@ -142,9 +150,9 @@ func (s *socket) send(ctx context.Context, b *batch) error {
 	}
 }
 
-// write writes batches as they come, and signs of life between them. A broker that
-// does not read holds it up for as long as the broker itself lives: whether it
-// does is the reader's business, which closes the connection under the writer.
+// write writes batches as they come, and heart-beats between them. A broker that does not
+// read holds it up without limit: it is the reader that notices when the broker is gone,
+// and closes the connection.
 func (s *socket) write() {
 	defer s.running.Done()
 	var beat <-chan time.Time
@@ -180,10 +188,11 @@ func (s *socket) write() {
 	}
 }
 
-// close says goodbye and ends the socket. The broker's answers mean that it has
-// read all that was written before, acknowledgements among it, and has taken back
-// what was not settled: on DISCONNECT alone brokers do so later than they answer. A
-// durable subscription stays, since UNSUBSCRIBE does not name it.
+// close asks the broker to end the connection, waits for its answers for no longer than
+// ctx allows and 5 s, and ends the socket. The answers mean that the broker has read all
+// that was written before, such as acknowledgements, and has taken back what was not
+// settled, which on DISCONNECT alone brokers do after they have answered. A durable
+// subscription stays, since UNSUBSCRIBE does not name it.
 func (s *socket) close(ctx context.Context) {
 	s.mu.Lock()
 	s.closing = true
@@ -197,15 +206,15 @@ func (s *socket) close(ctx context.Context) {
 	s.fail(broker.ErrClosed)
 }
 
-// deadlineReader gives up when a read takes longer than it may.
+// deadlineReader is an io.Reader of a connection whose reads end with a time-out.
 type deadlineReader struct {
-	conn   net.Conn
-	within time.Duration
+	conn  net.Conn
+	limit time.Duration // 0 for none
 }
 
 func (r deadlineReader) Read(p []byte) (int, error) {
-	if r.within > 0 {
-		if err := r.conn.SetReadDeadline(time.Now().Add(r.within)); err != nil {
+	if r.limit > 0 {
+		if err := r.conn.SetReadDeadline(time.Now().Add(r.limit)); err != nil {
 			return 0, err
 		}
 	}

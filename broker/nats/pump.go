@@ -1,7 +1,6 @@
 package nats
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,18 +15,14 @@ const (
 	pullExpires = 30 * time.Second
 	// pullBeat is how often the server says that it still has the request.
 	pullBeat = 5 * time.Second
-	// arrivingSpare is the room for messages of the server's own beside those that
+	// arrivingSpare is the room for status messages, beside that for the messages that
 	// were asked for.
 	arrivingSpare = 256
 )
 
-// errSilent ends a subscription whose server has forgotten it.
-var errSilent = errors.New("the server sends no heartbeats for the consumer: it may be deleted, or the user may not publish to $JS.API.CONSUMER.MSG.NEXT.>; subscribe again")
-
-// keep reads what arrives, asks for more while there is room, and sends the
-// heartbeats that keep what is not settled from coming again. It is the receiver's
-// one goroutine and ends with it.
-func (r *receiver) keep() {
+// pump reads what arrives, asks for more while there is room, and sends heartbeats. It is
+// the receiver's one goroutine and ends with it.
+func (r *receiver) pump() {
 	defer close(r.exited)
 	ticker := time.NewTicker(min(r.beat, pullBeat))
 	defer ticker.Stop()
@@ -52,9 +47,9 @@ func (r *receiver) keep() {
 			if waits {
 				signal(r.arrived)
 			}
-		case <-r.kick:
+		case <-r.wake:
 		case now := <-ticker.C:
-			err = r.tick(now)
+			err = r.heartbeat(now)
 		case <-r.done:
 			return
 		case <-r.c.done:
@@ -87,7 +82,7 @@ func (r *receiver) accept() error {
 	}
 }
 
-// take takes one message, or a word of the server's own. It needs the lock.
+// take takes one message, or a status message of the server's. It needs the lock.
 func (r *receiver) take(msg *natsgo.Msg, now time.Time) error {
 	r.lastSign = now
 	if msg.Reply == "" {
@@ -100,7 +95,7 @@ func (r *receiver) take(msg *natsgo.Msg, now time.Time) error {
 	return nil
 }
 
-// status reads a word of the server's own. It needs the lock.
+// status reads a status message. It needs the lock.
 func (r *receiver) status(msg *natsgo.Msg) error {
 	status, text := msg.Header.Get("Status"), msg.Header.Get("Description")
 	switch {
@@ -112,7 +107,7 @@ func (r *receiver) status(msg *natsgo.Msg) error {
 	default:
 		return fmt.Errorf("the server ended the subscription: %s %s", status, text)
 	}
-	// The pull has ended with so many messages to go.
+	// The request has ended, and so many messages of it will not come.
 	if left, err := strconv.Atoi(msg.Header.Get("Nats-Pending-Messages")); err == nil {
 		r.asked = max(r.asked-left, 0)
 	} else {
@@ -121,8 +116,8 @@ func (r *receiver) status(msg *natsgo.Msg) error {
 	return nil
 }
 
-// pull asks for messages: at once where none are asked for, else when the room is
-// worth it. Only the keeper calls it: when it has exited no more pulls are sent.
+// pull asks for messages: at once where none have been asked for, or else when there is room
+// for half of Prefetch. Only the pump calls it, so none are asked for after its end.
 func (r *receiver) pull() error {
 	r.mu.Lock()
 	n := r.room()
@@ -141,25 +136,4 @@ func (r *receiver) pull() error {
 		return r.c.reason(err)
 	}
 	return nil
-}
-
-// tick sends the heartbeats that are due and sees to it that the server is alive.
-func (r *receiver) tick(now time.Time) error {
-	r.mu.Lock()
-	var due []*held
-	for h := r.list.next; h != &r.list && now.Sub(h.touched) >= r.beat*9/10; h = r.list.next {
-		h.touched = now
-		r.unlink(h)
-		r.link(h)
-		due = append(due, h)
-	}
-	silent := r.asked > 0 && now.Sub(r.lastSign) > 3*pullBeat && now.Sub(r.askedAt) > 3*pullBeat
-	if r.asked == 0 {
-		r.lastSign = now
-	}
-	r.mu.Unlock()
-	if silent {
-		return errSilent
-	}
-	return r.write(context.Background(), due, beatWord)
 }
