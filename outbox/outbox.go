@@ -198,7 +198,7 @@ func (o *Outbox) inTx(ctx context.Context, db *sql.DB, fn func(tx *sql.Tx) error
 		lost := tx.Rollback() // does nothing after a commit
 		crash.Point("outbox.rollback.after")
 		if lost != nil {
-			err = fmt.Errorf("%w (the database had rolled the transaction back before: %w)", err, store.Conflicting(o.dialect, lost))
+			err = fmt.Errorf("%w (the database had rolled the transaction back before: %w)", err, lost)
 		}
 	}()
 	if err := fn(tx.SQL()); err != nil {
