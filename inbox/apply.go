@@ -73,7 +73,7 @@ func (r *route) subjects(batch []*item) []*item {
 
 // transact runs one transaction: guards, handlers, commit. Where a message turns
 // out to be forgotten it rolls back before any handler runs, and says so.
-func (r *route) transact(ctx context.Context, subjects []*item) ([]store.Verdict, *failure) {
+func (r *route) transact(ctx context.Context, subjects []*item) (verdicts []store.Verdict, failed *failure) {
 	crash.Point("inbox.begin.before")
 	tx, err := r.in.ledger.Begin(ctx)
 	crash.Point("inbox.begin.after")
@@ -82,10 +82,13 @@ func (r *route) transact(ctx context.Context, subjects []*item) ([]store.Verdict
 	}
 	defer func() {
 		crash.Point("inbox.rollback.before")
-		_ = tx.Rollback() // does nothing after a commit
+		lost := tx.Rollback() // does nothing after a commit
 		crash.Point("inbox.rollback.after")
+		if failed != nil && failed.stage == inHandler {
+			failed.lost = lost
+		}
 	}()
-	verdicts, err := r.guard(ctx, tx, subjects)
+	verdicts, err = r.guard(ctx, tx, subjects)
 	if mutant.GuardOutsideTransaction && err == nil {
 		if err = tx.Commit(ctx); err == nil {
 			tx, err = r.in.ledger.Begin(ctx)
@@ -147,9 +150,6 @@ func (r *route) run(ctx context.Context, tx *store.Transaction, x *item) *failur
 		f.alive = tx.Alive(ctx)
 		crash.Point("inbox.alive.after")
 	}
-	crash.Point("inbox.undo.before")
-	f.lost = tx.Rollback()
-	crash.Point("inbox.undo.after")
 	return f
 }
 

@@ -89,6 +89,7 @@ func (w *worker) choose(ctx context.Context, f *failure, seen *trouble, several 
 		// turn, which a smaller batch would not have had sooner.
 		w.lostConflict = !w.r.in.ledger.Capabilities().SingleWriter
 		seen.conflicts++
+		w.tellConflict(ctx, f)
 		switch {
 		case seen.conflicts <= maxConflicts:
 			return runAgain
@@ -120,6 +121,22 @@ func (w *worker) choose(ctx context.Context, f *failure, seen *trouble, several 
 		return postpone
 	}
 	return failMessage
+}
+
+// tellConflict logs that a transaction lost to another one. That a handler went on behind
+// its end is worth a warning: it has not returned the error that said so.
+func (w *worker) tellConflict(ctx context.Context, f *failure) {
+	id := "" // of several messages
+	if f.x != nil {
+		id = f.x.Message.ID.String()
+	}
+	if f.lost == nil {
+		w.r.in.log.DebugContext(ctx, "a transaction lost to another one; it runs again",
+			slog.String("destination", w.r.destination), slog.String("id", id), slog.Any("error", f.err))
+		return
+	}
+	w.r.in.log.WarnContext(ctx, "the database had rolled a transaction back, and a handler went on in it; nothing of it is committed, and it runs again",
+		slog.String("destination", w.r.destination), slog.String("id", id), slog.Any("error", f.lost))
 }
 
 // isConflict says whether the transaction lost to another one.

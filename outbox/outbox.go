@@ -186,7 +186,7 @@ func (o *Outbox) InTxWith(ctx context.Context, db *sql.DB, fn func(tx *sql.Tx) e
 	}
 }
 
-func (o *Outbox) inTx(ctx context.Context, db *sql.DB, fn func(tx *sql.Tx) error, t *TxOptions) error {
+func (o *Outbox) inTx(ctx context.Context, db *sql.DB, fn func(tx *sql.Tx) error, t *TxOptions) (err error) {
 	crash.Point("outbox.begin.before")
 	tx, err := o.beginner.Begin(ctx, db, &sql.TxOptions{Isolation: t.Isolation})
 	crash.Point("outbox.begin.after")
@@ -195,8 +195,11 @@ func (o *Outbox) inTx(ctx context.Context, db *sql.DB, fn func(tx *sql.Tx) error
 	}
 	defer func() {
 		crash.Point("outbox.rollback.before")
-		_ = tx.Rollback() // does nothing after a commit
+		lost := tx.Rollback() // does nothing after a commit
 		crash.Point("outbox.rollback.after")
+		if lost != nil {
+			err = fmt.Errorf("%w (the database had rolled the transaction back before: %w)", err, lost)
+		}
 	}()
 	if err := fn(tx.SQL()); err != nil {
 		return store.Conflicting(o.dialect, err)

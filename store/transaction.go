@@ -31,7 +31,8 @@ type Hold struct {
 	// Commits says that Commit is the commit itself, so that what the driver does
 	// after it counts no more. Where one statement fails, the next one tells why.
 	Commits bool
-	// Rollback runs before the driver rolls back.
+	// Rollback runs before the driver rolls back, all of it whatever fails. Where the
+	// first fails and the last does not, the database had rolled back before.
 	Rollback []string
 	// After runs when the driver has committed or rolled back: it sets back what Begin
 	// has set on the connection.
@@ -153,7 +154,7 @@ func (t *Transaction) begin(ctx context.Context, o *sql.TxOptions) (err error) {
 		return err
 	}
 	for _, s := range t.hold.Begin {
-		if _, err := t.conn.ExecContext(ctx, s); err != nil {
+		if _, err := t.exec(ctx, s); err != nil {
 			_ = t.undo()
 			return err
 		}
@@ -168,6 +169,17 @@ func (t *Transaction) begin(ctx context.Context, o *sql.TxOptions) (err error) {
 	}
 	held.Store(t.tx, t)
 	return nil
+}
+
+// exec runs a statement on the transaction's connection. As long as the transaction is
+// open it has to go through it: a sql.Conn whose connection breaks waits for what is open
+// on it, and would wait for ever.
+func (t *Transaction) exec(ctx context.Context, text string) (sql.Result, error) {
+	result, err := t.tx.ExecContext(ctx, text)
+	if errors.Is(err, sql.ErrTxDone) {
+		return t.conn.ExecContext(ctx, text)
+	}
+	return result, err
 }
 
 // SQL is the transaction as handlers get it.
@@ -202,7 +214,7 @@ func (t *Transaction) Intact() error {
 // Alive reports whether the database still answers on the transaction's connection, be it
 // with an error.
 func (t *Transaction) Alive(ctx context.Context) bool {
-	_, err := t.conn.ExecContext(ctx, `SELECT 1`)
+	_, err := t.exec(ctx, `SELECT 1`)
 	return err == nil || condition(t.dialect, err) != Unavailable
 }
 
@@ -248,7 +260,7 @@ func (t *Transaction) Commit(ctx context.Context) error {
 func (t *Transaction) close(ctx context.Context) error {
 	var problem error
 	for _, s := range t.hold.Commit {
-		_, err := t.conn.ExecContext(ctx, s)
+		_, err := t.exec(ctx, s)
 		if err == nil {
 			continue
 		}
@@ -268,7 +280,9 @@ func (t *Transaction) close(ctx context.Context) error {
 }
 
 // Rollback rolls the transaction back; after Commit it does nothing. It returns nil, or,
-// where that is found out only now, why the database had rolled it back already.
+// where that is found out only now, that the database had rolled it back already: an
+// error that matches waybill.ErrConflict, since the database does so where a transaction
+// has lost to another one.
 func (t *Transaction) Rollback() error {
 	if t.over {
 		return nil
@@ -283,30 +297,39 @@ func (t *Transaction) Rollback() error {
 // the connection ends the transaction too.
 const rollbackTime = 10 * time.Second
 
-func (t *Transaction) undo() (lost error) {
+func (t *Transaction) undo() error {
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackTime)
 	defer cancel()
-	var err error
-	for _, s := range t.hold.Rollback {
-		_, err = t.conn.ExecContext(ctx, s) // the last one decides
-	}
-	if condition(t.dialect, err) == Conflict {
-		lost, err = err, nil
-	}
-	t.spoilt = t.spoilt || err != nil
+	lost, failed := t.unhold(ctx)
+	t.spoilt = t.spoilt || failed
 	_ = t.tx.Rollback() // says that it has ended, where it has
 	if t.ended != nil {
-		_, _ = t.conn.ExecContext(ctx, `ROLLBACK`) // of what a handler may have begun
+		_, _ = t.exec(ctx, `ROLLBACK`) // of what a handler may have begun
 	}
 	t.after()
 	return lost
+}
+
+// unhold runs the statements of Hold.Rollback. lost is why the database had rolled back
+// already; failed says that the last statement did, and the connection is of no use.
+func (t *Transaction) unhold(ctx context.Context) (lost error, failed bool) {
+	for i, s := range t.hold.Rollback {
+		_, err := t.exec(ctx, s)
+		if failed = err != nil; failed && i == 0 && condition(t.dialect, err) != Unavailable {
+			lost = &conflictError{err}
+		}
+	}
+	if failed {
+		lost = nil
+	}
+	return lost, failed
 }
 
 func (t *Transaction) after() {
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackTime)
 	defer cancel()
 	for _, s := range t.hold.After {
-		if _, err := t.conn.ExecContext(ctx, s); err != nil {
+		if _, err := t.exec(ctx, s); err != nil {
 			t.spoilt = true
 		}
 	}

@@ -105,9 +105,9 @@ func schema(t *testing.T) string {
 	return name
 }
 
-func sever(t *testing.T, db *sql.DB, conn *sql.Conn) {
+func sever(t *testing.T, db *sql.DB, session storetest.Session) {
 	var id int64
-	if err := conn.QueryRowContext(t.Context(), `SELECT CONNECTION_ID()`).Scan(&id); err != nil {
+	if err := session.QueryRowContext(t.Context(), `SELECT CONNECTION_ID()`).Scan(&id); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := db.ExecContext(t.Context(), fmt.Sprintf(`KILL %d`, id)); err != nil {

@@ -76,9 +76,9 @@ func schema(t testing.TB) string {
 	return name
 }
 
-func sever(t *testing.T, db *sql.DB, conn *sql.Conn) {
+func sever(t *testing.T, db *sql.DB, session storetest.Session) {
 	var pid int
-	if err := conn.QueryRowContext(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
+	if err := session.QueryRowContext(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
 		t.Fatal(err)
 	}
 	// It waits until the session is gone.

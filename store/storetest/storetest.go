@@ -5,6 +5,7 @@
 package storetest
 
 import (
+	"context"
 	"database/sql"
 	"testing"
 
@@ -23,10 +24,10 @@ type Harness struct {
 	Open func(t testing.TB) *sql.DB
 	// Placeholder returns the n-th placeholder of a statement, from 1; nil means "?".
 	Placeholder func(n int) string
-	// Sever ends the session of conn from outside, as an administrator or a failing
+	// Sever ends a session from outside, as an administrator or a failing
 	// server does, and returns when it has ended. Nil where sessions cannot be ended;
 	// the cases are then skipped by name.
-	Sever func(t *testing.T, db *sql.DB, conn *sql.Conn)
+	Sever func(t *testing.T, db *sql.DB, session Session)
 	// Schema returns the name of a schema, not there yet, that migrations can make,
 	// and has the schema removed when the test ends. Nil where they cannot make any;
 	// the case is then skipped by name.
@@ -39,6 +40,11 @@ func (h Harness) check(t testing.TB) {
 	if h.Dialect == nil || h.Open == nil {
 		t.Fatal("storetest: Harness needs a Dialect and Open")
 	}
+}
+
+// Session is a *sql.Conn or a *sql.Tx.
+type Session interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 // Test runs the whole suite, each case on a database of its own and beside others.

@@ -115,7 +115,7 @@ func rough(point string) bool {
 	case "relay":
 		return slices.Contains([]string{"rows", "copies", "lagging", "find", "reject", "postpone"}, step)
 	case "inbox":
-		return slices.Contains([]string{"requeue", "deadletter", "probe", "alive", "undo", "unsubscribe"}, step)
+		return slices.Contains([]string{"requeue", "deadletter", "probe", "alive", "unsubscribe"}, step)
 	}
 	return false
 }
