@@ -418,7 +418,7 @@ Next ==
             Guard(c, m)          \* code: inbox/apply.go transact; store/ledger.go RecordOnce, RecordLatest
        \/ \E o \in Outcome :
             \/ TakeReceipt(m, o)   \* code: relay/receipts.go handle, settleOne; relay/term.go remove, reject, postpone
-            \/ RepeatReceipt(m, o) \* code: relay/receipts.go receive, strangers
+            \/ RepeatReceipt(m, o) \* code: relay/receipts.go receive, untrackedReceipts
             \/ LoseReceipt(m, o)   \* code: inbox/receipts.go published; broker/memory/fault.go SetFaults
   \/ \E r \in Relays :
        \/ ScanAhead(r)           \* code: relay/pump.go scanAhead; relay/term.go admit; relay/lane.go send

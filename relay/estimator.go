@@ -30,17 +30,17 @@ func (e *estimator) timeout() time.Duration {
 	return min(max(e.smoothed+max(4*e.variance, 10*time.Millisecond), e.least), e.most)
 }
 
-// disorder is by how much later messages may overtake earlier ones without that
+// reorderWindow is by how much later messages may overtake earlier ones without that
 // meaning anything: consumers work in batches and in several workers.
-func (e *estimator) disorder() time.Duration {
+func (e *estimator) reorderWindow() time.Duration {
 	return max(2*e.variance, 20*time.Millisecond)
 }
 
-// steady is a clock that measures the time in which confirmations can arrive. It
+// pausableClock is a clock that measures the time in which confirmations can arrive. It
 // stands still while the broker is away, and a pause of the process (a stopped
 // machine, a suspended laptop) counts little, so that neither looks like silence of
 // every consumer and floods the queues with copies.
-type steady struct {
+type pausableClock struct {
 	elapsed time.Duration
 	last    time.Time
 	on      bool
@@ -50,7 +50,7 @@ type steady struct {
 // relay looks more often while anything is unconfirmed.
 const longestStep = 2 * time.Second
 
-func (s *steady) now() time.Duration {
+func (s *pausableClock) now() time.Duration {
 	if s.on {
 		t := time.Now()
 		s.elapsed += min(t.Sub(s.last), longestStep)
@@ -59,7 +59,7 @@ func (s *steady) now() time.Duration {
 	return s.elapsed
 }
 
-func (s *steady) run(on bool) {
+func (s *pausableClock) run(on bool) {
 	s.now()
 	s.on, s.last = on, time.Now()
 }

@@ -26,15 +26,15 @@ type lane struct {
 	o           Destination
 	receiptTo   string
 
-	window  map[waybill.ID]*flight // everything from admission to its confirmation
-	queue   []outgoing             // to publish, in order
-	bytes   int                    // of bodies in queue
-	publish chan struct{}          // signals that queue has grown; capacity 1
-	retired chan struct{}          // closed when the lane is given up
+	window  map[waybill.ID]*inflight // everything from admission to its confirmation
+	queue   []outgoing               // to publish, in order
+	bytes   int                      // of bodies in queue
+	publish chan struct{}            // signals that queue has grown; capacity 1
+	retired chan struct{}            // closed when the lane is given up
 
-	// lagFrom: rows above this id, up to the cursor, wait in the table because the
-	// window or queue was full when they were read. noLag where there are none.
-	lagFrom int64
+	// backlogFrom: rows above this id, up to the cursor, wait in the table because the
+	// window or queue was full when they were read. noBacklog where there are none.
+	backlogFrom int64
 
 	progressed time.Time // when a batch was last begun, or taken by the broker
 	lastError  string    // why the last batch was not taken; "" after one that was
@@ -42,18 +42,18 @@ type lane struct {
 	resending // when to send again
 }
 
-const noLag = math.MaxInt64
+const noBacklog = math.MaxInt64
 
-// flight is a message that is in the window: an id and what is known of its way.
+// inflight is a message that is in the window: an id and what is known of its way.
 // Bodies are not kept.
-type flight struct {
+type inflight struct {
 	row  int64
 	id   waybill.ID
 	lane *lane
 
 	state  state
 	copies int           // how many times it was published in this term
-	sent   time.Duration // steady time of the last of them
+	sent   time.Duration // time on term.clock of the last of them
 	by     uint64        // which of Destination.Consumers have confirmed it
 
 	failures int  // of its handler, as the row had it
@@ -72,7 +72,7 @@ const (
 
 // outgoing is a message that waits to be published.
 type outgoing struct {
-	f       *flight
+	f       *inflight
 	message broker.Message
 }
 
@@ -90,13 +90,13 @@ func (l *lane) queueFull() bool {
 	return len(l.queue) >= 2*l.t.r.o.Batch || l.bytes >= l.t.r.o.BatchBytes
 }
 
-// lag leaves a row, and those after it, in the table for scanLagging to find.
-func (l *lane) lag(row int64) { l.lagFrom = min(l.lagFrom, row-1) }
+// leaveInTable leaves a row, and those after it, in the table for scanBacklog to find.
+func (l *lane) leaveInTable(row int64) { l.backlogFrom = min(l.backlogFrom, row-1) }
 
-func (l *lane) lagging() bool { return l.lagFrom != noLag }
+func (l *lane) hasBacklog() bool { return l.backlogFrom != noBacklog }
 
 // enqueue puts a message of the window into the publishing queue.
-func (l *lane) enqueue(f *flight, m broker.Message) {
+func (l *lane) enqueue(f *inflight, m broker.Message) {
 	f.state = queued
 	l.queue = append(l.queue, outgoing{f, m})
 	l.bytes += len(m.Body)
@@ -173,7 +173,7 @@ func (l *lane) take() []outgoing {
 	}
 	l.nextCheck = min(l.nextCheck, now+l.timeout())
 	l.progressed = time.Now()
-	l.t.poke()
+	l.t.wake()
 	if len(batch) == 0 {
 		// All of it was confirmed meanwhile: come again for the rest.
 		select {
@@ -216,7 +216,7 @@ func (l *lane) send(ctx context.Context, conn broker.Conn, batch []outgoing) (re
 	refused = timedOut // by a destination that blocks its producers, or it makes no difference
 
 	var confirmed []waybill.ID
-	var unacceptable []*flight
+	var unacceptable []*inflight
 	var reasons []string
 	var problem error
 	l.t.mu.Lock()
@@ -260,7 +260,7 @@ func (l *lane) send(ctx context.Context, conn broker.Conn, batch []outgoing) (re
 		l.lastError = problem.Error()
 	}
 	changed := l.lastError != before
-	l.t.poke()
+	l.t.wake()
 	l.t.mu.Unlock()
 
 	if problem != nil && changed {
@@ -282,19 +282,19 @@ func reasonOf(err error) string {
 	return err.Error()
 }
 
-// newFlight admits a row to the window.
-func (l *lane) newFlight(r *store.Row) *flight {
-	f := &flight{row: r.ID, id: r.MessageID, lane: l, failures: r.Failures}
+// track admits a row to the window.
+func (l *lane) track(r *store.Row) *inflight {
+	f := &inflight{row: r.ID, id: r.MessageID, lane: l, failures: r.Failures}
 	l.window[f.id] = f
-	l.t.flights[f.id] = f
+	l.t.inflights[f.id] = f
 	return f
 }
 
-// drop takes a flight out of the window.
-func (l *lane) drop(f *flight) {
+// drop takes a message out of the window.
+func (l *lane) drop(f *inflight) {
 	if l.window[f.id] != f {
 		return
 	}
 	delete(l.window, f.id)
-	delete(l.t.flights, f.id)
+	delete(l.t.inflights, f.id)
 }

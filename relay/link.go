@@ -18,12 +18,12 @@ import (
 type link struct {
 	t *term
 
-	mu    sync.Mutex
-	conn  broker.Conn
-	up    chan struct{}      // closed while conn is usable
-	drop  context.CancelFunc // ends the connection's use
-	heard time.Time          // when the broker last answered anything
-	trial bool               // it has been connected in this term
+	mu           sync.Mutex
+	conn         broker.Conn
+	up           chan struct{}      // closed while conn is usable
+	drop         context.CancelFunc // ends the connection's use
+	heard        time.Time          // when the broker last answered anything
+	wasConnected bool               // it has been connected in this term
 }
 
 // receiptPrefetch is how many receipt messages are on their way to us at once; each
@@ -41,7 +41,7 @@ func (l *link) run(lead, settle context.Context) error {
 		if settle.Err() != nil {
 			return nil
 		}
-		if errors.Is(err, broker.ErrRefused) && !l.t.r.connected.Load() {
+		if errors.Is(err, broker.ErrRefused) && !l.t.r.wasConnected.Load() {
 			return err
 		}
 		l.t.log.Log(settle, wait.Level(), "broker connection lost or not had; connecting again", slog.Any("error", err))
@@ -86,7 +86,7 @@ func (l *link) session(lead, settle context.Context) error {
 			return err
 		}
 	}
-	r.connected.Store(true)
+	r.wasConnected.Store(true)
 	use, drop := context.WithCancel(settle)
 	defer drop()
 	l.open(conn, drop)
@@ -113,7 +113,7 @@ func (l *link) session(lead, settle context.Context) error {
 func (l *link) open(conn broker.Conn, drop context.CancelFunc) {
 	l.t.mu.Lock()
 	l.t.clock.run(true)
-	if l.trial {
+	if l.wasConnected {
 		for _, lane := range l.t.lanes {
 			lane.reconnected(lane.o.Transport == waybill.Transient, l.t.clock.now())
 		}
@@ -121,10 +121,10 @@ func (l *link) open(conn broker.Conn, drop context.CancelFunc) {
 	l.t.mu.Unlock()
 
 	l.mu.Lock()
-	l.conn, l.drop, l.trial = conn, drop, true
+	l.conn, l.drop, l.wasConnected = conn, drop, true
 	close(l.up)
 	l.mu.Unlock()
-	l.t.poke()
+	l.t.wake()
 }
 
 func (l *link) close(conn broker.Conn) {
@@ -182,8 +182,8 @@ func (l *link) answers(since time.Time) bool {
 	return l.heard.After(since)
 }
 
-// isUp reports whether there is a connection.
-func (l *link) isUp() bool {
+// connected reports whether there is a connection.
+func (l *link) connected() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.conn != nil

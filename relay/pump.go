@@ -21,8 +21,8 @@ type pump struct {
 	clock int64     // the database's, in µs,
 	asked time.Time // as it was then
 
-	gaps gaps
-	held time.Duration // time spent in hold since the cursor was last at the end
+	gaps      gaps
+	throttled time.Duration // time spent in throttle since the cursor was last at the end
 
 	dueTime, dueID int64 // ScanDue's place
 	nextDue        time.Time
@@ -87,7 +87,7 @@ func (p *pump) run(ctx context.Context) {
 // more to do at once.
 func (p *pump) step(ctx context.Context) (busy bool, err error) {
 	steps := []func(context.Context) (bool, error){
-		p.readFloor, p.scanAhead, p.lookInGaps, p.scanDue, p.scanLagging, p.resendOverdue, p.sweep,
+		p.readFloor, p.scanAhead, p.lookInGaps, p.scanDue, p.scanBacklog, p.resendOverdue, p.sweep,
 	}
 	for _, step := range steps {
 		more, err := step(ctx)
@@ -114,7 +114,7 @@ func (p *pump) wait(ctx context.Context, idle int) int {
 	steadyNow := p.t.clock.now()
 	for _, l := range p.t.lanes {
 		if len(l.window) > 0 {
-			longest = min(longest, longestStep/2) // the steady clock wants to be looked at
+			longest = min(longest, longestStep/2) // the clock of time-outs has to be looked at
 			if !l.queueFull() {                   // or else it pokes us as soon as it is not
 				longest = min(longest, max(l.nextCheck-steadyNow, 5*time.Millisecond))
 			}
@@ -144,15 +144,15 @@ func (p *pump) scanAhead(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	if len(rows) == 0 {
-		p.held = 0
+		p.throttled = 0
 	}
 	now := time.Now()
 	for i := range rows {
 		p.gaps.add(t.cursor, rows[i].ID, now)
-		if err := p.hold(ctx, &rows[i]); err != nil {
+		if err := p.throttle(ctx, &rows[i]); err != nil {
 			return false, nil
 		}
-		t.admit(ctx, &rows[i], ahead)
+		t.admit(ctx, &rows[i], readAhead)
 		t.mu.Lock()
 		t.cursor = rows[i].ID
 		t.mu.Unlock()
@@ -160,19 +160,19 @@ func (p *pump) scanAhead(ctx context.Context) (bool, error) {
 	return len(rows) > 0, nil
 }
 
-// hold waits while the row's lane is publishing at its own pace and merely has
+// throttle waits while the row's lane is publishing at its own pace and merely has
 // enough queued: reading on would leave the row behind only to read it twice. A
 // lane that is stuck, or whose window is full, holds nobody, and where there are
 // others all the holding before the cursor reaches the end is bounded: what waits
 // behind a long backlog does not wait for a slow broker to take it.
-func (p *pump) hold(ctx context.Context, r *store.Row) error {
+func (p *pump) throttle(ctx context.Context, r *store.Row) error {
 	for {
 		p.t.mu.Lock()
 		l := p.t.lanes[laneKey{r.Destination, r.Topic}]
-		healthy := l != nil && !l.lagging() && l.room() > 0 && l.queueFull() && time.Since(l.progressed) < 100*time.Millisecond
+		healthy := l != nil && !l.hasBacklog() && l.room() > 0 && l.queueFull() && time.Since(l.progressed) < 100*time.Millisecond
 		alone := len(p.t.lanes) == 1
 		p.t.mu.Unlock()
-		if !healthy || !alone && p.held >= longestHold {
+		if !healthy || !alone && p.throttled >= longestThrottle {
 			return nil
 		}
 		began := time.Now()
@@ -186,13 +186,13 @@ func (p *pump) hold(ctx context.Context, r *store.Row) error {
 		}
 		timer.Stop()
 		if !alone {
-			p.held += time.Since(began)
+			p.throttled += time.Since(began)
 		}
 	}
 }
 
-// longestHold bounds how long one lane's pace holds up the others; see hold.
-const longestHold = 250 * time.Millisecond
+// longestThrottle bounds how long one lane's pace holds up the others; see throttle.
+const longestThrottle = 250 * time.Millisecond
 
 // lookInGaps looks for rows that had not committed when the cursor passed them.
 func (p *pump) lookInGaps(ctx context.Context) (bool, error) {
@@ -203,7 +203,7 @@ func (p *pump) lookInGaps(ctx context.Context) (bool, error) {
 	found := make(map[int64]bool)
 	err := p.eachRow(ctx, ids, func(r *store.Row) {
 		found[r.ID] = true
-		p.t.admit(ctx, r, ahead)
+		p.t.admit(ctx, r, readAhead)
 	})
 	p.gaps.found(found)
 	return len(found) > 0, err
@@ -257,7 +257,7 @@ func (p *pump) scanDue(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	for i := range rows {
-		p.t.admit(ctx, &rows[i], timed)
+		p.t.admit(ctx, &rows[i], readDue)
 		p.dueTime, p.dueID = rows[i].NotBefore, rows[i].ID
 	}
 	if len(rows) > 0 {
@@ -277,40 +277,40 @@ func (p *pump) scanDue(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// scanLagging reads the rows that found no room in their windows, for lanes that
+// scanBacklog reads the rows that found no room in their windows, for lanes that
 // have room again.
-func (p *pump) scanLagging(ctx context.Context) (bool, error) {
+func (p *pump) scanBacklog(ctx context.Context) (bool, error) {
 	t := p.t
 	t.mu.Lock()
 	var ready []*lane
 	for _, l := range t.order {
-		if l.lagging() && !l.queueFull() && l.room() >= min(t.r.o.Batch, max(l.windowSize()/4, 1)) {
+		if l.hasBacklog() && !l.queueFull() && l.room() >= min(t.r.o.Batch, max(l.windowSize()/4, 1)) {
 			ready = append(ready, l)
 		}
 	}
 	t.mu.Unlock()
 	for _, l := range ready {
 		t.mu.Lock()
-		after, limit := l.lagFrom, min(l.room(), t.r.o.Batch)
+		after, limit := l.backlogFrom, min(l.room(), t.r.o.Batch)
 		t.mu.Unlock()
-		crash.Point("relay.lagging.before")
+		crash.Point("relay.backlog.before")
 		rows, err := t.r.queue.ScanDestination(ctx, l.destination, l.topic, after, t.cursor, limit, t.r.o.BatchBytes)
-		crash.Point("relay.lagging.after")
+		crash.Point("relay.backlog.after")
 		if err != nil {
 			return false, err
 		}
 		t.mu.Lock()
-		l.lagFrom = noLag
+		l.backlogFrom = noBacklog
 		t.mu.Unlock()
 		for i := range rows {
-			t.admit(ctx, &rows[i], lagged) // sets lagFrom again where there is no room
-			if l.lagging() {
+			t.admit(ctx, &rows[i], readBacklog) // sets backlogFrom again where there is no room
+			if l.hasBacklog() {
 				break
 			}
 		}
 		if len(rows) > 0 {
 			t.mu.Lock()
-			l.lag(rows[len(rows)-1].ID + 1)
+			l.leaveInTable(rows[len(rows)-1].ID + 1)
 			t.mu.Unlock()
 		}
 	}
@@ -325,29 +325,29 @@ func (p *pump) resendOverdue(ctx context.Context) (bool, error) {
 	t := p.t
 	t.mu.Lock()
 	now := t.clock.now()
-	var flights []*flight
+	var inflights []*inflight
 	for _, l := range t.order {
-		flights = append(flights, l.overdue(now, t.r.o.Batch)...)
+		inflights = append(inflights, l.overdue(now, t.r.o.Batch)...)
 	}
 	t.mu.Unlock()
-	slices.SortFunc(flights, func(a, b *flight) int { return cmp.Compare(a.row, b.row) })
-	for len(flights) > 0 {
-		read, err := p.sendAgain(ctx, flights[:min(len(flights), t.r.o.Batch)])
+	slices.SortFunc(inflights, func(a, b *inflight) int { return cmp.Compare(a.row, b.row) })
+	for len(inflights) > 0 {
+		read, err := p.sendAgain(ctx, inflights[:min(len(inflights), t.r.o.Batch)])
 		if err != nil {
-			p.putOff(flights, func(*flight) bool { return true })
+			p.deferResend(inflights, func(*inflight) bool { return true })
 			return false, err
 		}
 		// Large bodies: what is queued already is enough for some.
-		flights = p.putOff(flights[read:], func(f *flight) bool { return f.lane.queueFull() })
+		inflights = p.deferResend(inflights[read:], func(f *inflight) bool { return f.lane.queueFull() })
 	}
 	return false, nil
 }
 
-// putOff gives those flights back that are not to be read now, and returns the others.
-func (p *pump) putOff(flights []*flight, which func(*flight) bool) []*flight {
+// deferResend gives those inflights back that are not to be read now, and returns the others.
+func (p *pump) deferResend(inflights []*inflight, which func(*inflight) bool) []*inflight {
 	p.t.mu.Lock()
 	defer p.t.mu.Unlock()
-	return slices.DeleteFunc(flights, func(f *flight) bool {
+	return slices.DeleteFunc(inflights, func(f *inflight) bool {
 		if !which(f) {
 			return false
 		}
@@ -360,13 +360,13 @@ func (p *pump) putOff(flights []*flight, which func(*flight) bool) []*flight {
 	})
 }
 
-// sendAgain reads the rows of the first of these flights, which are in order of
+// sendAgain reads the rows of the first of these inflights, which are in order of
 // them, and queues them; it returns how many it has done with. Rows that are gone
 // were confirmed without our knowing.
-func (p *pump) sendAgain(ctx context.Context, flights []*flight) (int, error) {
+func (p *pump) sendAgain(ctx context.Context, inflights []*inflight) (int, error) {
 	t := p.t
-	ids := make([]int64, len(flights))
-	for i, f := range flights {
+	ids := make([]int64, len(inflights))
+	for i, f := range inflights {
 		ids[i] = f.row
 	}
 	rows, read, err := p.readRows(ctx, ids)
@@ -374,19 +374,19 @@ func (p *pump) sendAgain(ctx context.Context, flights []*flight) (int, error) {
 		return 0, err
 	}
 	// By message, since a row may have been made a new one, as 'waybill resend' does.
-	flown := make(map[waybill.ID]*flight, read)
-	for _, f := range flights[:read] {
-		flown[f.id] = f
+	byID := make(map[waybill.ID]*inflight, read)
+	for _, f := range inflights[:read] {
+		byID[f.id] = f
 	}
 	now := p.databaseNow()
 	due := rows[:0]
 	var copies []int64
 	for _, r := range rows {
-		f := flown[r.MessageID]
+		f := byID[r.MessageID]
 		if f == nil || r.NotBefore > now {
-			continue // its flight is over: scanDue finds it when its time has come
+			continue // its inflight is over: scanDue finds it when its time has come
 		}
-		delete(flown, r.MessageID)
+		delete(byID, r.MessageID)
 		if f.copies > 0 {
 			copies = append(copies, r.ID)
 			r.Retry++
@@ -404,7 +404,7 @@ func (p *pump) sendAgain(ctx context.Context, flights []*flight) (int, error) {
 	t.mu.Lock()
 	for i := range due {
 		r := &due[i]
-		f := t.flights[r.MessageID]
+		f := t.inflights[r.MessageID]
 		if f == nil || f.state != queued {
 			continue // confirmed meanwhile
 		}
@@ -415,10 +415,10 @@ func (p *pump) sendAgain(ctx context.Context, flights []*flight) (int, error) {
 		}
 		f.lane.enqueue(f, m)
 	}
-	for _, f := range flown {
+	for _, f := range byID {
 		f.lane.drop(f)
 		f.lane.vanished()
-		t.poke()
+		t.wake()
 	}
 	t.mu.Unlock()
 	for i, id := range rejects {

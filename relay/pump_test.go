@@ -130,7 +130,7 @@ func TestARowThatWasMadeANewMessageIsSentAsThatOne(t *testing.T) {
 	s.steps()
 	s.publishes()
 	// Another relay had it rejected, and somebody had it sent again: the row is due
-	// under a new id, and its flight under the old one is still known here.
+	// under a new id, and its inflight under the old one is still known here.
 	s.exec(`UPDATE qmessage SET message_id = ?, not_before = 1`, waybill.NewID().String())
 	s.pump.nextDue, s.pump.dueTime, s.pump.dueID = time.Time{}, 0, 0
 	s.steps()
@@ -145,7 +145,7 @@ func TestARowThatWasMadeANewMessageIsSentAsThatOne(t *testing.T) {
 		}
 		s.suspects()
 	}
-	if n := len(s.flights); n != 1 {
+	if n := len(s.inflights); n != 1 {
 		t.Errorf("%d messages are in the window, want the new one alone", n)
 	}
 }
@@ -251,7 +251,7 @@ func TestASuccessorDoesNotWaitForWhatWasConfirmedWhileItRead(t *testing.T) {
 	receipts := wire.EncodeReceipts(waybill.ReceiptQueue("waybill"), "test", done)
 	s.handle(t.Context(), []broker.Delivery{{Message: receipts}})
 	s.pump.adopt(rows)
-	if n := len(s.flights); n != 10 {
+	if n := len(s.inflights); n != 10 {
 		t.Errorf("%d messages are waited for, want the 10 that are not confirmed", n)
 	}
 	s.steps()
@@ -280,7 +280,7 @@ func TestRowsThatVanishDoNotHoldUpTheOthersCopies(t *testing.T) {
 			}
 			s.pump.wait(t.Context(), 0)
 		}
-		t.Errorf("nothing was sent again; %d messages are waited for", len(s.flights))
+		t.Errorf("nothing was sent again; %d messages are waited for", len(s.inflights))
 	})
 }
 
@@ -326,7 +326,7 @@ func TestALaneThatIsIdleForLongIsGivenUp(t *testing.T) {
 	if len(s.lanes) != 10 {
 		t.Fatalf("%d lanes are left of 10 that wait for confirmations", len(s.lanes))
 	}
-	for id := range s.flights {
+	for id := range s.inflights {
 		s.forget(id)
 	}
 	s.retire(time.Now())

@@ -39,15 +39,15 @@ func (t *term) receive(ctx, settle context.Context, receiver broker.Receiver) er
 	}
 }
 
-// word is one consumer's receipt.
-type word struct {
+// consumerReceipt is one consumer's receipt.
+type consumerReceipt struct {
 	waybill.Receipt
 	consumer string
 }
 
 // handle does what some receipt messages ask for. Nothing in them can stop it.
 func (t *term) handle(ctx context.Context, deliveries []broker.Delivery) {
-	var words []word
+	var words []consumerReceipt
 	for i := range deliveries {
 		consumer, receipts, bad, reason := wire.DecodeReceipts(&deliveries[i].Message)
 		if bad > 0 {
@@ -55,17 +55,17 @@ func (t *term) handle(ctx context.Context, deliveries []broker.Delivery) {
 			t.log.WarnContext(ctx, "malformed receipt dropped", slog.Int("count", bad), slog.Any("reason", reason))
 		}
 		for _, r := range receipts {
-			words = append(words, word{r, consumer})
+			words = append(words, consumerReceipt{r, consumer})
 		}
 	}
 	t.r.counters.receipts.Add(int64(len(words)))
-	done, rest := t.sort(ctx, words)
+	done, rest := t.classify(ctx, words)
 	if len(done) > 0 {
 		t.remove(ctx, done)
 	}
 	for _, w := range rest {
 		select {
-		case t.later <- w:
+		case t.slowReceipts <- w:
 		case <-ctx.Done():
 			return
 		}
@@ -73,23 +73,23 @@ func (t *term) handle(ctx context.Context, deliveries []broker.Delivery) {
 }
 
 const (
-	maxLater     = 10_000 // receipts that wait for settleLater
-	laterWorkers = 4
+	maxSlowReceipts    = 10_000 // receipts that wait for settleSlowReceipts
+	slowReceiptWorkers = 4
 )
 
-// settleLater does what receipts ask for that cost a statement each, beside the
+// settleSlowReceipts does what receipts ask for that cost a statement each, beside the
 // receiving of others: a consumer that fails with everything must not hold up the
 // confirmations of all the others. When lead ends, what waits is still written.
-func (t *term) settleLater(lead, settle context.Context) {
+func (t *term) settleSlowReceipts(lead, settle context.Context) {
 	for settle.Err() == nil {
 		select {
-		case w := <-t.later:
+		case w := <-t.slowReceipts:
 			t.settleOne(settle, w)
 			continue
 		default:
 		}
 		select {
-		case w := <-t.later:
+		case w := <-t.slowReceipts:
 			t.settleOne(settle, w)
 		case <-lead.Done():
 			return
@@ -97,7 +97,7 @@ func (t *term) settleLater(lead, settle context.Context) {
 	}
 }
 
-func (t *term) settleOne(ctx context.Context, w word) {
+func (t *term) settleOne(ctx context.Context, w consumerReceipt) {
 	if w.Outcome == waybill.Rejected {
 		t.reject(ctx, w.ID, w.consumer+": "+orElse(w.Error, "rejected"))
 		return
@@ -120,15 +120,15 @@ func orElse(s, other string) string {
 // sort tells the lanes what was heard, and returns the ids whose rows may go and
 // the receipts that ask for something else. Where several consumers have to
 // confirm a message, it returns its id with the last of them.
-func (t *term) sort(ctx context.Context, words []word) (done []waybill.ID, rest []word) {
-	strange := t.strangers(ctx, words)
+func (t *term) classify(ctx context.Context, words []consumerReceipt) (done []waybill.ID, rest []consumerReceipt) {
+	strange := t.untrackedReceipts(ctx, words)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.clock.now()
-	heard := map[*lane][]*flight{}
+	heard := map[*lane][]*inflight{}
 	seen, again := make(map[waybill.ID]bool, len(words)), map[waybill.ID]bool{}
 	for _, w := range words {
-		f := t.flights[w.ID]
+		f := t.inflights[w.ID]
 		if f == nil {
 			if !strange[w.ID] {
 				t.r.counters.unknown.Add(1)
@@ -169,21 +169,21 @@ func (t *term) sort(ctx context.Context, words []word) (done []waybill.ID, rest 
 			f.state = settling
 		}
 	}
-	for l, flights := range heard {
-		l.heardOf(flights, now)
+	for l, inflights := range heard {
+		l.heardOf(inflights, now)
 	}
 	return done, rest
 }
 
-// strangers says which of the ids that are in no window may be settled all the
+// untrackedReceipts says which of the ids that are in no window may be settled all the
 // same: rows that an earlier term sent, or that wait for room in their window. Most
 // name rows that are gone, as repeated receipts do. Those of destinations whose
 // consumers must all confirm are left alone: their next copies bring new receipts.
-func (t *term) strangers(ctx context.Context, words []word) map[waybill.ID]bool {
+func (t *term) untrackedReceipts(ctx context.Context, words []consumerReceipt) map[waybill.ID]bool {
 	var ask []waybill.ID
 	t.mu.Lock()
 	for _, w := range words {
-		if t.flights[w.ID] == nil {
+		if t.inflights[w.ID] == nil {
 			ask = append(ask, w.ID)
 		}
 	}
@@ -196,7 +196,7 @@ func (t *term) strangers(ctx context.Context, words []word) map[waybill.ID]bool 
 		return strange
 	}
 	for page := range slices.Chunk(ask, t.r.o.Batch) {
-		t.insist(ctx, "look up receipts", func() error {
+		t.retryUntilDone(ctx, "look up receipts", func() error {
 			crash.Point("relay.find.before")
 			rows, err := t.r.queue.Find(ctx, page)
 			crash.Point("relay.find.after")
@@ -217,7 +217,7 @@ func (t *term) strangers(ctx context.Context, words []word) map[waybill.ID]bool 
 func (t *term) failuresOf(id waybill.ID) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if f := t.flights[id]; f != nil {
+	if f := t.inflights[id]; f != nil {
 		return f.failures
 	}
 	return 0

@@ -181,7 +181,7 @@ type Relay struct {
 	running atomic.Bool
 	// connected says that the broker has let us in before: a later refusal is then
 	// waited out.
-	connected atomic.Bool
+	wasConnected atomic.Bool
 
 	counters counters
 	mu       sync.Mutex

@@ -37,7 +37,7 @@ type resending struct {
 	heard     time.Duration // when the last confirmation came
 	progress  time.Duration // when the last one of a message sent once came
 	newest    time.Duration // send time of the newest message confirmed after one copy
-	again     []*flight     // to be sent again at once
+	again     []*inflight   // to be sent again at once
 	nextCheck time.Duration
 }
 
@@ -51,15 +51,15 @@ func newResending(o *Options, window int) resending {
 
 // refuse notes a message that the broker did not take: it is sent again as soon as
 // the lane goes on, and that is no copy.
-func (r *resending) refuse(f *flight) {
+func (r *resending) refuse(f *inflight) {
 	r.again = append(r.again, f)
 	r.nextCheck = 0
 }
 
-// heardOf notes that consumers have said something about flights of this lane.
-func (r *resending) heardOf(flights []*flight, now time.Duration) {
+// heardOf notes that consumers have said something about inflights of this lane.
+func (r *resending) heardOf(inflights []*inflight, now time.Duration) {
 	var longest time.Duration
-	for _, f := range flights {
+	for _, f := range inflights {
 		switch took := now - f.sent; {
 		case f.copies > 1:
 			r.budget = min(r.budget+1, r.limit)
@@ -110,14 +110,14 @@ func (r *resending) vanished() {
 	r.nextCheck = 0
 }
 
-// overdue takes the flights that are to be sent again now, at most limit, and marks
+// overdue takes the inflights that are to be sent again now, at most limit, and marks
 // them queued; the caller reads their bodies and enqueues them.
-func (l *lane) overdue(now time.Duration, limit int) []*flight {
+func (l *lane) overdue(now time.Duration, limit int) []*inflight {
 	if now < l.nextCheck || l.queueFull() {
 		return nil
 	}
-	var chosen []*flight
-	l.again = slices.DeleteFunc(l.again, func(f *flight) bool {
+	var chosen []*inflight
+	l.again = slices.DeleteFunc(l.again, func(f *inflight) bool {
 		if l.window[f.id] != f || f.state != sent {
 			return true
 		}
@@ -135,7 +135,7 @@ func (l *lane) overdue(now time.Duration, limit int) []*flight {
 	timeout := l.timeout()
 	silentAfter := max(backoff.Doubled(timeout, l.stall, l.most), timeout)
 	next := now + l.most
-	var lost, silent []*flight
+	var lost, silent []*inflight
 	waiting := 0 // copies that may yet be answered
 	for _, f := range l.window {
 		if f.state == settling {
@@ -148,7 +148,7 @@ func (l *lane) overdue(now time.Duration, limit int) []*flight {
 			continue
 		}
 		since, patience := f.sent, backoff.Doubled(timeout, f.copies-1, l.most)
-		evidence := f.state == unsure || l.newest > f.sent+l.disorder()
+		evidence := f.state == unsure || l.newest > f.sent+l.reorderWindow()
 		if !evidence {
 			since, patience = max(f.sent, l.progress), silentAfter
 		}
@@ -187,14 +187,14 @@ func (l *lane) overdue(now time.Duration, limit int) []*flight {
 	return chosen
 }
 
-// probes returns n flights out of those that silence makes suspect: such that were
+// probes returns n inflights out of those that silence makes suspect: such that were
 // copied least; of these the newest as long as nothing was heard, and the oldest once
 // a copy was confirmed, which tells that those before it are lost.
-func (l *lane) probes(silent []*flight, n int) []*flight {
+func (l *lane) probes(silent []*inflight, n int) []*inflight {
 	if n <= 0 {
 		return nil
 	}
-	slices.SortFunc(silent, func(a, b *flight) int {
+	slices.SortFunc(silent, func(a, b *inflight) int {
 		byRow := cmp.Compare(a.row, b.row)
 		if l.budget == 1 {
 			byRow = -byRow
@@ -204,12 +204,12 @@ func (l *lane) probes(silent []*flight, n int) []*flight {
 	return silent[:min(n, len(silent))]
 }
 
-// oldest returns the n flights that were read first, in order.
-func oldest(all []*flight, n int) []*flight {
+// oldest returns the n inflights that were read first, in order.
+func oldest(all []*inflight, n int) []*inflight {
 	if n <= 0 {
 		return nil
 	}
-	slices.SortFunc(all, func(a, b *flight) int { return cmp.Compare(a.row, b.row) })
+	slices.SortFunc(all, func(a, b *inflight) int { return cmp.Compare(a.row, b.row) })
 	return all[:min(n, len(all))]
 }
 

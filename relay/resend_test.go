@@ -21,32 +21,32 @@ func newBench(t *testing.T, o Options) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	term := &term{r: &Relay{o: options}, lanes: map[laneKey]*lane{}, flights: map[waybill.ID]*flight{}, start: func(*lane) {}, work: make(chan struct{}, 1)}
+	term := &term{r: &Relay{o: options}, lanes: map[laneKey]*lane{}, inflights: map[waybill.ID]*inflight{}, start: func(*lane) {}, work: make(chan struct{}, 1)}
 	return &bench{lane: term.laneOf("orders", false)}
 }
 
 // sends publishes n new messages now and returns them.
-func (b *bench) sends(n int) []*flight {
-	var all []*flight
+func (b *bench) sends(n int) []*inflight {
+	var all []*inflight
 	for range n {
 		b.rows++
-		f := &flight{row: b.rows, id: waybill.NewID(), lane: b.lane}
-		b.window[f.id], b.t.flights[f.id] = f, f
+		f := &inflight{row: b.rows, id: waybill.NewID(), lane: b.lane}
+		b.window[f.id], b.t.inflights[f.id] = f, f
 		b.publishes(f)
 		all = append(all, f)
 	}
 	return all
 }
 
-// publishes is what lane.take and lane.send do to a flight.
-func (b *bench) publishes(f *flight) {
+// publishes is what lane.take and lane.send do to a message.
+func (b *bench) publishes(f *inflight) {
 	f.copies++
 	f.state, f.sent = sent, b.clock
 	b.nextCheck = min(b.nextCheck, b.clock+b.timeout())
 }
 
 // confirms is what receipts do.
-func (b *bench) confirms(all ...*flight) {
+func (b *bench) confirms(all ...*inflight) {
 	b.heardOf(all, b.clock)
 	for _, f := range all {
 		b.drop(f)
@@ -124,7 +124,7 @@ func TestABrokerThatLostEverythingIsRefilledInSlowStart(t *testing.T) {
 			t.Fatalf("%d messages are still waiting", len(b.window))
 		}
 		b.clock += 20 * time.Millisecond
-		var copies []*flight
+		var copies []*inflight
 		for _, f := range b.overdue(b.clock, 500) {
 			b.publishes(f)
 			copies = append(copies, f)
@@ -187,18 +187,18 @@ func TestTheTimeoutFollowsTheConfirmations(t *testing.T) {
 		e.sample(10 * time.Second)
 	}
 	if got := e.timeout(); got < 10*time.Second || got > 11*time.Second {
-		t.Errorf("after steady 10 s: %v", got)
+		t.Errorf("after a steady 10 s: %v", got)
 	}
 	for range 100 {
 		e.sample(time.Millisecond)
 	}
 	if got := e.timeout(); got != time.Second {
-		t.Errorf("after steady 1 ms: %v, want the least", got)
+		t.Errorf("after a steady 1 ms: %v, want the least", got)
 	}
 	for range 100 {
 		e.sample(time.Hour)
 	}
 	if got := e.timeout(); got != time.Minute {
-		t.Errorf("after steady 1 h: %v, want the most", got)
+		t.Errorf("after a steady 1 h: %v, want the most", got)
 	}
 }

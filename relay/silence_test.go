@@ -8,8 +8,8 @@ import (
 // bank is a broker's queue and its one consumer, in the time of a bench.
 type bank struct {
 	*bench
-	queue  []*flight
-	done   map[*flight]bool
+	queue  []*inflight
+	done   map[*inflight]bool
 	rest   time.Duration // until the consumer has done with the first of queue
 	cost   time.Duration // of a message; a copy costs a hundredth
 	frozen bool
@@ -18,12 +18,12 @@ type bank struct {
 
 func newBank(t *testing.T, cost time.Duration) *bank {
 	t.Helper()
-	b := &bank{bench: newBench(t, Options{}), done: map[*flight]bool{}, cost: cost}
+	b := &bank{bench: newBench(t, Options{}), done: map[*inflight]bool{}, cost: cost}
 	b.steadily(50 * time.Millisecond)
 	return b
 }
 
-func (b *bank) sends(n int) []*flight {
+func (b *bank) sends(n int) []*inflight {
 	all := b.bench.sends(n)
 	b.queue = append(b.queue, all...)
 	return all
@@ -42,7 +42,7 @@ func (b *bank) passes(d time.Duration) {
 		if b.frozen {
 			continue
 		}
-		var confirmed []*flight
+		var confirmed []*inflight
 		for b.rest -= tick; b.rest <= 0 && len(b.queue) > 0; {
 			f := b.queue[0]
 			b.queue = b.queue[1:]

@@ -58,14 +58,14 @@ func (r *Relay) Stats() Stats {
 	if t == nil {
 		return s
 	}
-	s.Leading, s.Connected = true, t.link.isUp()
+	s.Leading, s.Connected = true, t.link.connected()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.Cursor = t.cursor
 	for _, l := range t.sortedLanes() {
 		s.Destinations = append(s.Destinations, DestinationStats{
 			Destination: l.destination, Topic: l.topic, Unconfirmed: len(l.window), Window: l.windowSize(),
-			Backlog: l.lagging(), Timeout: l.timeout(), Silent: l.stall > 0, LastError: l.lastError,
+			Backlog: l.hasBacklog(), Timeout: l.timeout(), Silent: l.stall > 0, LastError: l.lastError,
 		})
 	}
 	return s

@@ -91,20 +91,20 @@ func (p *pump) adopt(rows []store.Row) {
 	now := t.clock.now()
 	for i := range rows {
 		r := &rows[i]
-		if r.NotBefore > p.dueTime || t.flights[r.MessageID] != nil || t.overtaken[r.MessageID] {
+		if r.NotBefore > p.dueTime || t.inflights[r.MessageID] != nil || t.overtaken[r.MessageID] {
 			continue // scanDue's, or known, or settled
 		}
 		l := t.laneOf(r.Destination, r.Topic)
-		if l.lagging() && r.ID > l.lagFrom {
+		if l.hasBacklog() && r.ID > l.backlogFrom {
 			continue
 		}
 		if l.room() <= 0 || l.o.Confirm == waybill.Accepted {
 			// Nobody will ever confirm what was Accepted before our time: it is sent
 			// again, in its turn.
-			l.lag(r.ID)
+			l.leaveInTable(r.ID)
 			continue
 		}
-		f := l.newFlight(r)
+		f := l.track(r)
 		f.state, f.copies, f.sent, f.adopted = sent, 1, now, true
 	}
 }
@@ -117,10 +117,10 @@ func (p *pump) fetchMissed(ctx context.Context, rows []store.Row) error {
 	t.mu.Lock()
 	for i := range rows {
 		r := &rows[i]
-		if t.flights[r.MessageID] != nil || r.NotBefore > now-lateness.Microseconds() {
+		if t.inflights[r.MessageID] != nil || r.NotBefore > now-lateness.Microseconds() {
 			continue
 		}
-		if l := t.lanes[laneKey{r.Destination, r.Topic}]; l != nil && l.lagging() && r.ID > l.lagFrom {
+		if l := t.lanes[laneKey{r.Destination, r.Topic}]; l != nil && l.hasBacklog() && r.ID > l.backlogFrom {
 			continue
 		}
 		missed = append(missed, r.ID)
@@ -128,6 +128,6 @@ func (p *pump) fetchMissed(ctx context.Context, rows []store.Row) error {
 	t.mu.Unlock()
 	return p.eachRow(ctx, missed, func(r *store.Row) {
 		t.r.counters.swept.Add(1)
-		t.admit(ctx, r, forgotten)
+		t.admit(ctx, r, readMissed)
 	})
 }

@@ -22,23 +22,23 @@ import (
 // Lock order: term.mu is the only lock, but for link.mu, which is never held while
 // term.mu is taken.
 type term struct {
-	r     *Relay
-	log   *slog.Logger
-	link  *link
-	start func(*lane) // starts a lane's goroutine
-	work  chan struct{}
-	later chan word // receipts that cost a statement each; see settleLater
-	floor atomic.Pointer[string]
+	r            *Relay
+	log          *slog.Logger
+	link         *link
+	start        func(*lane) // starts a lane's goroutine
+	work         chan struct{}
+	slowReceipts chan consumerReceipt // receipts that cost a statement each; see settleSlowReceipts
+	floor        atomic.Pointer[string]
 
 	// The pump's own, touched by its goroutine alone.
 	pump pump
 
-	mu      sync.Mutex
-	clock   steady
-	lanes   map[laneKey]*lane
-	order   []*lane // the lanes in the order in which they were made
-	flights map[waybill.ID]*flight
-	cursor  int64 // rows up to here have been read
+	mu        sync.Mutex
+	clock     pausableClock
+	lanes     map[laneKey]*lane
+	order     []*lane // the lanes in the order in which they were made
+	inflights map[waybill.ID]*inflight
+	cursor    int64 // rows up to here have been read
 	// overtaken holds the messages in no window that receipts have settled while the
 	// first sweep was reading them; nil after it. See pump.adopt.
 	overtaken map[waybill.ID]bool
@@ -52,13 +52,13 @@ type laneKey struct {
 // newTerm begins a term at the last holder's cursor; clock is the database's now.
 func newTerm(r *Relay, cursor, clock int64) *term {
 	t := &term{
-		r:       r,
-		log:     r.log,
-		work:    make(chan struct{}, 1),
-		later:   make(chan word, maxLater),
-		lanes:   map[laneKey]*lane{},
-		flights: map[waybill.ID]*flight{},
-		cursor:  cursor,
+		r:            r,
+		log:          r.log,
+		work:         make(chan struct{}, 1),
+		slowReceipts: make(chan consumerReceipt, maxSlowReceipts),
+		lanes:        map[laneKey]*lane{},
+		inflights:    map[waybill.ID]*inflight{},
+		cursor:       cursor,
 	}
 	if cursor > 0 {
 		t.overtaken = map[waybill.ID]bool{}
@@ -77,8 +77,8 @@ func (t *term) run(ctx, settle context.Context) error {
 	lead, stop := context.WithCancel(ctx)
 	defer stop()
 	t.start = func(l *lane) { lanes.Go(func() { l.run(lead, settle) }) }
-	for range laterWorkers {
-		lanes.Go(func() { t.settleLater(lead, settle) })
+	for range slowReceiptWorkers {
+		lanes.Go(func() { t.settleSlowReceipts(lead, settle) })
 	}
 	var refused error
 	links.Go(func() {
@@ -100,8 +100,8 @@ func (t *term) run(ctx, settle context.Context) error {
 	return refused
 }
 
-// poke tells the pump to look again. The caller may hold mu.
-func (t *term) poke() {
+// wake tells the pump to look again. The caller may hold mu.
+func (t *term) wake() {
 	select {
 	case t.work <- struct{}{}:
 	default:
@@ -119,10 +119,10 @@ func (t *term) laneOf(destination string, topic bool) *lane {
 		}
 		l = &lane{
 			t: t, destination: destination, topic: topic, o: o,
-			window:  map[waybill.ID]*flight{},
-			publish: make(chan struct{}, 1),
-			retired: make(chan struct{}),
-			lagFrom: noLag,
+			window:      map[waybill.ID]*inflight{},
+			publish:     make(chan struct{}, 1),
+			retired:     make(chan struct{}),
+			backlogFrom: noBacklog,
 		}
 		if o.Confirm == waybill.Consumed {
 			l.receiptTo = waybill.ReceiptQueue(t.r.o.Producer)
@@ -144,7 +144,7 @@ func (t *term) retire(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.order = slices.DeleteFunc(t.order, func(l *lane) bool {
-		if len(l.window) > 0 || len(l.queue) > 0 || l.lagging() || now.Sub(l.progressed) < idleLane {
+		if len(l.window) > 0 || len(l.queue) > 0 || l.hasBacklog() || now.Sub(l.progressed) < idleLane {
 			return false
 		}
 		delete(t.lanes, laneKey{l.destination, l.topic})
@@ -173,34 +173,34 @@ func (t *term) safeCursor() int64 {
 type source int
 
 const (
-	ahead     source = iota // forward of the cursor, or in a gap
-	timed                   // its not_before has come
-	lagged                  // it waited for room in its window
-	forgotten               // the sweep found it
+	readAhead   source = iota // forward of the cursor, or in a gap
+	readDue                   // its not_before has come
+	readBacklog               // it waited for room in its window
+	readMissed                // the sweep found it
 )
 
 // admit takes a row that was read into its destination's window and publishing
 // queue, unless it is there already, is not to be sent now, or finds no room: then
-// it stays in the table for scanLagging.
+// it stays in the table for scanBacklog.
 func (t *term) admit(ctx context.Context, r *store.Row, from source) {
 	switch {
 	case r.Status != store.Pending,
-		from == ahead && r.NotBefore > t.pump.dueTime, // scanDue's
-		from == forgotten && r.NotBefore > t.pump.databaseNow():
+		from == readAhead && r.NotBefore > t.pump.dueTime, // scanDue's
+		from == readMissed && r.NotBefore > t.pump.databaseNow():
 		return
 	}
 	t.mu.Lock()
-	if t.flights[r.MessageID] != nil {
+	if t.inflights[r.MessageID] != nil {
 		t.mu.Unlock()
 		return
 	}
 	l := t.laneOf(r.Destination, r.Topic)
-	if l.lagging() && r.ID > l.lagFrom && from != lagged {
+	if l.hasBacklog() && r.ID > l.backlogFrom && from != readBacklog {
 		t.mu.Unlock()
 		return
 	}
 	if l.room() <= 0 || l.queueFull() {
-		l.lag(r.ID)
+		l.leaveInTable(r.ID)
 		t.mu.Unlock()
 		return
 	}
@@ -210,7 +210,7 @@ func (t *term) admit(ctx context.Context, r *store.Row, from source) {
 		t.reject(ctx, r.MessageID, "cannot be sent: "+err.Error())
 		return
 	}
-	f := l.newFlight(r)
+	f := l.track(r)
 	l.enqueue(f, m)
 	t.mu.Unlock()
 }
@@ -227,7 +227,7 @@ func (t *term) encode(r *store.Row, l *lane) (broker.Message, error) {
 // remove deletes confirmed rows and then takes them out of their windows. A
 // database that is away is waited for.
 func (t *term) remove(ctx context.Context, ids []waybill.ID) {
-	t.insist(ctx, "delete confirmed messages", func() error {
+	t.retryUntilDone(ctx, "delete confirmed messages", func() error {
 		crash.Point("relay.delete.before")
 		n, err := t.r.queue.Delete(ctx, ids)
 		crash.Point("relay.delete.after")
@@ -239,7 +239,7 @@ func (t *term) remove(ctx context.Context, ids []waybill.ID) {
 
 // reject keeps a row for a person and takes it out of its window.
 func (t *term) reject(ctx context.Context, id waybill.ID, reason string) {
-	t.insist(ctx, "reject a message", func() error {
+	t.retryUntilDone(ctx, "reject a message", func() error {
 		crash.Point("relay.reject.before")
 		found, err := t.r.queue.Reject(ctx, id, reason)
 		crash.Point("relay.reject.after")
@@ -254,7 +254,7 @@ func (t *term) reject(ctx context.Context, id waybill.ID, reason string) {
 
 // postpone schedules a row's next copy and takes it out of its window.
 func (t *term) postpone(ctx context.Context, id waybill.ID, delay time.Duration, failures int, reason string) {
-	t.insist(ctx, "postpone a message", func() error {
+	t.retryUntilDone(ctx, "postpone a message", func() error {
 		crash.Point("relay.postpone.before")
 		_, err := t.r.queue.Postpone(ctx, id, delay, failures, reason)
 		crash.Point("relay.postpone.after")
@@ -268,15 +268,15 @@ func (t *term) forget(ids ...waybill.ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, id := range ids {
-		if f := t.flights[id]; f != nil {
+		if f := t.inflights[id]; f != nil {
 			f.lane.drop(f)
 		}
 	}
-	t.poke()
+	t.wake()
 }
 
-// insist runs a statement until it succeeds or ctx ends.
-func (t *term) insist(ctx context.Context, doing string, run func() error) {
+// retryUntilDone runs a statement until it succeeds or ctx ends.
+func (t *term) retryUntilDone(ctx context.Context, doing string, run func() error) {
 	wait := backoff.Backoff{Least: 50 * time.Millisecond, Most: 5 * time.Second}
 	for ctx.Err() == nil {
 		err := run()
