@@ -28,7 +28,8 @@ type still struct {
 	db *sql.DB
 }
 
-func newStill(t *testing.T, cursor int64, o Options) *still {
+// openDatabase opens an SQLite file with the producer's tables.
+func openDatabase(t *testing.T) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "relay.db")+"?_txlock=immediate&_pragma=busy_timeout(5000)")
 	if err != nil {
@@ -38,6 +39,19 @@ func newStill(t *testing.T, cursor int64, o Options) *still {
 	if err := store.Migrate(t.Context(), db, sqlite.Dialect(), "", store.Producer); err != nil {
 		t.Fatal(err)
 	}
+	return db
+}
+
+func execute(t *testing.T, db *sql.DB, query string, args ...any) {
+	t.Helper()
+	if _, err := db.Exec(query, args...); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+}
+
+func newStill(t *testing.T, cursor int64, o Options) *still {
+	t.Helper()
+	db := openDatabase(t)
 	o.Logger = slog.New(slog.DiscardHandler)
 	r, err := New(db, sqlite.Dialect(), memory.New(nil), &o)
 	if err != nil {
@@ -55,9 +69,7 @@ func newStill(t *testing.T, cursor int64, o Options) *still {
 
 func (s *still) exec(query string, args ...any) {
 	s.t.Helper()
-	if _, err := s.db.Exec(query, args...); err != nil {
-		s.t.Fatalf("%s: %v", query, err)
-	}
+	execute(s.t, s.db, query, args...)
 }
 
 // insert writes n rows of so many bytes to "orders".
@@ -82,7 +94,7 @@ func (s *still) publishes() (rows []int64) {
 	for _, l := range s.order {
 		for batch := l.take(); len(batch) > 0; batch = l.take() {
 			for _, x := range batch {
-				x.f.state = sent
+				x.f.state = waiting
 				rows = append(rows, x.f.row)
 			}
 		}
@@ -94,7 +106,7 @@ func (s *still) publishes() (rows []int64) {
 func (s *still) suspects() {
 	for _, l := range s.order {
 		for _, f := range l.window {
-			if f.state == sent {
+			if f.state == waiting {
 				l.again = append(l.again, f)
 			}
 		}

@@ -21,7 +21,7 @@ func newBench(t *testing.T, o Options) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	term := &term{r: &Relay{o: options}, lanes: map[laneKey]*lane{}, inflights: map[waybill.ID]*inflight{}, start: func(*lane) {}, work: make(chan struct{}, 1)}
+	term := &term{r: &Relay{o: options}, lanes: map[laneKey]*lane{}, inflights: map[waybill.ID]*inflight{}, start: func(*lane) {}, woken: make(chan struct{}, 1)}
 	return &bench{lane: term.laneOf("orders", false)}
 }
 
@@ -41,13 +41,13 @@ func (b *bench) sends(n int) []*inflight {
 // publishes is what lane.take and lane.send do to a message.
 func (b *bench) publishes(f *inflight) {
 	f.copies++
-	f.state, f.sent = sent, b.clock
+	f.state, f.sent = waiting, b.clock
 	b.nextCheck = min(b.nextCheck, b.clock+b.timeout())
 }
 
 // confirms is what receipts do.
 func (b *bench) confirms(all ...*inflight) {
-	b.heardOf(all, b.clock)
+	b.noteReceipts(all, b.clock)
 	for _, f := range all {
 		b.drop(f)
 	}
