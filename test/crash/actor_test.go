@@ -43,7 +43,7 @@ func (a *actor) start(args ...string) error {
 	}
 	a.log.Reset()
 	cmd := exec.Command(program, append([]string{"-role", a.role}, append(a.args, args...)...)...)
-	cmd.Env = append(os.Environ(), crash.Crash+"="+a.armed, crash.Trace+"="+a.trace())
+	cmd.Env = append(os.Environ(), crash.Variable+"="+a.armed, crash.TraceVariable+"="+a.trace())
 	cmd.Stdout, cmd.Stderr = &a.log, &a.log
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
