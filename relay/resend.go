@@ -114,15 +114,15 @@ func (r *resending) probeVanished() {
 	r.nextCheck = 0
 }
 
-// overdue takes the messages that are to be sent again now, at most limit, in order of
-// row, and marks them queued; the caller reads their bodies and enqueues them.
+// overdue takes the messages that are to be sent again now, at most limit, and marks
+// them queued; the caller reads their bodies and enqueues them.
 func (l *lane) overdue(now time.Duration, limit int) []*inflight {
 	if now < l.nextCheck || l.queueFull() {
 		return nil
 	}
 	chosen := l.takeAgain(limit)
 	if len(chosen) > 0 {
-		return oldest(chosen, limit)
+		return chosen
 	}
 	s := l.suspects(now)
 	l.limitBudget(&s, now)
