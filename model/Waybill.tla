@@ -404,10 +404,10 @@ Forget(m) ==
 -----------------------------------------------------------------------------
 Next ==
   \/ \E m \in Message :
-       \/ Send(m)                \* code: outbox/outbox.go Send; store/queue.go Insert
+       \/ Send(m)                \* code: outbox/outbox.go Send; store/insert.go Insert
        \/ Commit(m)              \* code: outbox/outbox.go InTx
        \/ Rollback(m)            \* code: outbox/outbox.go InTx
-       \/ Resend(m)              \* code: store/queue.go Resend; cmd/waybill/resend.go newResendCommand
+       \/ Resend(m)              \* code: store/operator.go Resend; cmd/waybill/resend.go newResendCommand
        \/ SendAny(m)             \* code: relay/publish.go send
        \/ LoseMessage(m)         \* code: broker/memory/fault.go SetFaults
        \/ Forget(m)              \* code: store/prune.go pruneOnce, remove
@@ -415,7 +415,7 @@ Next ==
             \/ Sweep(r, m)       \* code: relay/gaps.go add; relay/scan.go lookInGaps, scanDue; relay/sweep.go sweep, fetchMissed
             \/ SendAgain(r, m)   \* code: relay/resend.go overdue; relay/copies.go resendOverdue, sendAgain
        \/ \E c \in Consumers :
-            Guard(c, m)          \* code: inbox/apply.go transact; store/ledger.go RecordOnce, RecordLatest
+            Guard(c, m)          \* code: inbox/apply.go transact; store/guard.go RecordOnce, RecordLatest
        \/ \E o \in Outcome :
             \/ TakeReceipt(m, o)   \* code: relay/receipts.go handle, settleOne; relay/rows.go remove, reject, postpone
             \/ RepeatReceipt(m, o) \* code: relay/receipts.go receive, untrackedReceipts
@@ -424,7 +424,7 @@ Next ==
        \/ ScanAhead(r)           \* code: relay/scan.go scanAhead; relay/admission.go admit; relay/publish.go send
        \/ RestartRelay(r)        \* code: relay/term.go newTerm, safeCursor; relay/sweep.go adopt
   \/ \E c \in Consumers :
-       \/ Check(c)               \* code: store/ledger.go tellForgotten
+       \/ Check(c)               \* code: store/guard.go findForgotten
        \/ Handle(c)              \* code: inbox/apply.go call, transact
        \/ Refuse(c)              \* code: inbox/outcome.go failed, reject
        \/ Fail(c)                \* code: inbox/outcome.go failed
