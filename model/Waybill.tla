@@ -39,7 +39,7 @@ VARIABLES
   late,      \* messages that were committed below a floor that had been read
   \* The relays' memory.
   cursor,    \* of each relay, up to where it has read
-  flight,    \* of each relay, the messages that it has sent and waits for
+  inflight,  \* of each relay, the messages that it has sent and waits for
   told,      \* the highest floor that was read and may have been told; 0: none
   \* The broker.
   net,       \* messages on their way
@@ -53,7 +53,7 @@ VARIABLES
   faults     \* how much has gone wrong
 
 producer == <<tx, row, place, origin, late>>
-memory == <<cursor, flight, told>>
+memory == <<cursor, inflight, told>>
 broker == <<net, receipts>>
 ledger == <<records, horizon, effects>>
 vars == <<producer, memory, broker, ledger, job, faults>>
@@ -69,7 +69,7 @@ TypeOK ==
   /\ origin \in [Message -> Message]
   /\ late \subseteq Message
   /\ cursor \in [Relays -> 0..Last]
-  /\ flight \in [Relays -> SUBSET Message]
+  /\ inflight \in [Relays -> SUBSET Message]
   /\ told \in 0..Last + 1
   /\ net \subseteq Message
   /\ receipts \subseteq Message \X Outcome
@@ -88,7 +88,7 @@ Init ==
   /\ origin = [m \in Message |-> m]
   /\ late = {}
   /\ cursor = [r \in Relays |-> 0]
-  /\ flight = [r \in Relays |-> {}]
+  /\ inflight = [r \in Relays |-> {}]
   /\ told = 0
   /\ net = {}
   /\ receipts = {}
@@ -178,7 +178,7 @@ ScanAhead(r) ==
        /\ place[m] > cursor[r]
        /\ \A k \in Pending : place[k] > cursor[r] => place[m] <= place[k]
        /\ cursor' = [cursor EXCEPT ![r] = place[m]]
-       /\ flight' = [flight EXCEPT ![r] = @ \cup {m}]
+       /\ inflight' = [inflight EXCEPT ![r] = @ \cup {m}]
        /\ Publish(m)
 
 \* A row that the cursor passed before it was visible, or that was forgotten,
@@ -186,8 +186,8 @@ ScanAhead(r) ==
 Sweep(r, m) ==
   /\ RelayMemory
   /\ Mutant # "cursor-without-sweep"
-  /\ m \in Pending /\ place[m] <= cursor[r] /\ m \notin flight[r]
-  /\ flight' = [flight EXCEPT ![r] = @ \cup {m}]
+  /\ m \in Pending /\ place[m] <= cursor[r] /\ m \notin inflight[r]
+  /\ inflight' = [inflight EXCEPT ![r] = @ \cup {m}]
   /\ Publish(m)
   /\ UNCHANGED cursor
 
@@ -195,16 +195,16 @@ Sweep(r, m) ==
 SendAgain(r, m) ==
   /\ RelayMemory
   /\ Mutant # "no-resend"
-  /\ m \in Pending \cap flight[r]
+  /\ m \in Pending \cap inflight[r]
   /\ Publish(m)
-  /\ UNCHANGED <<cursor, flight>>
+  /\ UNCHANGED <<cursor, inflight>>
 
 \* Any relay at any time, whatever it remembers: all of the above and more.
 SendAny(m) ==
   /\ ~RelayMemory
   /\ m \in Pending
   /\ Publish(m)
-  /\ UNCHANGED <<cursor, flight>>
+  /\ UNCHANGED <<cursor, inflight>>
 
 \* The lowest pending id, which then travels with copies, however long.  The
 \* consumer may know it as soon as it is read: that is the worst case.  A relay reads
@@ -215,14 +215,14 @@ ReadFloor ==
   /\ Pending # {}
   /\ told' = Maximum({told, Minimum(Pending)})
   /\ told' # told
-  /\ UNCHANGED <<producer, cursor, flight, broker, ledger, job, faults>>
+  /\ UNCHANGED <<producer, cursor, inflight, broker, ledger, job, faults>>
 
 \* What a receipt does to the row.
 Settle(m, outcome) ==
   /\ row' = CASE outcome = "done" /\ row[m] \in {"pending", "rejected", "forgotten"} -> [row EXCEPT ![m] = "gone"]
               [] outcome \in {"rejected", "forgotten"} /\ row[m] = "pending" -> [row EXCEPT ![m] = outcome]
               [] OTHER -> row
-  /\ flight' = [r \in Relays |-> flight[r] \ {m}]
+  /\ inflight' = [r \in Relays |-> inflight[r] \ {m}]
   /\ UNCHANGED <<tx, place, origin, late, cursor, told, net, ledger, job>>
 
 TakeReceipt(m, outcome) ==
@@ -235,7 +235,7 @@ TakeReceipt(m, outcome) ==
 RestartRelay(r) ==
   /\ RelayMemory
   /\ Fault
-  /\ flight' = [flight EXCEPT ![r] = {}]
+  /\ inflight' = [inflight EXCEPT ![r] = {}]
   /\ \E stored \in 0..cursor[r] : cursor' = [cursor EXCEPT ![r] = stored]
   /\ UNCHANGED <<producer, told, broker, ledger, job>>
 
@@ -342,7 +342,7 @@ Fail(c) ==
   /\ job[c].phase = "checked"
   /\ Fault
   /\ net' = net \ {job[c].id}
-  /\ flight' = [r \in Relays |-> flight[r] \ {job[c].id}]
+  /\ inflight' = [r \in Relays |-> inflight[r] \ {job[c].id}]
   /\ job' = [job EXCEPT ![c] = Idle]
   /\ UNCHANGED <<producer, cursor, told, receipts, ledger>>
 
@@ -404,27 +404,27 @@ Forget(m) ==
 -----------------------------------------------------------------------------
 Next ==
   \/ \E m \in Message :
-       \/ Send(m)                \* code: outbox/outbox.go Send; store/queue.go Insert
+       \/ Send(m)                \* code: outbox/outbox.go Send; store/insert.go Insert
        \/ Commit(m)              \* code: outbox/outbox.go InTx
        \/ Rollback(m)            \* code: outbox/outbox.go InTx
-       \/ Resend(m)              \* code: store/queue.go Resend; cmd/waybill/resend.go newResendCommand
-       \/ SendAny(m)             \* code: relay/lane.go send
+       \/ Resend(m)              \* code: store/operator.go Resend; cmd/waybill/resend.go newResendCommand
+       \/ SendAny(m)             \* code: relay/publish.go send
        \/ LoseMessage(m)         \* code: broker/memory/fault.go SetFaults
        \/ Forget(m)              \* code: store/prune.go pruneOnce, remove
        \/ \E r \in Relays :
-            \/ Sweep(r, m)       \* code: relay/gaps.go add; relay/pump.go lookInGaps, scanDue; relay/sweep.go sweep, fetchMissed
-            \/ SendAgain(r, m)   \* code: relay/resend.go overdue; relay/pump.go resendOverdue, sendAgain
+            \/ Sweep(r, m)       \* code: relay/gaps.go add; relay/scan.go lookInGaps, scanDue; relay/sweep.go sweep, fetchMissed
+            \/ SendAgain(r, m)   \* code: relay/resend.go overdue; relay/copies.go resendOverdue, sendAgain
        \/ \E c \in Consumers :
-            Guard(c, m)          \* code: inbox/apply.go transact; store/ledger.go RecordOnce, RecordLatest
+            Guard(c, m)          \* code: inbox/apply.go transact; store/guard.go RecordOnce, RecordLatest
        \/ \E o \in Outcome :
-            \/ TakeReceipt(m, o)   \* code: relay/receipts.go handle, settleOne; relay/term.go remove, reject, postpone
-            \/ RepeatReceipt(m, o) \* code: relay/receipts.go receive, strangers
+            \/ TakeReceipt(m, o)   \* code: relay/receipts.go handle, settleOne; relay/rows.go remove, reject, postpone
+            \/ RepeatReceipt(m, o) \* code: relay/receipts.go receive, untrackedReceipts
             \/ LoseReceipt(m, o)   \* code: inbox/receipts.go published; broker/memory/fault.go SetFaults
   \/ \E r \in Relays :
-       \/ ScanAhead(r)           \* code: relay/pump.go scanAhead; relay/term.go admit; relay/lane.go send
+       \/ ScanAhead(r)           \* code: relay/scan.go scanAhead; relay/admission.go admit; relay/publish.go send
        \/ RestartRelay(r)        \* code: relay/term.go newTerm, safeCursor; relay/sweep.go adopt
   \/ \E c \in Consumers :
-       \/ Check(c)               \* code: store/ledger.go tellForgotten
+       \/ Check(c)               \* code: store/guard.go findForgotten
        \/ Handle(c)              \* code: inbox/apply.go call, transact
        \/ Refuse(c)              \* code: inbox/outcome.go failed, reject
        \/ Fail(c)                \* code: inbox/outcome.go failed
@@ -432,7 +432,7 @@ Next ==
        \/ LoseAcknowledgement(c) \* code: inbox/outcome.go settle
        \/ Answer(c)              \* code: inbox/outcome.go settle; inbox/receipts.go add
        \/ Crash(c)               \* code: inbox/worker.go handle; inbox/item.go isGone
-  \/ ReadFloor                   \* code: relay/pump.go readFloor; store/queue.go Floor; inbox/floor.go note
+  \/ ReadFloor                   \* code: relay/floor.go readFloor; store/queue.go FloorBelow; inbox/floor.go note
   \/ SaveHorizon                 \* code: store/prune.go Prune
   \/ Wipe                        \* code: broker/memory/control.go Wipe
 

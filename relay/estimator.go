@@ -10,8 +10,9 @@ type estimator struct {
 	smoothed, variance time.Duration // 0 until the first sample
 }
 
-// sample takes one confirmation time, of a message that was sent only once: for
-// any other nobody knows which copy was confirmed (Karn's rule).
+// sample takes one confirmation time. TCP takes only those of messages that were sent
+// once: of any other nobody knows which copy was confirmed (Karn's rule). Here there is
+// one exception, which can only lengthen the time-out; see resending.noteReceipts.
 func (e *estimator) sample(took time.Duration) {
 	took = max(took, time.Microsecond)
 	if e.smoothed == 0 {
@@ -30,36 +31,9 @@ func (e *estimator) timeout() time.Duration {
 	return min(max(e.smoothed+max(4*e.variance, 10*time.Millisecond), e.least), e.most)
 }
 
-// disorder is by how much later messages may overtake earlier ones without that
-// meaning anything: consumers work in batches and in several workers.
-func (e *estimator) disorder() time.Duration {
+// reorderWindow is how much later a message may be sent than another one and still be
+// confirmed before it, without the other one being lost: consumers work in batches and
+// with several workers.
+func (e *estimator) reorderWindow() time.Duration {
 	return max(2*e.variance, 20*time.Millisecond)
-}
-
-// steady is a clock that measures the time in which confirmations can arrive. It
-// stands still while the broker is away, and a pause of the process (a stopped
-// machine, a suspended laptop) counts little, so that neither looks like silence of
-// every consumer and floods the queues with copies.
-type steady struct {
-	elapsed time.Duration
-	last    time.Time
-	on      bool
-}
-
-// longestStep is the most that the clock advances between two looks at it; the
-// relay looks more often while anything is unconfirmed.
-const longestStep = 2 * time.Second
-
-func (s *steady) now() time.Duration {
-	if s.on {
-		t := time.Now()
-		s.elapsed += min(t.Sub(s.last), longestStep)
-		s.last = t
-	}
-	return s.elapsed
-}
-
-func (s *steady) run(on bool) {
-	s.now()
-	s.on, s.last = on, time.Now()
 }

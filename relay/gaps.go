@@ -2,12 +2,13 @@ package relay
 
 import "time"
 
-// gaps remembers ids that the forward cursor has passed without seeing a row:
-// transactions commit out of the order of their ids, so the row may yet appear. An
-// id is looked for soon and then less and less often; after a minute it is left to
-// the sweep. An id of a transaction that rolled back costs these few looks.
+// gaps remembers ids that the cursor has passed without seeing a row: transactions
+// commit out of the order of their ids, so the row may appear later. An id is looked
+// for soon and then at longer and longer intervals; after half a minute it is left to
+// the sweep. An id whose transaction has rolled back costs these few looks.
 //
-// Each level is a queue in order of time, since its delay is one.
+// There is one queue for each look. All ids in it wait for the same time, so it is in
+// order of time.
 type gaps struct {
 	levels [gapLevels][]gap
 	size   int
@@ -20,8 +21,8 @@ type gap struct {
 }
 
 const (
-	gapLevels    = 14                   // 2 ms doubled 13 times: 16 s, half a minute in all
-	firstGap     = 2 * time.Millisecond // the first look
+	gapLevels    = 14                   // looks after 2 ms, 4 ms … 16 s each: 33 s in all
+	firstGap     = 2 * time.Millisecond // until the first look
 	maxGaps      = 50_000               // ids remembered
 	maxGapLength = 256                  // a longer gap is a sequence's jump, not transactions
 )
@@ -42,8 +43,8 @@ func (g *gaps) add(after, before int64, now time.Time) {
 	g.size += int(n)
 }
 
-// due takes the ids whose time to be looked for has come, at most limit. Those that are
-// found are to be given to found.
+// due takes the ids whose time to be looked for has come, at most limit. The caller
+// tells found which of them have a row.
 func (g *gaps) due(now time.Time, limit int) []int64 {
 	var ids []int64
 	for level := range g.levels {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestGapsAreLookedForSoonAndThenLessAndLessOften(t *testing.T) {
+func TestGapsAreLookedForSoonAndThenAtLongerAndLongerIntervals(t *testing.T) {
 	var g gaps
 	start := time.Unix(1000, 0)
 	g.add(10, 12, start) // id 11
@@ -13,7 +13,7 @@ func TestGapsAreLookedForSoonAndThenLessAndLessOften(t *testing.T) {
 	for now := start; now.Before(start.Add(2 * time.Minute)); now = now.Add(time.Millisecond) {
 		for _, id := range g.due(now, 100) {
 			if id != 11 {
-				t.Fatalf("looked for id %d", id)
+				t.Fatalf("looked for id %d, want 11", id)
 			}
 			looks = append(looks, now.Sub(start))
 		}
@@ -22,15 +22,15 @@ func TestGapsAreLookedForSoonAndThenLessAndLessOften(t *testing.T) {
 		t.Fatalf("looked %d times, want %d", len(looks), gapLevels)
 	}
 	if looks[0] > 5*time.Millisecond {
-		t.Errorf("first look after %v", looks[0])
+		t.Errorf("first look after %v, want 5ms at most", looks[0])
 	}
 	for i := 2; i < len(looks); i++ {
 		if looks[i]-looks[i-1] < looks[i-1]-looks[i-2] {
-			t.Errorf("looks at %v do not get rarer", looks)
+			t.Errorf("looks at %v, want longer and longer intervals", looks)
 		}
 	}
 	if g.size != 0 || !g.missed {
-		t.Errorf("size %d, missed %v after the last look; the sweep has to know", g.size, g.missed)
+		t.Errorf("after the last look: got size %d, missed %v; want 0 and true, so that the sweep knows", g.size, g.missed)
 	}
 }
 
@@ -48,7 +48,7 @@ func TestGapsFoundAreForgotten(t *testing.T) {
 		left[id] = true
 	}
 	if !left[12] || !left[14] || left[11] || left[13] {
-		t.Errorf("still looks for %v, want 12 and 14", left)
+		t.Errorf("still looks for %v, want 12 and 14 alone", left)
 	}
 }
 
@@ -56,10 +56,10 @@ func TestALongGapIsLeftToTheSweep(t *testing.T) {
 	var g gaps
 	g.add(10, 10+maxGapLength+2, time.Unix(1000, 0))
 	if g.size != 0 || !g.missed {
-		t.Errorf("size %d, missed %v", g.size, g.missed)
+		t.Errorf("got size %d, missed %v; want 0 and true", g.size, g.missed)
 	}
 	if !g.next().IsZero() {
-		t.Errorf("next look at %v with nothing to look for", g.next())
+		t.Errorf("got the next look at %v, want none", g.next())
 	}
 }
 
@@ -67,6 +67,6 @@ func TestNeighboursHaveNoGap(t *testing.T) {
 	var g gaps
 	g.add(10, 11, time.Unix(1000, 0))
 	if g.size != 0 || g.missed {
-		t.Errorf("size %d, missed %v", g.size, g.missed)
+		t.Errorf("got size %d, missed %v; want 0 and false", g.size, g.missed)
 	}
 }

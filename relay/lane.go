@@ -1,79 +1,65 @@
 package relay
 
 import (
-	"context"
-	"log/slog"
 	"math"
-	"slices"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/internal/backoff"
-	"github.com/waybill-go/waybill/internal/fault/crash"
-	"github.com/waybill-go/waybill/internal/fault/mutant"
-	"github.com/waybill-go/waybill/internal/publish"
 	"github.com/waybill-go/waybill/store"
 )
 
 // lane is one destination: its window of unconfirmed messages, the queue of those
 // to publish, and the goroutine that publishes them. A destination that is stuck
-// holds up nobody else. All fields but the constant ones are guarded by term.mu.
+// holds up nobody else. The fields of the first group never change; term.mu guards the
+// others.
 type lane struct {
-	t           *term
-	destination string
-	topic       bool
-	o           Destination
-	receiptTo   string
+	laneKey
+	t         *term
+	o         Destination
+	receiptTo string        // the header of that name; "" where no receipts are wanted
+	publish   chan struct{} // holds a value when the queue has grown
+	retired   chan struct{} // closed when the lane is given up
 
-	window  map[waybill.ID]*flight // everything from admission to its confirmation
-	queue   []outgoing             // to publish, in order
-	bytes   int                    // of bodies in queue
-	publish chan struct{}          // signals that queue has grown; capacity 1
-	retired chan struct{}          // closed when the lane is given up
+	window map[waybill.ID]*inflight // everything from admission to its confirmation
+	queue  []outgoing               // to publish, in order
+	bytes  int                      // of bodies in queue
 
-	// lagFrom: rows above this id, up to the cursor, wait in the table because the
-	// window or queue was full when they were read. noLag where there are none.
-	lagFrom int64
+	// backlogFrom: rows above this id, up to the cursor, wait in the table because the
+	// window or queue was full when they were read. noBacklog where there are none.
+	backlogFrom int64
 
 	progressed time.Time // when a batch was last begun, or taken by the broker
-	lastError  string    // why the last batch was not taken; "" after one that was
+	lastError  string    // why not all of the last batch was taken; "" if it was
 
 	resending // when to send again
 }
 
-const noLag = math.MaxInt64
-
-// flight is a message that is in the window: an id and what is known of its way.
-// Bodies are not kept.
-type flight struct {
-	row  int64
-	id   waybill.ID
-	lane *lane
-
-	state  state
-	copies int           // how many times it was published in this term
-	sent   time.Duration // steady time of the last of them
-	by     uint64        // which of Destination.Consumers have confirmed it
-
-	failures int  // of its handler, as the row had it
-	adopted  bool // an earlier term sent it: when is not known
-}
-
-type state uint8
-
-const (
-	queued     state = iota // waits to be published
-	publishing              // is being published
-	sent                    // is with the broker, as far as anyone knows
-	unsure                  // may be with the broker: the connection broke
-	settling                // its fate is known and being written to the table
-)
+const noBacklog = math.MaxInt64
 
 // outgoing is a message that waits to be published.
 type outgoing struct {
-	f       *flight
+	f       *inflight
 	message broker.Message
+}
+
+// newLane returns the lane of a destination, with nothing in it. Its goroutine is not
+// started.
+func newLane(t *term, key laneKey) *lane {
+	l := &lane{
+		laneKey:     key,
+		t:           t,
+		o:           t.r.o.destination(key.destination),
+		publish:     make(chan struct{}, 1),
+		retired:     make(chan struct{}),
+		window:      map[waybill.ID]*inflight{},
+		backlogFrom: noBacklog,
+	}
+	if l.o.Confirm == waybill.Consumed {
+		l.receiptTo = waybill.ReceiptQueue(t.r.o.Producer)
+	}
+	l.resending = newResending(&t.r.o, l.windowSize())
+	return l
 }
 
 func (l *lane) windowSize() int {
@@ -83,6 +69,7 @@ func (l *lane) windowSize() int {
 	return l.t.r.o.Window
 }
 
+// room is how many more messages the window takes.
 func (l *lane) room() int { return l.windowSize() - len(l.window) }
 
 // queueFull says whether enough waits for the broker already.
@@ -90,59 +77,45 @@ func (l *lane) queueFull() bool {
 	return len(l.queue) >= 2*l.t.r.o.Batch || l.bytes >= l.t.r.o.BatchBytes
 }
 
-// lag leaves a row, and those after it, in the table for scanLagging to find.
-func (l *lane) lag(row int64) { l.lagFrom = min(l.lagFrom, row-1) }
+// leaveInTable leaves a row, and those after it, in the table for scanBacklog to find.
+func (l *lane) leaveInTable(row int64) { l.backlogFrom = min(l.backlogFrom, row-1) }
 
-func (l *lane) lagging() bool { return l.lagFrom != noLag }
+// waitsInTable says whether a row up to the cursor is one that scanBacklog will find.
+func (l *lane) waitsInTable(row int64) bool { return row > l.backlogFrom }
+
+// hasBacklog says whether there may be such rows.
+func (l *lane) hasBacklog() bool { return l.backlogFrom != noBacklog }
+
+// track puts a row's message into the window.
+func (l *lane) track(r *store.Row) *inflight {
+	f := &inflight{row: r.ID, id: r.MessageID, lane: l, failures: r.Failures}
+	l.window[f.id] = f
+	l.t.inflights[f.id] = f
+	return f
+}
+
+// drop takes a message out of the window, unless it is out of it already.
+func (l *lane) drop(f *inflight) {
+	if l.window[f.id] != f {
+		return
+	}
+	delete(l.window, f.id)
+	delete(l.t.inflights, f.id)
+}
 
 // enqueue puts a message of the window into the publishing queue.
-func (l *lane) enqueue(f *flight, m broker.Message) {
+func (l *lane) enqueue(f *inflight, m broker.Message) {
 	f.state = queued
 	l.queue = append(l.queue, outgoing{f, m})
 	l.bytes += len(m.Body)
+	l.signal()
+}
+
+// signal tells the lane's goroutine to look at the queue.
+func (l *lane) signal() {
 	select {
 	case l.publish <- struct{}{}:
 	default:
-	}
-}
-
-// run publishes what is queued until ctx ends, and then what is left within the
-// time that settle allows.
-func (l *lane) run(ctx, settle context.Context) {
-	wait := backoff.Backoff{Least: 50 * time.Millisecond, Most: 30 * time.Second}
-	for {
-		batch := l.take()
-		if len(batch) == 0 {
-			select {
-			case <-l.publish:
-				continue
-			case <-l.retired:
-				return
-			case <-ctx.Done():
-				if batch = l.take(); len(batch) == 0 {
-					return
-				}
-			}
-		}
-		conn, err := l.t.link.wait(settle)
-		if err != nil {
-			l.giveUp(batch)
-			return
-		}
-		refused, taken := l.send(settle, conn, batch)
-		if 2*taken >= len(batch) {
-			wait.Reset() // a few that are refused do not slow down the others
-		}
-		if refused {
-			// The broker does not take them now: a full queue, a missing one. The
-			// others of this relay go on.
-			select {
-			case <-ctx.Done():
-				return
-			default:
-				wait.Sleep(ctx)
-			}
-		}
 	}
 }
 
@@ -155,8 +128,11 @@ func (l *lane) take() []outgoing {
 		bytes += len(l.queue[n].message.Body)
 		n++
 	}
-	batch := make([]outgoing, 0, n)
+	if n == 0 {
+		return nil
+	}
 	now := l.t.clock.now()
+	batch := make([]outgoing, 0, n)
 	for _, x := range l.queue[:n] {
 		if x.f.state == settling || l.window[x.f.id] != x.f {
 			continue // confirmed by a receipt for an earlier copy, or gone
@@ -168,24 +144,17 @@ func (l *lane) take() []outgoing {
 	clear(l.queue[:n])
 	l.queue = l.queue[n:]
 	l.bytes -= bytes
-	if n == 0 {
-		return nil
-	}
 	l.nextCheck = min(l.nextCheck, now+l.timeout())
 	l.progressed = time.Now()
-	l.t.poke()
+	l.t.wake()
 	if len(batch) == 0 {
-		// All of it was confirmed meanwhile: come again for the rest.
-		select {
-		case l.publish <- struct{}{}:
-		default:
-		}
+		l.signal() // all of it was confirmed meanwhile: come again for the rest
 	}
 	return batch
 }
 
-// giveUp marks a batch that was taken and never published, when the term ends.
-func (l *lane) giveUp(batch []outgoing) {
+// putBack returns a batch to the queue that was taken and not published.
+func (l *lane) putBack(batch []outgoing) {
 	l.t.mu.Lock()
 	defer l.t.mu.Unlock()
 	for _, x := range batch {
@@ -194,107 +163,4 @@ func (l *lane) giveUp(batch []outgoing) {
 		}
 	}
 	l.queue = append(batch, l.queue...)
-}
-
-// send publishes one batch and sorts its messages by their fates. It reports
-// whether the broker refused any and may take it later, and how many it did not refuse.
-func (l *lane) send(ctx context.Context, conn broker.Conn, batch []outgoing) (refused bool, taken int) {
-	messages := make([]broker.Message, len(batch))
-	for i := range batch {
-		messages[i] = batch[i].message
-	}
-	began := time.Now()
-	crash.Point("relay.publish.before")
-	results, timedOut, err := publish.Batch(ctx, conn, messages, l.o.Transport)
-	crash.Point("relay.publish.after")
-	if slices.ContainsFunc(results, func(r broker.Result) bool { return r.Fate != broker.Unknown }) {
-		l.t.link.answered()
-	}
-	if err != nil || timedOut && !l.t.link.answers(began) {
-		l.t.link.broken(conn)
-	}
-	refused = timedOut // by a destination that blocks its producers, or it makes no difference
-
-	var confirmed []waybill.ID
-	var unacceptable []*flight
-	var reasons []string
-	var problem error
-	l.t.mu.Lock()
-	for i, x := range batch {
-		f, result := x.f, results[i]
-		if result.Fate != broker.Refused && result.Fate != broker.Unacceptable {
-			taken++
-			if f.copies > 1 {
-				l.t.r.counters.copies.Add(1)
-			}
-		}
-		if f.state != publishing {
-			continue // its receipt was faster than the broker's confirmation
-		}
-		switch result.Fate {
-		case broker.Confirmed:
-			f.state = sent
-			if l.o.Confirm == waybill.Accepted || mutant.DeleteOnPublish {
-				f.state = settling
-				confirmed = append(confirmed, f.id)
-			}
-		case broker.Unknown:
-			f.state = unsure
-			problem = result.Err
-		case broker.Refused:
-			f.state, f.copies = sent, f.copies-1
-			l.refuse(f)
-			refused, problem = true, result.Err
-		case broker.Unacceptable:
-			f.state = settling
-			unacceptable, reasons = append(unacceptable, f), append(reasons, reasonOf(result.Err))
-		}
-	}
-	if taken > 0 {
-		l.progressed = time.Now()
-		l.t.r.counters.published.Add(int64(taken))
-	}
-	before := l.lastError
-	l.lastError = ""
-	if problem != nil {
-		l.lastError = problem.Error()
-	}
-	changed := l.lastError != before
-	l.t.poke()
-	l.t.mu.Unlock()
-
-	if problem != nil && changed {
-		l.t.r.log.WarnContext(ctx, "messages not taken by the broker; they are sent again", slog.String("destination", l.destination), slog.Bool("refused", refused), slog.Any("error", problem))
-	}
-	for i, f := range unacceptable {
-		l.t.reject(ctx, f.id, "the broker does not take this message: "+reasons[i])
-	}
-	if len(confirmed) > 0 {
-		l.t.remove(ctx, confirmed)
-	}
-	return refused, taken
-}
-
-func reasonOf(err error) string {
-	if err == nil {
-		return "no reason given"
-	}
-	return err.Error()
-}
-
-// newFlight admits a row to the window.
-func (l *lane) newFlight(r *store.Row) *flight {
-	f := &flight{row: r.ID, id: r.MessageID, lane: l, failures: r.Failures}
-	l.window[f.id] = f
-	l.t.flights[f.id] = f
-	return f
-}
-
-// drop takes a flight out of the window.
-func (l *lane) drop(f *flight) {
-	if l.window[f.id] != f {
-		return
-	}
-	delete(l.window, f.id)
-	delete(l.t.flights, f.id)
 }

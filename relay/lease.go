@@ -9,9 +9,10 @@ import (
 
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/store"
 )
 
-// leaseName is the lease's row: there is one relay per set of tables.
+// leaseName is the lease's row: one relay leads a set of tables.
 const leaseName = "relay"
 
 var errLeaseLost = errors.New("another relay has taken the lease")
@@ -19,48 +20,74 @@ var errLeaseLost = errors.New("another relay has taken the lease")
 // lead tries to get the lease and, where it did, leads until ctx ends or the lease
 // is lost. led says whether it led at all.
 func (r *Relay) lead(ctx context.Context) (led bool, err error) {
-	crash.Point("relay.acquire.before")
-	lease, err := r.queue.AcquireLease(ctx, leaseName, r.holder, r.o.Lease)
-	crash.Point("relay.acquire.after")
+	lease, clock, err := r.acquire(ctx)
 	if err != nil || lease.Holder != r.holder {
 		return false, err
 	}
-	crash.Point("relay.clock.before")
-	clock, err := r.queue.Clock(ctx)
-	crash.Point("relay.clock.after")
-	if err != nil {
-		return false, err
-	}
-	termCtx, end := context.WithCancelCause(ctx)
+	leading, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	t := newTerm(r, lease.Cursor, clock)
 	r.setTerm(t)
 	defer r.setTerm(nil)
 	r.log.InfoContext(ctx, "relay leads", slog.String("holder", r.holder), slog.Int64("cursor", lease.Cursor))
 
-	// Settling outlives reading: what is published and confirmed when ctx ends is
-	// still finished, within the bound.
-	settle, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	// What is under way when the term ends is still finished. All of that shares
+	// Options.Drain: whatever hangs leaves a tenth for the end of the connection, and
+	// a tenth for giving the lease back, so that a successor need not wait until the
+	// lease ends.
+	settle, abandon := outlive(leading, r.o.Drain*8/10)
 	defer abandon()
-	var work sync.WaitGroup
-	work.Go(func() { r.keepLease(settle, t, end) })
-	err = t.run(termCtx, settle)
-	abandon()
-	work.Wait()
+	closing, cancelClosing := outlive(leading, r.o.Drain*9/10)
+	defer cancelClosing()
+	releasing, cancelReleasing := outlive(leading, r.o.Drain)
+	defer cancelReleasing()
 
-	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.o.Drain)
-	defer cancel()
+	var keeper sync.WaitGroup
+	keeper.Go(func() { r.keepLease(settle, t, end) })
+	err = t.run(leading, settle, closing)
+	abandon()
+	keeper.Wait()
+	end(nil) // where the broker has refused us: begins the time for the release
+
 	crash.Point("relay.release.before")
-	releaseErr := r.queue.ReleaseLease(release, leaseName, r.holder, t.safeCursor())
+	releaseErr := r.queue.ReleaseLease(releasing, leaseName, r.holder, t.safeCursor())
 	crash.Point("relay.release.after")
 	if releaseErr != nil && err == nil && ctx.Err() == nil {
 		err = releaseErr
 	}
 	r.log.InfoContext(ctx, "relay leads no more", slog.Int64("cursor", t.safeCursor()))
-	if cause := context.Cause(termCtx); err == nil && ctx.Err() == nil && errors.Is(cause, errLeaseLost) {
+	if cause := context.Cause(leading); err == nil && ctx.Err() == nil && errors.Is(cause, errLeaseLost) {
 		r.log.WarnContext(ctx, "relay stands by", slog.Any("reason", cause))
 	}
 	return true, err
+}
+
+// acquire tries to get the lease and returns it as it is then, and where this relay
+// holds it also the database's clock in µs.
+func (r *Relay) acquire(ctx context.Context) (lease store.Lease, clock int64, err error) {
+	crash.Point("relay.acquire.before")
+	lease, err = r.queue.AcquireLease(ctx, leaseName, r.holder, r.o.Lease)
+	crash.Point("relay.acquire.after")
+	if err != nil || lease.Holder != r.holder {
+		return lease, 0, err
+	}
+	crash.Point("relay.clock.before")
+	clock, err = r.queue.Clock(ctx)
+	crash.Point("relay.clock.after")
+	return lease, clock, err
+}
+
+// outlive returns a context that ends d after ctx does, or when it is cancelled.
+func outlive(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		backoff.Sleep(longer, d)
+		cancel()
+	})
+	return longer, func() {
+		stop()
+		cancel()
+	}
 }
 
 // keepLease renews the lease until ctx ends, and ends the term when the lease is

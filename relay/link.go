@@ -14,37 +14,42 @@ import (
 )
 
 // link is the term's connection to the broker. It connects again for as long as it
-// takes; a broker that is away counts as nobody's attempt.
+// takes. The time in which the broker is away counts towards no message's time-out.
 type link struct {
 	t *term
 
-	mu    sync.Mutex
-	conn  broker.Conn
-	up    chan struct{}      // closed while conn is usable
-	drop  context.CancelFunc // ends the connection's use
-	heard time.Time          // when the broker last answered anything
-	trial bool               // it has been connected in this term
+	mu           sync.Mutex
+	conn         broker.Conn        // nil while there is none
+	up           chan struct{}      // closed while there is one
+	drop         context.CancelFunc // ends conn's use
+	answered     time.Time          // when the broker last answered anything
+	wasConnected bool               // there was a connection in this term
 }
 
-// receiptPrefetch is how many receipt messages are on their way to us at once; each
-// carries up to a thousand receipts.
+// receiptPrefetch is how many receipt messages are on their way to us at once; one
+// carries up to wire.MaxReceipts receipts.
 const receiptPrefetch = 64
 
-// run keeps the connection, and receives receipts through it until lead ends, until
-// settle ends. It returns an error only where the broker refuses the very first
-// connection.
-func (l *link) run(lead, settle context.Context) error {
+// openTimeout bounds the opening of a connection, with the subscription to receipts.
+const openTimeout = 30 * time.Second
+
+var errNoAnswer = errors.New("the broker did not answer in time")
+
+// run keeps a connection until settle ends, and receives receipts through it until
+// lead ends. closing bounds the end of the last one. run returns an error only where
+// the broker refuses us and has never let us in before.
+func (l *link) run(lead, settle, closing context.Context) error {
 	wait := backoff.Backoff{Least: 100 * time.Millisecond, Most: 10 * time.Second}
 	for settle.Err() == nil {
 		began := time.Now()
-		err := l.session(lead, settle)
+		err := l.session(lead, settle, closing)
 		if settle.Err() != nil {
 			return nil
 		}
-		if errors.Is(err, broker.ErrRefused) && !l.t.r.connected.Load() {
+		if errors.Is(err, broker.ErrRefused) && !l.t.r.wasConnected.Load() {
 			return err
 		}
-		l.t.log.Log(settle, wait.Level(), "broker connection lost or not had; connecting again", slog.Any("error", err))
+		l.t.log.Log(settle, wait.Level(), "no connection to the broker; connecting again", slog.Any("error", err))
 		l.t.r.counters.disconnects.Add(1)
 		if time.Since(began) > wait.Most {
 			wait.Reset()
@@ -54,39 +59,22 @@ func (l *link) run(lead, settle context.Context) error {
 	return nil
 }
 
-// session is the life of one connection.
-func (l *link) session(lead, settle context.Context) error {
-	r := l.t.r
-	opening, cancel := context.WithTimeout(settle, 30*time.Second)
+// session is the life of one connection. It returns why that ended.
+func (l *link) session(lead, settle, closing context.Context) error {
+	opening, cancel := context.WithTimeout(settle, openTimeout)
 	defer cancel()
 	crash.Point("relay.connect.before")
-	conn, err := r.broker.Connect(opening)
+	conn, err := l.t.r.broker.Connect(opening)
 	crash.Point("relay.connect.after")
 	if err != nil {
 		return err
 	}
-	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(settle), r.o.Drain)
-		defer cancel()
-		crash.Point("relay.close.before")
-		err := conn.Close(closing)
-		crash.Point("relay.close.after")
-		if err != nil {
-			l.t.log.DebugContext(closing, "broker connection not closed cleanly", slog.Any("error", err))
-		}
-	}()
-	var receiver broker.Receiver
-	if r.wantsReceipts() {
-		crash.Point("relay.subscribe.before")
-		receiver, err = conn.Subscribe(opening, broker.Subscription{
-			Destination: waybill.ReceiptQueue(r.o.Producer), Group: r.o.Producer, Prefetch: receiptPrefetch,
-		})
-		crash.Point("relay.subscribe.after")
-		if err != nil {
-			return err
-		}
+	defer l.end(closing, conn)
+	receiver, err := l.subscribe(opening, conn)
+	if err != nil {
+		return err
 	}
-	r.connected.Store(true)
+	l.t.r.wasConnected.Store(true)
 	use, drop := context.WithCancel(settle)
 	defer drop()
 	l.open(conn, drop)
@@ -107,13 +95,43 @@ func (l *link) session(lead, settle context.Context) error {
 	if err := conn.Err(); err != nil {
 		return err
 	}
-	return errors.New("the broker did not answer in time")
+	return errNoAnswer
 }
 
+// subscribe begins to receive receipts; nil where no destination has any.
+func (l *link) subscribe(ctx context.Context, conn broker.Conn) (receiver broker.Receiver, err error) {
+	o := &l.t.r.o
+	if !o.wantsReceipts() {
+		return nil, nil
+	}
+	crash.Point("relay.subscribe.before")
+	receiver, err = conn.Subscribe(ctx, broker.Subscription{Destination: waybill.ReceiptQueue(o.Producer), Group: o.Producer, Prefetch: receiptPrefetch})
+	crash.Point("relay.subscribe.after")
+	return receiver, err
+}
+
+// end closes a connection. One that ends in the middle of a term has as much time for
+// that as one at its end.
+func (l *link) end(closing context.Context, conn broker.Conn) {
+	closing, cancel := context.WithTimeout(closing, l.t.r.o.Drain)
+	defer cancel()
+	crash.Point("relay.close.before")
+	err := conn.Close(closing)
+	crash.Point("relay.close.after")
+	if err != nil {
+		l.t.log.DebugContext(closing, "broker connection not closed cleanly", slog.Any("error", err))
+	}
+}
+
+// open gives a new connection to the lanes.
 func (l *link) open(conn broker.Conn, drop context.CancelFunc) {
+	l.mu.Lock()
+	again := l.wasConnected
+	l.mu.Unlock()
+
 	l.t.mu.Lock()
 	l.t.clock.run(true)
-	if l.trial {
+	if again {
 		for _, lane := range l.t.lanes {
 			lane.reconnected(lane.o.Transport == waybill.Transient, l.t.clock.now())
 		}
@@ -121,23 +139,39 @@ func (l *link) open(conn broker.Conn, drop context.CancelFunc) {
 	l.t.mu.Unlock()
 
 	l.mu.Lock()
-	l.conn, l.drop, l.trial = conn, drop, true
+	l.conn, l.drop, l.wasConnected = conn, drop, true
 	close(l.up)
 	l.mu.Unlock()
-	l.t.poke()
+	l.t.wake()
 }
 
+// close takes a connection away from the lanes.
 func (l *link) close(conn broker.Conn) {
 	l.mu.Lock()
-	if l.conn == conn {
-		l.conn = nil
-		l.up = make(chan struct{})
-	}
+	l.forget(conn)
 	l.mu.Unlock()
 
 	l.t.mu.Lock()
 	defer l.t.mu.Unlock()
 	l.t.clock.run(false)
+}
+
+// giveUp ends the use of a connection that does not work any more.
+func (l *link) giveUp(conn broker.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.forget(conn) {
+		l.drop()
+	}
+}
+
+// forget reports whether conn was still in use. mu is held.
+func (l *link) forget(conn broker.Conn) bool {
+	if l.conn != conn {
+		return false
+	}
+	l.conn, l.up = nil, make(chan struct{})
+	return true
 }
 
 // wait returns the connection as soon as there is one, or ctx's error.
@@ -157,33 +191,22 @@ func (l *link) wait(ctx context.Context) (broker.Conn, error) {
 	}
 }
 
-// broken says that conn is of no use any more.
-func (l *link) broken(conn broker.Conn) {
+// noteAnswer notes that the broker has answered.
+func (l *link) noteAnswer() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.conn == conn {
-		l.conn = nil
-		l.up = make(chan struct{})
-		l.drop()
-	}
+	l.answered = time.Now()
 }
 
-// answered notes that the broker has answered.
-func (l *link) answered() {
+// hasAnswered reports whether the broker has answered anybody since then.
+func (l *link) hasAnswered(since time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.heard = time.Now()
+	return l.answered.After(since)
 }
 
-// answers says whether the broker has answered anybody since.
-func (l *link) answers(since time.Time) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.heard.After(since)
-}
-
-// isUp reports whether there is a connection.
-func (l *link) isUp() bool {
+// connected reports whether there is a connection now.
+func (l *link) connected() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.conn != nil

@@ -20,15 +20,16 @@ import (
 	"github.com/waybill-go/waybill/store/sqlite"
 )
 
-// still is a term over a database whose lanes publish nothing by themselves and
+// steppedTerm is a term over a database whose lanes publish nothing by themselves and
 // whose pump takes its steps when the test says so.
-type still struct {
+type steppedTerm struct {
 	*term
 	t  *testing.T
 	db *sql.DB
 }
 
-func newStill(t *testing.T, cursor int64, o Options) *still {
+// openDatabase opens an SQLite file with the producer's tables.
+func openDatabase(t *testing.T) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "relay.db")+"?_txlock=immediate&_pragma=busy_timeout(5000)")
 	if err != nil {
@@ -38,6 +39,19 @@ func newStill(t *testing.T, cursor int64, o Options) *still {
 	if err := store.Migrate(t.Context(), db, sqlite.Dialect(), "", store.Producer); err != nil {
 		t.Fatal(err)
 	}
+	return db
+}
+
+func execute(t *testing.T, db *sql.DB, query string, args ...any) {
+	t.Helper()
+	if _, err := db.Exec(query, args...); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+}
+
+func newSteppedTerm(t *testing.T, cursor int64, o Options) *steppedTerm {
+	t.Helper()
+	db := openDatabase(t)
 	o.Logger = slog.New(slog.DiscardHandler)
 	r, err := New(db, sqlite.Dialect(), memory.New(nil), &o)
 	if err != nil {
@@ -47,21 +61,19 @@ func newStill(t *testing.T, cursor int64, o Options) *still {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &still{term: newTerm(r, cursor, clock), t: t, db: db}
+	s := &steppedTerm{term: newTerm(r, cursor, clock), t: t, db: db}
 	s.start = func(*lane) {}
 	s.clock.run(true)
 	return s
 }
 
-func (s *still) exec(query string, args ...any) {
+func (s *steppedTerm) exec(query string, args ...any) {
 	s.t.Helper()
-	if _, err := s.db.Exec(query, args...); err != nil {
-		s.t.Fatalf("%s: %v", query, err)
-	}
+	execute(s.t, s.db, query, args...)
 }
 
 // insert writes n rows of so many bytes to "orders".
-func (s *still) insert(n, size int) {
+func (s *steppedTerm) insert(n, size int) {
 	s.t.Helper()
 	for range n {
 		s.exec(`INSERT INTO qmessage (destination, message_content) VALUES ('orders', ?)`, make([]byte, size))
@@ -69,7 +81,7 @@ func (s *still) insert(n, size int) {
 }
 
 // steps lets the pump look at everything once.
-func (s *still) steps() {
+func (s *steppedTerm) steps() {
 	s.t.Helper()
 	if _, err := s.pump.step(s.t.Context()); err != nil {
 		s.t.Fatal(err)
@@ -78,11 +90,11 @@ func (s *still) steps() {
 
 // publishes takes all that is queued, as a lane does whose broker confirms at once,
 // and returns the rows.
-func (s *still) publishes() (rows []int64) {
+func (s *steppedTerm) publishes() (rows []int64) {
 	for _, l := range s.order {
 		for batch := l.take(); len(batch) > 0; batch = l.take() {
 			for _, x := range batch {
-				x.f.state = sent
+				x.f.state = waiting
 				rows = append(rows, x.f.row)
 			}
 		}
@@ -90,11 +102,11 @@ func (s *still) publishes() (rows []int64) {
 	return rows
 }
 
-// suspects makes everything that is with the broker overdue.
-func (s *still) suspects() {
+// makeOverdue makes everything that is with the broker overdue.
+func (s *steppedTerm) makeOverdue() {
 	for _, l := range s.order {
 		for _, f := range l.window {
-			if f.state == sent {
+			if f.state == waiting {
 				l.again = append(l.again, f)
 			}
 		}
@@ -103,56 +115,56 @@ func (s *still) suspects() {
 }
 
 func TestAMessageThatIsPostponedBehindTheRelaysBackIsSentWhenItsTimeComes(t *testing.T) {
-	s := newStill(t, 0, Options{})
+	s := newSteppedTerm(t, 0, Options{})
 	s.insert(2, 1)
 	s.steps()
 	if rows := s.publishes(); len(rows) != 2 {
-		t.Fatalf("%v were sent", rows)
+		t.Fatalf("sent rows %v, want two", rows)
 	}
 	// Another relay, or a person, has postponed one; then its copy would be due here.
 	s.exec(`UPDATE qmessage SET not_before = 9000000000000000 WHERE id = 1`)
-	s.suspects()
+	s.makeOverdue()
 	s.steps()
 	if rows := s.publishes(); len(rows) != 1 || rows[0] != 2 {
-		t.Fatalf("%v were sent again, want row 2", rows)
+		t.Fatalf("sent rows %v again, want row 2", rows)
 	}
 	s.exec(`UPDATE qmessage SET not_before = 1 WHERE id = 1`) // its time comes
 	s.pump.nextDue, s.pump.dueTime, s.pump.dueID = time.Time{}, 0, 0
 	s.steps()
 	if rows := s.publishes(); len(rows) != 1 || rows[0] != 1 {
-		t.Errorf("%v were sent, want row 1", rows)
+		t.Errorf("sent rows %v, want row 1", rows)
 	}
 }
 
 func TestARowThatWasMadeANewMessageIsSentAsThatOne(t *testing.T) {
-	s := newStill(t, 0, Options{})
+	s := newSteppedTerm(t, 0, Options{})
 	s.insert(1, 1)
 	s.steps()
 	s.publishes()
 	// Another relay had it rejected, and somebody had it sent again: the row is due
-	// under a new id, and its flight under the old one is still known here.
+	// under a new id, and its old id is still in the window here.
 	s.exec(`UPDATE qmessage SET message_id = ?, not_before = 1`, waybill.NewID().String())
 	s.pump.nextDue, s.pump.dueTime, s.pump.dueID = time.Time{}, 0, 0
 	s.steps()
 	if rows := s.publishes(); len(rows) != 1 {
-		t.Fatalf("%v were sent, want the new message", rows)
+		t.Fatalf("sent rows %v, want one, of the new message", rows)
 	}
-	s.suspects()
+	s.makeOverdue()
 	for range 3 {
 		s.steps()
 		if rows := s.publishes(); len(rows) != 1 {
-			t.Fatalf("%v were sent again, want the new message", rows)
+			t.Fatalf("sent rows %v again, want one, of the new message", rows)
 		}
-		s.suspects()
+		s.makeOverdue()
 	}
-	if n := len(s.flights); n != 1 {
-		t.Errorf("%d messages are in the window, want the new one alone", n)
+	if n := len(s.inflights); n != 1 {
+		t.Errorf("got %d messages in the window, want the new one alone", n)
 	}
 }
 
 func TestLargeMessagesAreReadAFewAtATime(t *testing.T) {
 	const size, most = 100 << 10, 500 << 10
-	s := newStill(t, 0, Options{BatchBytes: most})
+	s := newSteppedTerm(t, 0, Options{BatchBytes: most})
 	s.insert(40, size)
 	bounded := func(doing string) {
 		t.Helper()
@@ -168,7 +180,7 @@ func TestLargeMessagesAreReadAFewAtATime(t *testing.T) {
 			sent[row]++
 		}
 	}
-	s.suspects()
+	s.makeOverdue()
 	for range 100 {
 		s.steps()
 		bounded("copies")
@@ -178,13 +190,13 @@ func TestLargeMessagesAreReadAFewAtATime(t *testing.T) {
 	}
 	for row := range int64(40) {
 		if sent[row+1] != 2 {
-			t.Errorf("row %d was sent %d times, want twice", row+1, sent[row+1])
+			t.Errorf("sent row %d %d times, want twice", row+1, sent[row+1])
 		}
 	}
 }
 
 func TestADelayedRowThatIsCommittedLateIsFoundSoon(t *testing.T) {
-	s := newStill(t, 0, Options{})
+	s := newSteppedTerm(t, 0, Options{})
 	s.insert(2, 1)
 	s.exec(`UPDATE qmessage SET not_before = 9000000000000000`)
 	s.steps()
@@ -195,7 +207,7 @@ func TestADelayedRowThatIsCommittedLateIsFoundSoon(t *testing.T) {
 	s.pump.nextDue = time.Time{}
 	s.steps()
 	if rows := s.publishes(); len(rows) != 1 || rows[0] != 1 {
-		t.Fatalf("%v were sent, want row 1", rows)
+		t.Fatalf("sent rows %v, want row 1", rows)
 	}
 	due(2, 500*time.Millisecond) // it was due before, and its transaction ends now
 	var rows []int64
@@ -204,39 +216,44 @@ func TestADelayedRowThatIsCommittedLateIsFoundSoon(t *testing.T) {
 		rows = s.publishes()
 	}
 	if len(rows) != 1 || rows[0] != 2 {
-		t.Errorf("%v were sent, want row 2", rows)
+		t.Errorf("sent rows %v, want row 2", rows)
 	}
 }
 
 func TestARowThatWasDueLongBeforeItCameIsSentAtOnce(t *testing.T) {
-	s := newStill(t, 0, Options{})
+	s := newSteppedTerm(t, 0, Options{})
 	s.insert(1, 1)
 	s.steps() // with the first sweep
 	s.publishes()
 	s.exec(`INSERT INTO qmessage (destination, message_content, not_before) VALUES ('orders', x'00', 1)`)
 	s.steps()
 	if rows := s.publishes(); len(rows) != 1 || rows[0] != 2 {
-		t.Errorf("%v were sent, want row 2", rows)
+		t.Errorf("sent rows %v, want row 2", rows)
 	}
 }
 
 func TestASuccessorSendsAgainWhatNobodyWillConfirm(t *testing.T) {
-	for _, confirm := range []waybill.Confirmation{waybill.Consumed, waybill.Accepted} {
-		s := newStill(t, 30, Options{Default: Destination{Confirm: confirm}})
-		s.insert(50, 1)
-		var rows []int64
-		for range 5 {
-			s.steps()
-			rows = append(rows, s.publishes()...)
-		}
-		if want := map[waybill.Confirmation]int{waybill.Consumed: 20, waybill.Accepted: 50}[confirm]; len(rows) != want {
-			t.Errorf("%v: %d of 50 rows were sent, want %d", confirm, len(rows), want)
-		}
+	for _, c := range []struct {
+		confirm waybill.Confirmation
+		want    int // of 50 rows, of which the last holder has sent 30
+	}{{waybill.Consumed, 20}, {waybill.Accepted, 50}} {
+		t.Run(c.confirm.String(), func(t *testing.T) {
+			s := newSteppedTerm(t, 30, Options{Default: Destination{Confirm: c.confirm}})
+			s.insert(50, 1)
+			var rows []int64
+			for range 5 {
+				s.steps()
+				rows = append(rows, s.publishes()...)
+			}
+			if len(rows) != c.want {
+				t.Errorf("sent %d of 50 rows, want %d", len(rows), c.want)
+			}
+		})
 	}
 }
 
 func TestASuccessorDoesNotWaitForWhatWasConfirmedWhileItRead(t *testing.T) {
-	s := newStill(t, 30, Options{})
+	s := newSteppedTerm(t, 30, Options{})
 	s.insert(30, 1)
 	rows, err := s.r.queue.Sweep(t.Context(), 0, 30, 100)
 	if err != nil {
@@ -251,18 +268,18 @@ func TestASuccessorDoesNotWaitForWhatWasConfirmedWhileItRead(t *testing.T) {
 	receipts := wire.EncodeReceipts(waybill.ReceiptQueue("waybill"), "test", done)
 	s.handle(t.Context(), []broker.Delivery{{Message: receipts}})
 	s.pump.adopt(rows)
-	if n := len(s.flights); n != 10 {
-		t.Errorf("%d messages are waited for, want the 10 that are not confirmed", n)
+	if n := len(s.inflights); n != 10 {
+		t.Errorf("got %d messages in the window, want the 10 that are not confirmed", n)
 	}
 	s.steps()
 	if s.overtaken != nil {
-		t.Error("the receipts are remembered for ever")
+		t.Error("the receipts are still remembered after the first sweep")
 	}
 }
 
 func TestRowsThatVanishDoNotHoldUpTheOthersCopies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStill(t, 0, Options{})
+		s := newSteppedTerm(t, 0, Options{})
 		s.insert(200, 1)
 		s.steps()
 		s.publishes()
@@ -274,28 +291,28 @@ func TestRowsThatVanishDoNotHoldUpTheOthersCopies(t *testing.T) {
 			s.steps()
 			if rows := s.publishes(); len(rows) > 0 {
 				if took := time.Since(began); took > 10*time.Second || rows[0] != 1 {
-					t.Errorf("row %d was sent again after %v", rows[0], took)
+					t.Errorf("sent row %d again after %v, want row 1 within 10s", rows[0], took)
 				}
 				return
 			}
 			s.pump.wait(t.Context(), 0)
 		}
-		t.Errorf("nothing was sent again; %d messages are waited for", len(s.flights))
+		t.Errorf("sent nothing again; %d messages are in the window", len(s.inflights))
 	})
 }
 
 func TestARowThatCommitsBelowTheFirstOneIsLookedFor(t *testing.T) {
-	s := newStill(t, 0, Options{})
+	s := newSteppedTerm(t, 0, Options{})
 	s.exec(`INSERT INTO qmessage (id, destination, message_content) VALUES (5, 'orders', x'00')`)
 	s.steps()
 	s.publishes()
 	if s.pump.gaps.size != 4 {
-		t.Errorf("%d ids are looked for, want 1 to 4", s.pump.gaps.size)
+		t.Errorf("looks for %d ids, want 4: 1 to 4", s.pump.gaps.size)
 	}
 }
 
 func TestASlowSweepIsRareThoughRowsMayHaveBeenMissed(t *testing.T) {
-	s := newStill(t, 0, Options{})
+	s := newSteppedTerm(t, 0, Options{})
 	s.insert(1, 1)
 	s.steps()
 	sweeps := func(ago, took time.Duration) bool {
@@ -314,24 +331,24 @@ func TestASlowSweepIsRareThoughRowsMayHaveBeenMissed(t *testing.T) {
 }
 
 func TestALaneThatIsIdleForLongIsGivenUp(t *testing.T) {
-	s := newStill(t, 0, Options{})
+	s := newSteppedTerm(t, 0, Options{})
 	for i := range 10 {
 		s.exec(`INSERT INTO qmessage (destination, message_content) VALUES (?, x'00')`, fmt.Sprintf("reply.%d", i))
 	}
 	s.steps()
 	if rows := s.publishes(); len(rows) != 10 {
-		t.Fatalf("%v were sent", rows)
+		t.Fatalf("sent rows %v, want ten", rows)
 	}
 	s.retire(time.Now().Add(2 * idleLane))
 	if len(s.lanes) != 10 {
-		t.Fatalf("%d lanes are left of 10 that wait for confirmations", len(s.lanes))
+		t.Fatalf("got %d lanes, want the 10 that wait for confirmations", len(s.lanes))
 	}
-	for id := range s.flights {
+	for id := range s.inflights {
 		s.forget(id)
 	}
 	s.retire(time.Now())
 	if len(s.lanes) != 10 {
-		t.Fatalf("%d lanes are left of 10 that were busy a moment ago", len(s.lanes))
+		t.Fatalf("got %d lanes, want the 10 that were busy a moment ago", len(s.lanes))
 	}
 	l, ended := s.order[0], make(chan struct{})
 	go func() {
@@ -340,7 +357,7 @@ func TestALaneThatIsIdleForLongIsGivenUp(t *testing.T) {
 	}()
 	s.retire(time.Now().Add(2 * idleLane))
 	if len(s.lanes) != 0 || len(s.order) != 0 {
-		t.Errorf("%d lanes are left", len(s.lanes))
+		t.Errorf("got %d lanes, want none", len(s.lanes))
 	}
 	<-ended
 }
@@ -348,7 +365,7 @@ func TestALaneThatIsIdleForLongIsGivenUp(t *testing.T) {
 func TestTheDatabaseIsLeftAloneWhileThereIsNothingToDo(t *testing.T) {
 	waits := func(t *testing.T, o Options, prepare func(*lane)) (took time.Duration) {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, o)
+			b := newSteppedLane(t, o)
 			b.t.pump = pump{t: b.t}
 			b.t.clock.run(true)
 			b.sends(1)
@@ -365,13 +382,13 @@ func TestTheDatabaseIsLeftAloneWhileThereIsNothingToDo(t *testing.T) {
 			l.nextCheck, l.bytes = 0, 1<<30
 		})
 		if got != 500*time.Millisecond {
-			t.Errorf("the next look comes after %v", got)
+			t.Errorf("the next look comes after %v, want 500ms", got)
 		}
 	})
 	t.Run("a long Poll", func(t *testing.T) {
 		got := waits(t, Options{Poll: time.Minute}, func(*lane) {})
 		if got > longestStep {
-			t.Errorf("the next look comes after %v, and the clock of time-outs has lost %v", got, got-longestStep)
+			t.Errorf("the next look comes after %v, want %v at most: the clock of time-outs loses the rest", got, longestStep)
 		}
 	})
 }

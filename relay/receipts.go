@@ -23,7 +23,7 @@ func (t *term) receive(ctx, settle context.Context, receiver broker.Receiver) er
 		if err != nil {
 			return err
 		}
-		t.link.answered()
+		t.link.noteAnswer()
 		t.handle(settle, deliveries)
 		if settle.Err() != nil {
 			return settle.Err()
@@ -39,75 +39,82 @@ func (t *term) receive(ctx, settle context.Context, receiver broker.Receiver) er
 	}
 }
 
-// word is one consumer's receipt.
-type word struct {
+// consumerReceipt is one consumer's receipt.
+type consumerReceipt struct {
 	waybill.Receipt
 	consumer string
 }
 
-// handle does what some receipt messages ask for. Nothing in them can stop it.
+// handle does what some receipt messages ask for, but for the slow receipts, which it
+// passes on. Nothing in them can stop it.
 func (t *term) handle(ctx context.Context, deliveries []broker.Delivery) {
-	var words []word
-	for i := range deliveries {
-		consumer, receipts, bad, reason := wire.DecodeReceipts(&deliveries[i].Message)
-		if bad > 0 {
-			t.r.counters.malformed.Add(int64(bad))
-			t.log.WarnContext(ctx, "malformed receipt dropped", slog.Int("count", bad), slog.Any("reason", reason))
-		}
-		for _, r := range receipts {
-			words = append(words, word{r, consumer})
-		}
-	}
-	t.r.counters.receipts.Add(int64(len(words)))
-	done, rest := t.sort(ctx, words)
+	done, slow := t.classify(ctx, t.decode(ctx, deliveries))
 	if len(done) > 0 {
 		t.remove(ctx, done)
 	}
-	for _, w := range rest {
+	for _, c := range slow {
 		select {
-		case t.later <- w:
+		case t.slowReceipts <- c:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
+// decode returns the receipts in some receipt messages.
+func (t *term) decode(ctx context.Context, deliveries []broker.Delivery) (receipts []consumerReceipt) {
+	for i := range deliveries {
+		consumer, some, bad, reason := wire.DecodeReceipts(&deliveries[i].Message)
+		if bad > 0 {
+			t.r.counters.malformed.Add(int64(bad))
+			t.log.WarnContext(ctx, "malformed receipt dropped", slog.Int("count", bad), slog.Any("reason", reason))
+		}
+		for _, r := range some {
+			receipts = append(receipts, consumerReceipt{r, consumer})
+		}
+	}
+	t.r.counters.receipts.Add(int64(len(receipts)))
+	return receipts
+}
+
 const (
-	maxLater     = 10_000 // receipts that wait for settleLater
-	laterWorkers = 4
+	maxSlowReceipts    = 10_000 // that wait; then receiving waits for them
+	slowReceiptWorkers = 4
 )
 
-// settleLater does what receipts ask for that cost a statement each, beside the
+// settleSlowReceipts does what receipts ask for that cost a statement each, beside the
 // receiving of others: a consumer that fails with everything must not hold up the
-// confirmations of all the others. When lead ends, what waits is still written.
-func (t *term) settleLater(lead, settle context.Context) {
+// confirmations of all the others. It ends with lead, after it has written what waits
+// then, or with settle.
+func (t *term) settleSlowReceipts(lead, settle context.Context) {
 	for settle.Err() == nil {
 		select {
-		case w := <-t.later:
-			t.settleOne(settle, w)
+		case c := <-t.slowReceipts:
+			t.settleOne(settle, c)
 			continue
 		default:
 		}
 		select {
-		case w := <-t.later:
-			t.settleOne(settle, w)
+		case c := <-t.slowReceipts:
+			t.settleOne(settle, c)
 		case <-lead.Done():
 			return
 		}
 	}
 }
 
-func (t *term) settleOne(ctx context.Context, w word) {
-	if w.Outcome == waybill.Rejected {
-		t.reject(ctx, w.ID, w.consumer+": "+orElse(w.Error, "rejected"))
+// settleOne rejects or postpones the row that a slow receipt is about.
+func (t *term) settleOne(ctx context.Context, c consumerReceipt) {
+	if c.Outcome == waybill.Rejected {
+		t.reject(ctx, c.ID, c.consumer+": "+orElse(c.Error, "rejected"))
 		return
 	}
-	failures, delay := 0, w.After
-	if w.After == 0 {
-		failures, delay = 1, backoff.Jittered(backoff.Doubled(t.r.o.MinRetry, t.failuresOf(w.ID), t.r.o.MaxRetry))
+	failures, delay := 0, c.After
+	if c.After == 0 {
+		failures, delay = 1, backoff.Jittered(backoff.Doubled(t.r.o.MinRetry, t.failuresOf(c.ID), t.r.o.MaxRetry))
 	}
 	t.r.counters.retries.Add(1)
-	t.postpone(ctx, w.ID, delay, failures, w.consumer+": "+orElse(w.Error, "asked for a retry"))
+	t.postpone(ctx, c.ID, delay, failures, c.consumer+": "+orElse(c.Error, "asked for a retry"))
 }
 
 func orElse(s, other string) string {
@@ -117,86 +124,102 @@ func orElse(s, other string) string {
 	return s
 }
 
-// sort tells the lanes what was heard, and returns the ids whose rows may go and
-// the receipts that ask for something else. Where several consumers have to
-// confirm a message, it returns its id with the last of them.
-func (t *term) sort(ctx context.Context, words []word) (done []waybill.ID, rest []word) {
-	strange := t.strangers(ctx, words)
+// classify tells the lanes what was heard, and returns the ids whose rows may go, and
+// the slow receipts, which ask for something else. It leaves out receipts that do not
+// count, and repeated ones.
+func (t *term) classify(ctx context.Context, receipts []consumerReceipt) (done []waybill.ID, slow []consumerReceipt) {
+	untracked := t.untrackedReceipts(ctx, receipts)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.clock.now()
-	heard := map[*lane][]*flight{}
-	seen, again := make(map[waybill.ID]bool, len(words)), map[waybill.ID]bool{}
-	for _, w := range words {
-		f := t.flights[w.ID]
-		if f == nil {
-			if !strange[w.ID] {
-				t.r.counters.unknown.Add(1)
-				continue
-			}
-			if t.overtaken != nil {
-				t.overtaken[w.ID] = true
-			}
-		} else if len(f.lane.o.Consumers) > 0 {
-			who := slices.Index(f.lane.o.Consumers, w.consumer)
-			if who < 0 {
-				t.r.counters.unknown.Add(1)
-				t.log.WarnContext(ctx, "receipt from a consumer that the destination does not have; dropped", slog.String("destination", f.lane.destination), slog.String("consumer", w.consumer))
-				continue
-			}
-			if w.Outcome == waybill.Done {
-				f.by |= 1 << who
-				if f.by != 1<<len(f.lane.o.Consumers)-1 && !mutant.FirstConsumer {
-					continue
-				}
-			}
+	heard := map[*lane][]*inflight{}
+	isDone, isRetried := make(map[waybill.ID]bool, len(receipts)), map[waybill.ID]bool{}
+	for _, c := range receipts {
+		f := t.inflights[c.ID]
+		if f != nil && !t.countsTracked(ctx, f, c) || f == nil && !t.countsUntracked(untracked, c) {
+			continue
 		}
+		settled := f != nil && f.state == settling
 		switch {
-		case w.Outcome == waybill.Rejected:
-			rest = append(rest, w)
-		case w.Outcome == waybill.Retry && !mutant.DeleteOnRetry:
+		case c.Outcome == waybill.Rejected:
+			slow = append(slow, c)
+		case c.Outcome == waybill.Retry && !mutant.DeleteOnRetry:
 			// Copies that failed together are one failure.
-			if !again[w.ID] && (f == nil || f.state != settling) {
-				again[w.ID] = true
-				rest = append(rest, w)
+			if !isRetried[c.ID] && !settled {
+				isRetried[c.ID] = true
+				slow = append(slow, c)
 			}
-		case !seen[w.ID]:
-			seen[w.ID] = true
-			done = append(done, w.ID)
+		case !isDone[c.ID]:
+			isDone[c.ID] = true
+			done = append(done, c.ID)
 		}
-		if f != nil && f.state != settling {
+		if f != nil && !settled {
 			heard[f.lane] = append(heard[f.lane], f)
 			f.state = settling
 		}
 	}
-	for l, flights := range heard {
-		l.heardOf(flights, now)
+	for l, inflights := range heard {
+		l.noteReceipts(inflights, now)
 	}
-	return done, rest
+	return done, slow
 }
 
-// strangers says which of the ids that are in no window may be settled all the
+// countsTracked reports whether a receipt settles a message that is in the window.
+// Where the destination names its consumers, it has to be of one of these, and a
+// confirmation settles the message when it is the last of theirs. mu is held.
+func (t *term) countsTracked(ctx context.Context, f *inflight, c consumerReceipt) bool {
+	consumers := f.lane.o.Consumers
+	if len(consumers) == 0 {
+		return true
+	}
+	who := slices.Index(consumers, c.consumer)
+	if who < 0 {
+		t.r.counters.unknown.Add(1)
+		t.log.WarnContext(ctx, "receipt from a consumer that the destination does not have; dropped", slog.String("destination", f.lane.destination), slog.String("consumer", c.consumer))
+		return false
+	}
+	if c.Outcome != waybill.Done {
+		return true
+	}
+	f.by |= 1 << who
+	return f.by == 1<<len(consumers)-1 || mutant.FirstConsumer
+}
+
+// countsUntracked reports whether a receipt settles a message that is in no window.
+// While the first sweep fills the windows, it notes that. mu is held.
+func (t *term) countsUntracked(untracked map[waybill.ID]bool, c consumerReceipt) bool {
+	if !untracked[c.ID] {
+		t.r.counters.unknown.Add(1)
+		return false
+	}
+	if t.overtaken != nil {
+		t.overtaken[c.ID] = true
+	}
+	return true
+}
+
+// untrackedReceipts says which of the ids that are in no window may be settled all the
 // same: rows that an earlier term sent, or that wait for room in their window. Most
 // name rows that are gone, as repeated receipts do. Those of destinations whose
 // consumers must all confirm are left alone: their next copies bring new receipts.
-func (t *term) strangers(ctx context.Context, words []word) map[waybill.ID]bool {
-	var ask []waybill.ID
+func (t *term) untrackedReceipts(ctx context.Context, receipts []consumerReceipt) map[waybill.ID]bool {
+	var ids []waybill.ID
 	t.mu.Lock()
-	for _, w := range words {
-		if t.flights[w.ID] == nil {
-			ask = append(ask, w.ID)
+	for _, c := range receipts {
+		if t.inflights[c.ID] == nil {
+			ids = append(ids, c.ID)
 		}
 	}
 	t.mu.Unlock()
-	strange := make(map[waybill.ID]bool, len(ask))
-	if !t.r.countsConsumers() {
-		for _, id := range ask {
-			strange[id] = true
+	untracked := make(map[waybill.ID]bool, len(ids))
+	if !t.r.o.namesConsumers() {
+		for _, id := range ids {
+			untracked[id] = true
 		}
-		return strange
+		return untracked
 	}
-	for page := range slices.Chunk(ask, t.r.o.Batch) {
-		t.insist(ctx, "look up receipts", func() error {
+	for page := range slices.Chunk(ids, t.r.o.Batch) {
+		t.retryUntilDone(ctx, "look up receipts", func() error {
 			crash.Point("relay.find.before")
 			rows, err := t.r.queue.Find(ctx, page)
 			crash.Point("relay.find.after")
@@ -204,39 +227,23 @@ func (t *term) strangers(ctx context.Context, words []word) map[waybill.ID]bool 
 				return err
 			}
 			for i := range rows {
-				if o, known := t.r.o.Destinations[rows[i].Destination]; known && len(o.Consumers) == 0 || !known && len(t.r.o.Default.Consumers) == 0 {
-					strange[rows[i].MessageID] = true
+				if len(t.r.o.destination(rows[i].Destination).Consumers) == 0 {
+					untracked[rows[i].MessageID] = true
 				}
 			}
 			return nil
 		})
 	}
-	return strange
+	return untracked
 }
 
+// failuresOf is how often a message's handler had failed when its row was read; 0 for
+// a message in no window.
 func (t *term) failuresOf(id waybill.ID) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if f := t.flights[id]; f != nil {
+	if f := t.inflights[id]; f != nil {
 		return f.failures
 	}
 	return 0
-}
-
-// wantsReceipts reports whether any destination waits for receipts.
-func (r *Relay) wantsReceipts() bool {
-	wants := r.o.Default.Confirm == waybill.Consumed
-	for _, d := range r.o.Destinations {
-		wants = wants || d.Confirm == waybill.Consumed
-	}
-	return wants
-}
-
-// countsConsumers reports whether any destination needs several confirmations.
-func (r *Relay) countsConsumers() bool {
-	counts := len(r.o.Default.Consumers) > 0
-	for _, d := range r.o.Destinations {
-		counts = counts || len(d.Consumers) > 0
-	}
-	return counts
 }

@@ -1,16 +1,26 @@
 // Package relay moves messages from the outbox's table to a broker and removes
-// them when they are receipted.
+// them when their receipts have come back.
 //
 // What has to hold rests on the table alone: a row stays until its confirmation.
 // The lease, the cursor, the windows and every timer of this package exist for
 // speed. If all of them fail, or two relays run at once, the result is extra
 // copies, which consumers drop, and never a wrong effect.
 //
-// The files: relay.go (options, Run), lease.go (one relay leads), term.go (what
-// the leader knows while it leads), link.go (the connection to the broker),
-// pump.go (what reads rows), gaps.go (rows that commit late), lane.go (one
-// destination's window and publishing), resend.go and estimator.go (when to send
-// again), receipts.go (what consumers say), stats.go.
+// The files, from the outside in:
+//
+//   - relay.go, options.go, stats.go: what users see
+//   - lease.go: one relay leads, the others stand by
+//   - term.go: what the leader knows while it leads
+//   - link.go: the connection to the broker
+//   - pump.go: the loop that reads rows; scan.go (rows that are new, due or waited for
+//     room), gaps.go (rows that commit late), sweep.go (rows that everything else has
+//     missed), copies.go (rows that are sent again), floor.go (the oldest pending row)
+//   - admission.go: which of these rows go into a window
+//   - lane.go: one destination's window and queue; inflight.go: a message in the
+//     window; publish.go: from the queue to the broker
+//   - resend.go: when to send again; estimator.go and clock.go: what that is measured by
+//   - receipts.go: what consumers say
+//   - rows.go: what becomes of a row in the end
 package relay
 
 import (
@@ -29,145 +39,8 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
-	"github.com/waybill-go/waybill/internal/option"
 	"github.com/waybill-go/waybill/store"
 )
-
-// Destination is how messages to one destination are handled. The zero value
-// holds the defaults.
-type Destination struct {
-	// Confirm says when a row may go; Consumed by default.
-	Confirm waybill.Confirmation
-	// Transport says how messages travel; Durable by default. Accepted needs Durable.
-	Transport waybill.Transport
-	// Window is the greatest number of messages sent and not confirmed;
-	// 0 means Options.Window.
-	Window int
-	// Consumers are the names of consumers that must each confirm a message before
-	// its row goes: for topics with several consumers. Empty: the first
-	// confirmation suffices, whoever it comes from. At most 64.
-	Consumers []string
-}
-
-// Options configure a Relay. The zero value holds the defaults.
-type Options struct {
-	// Producer is the name of this outbox: the header "producer" of each message,
-	// and receipts come back on the queue "ack.<Producer>". Outboxes that share a
-	// broker need different names. Default "waybill".
-	Producer string
-	// TablePrefix is the prefix or schema of the tables; see store.NewNames.
-	TablePrefix string
-	// Destinations are the exceptions from Default, by name.
-	Destinations map[string]Destination
-	// Default is how all other destinations are handled.
-	Default Destination
-
-	// Window is the greatest number of messages per destination that are sent and
-	// not confirmed. Default 10,000.
-	Window int
-	// Batch is the greatest number of messages read or published at once. Default 500.
-	Batch int
-	// BatchBytes bounds the bodies, in bytes, that are read at once, and that wait
-	// for one destination's broker. Default 4 MiB.
-	BatchBytes int
-
-	// Poll is the longest time between two looks at the table when nothing wakes
-	// the relay. Default 500 ms.
-	Poll time.Duration
-	// Wake wakes the relay: outbox.Outbox.Committed of the same process.
-	Wake <-chan struct{}
-	// Listen blocks, calls notify whenever another process says that messages were
-	// committed, and returns when it cannot any more; the relay calls it again.
-	// pgxdriver.Listener makes one.
-	Listen func(ctx context.Context, notify func()) error
-
-	// MinResend and MaxResend bound the time after which a message without a
-	// receipt is sent again; between them it follows from how long receipts take.
-	// FirstResend is that time before any receipt was seen. Defaults 1 s, 1 min, 5 s.
-	MinResend, MaxResend, FirstResend time.Duration
-	// MinRetry and MaxRetry bound the delay before the next copy of a message whose
-	// consumer asked for a retry without saying when; it doubles with each failure.
-	// Defaults 1 s and 10 min.
-	MinRetry, MaxRetry time.Duration
-	// Sweep is the least time between two looks over all unconfirmed rows for those
-	// that everything else has missed. Default 30 s; the relay takes longer where a
-	// sweep is slow.
-	Sweep time.Duration
-	// Lease is how long a relay that died keeps others waiting. Default 15 s.
-	Lease time.Duration
-	// Drain bounds the time that Run takes to stop. Default 5 s.
-	Drain time.Duration
-
-	// Logger receives what an operator should know. Default slog.Default().
-	Logger *slog.Logger
-}
-
-// withDefaults checks o, reports everything that is wrong with it at once, and
-// returns it with the defaults filled in.
-func (o *Options) withDefaults() (Options, error) {
-	c := Options{}
-	if o != nil {
-		c = *o
-	}
-	var check option.Check
-	if c.Producer == "" {
-		c.Producer = "waybill"
-	}
-	if err := waybill.CheckProducer(c.Producer); err != nil {
-		check.Problem("Producer %.80q %w", c.Producer, err)
-	}
-	check.Count("Window", &c.Window, 10_000, 10_000_000)
-	check.Count("Batch", &c.Batch, 500, 10_000)
-	check.Count("BatchBytes", &c.BatchBytes, 4<<20, 1<<30)
-	check.Duration("Poll", &c.Poll, 500*time.Millisecond)
-	check.Duration("MinResend", &c.MinResend, time.Second)
-	check.Duration("MaxResend", &c.MaxResend, max(time.Minute, c.MinResend))
-	check.Order("MinResend", c.MinResend, "MaxResend", c.MaxResend)
-	check.Duration("FirstResend", &c.FirstResend, min(max(5*time.Second, c.MinResend), max(c.MaxResend, c.MinResend)))
-	check.Duration("MinRetry", &c.MinRetry, time.Second)
-	check.Duration("MaxRetry", &c.MaxRetry, max(10*time.Minute, c.MinRetry))
-	check.Order("MinRetry", c.MinRetry, "MaxRetry", c.MaxRetry)
-	check.Duration("Sweep", &c.Sweep, 30*time.Second)
-	check.Duration("Lease", &c.Lease, 15*time.Second)
-	check.Duration("Drain", &c.Drain, 5*time.Second)
-	c.Default.check("Default", &check)
-	for name, d := range c.Destinations {
-		if err := waybill.CheckDestination(name); err != nil {
-			check.Problem("Destinations: %.80q %w", name, err)
-		}
-		d.check(fmt.Sprintf("Destinations[%q]", name), &check)
-	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
-	return c, check.Err("relay options")
-}
-
-// check reports what is wrong with the options of the destinations that name stands for.
-func (d Destination) check(name string, check *option.Check) {
-	if d.Confirm == waybill.Accepted && d.Transport == waybill.Transient {
-		check.Problem("%s: Accepted needs Durable: a broker's word on a transient message is worth nothing", name)
-	}
-	if d.Confirm == waybill.Accepted && len(d.Consumers) > 0 {
-		check.Problem("%s: Consumers need Consumed: with Accepted nobody waits for receipts", name)
-	}
-	if d.Window < 0 {
-		check.Problem("%s: Window is %d, below 0", name, d.Window)
-	}
-	if len(d.Consumers) > 64 {
-		check.Problem("%s: %d Consumers; there can be 64", name, len(d.Consumers))
-	}
-	seen := map[string]bool{}
-	for _, consumer := range d.Consumers {
-		if err := waybill.CheckConsumer(consumer); err != nil {
-			check.Problem("%s: consumer %.80q %w", name, consumer, err)
-		}
-		if seen[consumer] {
-			check.Problem("%s: consumer %.80q is named twice", name, consumer)
-		}
-		seen[consumer] = true
-	}
-}
 
 // Relay moves one outbox's messages to one broker. Its methods are safe for
 // concurrent use.
@@ -177,19 +50,21 @@ type Relay struct {
 	broker  broker.Broker
 	holder  string
 	log     *slog.Logger
-	wake    chan struct{}
+	woken   chan struct{} // holds a value when messages may have been committed
 	running atomic.Bool
-	// connected says that the broker has let us in before: a later refusal is then
+	// wasConnected says that the broker has let us in before: a later refusal is then
 	// waited out.
-	connected atomic.Bool
+	wasConnected atomic.Bool
 
 	counters counters
 	mu       sync.Mutex
-	term     *term // the current one; nil while another relay leads
+	term     *term // the current one; nil while this relay does not lead
 }
 
-// New returns a relay for the outbox in db. All faults of its options are
-// reported at once. It does no I/O.
+// New returns a relay that moves the messages of the outbox in db to b. A relay needs
+// a database, its dialect and a broker; o may be nil. Everything that is wrong with
+// the options is reported in one error. New does no I/O: whether database and broker
+// can be reached shows in Run. The maps and slices in o must not be changed afterwards.
 func New(db *sql.DB, dialect store.Dialect, b broker.Broker, o *Options) (*Relay, error) {
 	options, err := o.withDefaults()
 	if err != nil {
@@ -208,7 +83,7 @@ func New(db *sql.DB, dialect store.Dialect, b broker.Broker, o *Options) (*Relay
 		broker: b,
 		holder: holderName(),
 		log:    options.Logger.With(slog.String("producer", options.Producer)),
-		wake:   make(chan struct{}, 1),
+		woken:  make(chan struct{}, 1),
 	}, nil
 }
 
@@ -222,20 +97,23 @@ func holderName() string {
 	return fmt.Sprintf("%.100s/%d/%s", host, os.Getpid(), rand.Text()[:8])
 }
 
-// Wake tells the relay that messages have been committed. It never blocks.
+// Wake tells the relay that messages have been committed. It never blocks, and may be
+// called at any time.
 func (r *Relay) Wake() {
 	select {
-	case r.wake <- struct{}{}:
+	case r.woken <- struct{}{}:
 	default:
 	}
 }
 
 // Run leads the outbox, or waits while another relay does, until ctx is cancelled.
-// It then finishes what is under way within Options.Drain, gives its lease back
-// and returns nil. A database or broker that is away is waited for, at start and
-// at any time. It returns an error where waiting cannot help: tables that are
-// missing or of another version (waybill.ErrSchema), or a broker that refuses our
-// credentials at the very first connection (broker.ErrRefused).
+// Then it publishes what it has read, closes its connection to the broker, gives its
+// lease back and returns nil; all of that takes no longer than about Options.Drain.
+// A database or broker that is away is waited for, at the start and at any time later.
+// Run returns an error where waiting cannot help: tables that are missing or of
+// another version (waybill.ErrSchema), or a broker that has refused us and has never
+// let us in before (broker.ErrRefused). A Relay runs once at a time: a second call of
+// Run meanwhile is an error. It may run again after it has returned.
 func (r *Relay) Run(ctx context.Context) error {
 	if r.running.Swap(true) {
 		return errors.New("waybill: this relay runs already")
@@ -258,9 +136,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		var err error
 		if !checked {
-			crash.Point("relay.schema.before")
-			err = r.queue.CheckSchema(ctx)
-			crash.Point("relay.schema.after")
+			err = r.checkSchema(ctx)
 			checked = err == nil
 		}
 		led := false
@@ -285,6 +161,14 @@ func (r *Relay) Run(ctx context.Context) error {
 	return nil
 }
 
+func (r *Relay) checkSchema(ctx context.Context) error {
+	crash.Point("relay.schema.before")
+	err := r.queue.CheckSchema(ctx)
+	crash.Point("relay.schema.after")
+	return err
+}
+
+// passOn wakes the relay for each value of wake, until ctx ends or wake is closed.
 func (r *Relay) passOn(ctx context.Context, wake <-chan struct{}) {
 	for {
 		select {
@@ -299,6 +183,7 @@ func (r *Relay) passOn(ctx context.Context, wake <-chan struct{}) {
 	}
 }
 
+// listen calls Options.Listen again and again until ctx ends.
 func (r *Relay) listen(ctx context.Context) {
 	wait := backoff.Backoff{Least: 100 * time.Millisecond, Most: 30 * time.Second}
 	for ctx.Err() == nil {

@@ -12,8 +12,8 @@ import (
 //
 //   - The time-out follows from how long confirmations take, and doubles with each
 //     copy of a message.
-//   - A message whose later siblings were confirmed while it was not is probably
-//     lost, and is sent again once its time-out is over.
+//   - A message is probably lost where others that were sent later have been confirmed
+//     and it has not. It is sent again once its time-out is over.
 //   - Where nothing is confirmed at all the consumer is probably down, and copies
 //     would only lengthen its queue: one probe is sent, then after twice the time
 //     another one, and so on. A confirmation of a copy raises the number of copies
@@ -26,20 +26,23 @@ import (
 //   - No message is probed twice before the others were, since it may be one that
 //     nobody will ever answer.
 //
-// It is guarded by term.mu.
+// All times are of term.clock. It is guarded by term.mu.
 type resending struct {
 	estimator
-	limit int // the window
+	limit int // the window's size
 
-	budget    int           // how many copies silence alone allows on their way
+	budget    int           // how many copies may be under way without evidence of a loss
 	stall     int           // probes in a row that nothing answered
 	probing   bool          // there was a probe, and no confirmation since
 	heard     time.Duration // when the last confirmation came
-	progress  time.Duration // when the last one of a message sent once came
-	newest    time.Duration // send time of the newest message confirmed after one copy
-	again     []*flight     // to be sent again at once
-	nextCheck time.Duration
+	progress  time.Duration // when the last one of a message came that was sent once
+	newest    time.Duration // when the newest of those was sent
+	again     []*inflight   // to be sent again as soon as the lane goes on
+	nextCheck time.Duration // when to look through the window again
 }
+
+// checkEvery is the least time between two looks through a window.
+const checkEvery = 20 * time.Millisecond
 
 func newResending(o *Options, window int) resending {
 	return resending{
@@ -49,22 +52,23 @@ func newResending(o *Options, window int) resending {
 	}
 }
 
-// refuse notes a message that the broker did not take: it is sent again as soon as
-// the lane goes on, and that is no copy.
-func (r *resending) refuse(f *flight) {
+// resendSoon has a message sent again as soon as the lane goes on.
+func (r *resending) resendSoon(f *inflight) {
 	r.again = append(r.again, f)
 	r.nextCheck = 0
 }
 
-// heardOf notes that consumers have said something about flights of this lane.
-func (r *resending) heardOf(flights []*flight, now time.Duration) {
+// noteReceipts notes that consumers have said something, whatever it was, about
+// messages of this lane.
+func (r *resending) noteReceipts(inflights []*inflight, now time.Duration) {
 	var longest time.Duration
-	for _, f := range flights {
+	for _, f := range inflights {
 		switch took := now - f.sent; {
 		case f.copies > 1:
 			r.budget = min(r.budget+1, r.limit)
 			r.nextCheck = min(r.nextCheck, now)
-			// Nobody knows which copy was confirmed, but all took this long at least.
+			// Nobody knows which copy was confirmed, but all took this long at least: a
+			// time-out that is shorter than that is too short.
 			if took > r.timeout() {
 				longest = max(longest, took)
 			}
@@ -84,9 +88,9 @@ func (r *resending) heardOf(flights []*flight, now time.Duration) {
 	r.heard, r.stall, r.probing = now, 0, false
 }
 
-// reconnected marks what may have been lost with a connection: everything of which
-// the broker's word did not arrive, and all that travelled transient. A destination
-// that was silent is probed afresh.
+// reconnected has that sent again which may have been lost with a connection:
+// everything of which the broker's confirmation did not arrive, and all that travelled
+// transient. A destination that was silent is probed afresh.
 //
 // A connection that comes and goes must not bring another window of copies each
 // time: what was sent again for its sake keeps to its time-out.
@@ -95,30 +99,51 @@ func (l *lane) reconnected(transient bool, now time.Duration) {
 	timeout := l.timeout()
 	for _, f := range l.window {
 		fresh := f.copies <= 1 || now-f.sent >= backoff.Doubled(timeout, f.copies-1, l.most)
-		if f.state == unsure || transient && f.state == sent && fresh {
-			f.state = sent
-			l.again = append(l.again, f)
+		if f.state == unsure || transient && f.state == waiting && fresh {
+			f.state = waiting
+			l.resendSoon(f)
 		}
 	}
 }
 
-// vanished notes that a message that was to be sent again is nothing to send any
-// more: another relay or a person has removed or postponed its row. That was no probe
-// of the consumer, and the next one need not wait for an answer.
-func (r *resending) vanished() {
+// probeVanished notes that a message was not sent again after all, because its row is
+// gone. If it was to be a probe, nothing has been asked of the consumer, and the next
+// probe need not wait for an answer.
+func (r *resending) probeVanished() {
 	r.probing = false
 	r.nextCheck = 0
 }
 
-// overdue takes the flights that are to be sent again now, at most limit, and marks
+// overdue takes the messages that are to be sent again now, at most limit, and marks
 // them queued; the caller reads their bodies and enqueues them.
-func (l *lane) overdue(now time.Duration, limit int) []*flight {
+func (l *lane) overdue(now time.Duration, limit int) []*inflight {
 	if now < l.nextCheck || l.queueFull() {
 		return nil
 	}
-	var chosen []*flight
-	l.again = slices.DeleteFunc(l.again, func(f *flight) bool {
-		if l.window[f.id] != f || f.state != sent {
+	chosen := l.takeAgain(limit)
+	if len(chosen) > 0 {
+		return chosen
+	}
+	s := l.suspects(now)
+	l.limitBudget(&s, now)
+	if len(s.lost) > limit {
+		s.next = now
+	}
+	chosen = oldest(s.lost, limit)
+	chosen = append(chosen, l.probes(s.silent, min(limit-len(chosen), l.budget-s.underWay))...)
+	for _, f := range chosen {
+		f.state = queued
+	}
+	// Silent messages that the budget does not allow wait for a confirmation, or for
+	// the next probe's time.
+	l.nextCheck = max(s.next, now+checkEvery)
+	return chosen
+}
+
+// takeAgain takes messages out of again, at most limit, and marks them queued.
+func (l *lane) takeAgain(limit int) (chosen []*inflight) {
+	l.again = slices.DeleteFunc(l.again, func(f *inflight) bool {
+		if l.window[f.id] != f || f.state != waiting {
 			return true
 		}
 		if len(chosen) == limit {
@@ -128,90 +153,77 @@ func (l *lane) overdue(now time.Duration, limit int) []*flight {
 		chosen = append(chosen, f)
 		return true
 	})
-	if len(chosen) > 0 {
-		return oldest(chosen, limit)
-	}
+	return chosen
+}
 
+// suspects are the messages of a window whose confirmations are overdue.
+type suspects struct {
+	lost     []*inflight   // there is evidence that they are
+	silent   []*inflight   // there is none: the consumer may be down, or slow
+	underWay int           // copies that may still be answered
+	next     time.Duration // when the next message becomes overdue
+}
+
+// suspects looks through the window.
+func (l *lane) suspects(now time.Duration) suspects {
 	timeout := l.timeout()
 	silentAfter := max(backoff.Doubled(timeout, l.stall, l.most), timeout)
-	next := now + l.most
-	var lost, silent []*flight
-	waiting := 0 // copies that may yet be answered
+	s := suspects{next: now + l.most}
 	for _, f := range l.window {
-		if f.state == settling {
+		switch f.state {
+		case settling:
 			continue
-		}
-		if f.state != sent && f.state != unsure {
+		case queued, publishing:
 			if f.copies > 0 {
-				waiting++
+				s.underWay++
 			}
 			continue
 		}
 		since, patience := f.sent, backoff.Doubled(timeout, f.copies-1, l.most)
-		evidence := f.state == unsure || l.newest > f.sent+l.disorder()
+		evidence := f.state == unsure || l.newest > f.sent+l.reorderWindow()
 		if !evidence {
 			since, patience = max(f.sent, l.progress), silentAfter
 		}
 		switch {
 		case now-since < patience:
-			next = min(next, since+patience)
+			s.next = min(s.next, since+patience)
 			if f.copies > 1 {
-				waiting++
+				s.underWay++
 			}
 		case evidence:
-			lost = append(lost, f)
+			s.lost = append(s.lost, f)
 		default:
-			silent = append(silent, f)
+			s.silent = append(s.silent, f)
 		}
 	}
-	if len(silent) == 0 && waiting == 0 || len(silent) > 0 && now-l.heard > timeout {
-		l.budget = 1
-	}
-	chosen = append(chosen, oldest(lost, limit)...)
-	if len(lost) > limit {
-		next = now
-	}
-	if probes := l.probes(silent, min(limit-len(chosen), l.budget-waiting)); len(probes) > 0 {
-		if l.probing {
-			l.stall++
-		}
-		l.probing = true
-		chosen = append(chosen, probes...)
-	}
-	for _, f := range chosen {
-		f.state = queued
-	}
-	// What silence does not allow waits for a confirmation, or for the next probe's
-	// time.
-	l.nextCheck = max(next, now+checkEvery)
-	return chosen
+	return s
 }
 
-// probes returns n flights out of those that silence makes suspect: such that were
-// copied least; of these the newest as long as nothing was heard, and the oldest once
-// a copy was confirmed, which tells that those before it are lost.
-func (l *lane) probes(silent []*flight, n int) []*flight {
-	if n <= 0 {
+// limitBudget ends a slow start that is over: nothing is silent or under way any more,
+// or nothing has been confirmed for as long as the time-out.
+func (r *resending) limitBudget(s *suspects, now time.Duration) {
+	if len(s.silent) == 0 && s.underWay == 0 || len(s.silent) > 0 && now-r.heard > r.timeout() {
+		r.budget = 1
+	}
+}
+
+// probes returns n of the messages that are silent, and notes that it has. It prefers
+// those with the fewest copies. Of these it takes the newest as long as nothing is
+// confirmed, and the oldest once a copy was, which tells that those before it are lost.
+func (r *resending) probes(silent []*inflight, n int) []*inflight {
+	if n <= 0 || len(silent) == 0 {
 		return nil
 	}
-	slices.SortFunc(silent, func(a, b *flight) int {
-		byRow := cmp.Compare(a.row, b.row)
-		if l.budget == 1 {
-			byRow = -byRow
+	if r.probing {
+		r.stall++
+	}
+	r.probing = true
+	slices.SortFunc(silent, func(a, b *inflight) int {
+		order := byRow(a, b)
+		if r.budget == 1 {
+			order = -order
 		}
-		return cmp.Or(cmp.Compare(a.copies, b.copies), byRow)
+		return cmp.Or(cmp.Compare(a.copies, b.copies), order)
 	})
 	return silent[:min(n, len(silent))]
 }
-
-// oldest returns the n flights that were read first, in order.
-func oldest(all []*flight, n int) []*flight {
-	if n <= 0 {
-		return nil
-	}
-	slices.SortFunc(all, func(a, b *flight) int { return cmp.Compare(a.row, b.row) })
-	return all[:min(n, len(all))]
-}
-
-// checkEvery is the least time between two looks through a window.
-const checkEvery = 20 * time.Millisecond

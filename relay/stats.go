@@ -14,22 +14,24 @@ type counters struct {
 // Stats is what a relay knows about itself. Counters are for people to look at;
 // nothing rests on them. They count since the Relay was made.
 type Stats struct {
-	Leading   bool // this relay holds the lease
-	Connected bool // it has a connection to the broker
-	Cursor    int64
+	Leading   bool  // this relay holds the lease
+	Connected bool  // it has a connection to the broker
+	Cursor    int64 // rows up to this id have been read; 0 while it does not lead
 
-	Published   int64 // copies handed to the broker, first ones included
+	Published   int64 // copies that the broker has, or may have, first ones included
 	Copies      int64 // of these, copies beyond the first
 	Confirmed   int64 // rows deleted
 	Rejected    int64 // rows kept for a person
-	Retries     int64 // receipts that asked for a retry
-	Receipts    int64 // receipts received
+	Retries     int64 // times that a consumer asked for a message again
+	Receipts    int64 // receipts received, without the malformed ones
 	Malformed   int64 // receipts dropped because they make no sense
-	Unknown     int64 // receipts dropped because nobody waits for them
-	Disconnects int64 // broker connections that were lost or not had
+	Unknown     int64 // receipts dropped because nobody waits for them, where Destination.Consumers are named
+	Disconnects int64 // broker connections that were lost, and tries to connect that failed
 	Swept       int64 // rows that only the sweep found
 
-	Destinations []DestinationStats // in order of name
+	// Destinations are those that had messages lately, in order of name; none while the
+	// relay does not lead.
+	Destinations []DestinationStats
 }
 
 // DestinationStats is what a relay knows about one destination.
@@ -38,10 +40,10 @@ type DestinationStats struct {
 	Topic       bool
 	Unconfirmed int           // messages in the window
 	Window      int           // its size
-	Backlog     bool          // more wait in the table for room in the window
+	Backlog     bool          // more may wait in the table for room in the window
 	Timeout     time.Duration // after which a message without a receipt is suspect
-	Silent      bool          // nothing is confirmed although something should be
-	LastError   string        // why the broker did not take the last batch; "" if it did
+	Silent      bool          // nothing is confirmed, though messages were sent again to find out
+	LastError   string        // why the broker did not take all of the last batch; "" if it did
 }
 
 // Stats returns what the relay knows about itself now.
@@ -58,14 +60,14 @@ func (r *Relay) Stats() Stats {
 	if t == nil {
 		return s
 	}
-	s.Leading, s.Connected = true, t.link.isUp()
+	s.Leading, s.Connected = true, t.link.connected()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.Cursor = t.cursor
 	for _, l := range t.sortedLanes() {
 		s.Destinations = append(s.Destinations, DestinationStats{
 			Destination: l.destination, Topic: l.topic, Unconfirmed: len(l.window), Window: l.windowSize(),
-			Backlog: l.lagging(), Timeout: l.timeout(), Silent: l.stall > 0, LastError: l.lastError,
+			Backlog: l.hasBacklog(), Timeout: l.timeout(), Silent: l.stall > 0, LastError: l.lastError,
 		})
 	}
 	return s

@@ -10,17 +10,18 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-// sweepPage is how many rows a sweep looks at in one step.
-const sweepPage = 2000
-
-// sweepShare is the part of the time that sweeps may take: one of so many.
-const sweepShare = 50
+const (
+	// sweepPage is how many rows a sweep looks at in one step.
+	sweepPage = 2000
+	// sweepShare bounds the part of the time that sweeps take: one part of so many.
+	sweepShare = 50
+)
 
 // sweep looks over all unconfirmed rows up to the cursor, a page at a time, for
 // those that nothing else has found: transactions that took very long to commit,
-// and whatever a fault of this program may have dropped. It reads no bodies. It
-// takes at most about a fiftieth of the time, however slow dead rows behind a long
-// transaction make it.
+// and whatever a fault of this program may have dropped. It reads no bodies of rows
+// that are known. It takes about a fiftieth of the time at most, however slow it is: a
+// transaction that stays open for long makes it read dead rows.
 //
 // The first sweep of a term takes what it finds up to the last holder's cursor as
 // sent by that one: it fills the windows without sending anything.
@@ -28,24 +29,13 @@ func (p *pump) sweep(ctx context.Context) (bool, error) {
 	if mutant.CursorWithoutSweep {
 		return false, nil
 	}
-	t := p.t
 	began := time.Now()
 	if p.sweepTo == 0 {
-		early := p.sweepBegan.Add(max(t.r.o.Sweep/4, sweepShare*p.sweepTook))
-		if began.Before(p.nextSweep) && !(p.gaps.missed && began.After(early)) {
+		if !p.sweepIsDue(began) {
 			return false, nil
 		}
-		crash.Point("relay.time.before")
-		clock, err := t.r.queue.Clock(ctx)
-		crash.Point("relay.time.after")
-		if err != nil {
+		if err := p.beginSweep(ctx, began); err != nil {
 			return false, err
-		}
-		p.clock, p.asked = clock, time.Now()
-		p.gaps.missed = false
-		p.sweepFrom, p.sweepTo, p.sweepBegan, p.sweepTook = 0, t.cursor, began, 0
-		if p.adoptTo > 0 {
-			p.sweepTo = p.adoptTo
 		}
 		if p.sweepTo == 0 {
 			p.endSweep()
@@ -53,7 +43,7 @@ func (p *pump) sweep(ctx context.Context) (bool, error) {
 		}
 	}
 	crash.Point("relay.sweep.before")
-	rows, err := t.r.queue.Sweep(ctx, p.sweepFrom, p.sweepTo, sweepPage)
+	rows, err := p.t.r.queue.Sweep(ctx, p.sweepFrom, p.sweepTo, sweepPage)
 	crash.Point("relay.sweep.after")
 	if err != nil {
 		return false, err
@@ -72,6 +62,30 @@ func (p *pump) sweep(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
+// sweepIsDue reports whether a sweep is to begin. Where gaps had to be left to it, it
+// comes earlier.
+func (p *pump) sweepIsDue(now time.Time) bool {
+	early := p.sweepBegan.Add(max(p.t.r.o.Sweep/4, sweepShare*p.sweepTook))
+	return !now.Before(p.nextSweep) || p.gaps.missed && now.After(early)
+}
+
+// beginSweep sets out where the sweep goes, and asks for the database's clock anew.
+func (p *pump) beginSweep(ctx context.Context, now time.Time) error {
+	crash.Point("relay.time.before")
+	clock, err := p.t.r.queue.Clock(ctx)
+	crash.Point("relay.time.after")
+	if err != nil {
+		return err
+	}
+	p.clock, p.asked = clock, time.Now()
+	p.gaps.missed = false
+	p.sweepFrom, p.sweepTo, p.sweepBegan, p.sweepTook = 0, p.t.cursor, now, 0
+	if p.adoptTo > 0 {
+		p.sweepTo = p.adoptTo
+	}
+	return nil
+}
+
 func (p *pump) endSweep() {
 	p.sweepTo, p.adoptTo = 0, 0
 	p.t.mu.Lock()
@@ -82,8 +96,8 @@ func (p *pump) endSweep() {
 }
 
 // adopt takes rows into their windows as if they had just been sent. Receipts for
-// what the last holder sent pour in meanwhile: a row that one of them has settled
-// may be gone by now, and nobody would ever confirm it.
+// what the last holder sent come in at the same time: a row that one of them has
+// settled may be gone by now, and nobody would ever confirm it.
 func (p *pump) adopt(rows []store.Row) {
 	t := p.t
 	t.mu.Lock()
@@ -91,43 +105,47 @@ func (p *pump) adopt(rows []store.Row) {
 	now := t.clock.now()
 	for i := range rows {
 		r := &rows[i]
-		if r.NotBefore > p.dueTime || t.flights[r.MessageID] != nil || t.overtaken[r.MessageID] {
+		if r.NotBefore > p.dueTime || t.inflights[r.MessageID] != nil || t.overtaken[r.MessageID] {
 			continue // scanDue's, or known, or settled
 		}
 		l := t.laneOf(r.Destination, r.Topic)
-		if l.lagging() && r.ID > l.lagFrom {
+		if l.waitsInTable(r.ID) {
 			continue
 		}
 		if l.room() <= 0 || l.o.Confirm == waybill.Accepted {
 			// Nobody will ever confirm what was Accepted before our time: it is sent
 			// again, in its turn.
-			l.lag(r.ID)
+			l.leaveInTable(r.ID)
 			continue
 		}
-		f := l.newFlight(r)
-		f.state, f.copies, f.sent, f.adopted = sent, 1, now, true
+		f := l.track(r)
+		f.state, f.copies, f.sent, f.adopted = waiting, 1, now, true
 	}
 }
 
 // fetchMissed reads and admits those of the rows that nobody knows about.
 func (p *pump) fetchMissed(ctx context.Context, rows []store.Row) error {
+	return p.eachRow(ctx, p.missed(rows), func(r *store.Row) {
+		p.t.r.counters.swept.Add(1)
+		p.t.admit(ctx, r, readMissed)
+	})
+}
+
+// missed returns the ids of the rows that are in no window, no backlog, and not
+// scanDue's.
+func (p *pump) missed(rows []store.Row) (ids []int64) {
 	t := p.t
-	now := p.databaseNow()
-	var missed []int64
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	for i := range rows {
 		r := &rows[i]
-		if t.flights[r.MessageID] != nil || r.NotBefore > now-lateness.Microseconds() {
+		if t.inflights[r.MessageID] != nil || r.NotBefore > p.databaseNow()-lateness.Microseconds() {
 			continue
 		}
-		if l := t.lanes[laneKey{r.Destination, r.Topic}]; l != nil && l.lagging() && r.ID > l.lagFrom {
+		if l := t.lanes[laneKey{r.Destination, r.Topic}]; l != nil && l.waitsInTable(r.ID) {
 			continue
 		}
-		missed = append(missed, r.ID)
+		ids = append(ids, r.ID)
 	}
-	t.mu.Unlock()
-	return p.eachRow(ctx, missed, func(r *store.Row) {
-		t.r.counters.swept.Add(1)
-		t.admit(ctx, r, forgotten)
-	})
+	return ids
 }

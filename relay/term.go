@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -9,36 +10,31 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
-	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/internal/backoff"
-	"github.com/waybill-go/waybill/internal/fault/crash"
-	"github.com/waybill-go/waybill/internal/wire"
-	"github.com/waybill-go/waybill/store"
 )
 
 // term is what a relay knows while it leads. All of it may be forgotten at any
 // time: the table has what matters.
 //
-// Lock order: term.mu is the only lock, but for link.mu, which is never held while
-// term.mu is taken.
+// Lock order: mu guards all lanes and windows. The package's other locks, link.mu and
+// Relay.mu, are never held while it is taken.
 type term struct {
-	r     *Relay
-	log   *slog.Logger
-	link  *link
-	start func(*lane) // starts a lane's goroutine
-	work  chan struct{}
-	later chan word // receipts that cost a statement each; see settleLater
-	floor atomic.Pointer[string]
+	r            *Relay
+	log          *slog.Logger
+	link         *link
+	start        func(*lane)            // starts a lane's goroutine
+	woken        chan struct{}          // holds a value when the pump is to look again
+	slowReceipts chan consumerReceipt   // receipts that cost a statement each; see settleSlowReceipts
+	floor        atomic.Pointer[string] // the header "floor" of the messages sent now; nil until it is known
 
 	// The pump's own, touched by its goroutine alone.
 	pump pump
 
-	mu      sync.Mutex
-	clock   steady
-	lanes   map[laneKey]*lane
-	order   []*lane // the lanes in the order in which they were made
-	flights map[waybill.ID]*flight
-	cursor  int64 // rows up to here have been read
+	mu        sync.Mutex
+	clock     pausableClock
+	lanes     map[laneKey]*lane
+	order     []*lane                  // the lanes in the order in which they were made
+	inflights map[waybill.ID]*inflight // of all lanes
+	cursor    int64                    // rows up to here have been read
 	// overtaken holds the messages in no window that receipts have settled while the
 	// first sweep was reading them; nil after it. See pump.adopt.
 	overtaken map[waybill.ID]bool
@@ -49,16 +45,16 @@ type laneKey struct {
 	topic       bool
 }
 
-// newTerm begins a term at the last holder's cursor; clock is the database's now.
+// newTerm begins a term at the last holder's cursor; clock is the database's now, in µs.
 func newTerm(r *Relay, cursor, clock int64) *term {
 	t := &term{
-		r:       r,
-		log:     r.log,
-		work:    make(chan struct{}, 1),
-		later:   make(chan word, maxLater),
-		lanes:   map[laneKey]*lane{},
-		flights: map[waybill.ID]*flight{},
-		cursor:  cursor,
+		r:            r,
+		log:          r.log,
+		woken:        make(chan struct{}, 1),
+		slowReceipts: make(chan consumerReceipt, maxSlowReceipts),
+		lanes:        map[laneKey]*lane{},
+		inflights:    map[waybill.ID]*inflight{},
+		cursor:       cursor,
 	}
 	if cursor > 0 {
 		t.overtaken = map[waybill.ID]bool{}
@@ -68,66 +64,53 @@ func newTerm(r *Relay, cursor, clock int64) *term {
 	return t
 }
 
-// run leads until ctx ends. What is then under way is finished for as long as
-// Options.Drain, and until settle ends.
-func (t *term) run(ctx, settle context.Context) error {
-	settle, cancel := context.WithCancel(settle)
-	defer cancel()
-	var lanes, links sync.WaitGroup
+// run leads until ctx ends. What the lanes have queued then and the slow receipts that
+// wait are still finished, as far as settle allows, and the connection is closed before
+// closing ends. Other receipts that are being handled when all of that is done are
+// broken off, and come again. Where the broker refuses us, run returns its error at once.
+func (t *term) run(ctx, settle, closing context.Context) error {
+	settle, abandon := context.WithCancel(settle)
+	defer abandon()
 	lead, stop := context.WithCancel(ctx)
 	defer stop()
-	t.start = func(l *lane) { lanes.Go(func() { l.run(lead, settle) }) }
-	for range laterWorkers {
-		lanes.Go(func() { t.settleLater(lead, settle) })
+	var work, connection sync.WaitGroup
+	t.start = func(l *lane) { work.Go(func() { l.run(lead, settle) }) }
+	for range slowReceiptWorkers {
+		work.Go(func() { t.settleSlowReceipts(lead, settle) })
 	}
 	var refused error
-	links.Go(func() {
+	connection.Go(func() {
 		defer stop()
-		refused = t.link.run(lead, settle)
+		refused = t.link.run(lead, settle, closing)
 	})
 
 	t.pump.run(lead)
 
-	bound := time.AfterFunc(t.r.o.Drain, cancel)
-	defer bound.Stop()
 	stop()
 	if ctx.Err() == nil {
-		cancel() // the broker refused us: nothing can be finished
+		abandon() // the broker has refused us: nothing can be finished
 	}
-	lanes.Wait()
-	cancel()
-	links.Wait()
+	work.Wait()
+	abandon()
+	connection.Wait()
 	return refused
 }
 
-// poke tells the pump to look again. The caller may hold mu.
-func (t *term) poke() {
+// wake tells the pump to look again. The caller may hold mu.
+func (t *term) wake() {
 	select {
-	case t.work <- struct{}{}:
+	case t.woken <- struct{}{}:
 	default:
 	}
 }
 
-// laneOf returns the destination's lane, making it where it is new. mu is held.
+// laneOf returns the destination's lane. Where there is none it makes one, with the
+// destination's options, and starts its goroutine. mu is held.
 func (t *term) laneOf(destination string, topic bool) *lane {
 	key := laneKey{destination, topic}
 	l := t.lanes[key]
 	if l == nil {
-		o, known := t.r.o.Destinations[destination]
-		if !known {
-			o = t.r.o.Default
-		}
-		l = &lane{
-			t: t, destination: destination, topic: topic, o: o,
-			window:  map[waybill.ID]*flight{},
-			publish: make(chan struct{}, 1),
-			retired: make(chan struct{}),
-			lagFrom: noLag,
-		}
-		if o.Confirm == waybill.Consumed {
-			l.receiptTo = waybill.ReceiptQueue(t.r.o.Producer)
-		}
-		l.resending = newResending(&t.r.o, l.windowSize())
+		l = newLane(t, key)
 		t.lanes[key] = l
 		t.order = append(t.order, l)
 		t.start(l)
@@ -144,17 +127,19 @@ func (t *term) retire(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.order = slices.DeleteFunc(t.order, func(l *lane) bool {
-		if len(l.window) > 0 || len(l.queue) > 0 || l.lagging() || now.Sub(l.progressed) < idleLane {
+		if len(l.window) > 0 || len(l.queue) > 0 || l.hasBacklog() || now.Sub(l.progressed) < idleLane {
 			return false
 		}
-		delete(t.lanes, laneKey{l.destination, l.topic})
+		delete(t.lanes, l.laneKey)
 		close(l.retired)
 		return true
 	})
 }
 
-// safeCursor is the cursor for a successor: rows up to it were sent, or wait
-// behind a full window.
+// safeCursor is the cursor for a successor, which takes the rows up to it as sent.
+// Each of them was handed to the broker, or is being handed to it; a few the broker
+// has refused; the others wait in the table for room in their window. Rows of which the
+// first copy is still queued here are above it.
 func (t *term) safeCursor() int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -169,145 +154,16 @@ func (t *term) safeCursor() int64 {
 	return max(cursor, 0)
 }
 
-// Where a row is read from decides how it is admitted.
-type source int
-
-const (
-	ahead     source = iota // forward of the cursor, or in a gap
-	timed                   // its not_before has come
-	lagged                  // it waited for room in its window
-	forgotten               // the sweep found it
-)
-
-// admit takes a row that was read into its destination's window and publishing
-// queue, unless it is there already, is not to be sent now, or finds no room: then
-// it stays in the table for scanLagging.
-func (t *term) admit(ctx context.Context, r *store.Row, from source) {
-	switch {
-	case r.Status != store.Pending,
-		from == ahead && r.NotBefore > t.pump.dueTime, // scanDue's
-		from == forgotten && r.NotBefore > t.pump.databaseNow():
-		return
-	}
-	t.mu.Lock()
-	if t.flights[r.MessageID] != nil {
-		t.mu.Unlock()
-		return
-	}
-	l := t.laneOf(r.Destination, r.Topic)
-	if l.lagging() && r.ID > l.lagFrom && from != lagged {
-		t.mu.Unlock()
-		return
-	}
-	if l.room() <= 0 || l.queueFull() {
-		l.lag(r.ID)
-		t.mu.Unlock()
-		return
-	}
-	m, err := t.encode(r, l)
-	if err != nil {
-		t.mu.Unlock()
-		t.reject(ctx, r.MessageID, "cannot be sent: "+err.Error())
-		return
-	}
-	f := l.newFlight(r)
-	l.enqueue(f, m)
-	t.mu.Unlock()
-}
-
-// encode makes the message of a row's next copy. mu is held.
-func (t *term) encode(r *store.Row, l *lane) (broker.Message, error) {
-	o := wire.Origin{Producer: t.r.o.Producer, ReceiptTo: l.receiptTo}
-	if floor := t.floor.Load(); floor != nil {
-		o.Floor = *floor
-	}
-	return wire.Encode(r, r.Retry, o)
-}
-
-// remove deletes confirmed rows and then takes them out of their windows. A
-// database that is away is waited for.
-func (t *term) remove(ctx context.Context, ids []waybill.ID) {
-	t.insist(ctx, "delete confirmed messages", func() error {
-		crash.Point("relay.delete.before")
-		n, err := t.r.queue.Delete(ctx, ids)
-		crash.Point("relay.delete.after")
-		t.r.counters.confirmed.Add(n)
-		return err
-	})
-	t.forget(ids...)
-}
-
-// reject keeps a row for a person and takes it out of its window.
-func (t *term) reject(ctx context.Context, id waybill.ID, reason string) {
-	t.insist(ctx, "reject a message", func() error {
-		crash.Point("relay.reject.before")
-		found, err := t.r.queue.Reject(ctx, id, reason)
-		crash.Point("relay.reject.after")
-		if found {
-			t.r.counters.rejected.Add(1)
-			t.log.WarnContext(ctx, "message rejected; see 'waybill list --rejected'", slog.String("id", id.String()), slog.String("reason", reason))
-		}
-		return err
-	})
-	t.forget(id)
-}
-
-// postpone schedules a row's next copy and takes it out of its window.
-func (t *term) postpone(ctx context.Context, id waybill.ID, delay time.Duration, failures int, reason string) {
-	t.insist(ctx, "postpone a message", func() error {
-		crash.Point("relay.postpone.before")
-		_, err := t.r.queue.Postpone(ctx, id, delay, failures, reason)
-		crash.Point("relay.postpone.after")
-		return err
-	})
-	t.forget(id)
-}
-
-// forget takes messages out of their windows.
-func (t *term) forget(ids ...waybill.ID) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, id := range ids {
-		if f := t.flights[id]; f != nil {
-			f.lane.drop(f)
-		}
-	}
-	t.poke()
-}
-
-// insist runs a statement until it succeeds or ctx ends.
-func (t *term) insist(ctx context.Context, doing string, run func() error) {
-	wait := backoff.Backoff{Least: 50 * time.Millisecond, Most: 5 * time.Second}
-	for ctx.Err() == nil {
-		err := run()
-		if err == nil || ctx.Err() != nil {
-			return
-		}
-		t.log.ErrorContext(ctx, "database trouble; trying again", slog.String("doing", doing), slog.Any("error", err))
-		wait.Sleep(ctx)
-	}
-}
-
-// sortedLanes returns the lanes in a fixed order. mu is held.
+// sortedLanes returns the lanes in order of name, of one name the queue first. mu is
+// held.
 func (t *term) sortedLanes() []*lane {
-	all := make([]*lane, 0, len(t.lanes))
-	for _, l := range t.lanes {
-		all = append(all, l)
-	}
-	slices.SortFunc(all, func(a, b *lane) int {
-		if a.destination != b.destination {
-			if a.destination < b.destination {
-				return -1
-			}
-			return 1
-		}
-		if a.topic == b.topic {
-			return 0
-		}
-		if b.topic {
+	return slices.SortedFunc(slices.Values(t.order), func(a, b *lane) int {
+		switch byName := cmp.Compare(a.destination, b.destination); {
+		case byName != 0 || a.topic == b.topic:
+			return byName
+		case b.topic:
 			return -1
 		}
 		return 1
 	})
-	return all
 }

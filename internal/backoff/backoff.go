@@ -1,4 +1,4 @@
-// Package backoff spaces tries out: exponentially, with jitter.
+// Package backoff makes the delays between tries: they grow exponentially, with jitter.
 package backoff
 
 import (
@@ -15,11 +15,12 @@ type Backoff struct {
 	tries       int
 }
 
-// Reset begins anew: the next delay is the least.
+// Reset begins anew: the next delay is made from Least.
 func (b *Backoff) Reset() { b.tries = 0 }
 
-// Level is how loudly to tell of the failure before the next try: the first one and
-// every tenth after it are warnings.
+// Level is the log level for the failure before the next try, to be asked for before
+// Next or Sleep: the first failure and every tenth after it are warnings, the others
+// for debugging.
 func (b *Backoff) Level() slog.Level {
 	if b.tries%10 == 0 {
 		return slog.LevelWarn
@@ -27,8 +28,8 @@ func (b *Backoff) Level() slog.Level {
 	return slog.LevelDebug
 }
 
-// Next is the delay before the next try: a random time between half of it and all
-// of it, where it doubles with each call.
+// Next is the delay before the next try: a random part, between half and all, of a
+// time that begins with Least and doubles with each call up to Most.
 func (b *Backoff) Next() time.Duration {
 	d := Doubled(b.Least, b.tries, b.Most)
 	b.tries++

@@ -13,7 +13,7 @@ func TestDelaysDoubleUpToTheMostAndBeginAnew(t *testing.T) {
 		for _, ms := range []int{100, 200, 400, 800, 1000, 1000} {
 			most := time.Duration(ms) * time.Millisecond
 			if d := b.Next(); d < most/2 || d > most {
-				t.Errorf("%v is not between half of %v and all of it", d, most)
+				t.Errorf("got a delay of %v, want half to all of %v", d, most)
 			}
 		}
 		b.Reset()
@@ -23,11 +23,11 @@ func TestDelaysDoubleUpToTheMostAndBeginAnew(t *testing.T) {
 func TestDoublingDoesNotOverflow(t *testing.T) {
 	for _, times := range []int{-1, 0, 62, 63, 64, 1000} {
 		if d := Doubled(time.Second, times, time.Hour); d < time.Second || d > time.Hour {
-			t.Errorf("doubled %d times: %v", times, d)
+			t.Errorf("a second doubled %d times: got %v, want 1s to 1h", times, d)
 		}
 	}
 	if d := Doubled(time.Minute, 3, time.Second); d != time.Second {
-		t.Errorf("%v is above the most", d)
+		t.Errorf("got %v, want the most, 1s", d)
 	}
 }
 
@@ -48,6 +48,6 @@ func TestOnlySomeFailuresAreWarnings(t *testing.T) {
 		b.Next()
 	}
 	if warnings != 10 {
-		t.Errorf("%d warnings of 100 failures", warnings)
+		t.Errorf("got %d warnings of 100 failures, want 10", warnings)
 	}
 }

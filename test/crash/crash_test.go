@@ -12,31 +12,31 @@ import (
 	"time"
 )
 
-// atOnce is how many journeys are made at a time. They wait, for leases and for
-// messages that come again, most of the time.
+// atOnce is how many journeys are made at a time. Most of the time they only wait, for
+// leases and for messages that come again.
 const atOnce = 4
 
-// trip is a journey with a name.
-type trip struct {
+// namedPlan is the plan of a journey that is a test of its own.
+type namedPlan struct {
 	name string
 	plan plan
 }
 
-// travelAll makes the journeys, each a test of its own.
-func travelAll(t *testing.T, trips []trip) {
+// makeAll makes the journeys, each a test of its own.
+func makeAll(t *testing.T, plans []namedPlan) {
 	t.Helper()
 	if err := prepare(); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
 	var made, deaths atomic.Int64
-	queue := make(chan trip)
-	var travellers sync.WaitGroup
+	queue := make(chan namedPlan)
+	var workers sync.WaitGroup
 	for range atOnce {
-		travellers.Go(func() {
+		workers.Go(func() {
 			for x := range queue {
 				t.Run(x.name, func(t *testing.T) {
-					died, err := travel(t.Context(), t.TempDir(), x.plan)
+					died, err := makeJourney(t.Context(), t.TempDir(), x.plan)
 					if err != nil {
 						t.Error(err)
 					}
@@ -46,11 +46,11 @@ func travelAll(t *testing.T, trips []trip) {
 			}
 		})
 	}
-	for _, x := range trips {
+	for _, x := range plans {
 		queue <- x
 	}
 	close(queue)
-	travellers.Wait()
+	workers.Wait()
 	t.Logf("%d journeys with %d deaths took %v", made.Load(), deaths.Load(), time.Since(began).Round(time.Millisecond))
 }
 
@@ -58,7 +58,7 @@ func travelAll(t *testing.T, trips []trip) {
 // are committed while relay and consumer are up, and on one on which a wave waits for
 // them; and at its third passing, where a process that runs passes it again and again.
 func TestEveryPoint(t *testing.T) {
-	var trips []trip
+	var plans []namedPlan
 	for _, point := range readPoints(t) {
 		who := role(point)
 		if who == "" {
@@ -75,11 +75,11 @@ func TestEveryPoint(t *testing.T) {
 				if late {
 					when = "late"
 				}
-				trips = append(trips, trip{name: strings.ReplaceAll(p, "#", "/") + "/" + when, plan: plan{rough: rough(point), late: late, deaths: map[string][]string{who: {p}}}})
+				plans = append(plans, namedPlan{name: strings.ReplaceAll(p, "#", "/") + "/" + when, plan: plan{rough: rough(point), late: late, deaths: map[string][]string{who: {p}}}})
 			}
 		}
 	}
-	travelAll(t, trips)
+	makeAll(t, plans)
 }
 
 // TestEveryPairOfPoints kills a process at every point A of the happy journey, and the
@@ -111,7 +111,7 @@ func TestEveryPairOfPoints(t *testing.T) {
 			happy[role(point)] = append(happy[role(point)], point)
 		}
 	}
-	var trips []trip
+	var plans []namedPlan
 	pairs := 0
 	roles := []string{"producer", "relay", "consumer"}
 	for _, who := range roles {
@@ -119,7 +119,7 @@ func TestEveryPairOfPoints(t *testing.T) {
 		dice.Shuffle(len(points), func(i, k int) { points[i], points[k] = points[k], points[i] })
 		for i, chain := range chains(points) {
 			pairs += len(chain) - 1
-			trips = append(trips, trip{
+			plans = append(plans, namedPlan{
 				name: fmt.Sprintf("%s/%d", who, i),
 				plan: plan{late: i%2 == 0, deaths: map[string][]string{who: chain}},
 			})
@@ -139,10 +139,10 @@ func TestEveryPairOfPoints(t *testing.T) {
 		two = two[:n]
 	}
 	for i, deaths := range two {
-		trips = append(trips, trip{name: fmt.Sprintf("across/%d/%v", i, deaths), plan: plan{late: i%2 == 0, deaths: deaths}})
+		plans = append(plans, namedPlan{name: fmt.Sprintf("across/%d/%v", i, deaths), plan: plan{late: i%2 == 0, deaths: deaths}})
 	}
 	t.Logf("%d pairs of one role, and %d of two", pairs, len(two))
-	travelAll(t, trips)
+	makeAll(t, plans)
 }
 
 const (
@@ -181,8 +181,7 @@ func chains(points []string) (all [][]string) {
 	return all
 }
 
-// TestChains shows that the chains have each pair once.
-func TestChains(t *testing.T) {
+func TestTheChainsHaveEachPairOnce(t *testing.T) {
 	points := strings.Split("abcdefghijklmnop", "")
 	seen := map[string]int{}
 	for _, chain := range chains(points) {
@@ -193,11 +192,11 @@ func TestChains(t *testing.T) {
 	for _, p := range points {
 		for _, q := range points {
 			if seen[p+q] != 1 {
-				t.Errorf("%s%s is there %d times", p, q, seen[p+q])
+				t.Errorf("got %s%s %d times, want once", p, q, seen[p+q])
 			}
 		}
 	}
-	if len(seen) != len(points)*len(points) {
-		t.Errorf("%d pairs of %d points", len(seen), len(points))
+	if want := len(points) * len(points); len(seen) != want {
+		t.Errorf("got %d pairs of %d points, want %d", len(seen), len(points), want)
 	}
 }

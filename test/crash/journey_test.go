@@ -27,8 +27,8 @@ type plan struct {
 }
 
 const (
-	patience  = 40 * time.Second // with one journey
-	pollEvery = 5 * time.Millisecond
+	longestJourney = 40 * time.Second
+	pollEvery      = 5 * time.Millisecond
 )
 
 // journey is a producer, a relay and a consumer, two databases and a broker.
@@ -37,9 +37,9 @@ type journey struct {
 	server   *embedded.Broker
 	shop     *sql.DB // the producer's
 	depot    *sql.DB // the consumer's
-	producer *actor
-	relay    *actor
-	consumer *actor
+	producer *process
+	relay    *process
+	consumer *process
 
 	extra    int  // waves beyond one and one for each death
 	waves    int  // that the producer was told to commit
@@ -48,11 +48,11 @@ type journey struct {
 	ending   bool // everybody was asked to stop
 }
 
-// travel makes a journey: everybody dies where the plan says, each death is followed
+// makeJourney makes a journey: everybody dies where the plan says, each death is followed
 // by another wave of messages, and in the end everything stops in good order and the
 // databases are compared. It returns how many deaths there were.
-func travel(ctx context.Context, dir string, p plan) (deaths int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func makeJourney(ctx context.Context, dir string, p plan) (deaths int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, longestJourney)
 	defer cancel()
 	j := &journey{plan: p}
 	defer j.close()
@@ -71,13 +71,13 @@ func travel(ctx context.Context, dir string, p plan) (deaths int, err error) {
 		}
 		select {
 		case <-ctx.Done():
-			return j.died(), fmt.Errorf("not finished in %v: %s", patience, j)
+			return j.died(), fmt.Errorf("not finished in %v: %s", longestJourney, j)
 		case <-ticker.C:
 		}
 	}
 }
 
-func (j *journey) actors() []*actor { return []*actor{j.producer, j.relay, j.consumer} }
+func (j *journey) processes() []*process { return []*process{j.producer, j.relay, j.consumer} }
 
 // open makes the databases and starts the broker.
 func (j *journey) open(dir string) (err error) {
@@ -100,18 +100,18 @@ func (j *journey) open(dir string) (err error) {
 	if j.server, err = embedded.New(filepath.Join(dir, "broker"), &embedded.Options{Listen: at}); err != nil {
 		return err
 	}
-	cast := func(role, db string) *actor {
+	newProcess := func(role, db string) *process {
 		args := []string{"-db", db, "-broker", "nats://" + at, "-rough=" + strconv.FormatBool(j.rough)}
-		return &actor{role: role, args: args, dir: dir, deaths: j.deaths[role]}
+		return &process{role: role, args: args, dir: dir, deaths: j.deaths[role]}
 	}
-	j.producer, j.relay, j.consumer = cast("producer", shop), cast("relay", shop), cast("consumer", depot)
+	j.producer, j.relay, j.consumer = newProcess("producer", shop), newProcess("relay", shop), newProcess("consumer", depot)
 	return nil
 }
 
 func (j *journey) close() {
 	if j.producer != nil {
-		for _, a := range j.actors() {
-			a.abandon()
+		for _, a := range j.processes() {
+			a.kill()
 		}
 	}
 	for _, db := range []*sql.DB{j.shop, j.depot} {
@@ -126,7 +126,7 @@ func (j *journey) close() {
 
 // step does what is to be done now; done says that everybody has stopped.
 func (j *journey) step(ctx context.Context) (done bool, err error) {
-	for _, a := range j.actors() {
+	for _, a := range j.processes() {
 		finished, err := a.reap()
 		if err != nil {
 			return false, err
@@ -146,8 +146,8 @@ func (j *journey) step(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	j.ending = true
-	for _, a := range []*actor{j.relay, j.consumer} {
-		j.ending = j.ending && a.atRest()
+	for _, a := range []*process{j.relay, j.consumer} {
+		j.ending = j.ending && a.diesNoMore()
 		if onStop(a.armed) {
 			a.stop()
 		}
@@ -172,7 +172,7 @@ func (j *journey) died() int { return j.producer.died + j.relay.died + j.consume
 // begin starts whoever is to be up and is not, and makes the rough journey's trouble.
 func (j *journey) begin(ctx context.Context) error {
 	wanted := j.wanted()
-	if !j.producer.up() && (j.written < wanted || !j.producer.atRest()) {
+	if !j.producer.up() && (j.written < wanted || !j.producer.diesNoMore()) {
 		j.waves = wanted
 		if err := j.producer.start("-waves", strconv.Itoa(j.waves)); err != nil {
 			return err
@@ -238,7 +238,7 @@ func (j *journey) sendForeign(ctx context.Context) error {
 
 // settled says whether all that was to be committed has been, and has arrived.
 func (j *journey) settled(ctx context.Context) (bool, error) {
-	if j.producer.up() || j.written < j.wanted() || !j.producer.atRest() || j.rough && j.restarts == 0 || !j.relay.up() || !j.consumer.up() {
+	if j.producer.up() || j.written < j.wanted() || !j.producer.diesNoMore() || j.rough && j.restarts == 0 || !j.relay.up() || !j.consumer.up() {
 		return false, nil
 	}
 	pending, err := count(ctx, j.shop, `SELECT count(*) FROM qmessage WHERE status = 0`)
@@ -252,7 +252,7 @@ func (j *journey) String() string {
 		pending, err := count(context.Background(), j.shop, `SELECT count(*) FROM qmessage WHERE status = 0`)
 		text += fmt.Sprintf(", %d rows are pending (%v)", pending, err)
 	}
-	for _, a := range j.actors() {
+	for _, a := range j.processes() {
 		if a == nil {
 			continue
 		}

@@ -1,7 +1,6 @@
-// Package crash kills a process at every point at which package internal/fault/crash is told
-// of a step: before and after whatever outbox, relay and inbox ask of a database or a
-// broker. A journey has a producer, a relay and a consumer, each a process of its own
-// (actor/), two SQLite files and a NATS server in this process. Whoever dies is started
+// Package crash kills a process at every point that package internal/fault/crash marks:
+// before and after whatever outbox, relay and inbox ask of a database or a broker. A journey has a producer, a relay and a consumer, each a process of its own
+// (process/), two SQLite files and a NATS server in this process. Whoever dies is started
 // again, another wave of messages follows each death, and in the end everything stops in
 // good order and the databases are compared: nothing is lost, doubled, stale, phantom or
 // left over.
@@ -11,7 +10,7 @@
 //
 // The files: main_test.go (the program, the databases), points_test.go (the points),
 // steps_test.go (no step without points), crash_test.go (the tests), journey_test.go
-// (one journey), actor_test.go (one process), verdict_test.go (the comparison).
+// (one journey), process_test.go (one process), verdict_test.go (the comparison).
 package crash
 
 import (
@@ -34,7 +33,7 @@ import (
 )
 
 var (
-	// program is the path of the actors' program, built for this run.
+	// program is the path of what all processes run, built for this run of the test.
 	program string
 	// templates is a directory with the databases as journeys begin with them.
 	templates string
@@ -49,7 +48,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	program, templates = filepath.Join(dir, "actor"), dir
+	program, templates = filepath.Join(dir, "process"), dir
 	return m.Run()
 }
 
@@ -68,9 +67,9 @@ CREATE TABLE order_effects (n integer PRIMARY KEY AUTOINCREMENT, id text NOT NUL
 
 // prepare builds the program and makes the templates, once.
 var prepare = sync.OnceValue(func() error {
-	out, err := exec.Command("go", "build", "-tags", "crashpoints", "-o", program, "./actor").CombinedOutput()
+	out, err := exec.Command("go", "build", "-tags", "crashpoints", "-o", program, "./process").CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("build the actors' program: %w\n%s", err, out)
+		return fmt.Errorf("build the processes' program: %w\n%s", err, out)
 	}
 	for _, x := range []struct {
 		name   string

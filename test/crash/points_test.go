@@ -113,7 +113,7 @@ func role(point string) string {
 func rough(point string) bool {
 	switch of, step, _ := parts(point); of {
 	case "relay":
-		return slices.Contains([]string{"rows", "copies", "lagging", "find", "reject", "postpone"}, step)
+		return slices.Contains([]string{"rows", "copies", "backlog", "find", "reject", "postpone"}, step)
 	case "inbox":
 		return slices.Contains([]string{"requeue", "deadletter", "probe", "alive", "unsubscribe"}, step)
 	}

@@ -10,11 +10,11 @@ import (
 	"testing"
 )
 
-// doors are the names under which outbox, relay and inbox have a database or a broker,
-// and keys the methods of theirs that ask nothing of either.
+// seams are the names under which outbox, relay and inbox hold a database or a broker,
+// and quiet those of their methods that ask nothing of either.
 var (
-	doors = []string{"queue", "ledger", "db", "tx", "broker", "conn", "receiver", "publish"}
-	keys  = []string{"Capabilities", "Condition", "Done", "Err", "Intact", "SQL"}
+	seams = []string{"queue", "ledger", "db", "tx", "broker", "conn", "receiver", "publish"}
+	quiet = []string{"Capabilities", "Condition", "Done", "Err", "Intact", "SQL"}
 )
 
 // TestEveryStepIsBetweenPoints reads outbox, relay and inbox: a statement that calls a
@@ -97,19 +97,19 @@ func step(s ast.Stmt) (call string) {
 			return true
 		}
 		method, ok := c.Fun.(*ast.SelectorExpr)
-		if !ok || slices.Contains(keys, method.Sel.Name) || !method.Sel.IsExported() {
+		if !ok || slices.Contains(quiet, method.Sel.Name) || !method.Sel.IsExported() {
 			return true
 		}
-		door := ""
+		seam := ""
 		switch x := method.X.(type) {
 		case *ast.Ident:
-			door = x.Name
+			seam = x.Name
 		case *ast.SelectorExpr:
-			door = x.Sel.Name
+			seam = x.Sel.Name
 		}
 		// The package broker has no step among its functions.
-		if slices.Contains(doors, door) && (door != "broker" || method.Sel.Name == "Connect") {
-			call = door + "." + method.Sel.Name
+		if slices.Contains(seams, seam) && (seam != "broker" || method.Sel.Name == "Connect") {
+			call = seam + "." + method.Sel.Name
 		}
 		return true
 	})

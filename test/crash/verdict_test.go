@@ -16,74 +16,103 @@ type state struct {
 	token   string
 }
 
+// verdict is what is wrong with a journey that is over.
+type verdict struct{ problems []error }
+
+// problem notes what is wrong with some things; none is no problem.
+func (v *verdict) problem(kind string, things ...string) {
+	if len(things) > 0 {
+		v.problems = append(v.problems, fmt.Errorf("%d %s: %s", len(things), kind, strings.Join(things, ", ")))
+	}
+}
+
 // judge compares the two databases.
 func (j *journey) judge(ctx context.Context) error {
-	var problems []error
-	problem := func(kind string, all ...string) {
-		if len(all) > 0 {
-			problems = append(problems, fmt.Errorf("%d %s: %s", len(all), kind, strings.Join(all, ", ")))
-		}
+	var v verdict
+	j.judgeRows(ctx, &v)
+	payments := j.judgePayments(ctx, &v)
+	states := j.judgeOrders(ctx, &v)
+	if payments == 0 || states == 0 {
+		v.problem("journeys without a message", "this one")
 	}
-	texts := func(db *sql.DB, text string) []string {
-		found, err := query(ctx, db, text, func(rows *sql.Rows) (s string, err error) {
-			err = rows.Scan(&s)
-			return s, err
-		})
-		problems = append(problems, err)
-		return found
-	}
-	states := func(db *sql.DB, text string) []state {
-		found, err := query(ctx, db, text, func(rows *sql.Rows) (s state, err error) {
-			err = rows.Scan(&s.id, &s.version, &s.token)
-			return s, err
-		})
-		problems = append(problems, err)
-		return found
-	}
+	return errors.Join(v.problems...)
+}
 
-	// Each message that asks to be rejected is, and nothing else is left.
-	troubles := texts(j.shop, `SELECT id FROM troubles`)
-	left := texts(j.shop, `SELECT destination || ' ' || CAST(message_content AS text) || ', status ' || status || ', ' || retry || ' copies, ' || coalesce(last_error, '')
+// judgeRows looks at the outbox: each message that asks to be rejected is, and nothing
+// else is left.
+func (j *journey) judgeRows(ctx context.Context, v *verdict) {
+	troubles := v.texts(ctx, j.shop, `SELECT id FROM troubles`)
+	left := v.texts(ctx, j.shop, `SELECT destination || ' ' || CAST(message_content AS text) || ', status ' || status || ', ' || retry || ' copies, ' || coalesce(last_error, '')
 		FROM qmessage WHERE NOT (status = 2 AND CAST(message_content AS text) LIKE 'reject %')`)
-	problem("left over", left...)
-	if rejected := texts(j.shop, `SELECT message_id FROM qmessage WHERE status = 2`); len(rejected) != len(troubles) {
-		problem("rejected, which is not as many as there were to be", rejected...)
+	v.problem("left over", left...)
+	if rejected := v.texts(ctx, j.shop, `SELECT message_id FROM qmessage WHERE status = 2`); len(rejected) != len(troubles) {
+		v.problem("rejected, which is not as many as there were to be", rejected...)
 	}
+}
 
-	payments := texts(j.shop, `SELECT id FROM payments`)
-	expected := slices.Concat(payments, troubles)
-	done := slices.Concat(texts(j.depot, `SELECT id FROM payment_effects`), texts(j.depot, `SELECT id FROM trouble_effects`))
-	problem("lost", subtract(expected, done)...)
-	problem("doubled or phantom", subtract(done, expected)...)
+// judgePayments compares the messages that take effect once, and returns how many
+// payments there were.
+func (j *journey) judgePayments(ctx context.Context, v *verdict) int {
+	payments := v.texts(ctx, j.shop, `SELECT id FROM payments`)
+	want := slices.Concat(payments, v.texts(ctx, j.shop, `SELECT id FROM troubles`))
+	got := slices.Concat(v.texts(ctx, j.depot, `SELECT id FROM payment_effects`), v.texts(ctx, j.depot, `SELECT id FROM trouble_effects`))
+	v.problem("lost", subtract(want, got)...)
+	v.problem("doubled or phantom", subtract(got, want)...)
+	return len(payments)
+}
 
+// judgeOrders compares the states of orders, and returns how many were committed.
+func (j *journey) judgeOrders(ctx context.Context, v *verdict) int {
 	committed := map[state]bool{}
 	newest, last := map[string]state{}, map[string]state{}
-	for _, s := range states(j.shop, `SELECT id, version, token FROM order_states ORDER BY id, version`) {
+	for _, s := range v.states(ctx, j.shop, `SELECT id, version, token FROM order_states ORDER BY id, version`) {
 		committed[s], newest[s.id] = true, s
 	}
-	for _, s := range states(j.depot, `SELECT id, version, token FROM order_effects ORDER BY n`) {
+	for _, s := range v.states(ctx, j.depot, `SELECT id, version, token FROM order_effects ORDER BY n`) {
 		switch before := last[s.id]; {
 		case !committed[s]:
-			problem("phantom", fmt.Sprint(s))
+			v.problem("phantom", fmt.Sprint(s))
 		case s.version == before.version:
-			problem("doubled", fmt.Sprint(s))
+			v.problem("doubled", fmt.Sprint(s))
 		case s.version < before.version:
-			problem("stale", fmt.Sprintf("%v after %v", s, before))
+			v.problem("stale", fmt.Sprintf("%v after %v", s, before))
 		}
 		last[s.id] = s
 	}
 	for id, want := range newest {
 		if last[id] != want {
-			problem("lost", fmt.Sprintf("%v, the consumer holds %v", want, last[id]))
+			v.problem("lost", fmt.Sprintf("%v, the consumer holds %v", want, last[id]))
 		}
 	}
-	if len(payments) == 0 || len(committed) == 0 {
-		problem("journeys without a message", "this one")
-	}
-	return errors.Join(problems...)
+	return len(committed)
 }
 
-// subtract returns what is in all and not in without, each as often as that is.
+// texts returns what a query of one column finds; a query that fails is a problem.
+func (v *verdict) texts(ctx context.Context, db *sql.DB, text string) []string {
+	return ask(ctx, v, db, text, func(rows *sql.Rows) (s string, err error) {
+		err = rows.Scan(&s)
+		return s, err
+	})
+}
+
+// states returns the states that a query finds; a query that fails is a problem.
+func (v *verdict) states(ctx context.Context, db *sql.DB, text string) []state {
+	return ask(ctx, v, db, text, func(rows *sql.Rows) (s state, err error) {
+		err = rows.Scan(&s.id, &s.version, &s.token)
+		return s, err
+	})
+}
+
+func ask[T any](ctx context.Context, v *verdict, db *sql.DB, text string, scan func(*sql.Rows) (T, error)) []T {
+	found, err := query(ctx, db, text, scan)
+	if err != nil {
+		v.problems = append(v.problems, err)
+	}
+	return found
+}
+
+// subtract returns what is in all and not in without, each as often as it is there
+// more often.
 func subtract(all, without []string) (rest []string) {
 	times := map[string]int{}
 	for _, s := range without {

@@ -13,21 +13,11 @@ import (
 	"github.com/waybill-go/waybill/inbox"
 )
 
-// fill commits n messages of 256 bytes, without keys, in transactions of 500.
+// fill commits n messages of 256 bytes, without keys.
 func (w *world) fill(n int) {
 	w.t.Helper()
 	body := []byte(strings.Repeat("x", 256))
-	for left := n; left > 0; {
-		batch := make([]waybill.Message, min(left, 500))
-		for i := range batch {
-			batch[i] = waybill.Message{Destination: "events", Body: body}
-		}
-		err := w.out.InTx(context.Background(), w.producer, func(tx *sql.Tx) error { return w.out.Send(context.Background(), tx, batch...) })
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		left -= len(batch)
-	}
+	w.commitMany(n, func(int) waybill.Message { return waybill.Message{Destination: "events", Body: body} })
 	w.exec(w.producer, `ANALYZE`)
 }
 
@@ -36,14 +26,13 @@ func (w *world) fill(n int) {
 // any such system must do with a database: scan, insert record rows, delete, in
 // batches of 500, in one goroutine.
 func BenchmarkChain(b *testing.B) {
-	postgres := databases[1]
 	const messages = 50_000
 	b.Run("waybill", func(b *testing.B) {
 		for range b.N {
 			b.StopTimer()
-			w := newWorld(b, postgres, memory.New(nil))
+			w := newWorld(b, onPostgres, memory.New(nil))
 			w.fill(messages)
-			in, err := inbox.New(w.consumer, postgres.dialect, w.broker, &inbox.Options{Consumer: "bench", Batch: 500, Logger: w.log})
+			in, err := inbox.New(w.consumer, onPostgres.dialect, w.broker, &inbox.Options{Consumer: "bench", Batch: 500, Logger: w.log})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -58,7 +47,7 @@ func BenchmarkChain(b *testing.B) {
 			b.StopTimer()
 			stopRelay()
 			stopInbox()
-			if left := w.number(w.producer, `SELECT count(*) FROM qmessage`); left > 0 {
+			if left := w.left(); left > 0 {
 				b.Fatalf("%d rows left", left)
 			}
 			b.StartTimer()
@@ -68,7 +57,7 @@ func BenchmarkChain(b *testing.B) {
 	b.Run("bare", func(b *testing.B) {
 		for range b.N {
 			b.StopTimer()
-			w := newWorld(b, postgres, memory.New(nil))
+			w := newWorld(b, onPostgres, memory.New(nil))
 			w.fill(messages)
 			b.StartTimer()
 			for w.bareBatch() {

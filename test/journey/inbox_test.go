@@ -3,7 +3,6 @@ package journey
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -16,65 +15,6 @@ import (
 	"github.com/waybill-go/waybill/broker/memory"
 	"github.com/waybill-go/waybill/inbox"
 )
-
-// arrival is a message as a Waybill producer's relay sends it.
-func arrival(id waybill.ID, destination, key string, stamp int64, more ...broker.Header) broker.Message {
-	m := broker.Message{Destination: destination, Key: key, Headers: []broker.Header{
-		{Name: "messageId", Value: id.String()}, {Name: "timeStamp", Value: fmt.Sprint(stamp)}, {Name: "sequence", Value: "1"},
-		{Name: "producer", Value: "peer"}, {Name: "receiptTo", Value: "ack.peer"}, {Name: "attempt", Value: "0"},
-	}}
-	if key != "" {
-		m.Headers = append(m.Headers, broker.Header{Name: "businessMark", Value: key})
-	}
-	for _, h := range more {
-		kept := m.Headers[:0]
-		for _, old := range m.Headers {
-			if old.Name != h.Name {
-				kept = append(kept, old)
-			}
-		}
-		m.Headers = kept
-		if h.Value != "" {
-			m.Headers = append(m.Headers, h)
-		}
-	}
-	return m
-}
-
-type receipt struct {
-	ID      string `json:"id"`
-	Outcome string `json:"outcome"`
-	AfterMS int    `json:"after_ms"`
-	Error   string `json:"error"`
-}
-
-// receipts returns a function that waits for the receipt of one message.
-func (p *peer) receipts() func(id waybill.ID) receipt {
-	next := p.subscribe(broker.Subscription{Destination: "ack.peer"})
-	got := map[string][]receipt{}
-	return func(id waybill.ID) receipt {
-		p.t.Helper()
-		for len(got[id.String()]) == 0 {
-			m, ok := next(10 * time.Second)
-			if !ok {
-				p.t.Fatalf("no receipt for %s; there are %v", id, got)
-			}
-			var body struct {
-				Consumer string    `json:"consumer"`
-				Receipts []receipt `json:"receipts"`
-			}
-			if err := json.Unmarshal(m.Body, &body); err != nil || header(p.t, m, "waybill") != "receipt.v1" || body.Consumer != "tester" {
-				p.t.Fatalf("%s: %v", m.Body, err)
-			}
-			for _, r := range body.Receipts {
-				got[r.ID] = append(got[r.ID], r)
-			}
-		}
-		first := got[id.String()][0]
-		got[id.String()] = got[id.String()][1:]
-		return first
-	}
-}
 
 // consumes starts an inbox with one handler for "orders".
 func (w *world) consumes(level waybill.Level, handler inbox.Handler) *inbox.Inbox {
@@ -93,19 +33,15 @@ func TestEachMessageIsReceiptedAndACopyToo(t *testing.T) {
 		w := newWorld(t, d, memory.New(nil))
 		in := w.consumes(waybill.Once, w.record)
 		p := w.peer()
-		said := p.receipts()
+		receipts := p.receipts()
 		id := waybill.NewID()
 		for range 3 {
 			p.publish(arrival(id, "orders", "k", 1))
-			if r := said(id); r.Outcome != "done" {
-				t.Errorf("%+v", r)
-			}
+			receipts.expect(id, "done", "")
 		}
-		if n := w.number(w.consumer, `SELECT count(*) FROM done`); n != 1 {
-			t.Errorf("%d effects", n)
-		}
+		w.wantEffects(1)
 		if s := in.Stats(); s.Handled != 1 || s.Duplicates != 2 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want 1 handled and 2 duplicates", s)
 		}
 	})
 }
@@ -115,7 +51,7 @@ func TestAnOlderStateIsSkippedAndReceipted(t *testing.T) {
 		w := newWorld(t, d, memory.New(nil))
 		in := w.consumes(waybill.Latest, w.record)
 		p := w.peer()
-		said := p.receipts()
+		receipts := p.receipts()
 		older, newer, a, b := waybill.NewID(), waybill.NewID(), waybill.NewID(), waybill.NewID()
 		for _, m := range []broker.Message{
 			arrival(newer, "orders", "k", 20), arrival(older, "orders", "k", 10),
@@ -123,16 +59,13 @@ func TestAnOlderStateIsSkippedAndReceipted(t *testing.T) {
 			arrival(b, "orders", "tie", 5), arrival(a, "orders", "tie", 5),
 		} {
 			p.publish(m)
-			id, _ := waybill.ParseID(header(t, &m, "messageId"))
-			if r := said(id); r.Outcome != "done" {
-				t.Errorf("%+v", r)
-			}
+			receipts.expect(idOf(t, &m), "done", "")
 		}
 		if n := w.number(w.consumer, w.q(`SELECT count(*) FROM done WHERE message_id IN (?, ?)`), newer.String(), b.String()); n != 2 {
-			t.Errorf("%d of the newer states took effect", n)
+			t.Errorf("%d of the newer states took effect, want 2", n)
 		}
 		if s := in.Stats(); s.Handled != 2 || s.Superseded != 2 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want 2 handled and 2 superseded", s)
 		}
 	})
 }
@@ -141,7 +74,7 @@ func TestAPoisonMessageFailsAlone(t *testing.T) {
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		p := w.peer()
-		said := p.receipts()
+		receipts := p.receipts()
 		var ids []waybill.ID
 		for range 50 {
 			id := waybill.NewID()
@@ -169,7 +102,7 @@ func TestAPoisonMessageFailsAlone(t *testing.T) {
 			return nil
 		})
 		for _, id := range ids {
-			r := said(id)
+			r := receipts.of(id)
 			want := receipt{ID: id.String(), Outcome: "done"}
 			switch id {
 			case failing:
@@ -184,12 +117,10 @@ func TestAPoisonMessageFailsAlone(t *testing.T) {
 				want.Outcome, want.Error = "retry", "no_such_table"
 			}
 			if r.Outcome != want.Outcome || r.AfterMS != want.AfterMS || !strings.Contains(r.Error, want.Error) {
-				t.Errorf("%+v, want %+v", r, want)
+				t.Errorf("got the receipt %+v, want %+v", r, want)
 			}
 		}
-		if n := w.number(w.consumer, `SELECT count(*) FROM done`); n != 45 {
-			t.Errorf("%d effects, want 45", n)
-		}
+		w.wantEffects(45)
 		if n := w.number(w.consumer, `SELECT count(*) FROM n1_record`); n != 45 {
 			t.Errorf("%d records, want 45: a failed message must leave none", n)
 		}
@@ -207,14 +138,15 @@ func TestAMessageThatFailsTooOftenIsRejected(t *testing.T) {
 			return errors.New("never")
 		})
 		w.runs(w.relay().Run)
-		w.mustSend(waybill.Message{Destination: "orders"})
-		w.waits("it is rejected", 20*time.Second, func() bool { return w.number(w.producer, `SELECT status FROM qmessage`) == 2 })
-		if calls.Load() != 3 {
-			t.Errorf("%d tries, want 3", calls.Load())
+		w.commit(waybill.Message{Destination: "orders"})
+		w.waits("it is rejected", 20*time.Second, w.isRejected)
+		if n := calls.Load(); n != 3 {
+			t.Errorf("got %d tries, want 3", n)
 		}
+		const want = "tester: gave up after 3 tries: never"
 		var reason string
-		if err := w.producer.QueryRow(`SELECT last_error FROM qmessage`).Scan(&reason); err != nil || reason != "tester: gave up after 3 tries: never" {
-			t.Errorf("%q %v", reason, err)
+		if err := w.producer.QueryRow(`SELECT last_error FROM qmessage`).Scan(&reason); err != nil || reason != want {
+			t.Errorf("got the reason %q (%v), want %q", reason, err, want)
 		}
 	})
 }
@@ -224,20 +156,25 @@ func TestAMessageThatCannotBeHandledIsRejectedOrPutAside(t *testing.T) {
 		w := newWorld(t, d, memory.New(nil))
 		w.consumes(waybill.Latest, w.record)
 		p := w.peer()
-		said := p.receipts()
-		for name, m := range map[string]broker.Message{
-			"no key":             arrival(waybill.NewID(), "orders", "", 1),
-			"time stamp of 0":    arrival(waybill.NewID(), "orders", "k", 0),
-			"time stamp missing": arrival(waybill.NewID(), "orders", "k", 1, broker.Header{Name: "timeStamp"}),
-			"odd time stamp":     arrival(waybill.NewID(), "orders", "k", 1, broker.Header{Name: "timeStamp", Value: "yesterday"}),
-			"odd sequence":       arrival(waybill.NewID(), "orders", "k", 1, broker.Header{Name: "sequence", Value: "-1"}),
-			"odd producer":       arrival(waybill.NewID(), "orders", "k", 1, broker.Header{Name: "producer", Value: "a b"}),
+		receipts := p.receipts()
+		for _, c := range []struct {
+			name    string
+			message broker.Message
+		}{
+			{"no key", arrival(waybill.NewID(), "orders", "", 1)},
+			{"time stamp of 0", arrival(waybill.NewID(), "orders", "k", 0)},
+			{"time stamp missing", arrival(waybill.NewID(), "orders", "k", 1, broker.Header{Name: "timeStamp"})},
+			{"odd time stamp", arrival(waybill.NewID(), "orders", "k", 1, broker.Header{Name: "timeStamp", Value: "yesterday"})},
+			{"odd sequence", arrival(waybill.NewID(), "orders", "k", 1, broker.Header{Name: "sequence", Value: "-1"})},
+			{"odd producer", arrival(waybill.NewID(), "orders", "k", 1, broker.Header{Name: "producer", Value: "a b"})},
 		} {
-			p.publish(m)
-			id, _ := waybill.ParseID(header(t, &m, "messageId"))
-			if r := said(id); r.Outcome != "rejected" || r.Error == "" {
-				t.Errorf("%s: %+v", name, r)
-			}
+			p.publish(c.message)
+			got := receipts.of(idOf(t, &c.message))
+			t.Run(c.name, func(t *testing.T) {
+				if got.Outcome != "rejected" || got.Error == "" {
+					t.Errorf("got the receipt %+v, want rejected with a reason", got)
+				}
+			})
 		}
 		// Nobody can be told of these; what follows them is handled all the same.
 		stolen := p.subscribe(broker.Subscription{Destination: "victim"})
@@ -246,15 +183,11 @@ func TestAMessageThatCannotBeHandledIsRejectedOrPutAside(t *testing.T) {
 		p.publish(arrival(waybill.NewID(), "orders", "k", 1, broker.Header{Name: "receiptTo", Value: "victim"}))
 		id := waybill.NewID()
 		p.publish(arrival(id, "orders", "k", 1))
-		if r := said(id); r.Outcome != "done" {
-			t.Errorf("%+v", r)
-		}
-		if m, ok := stolen(300 * time.Millisecond); ok {
+		receipts.expect(id, "done", "")
+		if m, ok := stolen.within(300 * time.Millisecond); ok {
 			t.Errorf("a forged receiptTo made the inbox write to another queue: %s", m.Body)
 		}
-		if n := w.number(w.consumer, `SELECT count(*) FROM done`); n != 1 {
-			t.Errorf("%d effects", n)
-		}
+		w.wantEffects(1)
 	})
 }
 
@@ -270,8 +203,8 @@ func TestAForeignProducersMessageIsRedeliveredByTheBroker(t *testing.T) {
 		})
 		w.peer().publish(arrival(waybill.NewID(), "orders", "", 1, broker.Header{Name: "receiptTo"}, broker.Header{Name: "producer"}))
 		w.waits("it is handled", 10*time.Second, func() bool { return in.Stats().Handled == 1 })
-		if calls.Load() != 3 {
-			t.Errorf("%d calls", calls.Load())
+		if n := calls.Load(); n != 3 {
+			t.Errorf("got %d calls, want 3", n)
 		}
 	})
 }
@@ -282,18 +215,14 @@ func TestAMessageBelowTheHorizonIsRejectedAndNotHandled(t *testing.T) {
 		w.inboxOptions.PruneEvery, w.inboxOptions.Retention = 50*time.Millisecond, time.Hour
 		in := w.consumes(waybill.Once, w.record)
 		p := w.peer()
-		said := p.receipts()
+		receipts := p.receipts()
 		long := time.Now().Add(-2 * time.Hour)
 		done, late, floor := waybill.NewIDAt(long), waybill.NewIDAt(long.Add(time.Second)), waybill.NewID()
 		p.publish(arrival(done, "orders", "k1", 1, broker.Header{Name: "floor", Value: done.String()}))
-		if r := said(done); r.Outcome != "done" {
-			t.Fatalf("%+v", r)
-		}
+		receipts.expect(done, "done", "")
 		// As long as its producer may send it again, its record stays.
 		p.publish(arrival(done, "orders", "k1", 1, broker.Header{Name: "floor", Value: done.String()}))
-		if r := said(done); r.Outcome != "done" {
-			t.Fatalf("%+v", r)
-		}
+		receipts.expect(done, "done", "")
 		p.publish(arrival(floor, "orders", "k2", 1, broker.Header{Name: "floor", Value: floor.String()}))
 		w.waits("the record is forgotten", 10*time.Second, func() bool { return in.Stats().Pruned == 1 })
 		p.publish(arrival(done, "orders", "k1", 1))
@@ -301,16 +230,10 @@ func TestAMessageBelowTheHorizonIsRejectedAndNotHandled(t *testing.T) {
 		young := waybill.NewID()
 		p.publish(arrival(young, "orders", "k4", 1))
 		for _, id := range []waybill.ID{done, late} {
-			if r := said(id); r.Outcome != "rejected" || !strings.Contains(r.Error, "nothing can tell") {
-				t.Errorf("%+v", r)
-			}
+			receipts.expect(id, "rejected", "nothing can tell")
 		}
-		if r := said(young); r.Outcome != "done" {
-			t.Errorf("%+v", r)
-		}
-		if n := w.number(w.consumer, `SELECT count(*) FROM done`); n != 3 {
-			t.Errorf("%d effects, want 3", n)
-		}
+		receipts.expect(young, "done", "")
+		w.wantEffects(3)
 	})
 }
 
@@ -319,7 +242,7 @@ func TestAHandlerThatHangsIsTimedOutAndTheNextOnesGoOn(t *testing.T) {
 		w := newWorld(t, d, memory.New(nil))
 		w.inboxOptions.Timeout = 300 * time.Millisecond
 		p := w.peer()
-		said := p.receipts()
+		receipts := p.receipts()
 		hung, sound := waybill.NewID(), waybill.NewID()
 		w.consumes(waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
 			if m.ID == hung {
@@ -330,17 +253,13 @@ func TestAHandlerThatHangsIsTimedOutAndTheNextOnesGoOn(t *testing.T) {
 		})
 		p.publish(arrival(hung, "orders", "k", 1))
 		p.publish(arrival(sound, "orders", "k", 2))
-		if r := said(hung); r.Outcome != "retry" || !strings.Contains(r.Error, "timed out after 300ms") {
-			t.Errorf("%+v", r)
-		}
-		if r := said(sound); r.Outcome != "done" {
-			t.Errorf("%+v", r)
-		}
+		receipts.expect(hung, "retry", "timed out after 300ms")
+		receipts.expect(sound, "done", "")
 	})
 }
 
 func TestOneKeyIsNeverHandledTwiceAtATime(t *testing.T) {
-	w := newWorld(t, databases[1], memory.New(nil))
+	w := newWorld(t, onPostgres, memory.New(nil))
 	w.inboxOptions.Workers, w.inboxOptions.Batch = 8, 3
 	var busy [5]atomic.Int32
 	in := w.consumes(waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {

@@ -71,7 +71,7 @@ func TestEveryMessageTakesEffectOnceAndItsRowGoes(t *testing.T) {
 		w.emptied(60 * time.Second)
 		w.judge()
 		if s := r.Stats(); s.Copies > 0 {
-			t.Errorf("%d copies without any fault", s.Copies)
+			t.Errorf("sent %d copies without any fault, want none", s.Copies)
 		}
 	})
 }
@@ -89,7 +89,7 @@ func TestABrokerThatLosesRepeatsAndReordersChangesNothing(t *testing.T) {
 		w.emptied(60 * time.Second)
 		w.judge()
 		if s, i := r.Stats(), in.Stats(); s.Copies == 0 || i.Duplicates == 0 || i.Superseded == 0 {
-			t.Errorf("nothing was put to the test: %+v %+v", s, i)
+			t.Errorf("the faults put nothing to the test: got %+v and %+v, want copies, duplicates and superseded states", s, i)
 		}
 	})
 }
@@ -148,7 +148,7 @@ func TestABrokerThatIsAwayIsWaitedFor(t *testing.T) {
 		w.produce(400)
 		w.waits("the relay leads", 5*time.Second, func() bool { return r.Stats().Leading })
 		if n := w.number(w.producer, `SELECT sum(retry) FROM qmessage`); n != 0 {
-			t.Errorf("%d copies counted while the broker was away", n)
+			t.Errorf("counted %d copies while the broker was away, want none", n)
 		}
 		b.Up()
 		w.waits("something is confirmed", 30*time.Second, func() bool { return r.Stats().Confirmed > 0 })

@@ -1,5 +1,12 @@
 // Package journey tests the whole way of a message: outbox, relay, broker, inbox,
 // receipt, and the row gone, judged by comparing the databases.
+//
+// The files: world_test.go (two services and what is between them), peer_test.go (a
+// consumer or producer that is no Waybill), journey_test.go (nothing is lost),
+// relay_test.go and inbox_test.go (the two by themselves), isolation_test.go (one
+// destination's trouble is not another's), database_test.go (a database that is away),
+// options_test.go (options that are wrong), matrix_test.go (every database over every
+// broker), bench_test.go (how fast).
 package journey
 
 import (
@@ -10,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,17 +44,18 @@ type database struct {
 	arg     func(n int) string         // the placeholder of the nth argument
 }
 
-var databases = []database{
-	{name: "sqlite", dialect: sqlite.Dialect(), arg: question, open: func(t testing.TB) *sql.DB {
+var (
+	onSQLite = database{name: "sqlite", dialect: sqlite.Dialect(), arg: question, open: func(t testing.TB) *sql.DB {
 		return openAddress(t, "sqlite:"+filepath.Join(t.TempDir(), "journey.db"))
-	}},
-	{name: "postgres", dialect: postgres.Dialect(), arg: func(n int) string { return fmt.Sprintf("$%d", n) }, open: func(t testing.TB) *sql.DB {
+	}}
+	onPostgres = database{name: "postgres", dialect: postgres.Dialect(), arg: func(n int) string { return fmt.Sprintf("$%d", n) }, open: func(t testing.TB) *sql.DB {
 		return openServer(t, "WAYBILL_TEST_POSTGRES", " WITH (FORCE)")
-	}},
-	{name: "mysql", dialect: mysql.Dialect(), arg: question, open: func(t testing.TB) *sql.DB {
+	}}
+	onMySQL = database{name: "mysql", dialect: mysql.Dialect(), arg: question, open: func(t testing.TB) *sql.DB {
 		return openServer(t, "WAYBILL_TEST_MYSQL", "")
-	}},
-}
+	}}
+	databases = []database{onSQLite, onPostgres, onMySQL}
+)
 
 func question(int) string { return "?" }
 
@@ -119,11 +128,7 @@ type world struct {
 func newWorld(t testing.TB, d database, b broker.Broker) *world {
 	t.Helper()
 	w := &world{t: t, database: d, producer: d.open(t), consumer: d.open(t), broker: b, log: testLog(t)}
-	for _, s := range []string{
-		`CREATE TABLE made (message_id varchar(36) PRIMARY KEY, destination varchar(100), business_key varchar(100), version bigint)`,
-	} {
-		w.exec(w.producer, s)
-	}
+	w.exec(w.producer, `CREATE TABLE made (message_id varchar(36) PRIMARY KEY, destination varchar(100), business_key varchar(100), version bigint)`)
 	for _, s := range []string{
 		`CREATE TABLE done (message_id varchar(36), destination varchar(100), business_key varchar(100), version bigint)`,
 		`CREATE TABLE latest (business_key varchar(100) PRIMARY KEY, version bigint, steps bigint)`,
@@ -242,11 +247,38 @@ func (w *world) record(ctx context.Context, tx *sql.Tx, m *waybill.Message) erro
 	return err
 }
 
-// send commits a message and a note of it in one transaction.
+// commit commits messages in one transaction.
+func (w *world) commit(messages ...waybill.Message) {
+	w.t.Helper()
+	ctx := context.Background()
+	if err := w.out.InTx(ctx, w.producer, func(tx *sql.Tx) error { return w.out.Send(ctx, tx, messages...) }); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// commitMany commits n messages that message makes, in transactions of 500, and returns
+// their ids.
+func (w *world) commitMany(n int, message func(i int) waybill.Message) (ids []waybill.ID) {
+	w.t.Helper()
+	all := make([]waybill.Message, n)
+	for i := range all {
+		all[i] = message(i)
+		all[i].ID = waybill.NewID()
+		ids = append(ids, all[i].ID)
+	}
+	for batch := range slices.Chunk(all, 500) {
+		w.commit(batch...)
+	}
+	return ids
+}
+
+// send commits a message to the inbox's destinations and a note of it in one
+// transaction, for judge.
 func (w *world) send(ctx context.Context, m waybill.Message) error {
 	return w.out.InTx(ctx, w.producer, func(tx *sql.Tx) error { return w.write(ctx, tx, m) })
 }
 
+// write writes a message and a note of it in a transaction, for judge.
 func (w *world) write(ctx context.Context, tx *sql.Tx, m waybill.Message) error {
 	m.ID = waybill.NewID()
 	sent := m
@@ -273,10 +305,29 @@ func (w *world) waits(what string, limit time.Duration, so func() bool) {
 	}
 }
 
+// effects counts what handlers have committed.
+func (w *world) effects() int64 { return w.number(w.consumer, `SELECT count(*) FROM done`) }
+
+// wantEffects checks how much handlers have committed.
+func (w *world) wantEffects(want int64) {
+	w.t.Helper()
+	if got := w.effects(); got != want {
+		w.t.Errorf("got %d effects, want %d", got, want)
+	}
+}
+
+// left counts the rows in the outbox.
+func (w *world) left() int64 { return w.number(w.producer, `SELECT count(*) FROM qmessage`) }
+
+// isRejected reports whether the outbox's only row is rejected.
+func (w *world) isRejected() bool {
+	return w.number(w.producer, `SELECT status FROM qmessage`) == store.Rejected
+}
+
 // emptied waits until no row is left in the outbox.
 func (w *world) emptied(limit time.Duration) {
 	w.t.Helper()
-	w.waits("the outbox is empty", limit, func() bool { return w.number(w.producer, `SELECT count(*) FROM qmessage`) == 0 })
+	w.waits("the outbox is empty", limit, func() bool { return w.left() == 0 })
 }
 
 // judge compares the databases.
@@ -313,7 +364,7 @@ func (w *world) judge() {
 	if n := w.number(w.consumer, `SELECT count(*) FROM backwards`); n > 0 {
 		w.t.Errorf("stale: %d newer states were overwritten", n)
 	}
-	if n := w.number(w.producer, `SELECT count(*) FROM qmessage`); n > 0 {
+	if n := w.left(); n > 0 {
 		w.t.Errorf("left over: %d rows", n)
 	}
 }
@@ -337,5 +388,3 @@ func (w *world) each(db *sql.DB, query string, see func(id, destination, key str
 		w.t.Fatal(err)
 	}
 }
-
-func contains(err error, part string) bool { return strings.Contains(err.Error(), part) }

@@ -6,17 +6,19 @@
 // source: test/crash finds the points by reading it. "after" is passed whether the
 // step succeeded or not.
 //
-// In a build with the tag, the variable Crash says where the process dies, and Trace
-// names a file that it writes to.
+// In a build with the tag, the environment says where the process dies, and names a
+// file that it writes to.
 package crash
 
 const (
-	// Crash is a point's name: the process kills itself when it passes it for the
-	// first time, or with "#n" after the name for the nth time.
-	Crash = "WAYBILL_CRASH"
-	// Trace is the path of a file: each point that is passed is appended to it, a line
-	// each, at its first passing; and DiedAt with the name, before the process dies.
-	Trace = "WAYBILL_CRASH_TRACE"
+	// Variable is the environment variable that holds a point's name: the process kills
+	// itself when it passes the point for the first time, or with "#n" after the name
+	// for the nth time.
+	Variable = "WAYBILL_CRASH"
+	// TraceVariable is the environment variable that holds the path of a file: each
+	// point that is passed is appended to it, a line each, at its first passing; and
+	// DiedAt with the name, before the process dies.
+	TraceVariable = "WAYBILL_CRASH_TRACE"
 	// DiedAt begins a trace's last line.
 	DiedAt = "died at "
 )

@@ -15,22 +15,22 @@ import (
 var plan = struct {
 	sync.Mutex
 	name    string
-	passing int // at which it dies
+	passing int // the number of that at which it dies, from 1
 	passed  map[string]int
 	trace   io.Writer
 }{passed: map[string]int{}}
 
 var load = sync.OnceFunc(func() {
-	name, passing, counted := strings.Cut(os.Getenv(Crash), "#")
+	name, passing, counted := strings.Cut(os.Getenv(Variable), "#")
 	plan.name, plan.passing, plan.trace = name, 1, io.Discard
 	if counted {
 		n, err := strconv.Atoi(passing)
 		if err != nil || n < 1 {
-			panic(fmt.Sprintf("%s: %q is no passing", Crash, passing))
+			panic(fmt.Sprintf("%s: %q is no passing", Variable, passing))
 		}
 		plan.passing = n
 	}
-	if path := os.Getenv(Trace); path != "" {
+	if path := os.Getenv(TraceVariable); path != "" {
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {
 			panic(err)
@@ -42,7 +42,7 @@ var load = sync.OnceFunc(func() {
 // Point ends the process without notice where it is to die here.
 func Point(name string) {
 	load()
-	plan.Lock() // and never unlocked by a process that dies: nothing passes a point after that
+	plan.Lock() // a process that dies never unlocks it: nothing passes a point after that
 	defer plan.Unlock()
 	plan.passed[name]++
 	if plan.passed[name] == 1 {

@@ -13,7 +13,7 @@ import (
 
 func TestABrokerThatTakesNothingIsSaidToBlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStill(t, 0, Options{})
+		s := newSteppedTerm(t, 0, Options{})
 		var log strings.Builder
 		s.r.log = slog.New(slog.NewTextHandler(&log, nil))
 		s.insert(2, 1)
@@ -29,13 +29,13 @@ func TestABrokerThatTakesNothingIsSaidToBlock(t *testing.T) {
 		blocking.Hold()
 		refused, _ := lane.send(t.Context(), conn, lane.take())
 		if took := time.Since(began); !refused || took != publish.Timeout {
-			t.Errorf("refused: %v, after %v", refused, took)
+			t.Errorf("got refused %v after %v, want true after %v", refused, took, publish.Timeout)
 		}
 		if len(lane.window) != 2 || !strings.Contains(lane.lastError, "out of disk or memory") {
-			t.Errorf("%d messages are waited for, and the reason is %q", len(lane.window), lane.lastError)
+			t.Errorf("got %d messages in the window and the reason %q; want 2, and one that tells of disk or memory", len(lane.window), lane.lastError)
 		}
 		if n := strings.Count(log.String(), lane.lastError); n != 1 {
-			t.Errorf("said %d times:\n%s", n, log.String())
+			t.Errorf("logged the reason %d times, want once:\n%s", n, log.String())
 		}
 	})
 }

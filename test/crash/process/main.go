@@ -1,4 +1,4 @@
-// Command actor is what test/crash kills: a producer, a relay or a consumer, built
+// Command process is what test/crash kills: a producer, a relay or a consumer, built
 // with the tag crashpoints. Package crash says how it is told where to die.
 package main
 
@@ -27,7 +27,7 @@ type part struct {
 
 func main() {
 	if err := run(); err != nil {
-		slog.Error("actor failed", slog.Any("error", err))
+		slog.Error("process failed", slog.Any("error", err))
 		os.Exit(1)
 	}
 }

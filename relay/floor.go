@@ -1,0 +1,49 @@
+package relay
+
+import (
+	"context"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/fault/crash"
+)
+
+const (
+	// floorEvery is the least time between two looks for the floor, and emptyEvery
+	// where no row was pending: the first one may come at any time.
+	floorEvery = 2 * time.Second
+	emptyEvery = 200 * time.Millisecond
+	// emptyMargin is how far below the clock the floor is where no row is pending. It
+	// costs a consumer nothing whose retention is longer.
+	emptyMargin = 24 * time.Hour
+)
+
+// readFloor learns the id of the oldest pending row, which travels with every
+// message. An old floor is a low one and does no harm, so a slow query is not asked
+// often.
+func (p *pump) readFloor(ctx context.Context) (bool, error) {
+	began := time.Now()
+	if began.Before(p.nextFloor) {
+		return false, nil
+	}
+	// The id of a delayed row is of the time at which it is due: ahead of the clock, and
+	// no floor.
+	now := time.UnixMicro(p.databaseNow())
+	crash.Point("relay.floor.before")
+	floor, err := p.t.r.queue.FloorBelow(ctx, waybill.LowestID(now))
+	crash.Point("relay.floor.after")
+	if err != nil {
+		return false, err
+	}
+	every := floorEvery
+	if floor.IsZero() {
+		// A consumer that is told no floor forgets by the clock alone. This one leaves a
+		// day for what is about to commit, and for clocks that differ.
+		every = emptyEvery
+		floor = waybill.LowestID(now.Add(-emptyMargin))
+	}
+	text := floor.String()
+	p.t.floor.Store(&text)
+	p.nextFloor = began.Add(max(every, 100*time.Since(began)))
+	return false, nil
+}

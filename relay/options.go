@@ -1,0 +1,193 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/option"
+)
+
+// Options configure a Relay; nil and the zero value hold the defaults. Numbers and
+// durations below 0 are errors, and 0 stands for the default.
+type Options struct {
+	// Producer is the name of this outbox: the header "producer" of each message,
+	// and receipts come back on the queue "ack.<Producer>". Outboxes that share a
+	// broker need different names; waybill.CheckProducer has the rules. Default
+	// "waybill".
+	Producer string
+	// TablePrefix is the prefix or schema of the tables; see store.NewNames. Default
+	// none.
+	TablePrefix string
+	// Destinations are the exceptions from Default, by the names of queues and topics.
+	Destinations map[string]Destination
+	// Default is how all other destinations are handled.
+	Default Destination
+
+	// Window is the greatest number of messages of one destination that the relay
+	// has read and that are not confirmed; further ones wait in the table. 1 to
+	// 10,000,000. Default 10,000.
+	Window int
+	// Batch is the greatest number of messages read or published at once, 1 to
+	// 10,000. Default 500.
+	Batch int
+	// BatchBytes bounds the bodies, in bytes, that are read at once, and those that
+	// wait for one destination's broker; the last message may go beyond it. 1 to
+	// 1 GiB. Default 4 MiB.
+	BatchBytes int
+
+	// Poll is the longest time between two looks at the table when nothing wakes
+	// the relay. Default 500 ms.
+	Poll time.Duration
+	// Wake wakes the relay with each value that it receives: outbox.Outbox.Committed
+	// of the same process. Default none.
+	Wake <-chan struct{}
+	// Listen calls notify whenever another process says that messages were committed.
+	// It blocks until ctx ends or listening does not work any more; the relay calls it
+	// again after 50 ms to 30 s. pgxdriver.Listener makes one. Default none.
+	Listen func(ctx context.Context, notify func()) error
+
+	// MinResend and MaxResend bound the time after which a message without a
+	// receipt is sent again; between them it follows from how long receipts take.
+	// FirstResend is that time before there was any receipt. Defaults 1 s, 1 min, and
+	// 5 s or the nearest that lies between the other two.
+	MinResend, MaxResend, FirstResend time.Duration
+	// MinRetry and MaxRetry bound the delay before the next copy of a message whose
+	// consumer asked for a retry without saying when. It doubles with each failure, and
+	// up to half of it is taken off by chance. Defaults 1 s and 10 min.
+	MinRetry, MaxRetry time.Duration
+	// Sweep is the time between two looks over all unconfirmed rows for those that
+	// everything else has missed: a quarter of it where there is reason to think that
+	// some were, and longer where a sweep is slow. Default 30 s.
+	Sweep time.Duration
+	// Lease is the time after which a relay that does not renew its lease has lost it.
+	// When a relay dies another one takes its place within four thirds of that.
+	// Default 15 s.
+	Lease time.Duration
+	// Drain bounds the time that Run takes to stop, all in all: to finish what is under
+	// way, close the connection and give the lease back. Default 5 s.
+	Drain time.Duration
+
+	// Logger receives what an operator should know. Default slog.Default().
+	Logger *slog.Logger
+}
+
+// Destination is how the messages to one destination are handled. The zero value
+// holds the defaults.
+type Destination struct {
+	// Confirm says when a row may go; Consumed by default.
+	Confirm waybill.Confirmation
+	// Transport says how messages travel; Durable by default. Accepted needs Durable.
+	Transport waybill.Transport
+	// Window is the greatest number of messages read and not confirmed; 0 means
+	// Options.Window.
+	Window int
+	// Consumers are the names of consumers that must each confirm a message before
+	// its row goes: for topics with several consumers. Empty: the first
+	// confirmation suffices, whoever it comes from. At most 64, and only with Consumed.
+	Consumers []string
+}
+
+// withDefaults checks o, reports everything that is wrong with it at once, and
+// returns a copy with the defaults filled in.
+func (o *Options) withDefaults() (Options, error) {
+	c := Options{}
+	if o != nil {
+		c = *o
+	}
+	if c.Producer == "" {
+		c.Producer = "waybill"
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+
+	var check option.Check
+	if err := waybill.CheckProducer(c.Producer); err != nil {
+		check.Problem("Producer %.80q %w", c.Producer, err)
+	}
+	check.Count("Window", &c.Window, 10_000, 10_000_000)
+	check.Count("Batch", &c.Batch, 500, 10_000)
+	check.Count("BatchBytes", &c.BatchBytes, 4<<20, 1<<30)
+	check.Duration("Poll", &c.Poll, 500*time.Millisecond)
+	check.Duration("MinResend", &c.MinResend, time.Second)
+	check.Duration("MaxResend", &c.MaxResend, max(time.Minute, c.MinResend))
+	check.Order("MinResend", c.MinResend, "MaxResend", c.MaxResend)
+	check.Duration("FirstResend", &c.FirstResend, min(max(5*time.Second, c.MinResend), c.MaxResend))
+	check.Duration("MinRetry", &c.MinRetry, time.Second)
+	check.Duration("MaxRetry", &c.MaxRetry, max(10*time.Minute, c.MinRetry))
+	check.Order("MinRetry", c.MinRetry, "MaxRetry", c.MaxRetry)
+	check.Duration("Sweep", &c.Sweep, 30*time.Second)
+	check.Duration("Lease", &c.Lease, 15*time.Second)
+	check.Duration("Drain", &c.Drain, 5*time.Second)
+
+	c.Default.check("Default", &check)
+	for _, name := range slices.Sorted(maps.Keys(c.Destinations)) {
+		if err := waybill.CheckDestination(name); err != nil {
+			check.Problem("Destinations: %.80q %w", name, err)
+		}
+		c.Destinations[name].check(fmt.Sprintf("Destinations[%q]", name), &check)
+	}
+	return c, check.Err("relay options")
+}
+
+// check reports what is wrong with the options of the destinations that name stands for.
+func (d Destination) check(name string, check *option.Check) {
+	if d.Confirm == waybill.Accepted && d.Transport == waybill.Transient {
+		check.Problem("%s: Accepted needs Durable: a broker that confirms a transient message may still lose it", name)
+	}
+	if d.Confirm == waybill.Accepted && len(d.Consumers) > 0 {
+		check.Problem("%s: Consumers need Consumed: with Accepted nobody waits for receipts", name)
+	}
+	if d.Window < 0 {
+		check.Problem("%s: Window is %d, below 0", name, d.Window)
+	}
+	if len(d.Consumers) > 64 {
+		check.Problem("%s: %d Consumers; there can be 64", name, len(d.Consumers))
+	}
+	seen := map[string]bool{}
+	for _, consumer := range d.Consumers {
+		if err := waybill.CheckConsumer(consumer); err != nil {
+			check.Problem("%s: consumer %.80q %w", name, consumer, err)
+		}
+		if seen[consumer] {
+			check.Problem("%s: consumer %.80q is named twice", name, consumer)
+		}
+		seen[consumer] = true
+	}
+}
+
+// destination returns how the messages to a destination are handled.
+func (o *Options) destination(name string) Destination {
+	if d, known := o.Destinations[name]; known {
+		return d
+	}
+	return o.Default
+}
+
+// hasDestination reports whether a destination may be handled in such a way.
+func (o *Options) hasDestination(such func(Destination) bool) bool {
+	if such(o.Default) {
+		return true
+	}
+	for _, d := range o.Destinations {
+		if such(d) {
+			return true
+		}
+	}
+	return false
+}
+
+// wantsReceipts reports whether any destination waits for receipts.
+func (o *Options) wantsReceipts() bool {
+	return o.hasDestination(func(d Destination) bool { return d.Confirm == waybill.Consumed })
+}
+
+// namesConsumers reports whether any destination needs several confirmations.
+func (o *Options) namesConsumers() bool {
+	return o.hasDestination(func(d Destination) bool { return len(d.Consumers) > 0 })
+}

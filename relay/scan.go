@@ -1,0 +1,222 @@
+package relay
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/fault/mutant"
+	"github.com/waybill-go/waybill/store"
+)
+
+// scanAhead reads the rows after the cursor.
+func (p *pump) scanAhead(ctx context.Context) (bool, error) {
+	t := p.t
+	crash.Point("relay.scan.before")
+	rows, err := t.r.queue.Scan(ctx, t.cursor, t.r.o.Batch, t.r.o.BatchBytes)
+	crash.Point("relay.scan.after")
+	if err != nil {
+		return false, err
+	}
+	if len(rows) == 0 {
+		p.throttled = 0
+	}
+	now := time.Now()
+	for i := range rows {
+		p.gaps.add(t.cursor, rows[i].ID, now)
+		if err := p.throttle(ctx, &rows[i]); err != nil {
+			return false, nil
+		}
+		t.admit(ctx, &rows[i], readAhead)
+		t.mu.Lock()
+		t.cursor = rows[i].ID
+		t.mu.Unlock()
+	}
+	return len(rows) > 0, nil
+}
+
+const (
+	// paceLimit is how long a lane may take for a batch whose pace is worth waiting for.
+	paceLimit = 100 * time.Millisecond
+	// longestThrottle bounds how long one lane's pace holds up the others.
+	longestThrottle = 250 * time.Millisecond
+)
+
+// throttle waits before a row is admitted whose lane is publishing at a good pace and
+// merely has enough queued. Without that the row would stay behind in the table, and
+// be read a second time. It does not wait for a lane that is stuck, nor for one whose
+// window is full. Where there are other lanes, all the waiting until the cursor reaches
+// the end of the table is bounded by longestThrottle, so that the rows behind a long
+// backlog do not wait until a slow broker has taken it.
+func (p *pump) throttle(ctx context.Context, r *store.Row) error {
+	for {
+		p.t.mu.Lock()
+		l := p.t.lanes[laneKey{r.Destination, r.Topic}]
+		hasRoomSoon := l != nil && !l.hasBacklog() && l.room() > 0 && l.queueFull() && time.Since(l.progressed) < paceLimit
+		alone := len(p.t.lanes) == 1
+		p.t.mu.Unlock()
+		if !hasRoomSoon || !alone && p.throttled >= longestThrottle {
+			return nil
+		}
+		began := time.Now()
+		timer := time.NewTimer(paceLimit)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-p.t.woken:
+		case <-timer.C:
+		}
+		timer.Stop()
+		if !alone {
+			p.throttled += time.Since(began)
+		}
+	}
+}
+
+// lookInGaps looks for rows that had not committed when the cursor passed them.
+func (p *pump) lookInGaps(ctx context.Context) (bool, error) {
+	ids := p.gaps.due(time.Now(), p.t.r.o.Batch)
+	if len(ids) == 0 || mutant.CursorWithoutSweep {
+		return false, nil
+	}
+	found := make(map[int64]bool)
+	err := p.eachRow(ctx, ids, func(r *store.Row) {
+		found[r.ID] = true
+		p.t.admit(ctx, r, readAhead)
+	})
+	p.gaps.found(found)
+	return len(found) > 0, err
+}
+
+const (
+	// lateness is how far back scanDue looks: a row may be committed somewhat later
+	// than the time at which it was due.
+	lateness = 2 * time.Second
+	// dueEvery is the least time between two looks of scanDue, once it has read all
+	// that is due; less where Options.Poll is less.
+	dueEvery = 100 * time.Millisecond
+)
+
+// scanDue reads the delayed rows whose time has come.
+func (p *pump) scanDue(ctx context.Context) (bool, error) {
+	now := time.Now()
+	if now.Before(p.nextDue) {
+		return false, nil
+	}
+	crash.Point("relay.due.before")
+	rows, err := p.t.r.queue.ScanDue(ctx, p.dueTime, p.dueID, p.t.r.o.Batch, p.t.r.o.BatchBytes)
+	crash.Point("relay.due.after")
+	if err != nil {
+		return false, err
+	}
+	for i := range rows {
+		p.t.admit(ctx, &rows[i], readDue)
+		p.dueTime, p.dueID = rows[i].NotBefore, rows[i].ID
+	}
+	if len(rows) > 0 {
+		return true, nil
+	}
+	// All are read. Every second the next look begins somewhat earlier: for what was
+	// committed late, and for what was still in its window when it became due.
+	late := p.databaseNow() - lateness.Microseconds()
+	if now.Before(p.nextLate) {
+		late = max(late, p.dueTime)
+	} else {
+		p.nextLate = now.Add(lateness / 2)
+	}
+	p.dueTime, p.dueID = late, 0
+	p.nextDue = now.Add(min(p.t.r.o.Poll, dueEvery))
+	return false, nil
+}
+
+// scanBacklog reads the rows that found no room in their windows, of the lanes that
+// have room again: a batch for each of them.
+func (p *pump) scanBacklog(ctx context.Context) (bool, error) {
+	lanes := p.lanesWithRoom()
+	for _, l := range lanes {
+		if err := p.scanBacklogOf(ctx, l); err != nil {
+			return false, err
+		}
+	}
+	return len(lanes) > 0, nil
+}
+
+// lanesWithRoom returns the lanes that have a backlog and room for a good part of it:
+// a batch, or a quarter of a small window.
+func (p *pump) lanesWithRoom() []*lane {
+	p.t.mu.Lock()
+	defer p.t.mu.Unlock()
+	var lanes []*lane
+	for _, l := range p.t.order {
+		if l.hasBacklog() && !l.queueFull() && l.room() >= min(p.t.r.o.Batch, max(l.windowSize()/4, 1)) {
+			lanes = append(lanes, l)
+		}
+	}
+	return lanes
+}
+
+// scanBacklogOf reads a batch of one lane's backlog.
+func (p *pump) scanBacklogOf(ctx context.Context, l *lane) error {
+	t := p.t
+	t.mu.Lock()
+	after, limit := l.backlogFrom, min(l.room(), t.r.o.Batch)
+	t.mu.Unlock()
+	crash.Point("relay.backlog.before")
+	rows, err := t.r.queue.ScanDestination(ctx, l.destination, l.topic, after, t.cursor, limit, t.r.o.BatchBytes)
+	crash.Point("relay.backlog.after")
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	l.backlogFrom = noBacklog
+	t.mu.Unlock()
+	for i := range rows {
+		t.admit(ctx, &rows[i], readBacklog)
+		if l.hasBacklog() {
+			break // it found no room
+		}
+	}
+	if len(rows) > 0 {
+		t.mu.Lock()
+		l.leaveInTable(rows[len(rows)-1].ID + 1) // there may be more behind
+		t.mu.Unlock()
+	}
+	return nil
+}
+
+// eachRow reads the rows with these ids and calls use for each, without having more
+// of their bodies in memory than Options.BatchBytes and one.
+func (p *pump) eachRow(ctx context.Context, ids []int64, use func(*store.Row)) error {
+	ids = slices.Sorted(slices.Values(ids))
+	for len(ids) > 0 {
+		n := min(len(ids), p.t.r.o.Batch)
+		rows, read, err := p.readRows(ctx, ids[:n])
+		if err != nil {
+			return err
+		}
+		for i := range rows {
+			use(&rows[i])
+		}
+		ids = ids[read:]
+	}
+	return nil
+}
+
+// readRows reads the rows with these ids, which are in ascending order, until
+// Options.BatchBytes is reached. read is how many of the ids it has looked for.
+func (p *pump) readRows(ctx context.Context, ids []int64) (rows []store.Row, read int, err error) {
+	crash.Point("relay.rows.before")
+	rows, err = p.t.r.queue.Rows(ctx, ids, p.t.r.o.BatchBytes)
+	crash.Point("relay.rows.after")
+	bytes := 0
+	for i := range rows {
+		bytes += len(rows[i].Body) + len(rows[i].Headers)
+	}
+	if bytes < p.t.r.o.BatchBytes {
+		return rows, len(ids), err // all that there are
+	}
+	read, _ = slices.BinarySearch(ids, rows[len(rows)-1].ID+1)
+	return rows, read, err
+}
