@@ -23,6 +23,10 @@ type Receipt struct {
 	// After is the least delay before the next copy of a Retry, in whole
 	// milliseconds on the wire; 0 leaves it to the relay's backoff.
 	After time.Duration
+	// Tries is, for a Retry that counts as a failure, how often the consumer's handler has
+	// failed with the message by now, this time included: by it the producer knows a
+	// receipt that comes twice. 0 where that is not told.
+	Tries int
 	// Error is why, for Retry and Rejected.
 	Error string
 }

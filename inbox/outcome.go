@@ -101,11 +101,13 @@ func (o *outcomes) retry(ctx context.Context, x *item, tries int, later *waybill
 		o.requeue(ctx, x, tries)
 		return
 	}
-	var after time.Duration
+	receipt := waybill.Receipt{Outcome: waybill.Retry, Error: reason.Error()}
 	if later != nil {
-		after = max(later.After, time.Millisecond) // 0 leaves it to the producer
+		receipt.After = max(later.After, time.Millisecond) // 0 leaves it to the producer
+	} else {
+		receipt.Tries = tries
 	}
-	o.note(x, waybill.Receipt{Outcome: waybill.Retry, After: after, Error: reason.Error()})
+	o.note(x, receipt)
 }
 
 // postponeTime is after what time a message comes again that could not be recorded.

@@ -114,7 +114,7 @@ func (t *term) settleOne(ctx context.Context, c consumerReceipt) {
 		failures, delay = 1, backoff.Jittered(backoff.Doubled(t.r.o.MinRetry, t.failuresOf(c.ID), t.r.o.MaxRetry))
 	}
 	t.r.counters.retries.Add(1)
-	t.postpone(ctx, c.ID, delay, failures, c.consumer+": "+orElse(c.Error, "asked for a retry"))
+	t.postpone(ctx, c.ID, delay, failures, c.Tries, c.consumer+": "+orElse(c.Error, "asked for a retry"))
 }
 
 func orElse(s, other string) string {
@@ -143,6 +143,8 @@ func (t *term) classify(ctx context.Context, receipts []consumerReceipt) (done [
 		switch {
 		case c.Outcome == waybill.Rejected:
 			slow = append(slow, c)
+		case c.Outcome == waybill.Retry && f != nil && c.Tries > 0 && c.Tries <= f.failures:
+			continue // of a copy before this one, and counted: it has come a second time
 		case c.Outcome == waybill.Retry && !mutant.DeleteOnRetry:
 			// Copies that failed together are one failure.
 			if !isRetried[c.ID] && !settled {

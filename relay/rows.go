@@ -38,11 +38,12 @@ func (t *term) reject(ctx context.Context, id waybill.ID, reason string) {
 }
 
 // postpone schedules a row's next copy and takes its message out of its window.
-// failures is how many more tries have failed.
-func (t *term) postpone(ctx context.Context, id waybill.ID, delay time.Duration, failures int, reason string) {
+// failures is how many more tries have failed, and tries how many in all, where the
+// consumer has told.
+func (t *term) postpone(ctx context.Context, id waybill.ID, delay time.Duration, failures, tries int, reason string) {
 	t.retryUntilDone(ctx, "postpone a message", func() error {
 		crash.Point("relay.postpone.before")
-		_, err := t.r.queue.Postpone(ctx, id, delay, failures, reason)
+		_, err := t.r.queue.Postpone(ctx, id, delay, failures, tries, reason)
 		crash.Point("relay.postpone.after")
 		return err
 	})

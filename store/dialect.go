@@ -112,8 +112,9 @@ type ProducerDialect interface {
 	// Reject sets status 2 and last_error of a pending row.
 	Reject(n Names, id waybill.ID, reason string) Statement
 	// Postpone sets a pending row's not_before to clock + delay (µs) and its
-	// last_error, and adds 1 to retry and failures to failures.
-	Postpone(n Names, id waybill.ID, delay int64, failures int, reason string) Statement
+	// last_error, and adds 1 to retry and failures to failures; with tries above 0 only
+	// where its failures are below that.
+	Postpone(n Names, id waybill.ID, delay int64, failures, tries int, reason string) Statement
 	// Floor reads the lowest message_id of the pending rows that is below an id: one
 	// row, null if there is none. It walks an index and looks at nothing above.
 	Floor(n Names, below waybill.ID) Statement

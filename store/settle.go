@@ -40,10 +40,11 @@ func (q *Queue) Reject(ctx context.Context, id waybill.ID, reason string) (bool,
 }
 
 // Postpone schedules a pending row's next copy for the database's clock plus delay,
-// counts one more copy and adds failures to those of its consumer's handler. The
-// reason (cut to 4000 bytes) is its LastError from then on. It reports whether there
-// was such a row.
-func (q *Queue) Postpone(ctx context.Context, id waybill.ID, delay time.Duration, failures int, reason string) (bool, error) {
-	n, err := q.exec(ctx, "postpone a message", q.dialect.Postpone(q.names, id, delay.Microseconds(), failures, clip(reason)))
+// counts one more copy and adds failures to those of its consumer's handler. With tries
+// above 0 it does nothing where as many have been counted already, as of a receipt that
+// comes twice. The reason (cut to 4000 bytes) is its LastError from then on. It reports
+// whether there was such a row.
+func (q *Queue) Postpone(ctx context.Context, id waybill.ID, delay time.Duration, failures, tries int, reason string) (bool, error) {
+	n, err := q.exec(ctx, "postpone a message", q.dialect.Postpone(q.names, id, delay.Microseconds(), failures, tries, clip(reason)))
 	return n > 0, err
 }

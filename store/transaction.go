@@ -304,7 +304,8 @@ func (t *Transaction) undo() error {
 	t.spoilt = t.spoilt || failed
 	_ = t.tx.Rollback() // says that it has ended, where it has
 	if t.ended != nil {
-		_, _ = t.exec(ctx, `ROLLBACK`) // of what a handler may have begun
+		_, err := t.exec(ctx, `ROLLBACK`) // of what a handler may have begun
+		t.spoilt = t.spoilt || condition(t.dialect, err) == Unavailable
 	}
 	t.after()
 	return lost

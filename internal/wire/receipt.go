@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -44,6 +45,10 @@ func EncodeReceipts(receiptTo, consumer string, receipts []waybill.Receipt) brok
 		if r.After > 0 {
 			body = append(body, `,"after_ms":`...)
 			body = strconv.AppendInt(body, r.After.Milliseconds(), 10)
+		}
+		if r.Tries > 0 {
+			body = append(body, `,"tries":`...)
+			body = strconv.AppendInt(body, int64(r.Tries), 10)
 		}
 		if r.Error != "" {
 			body = append(body, `,"error":`...)
@@ -91,6 +96,7 @@ func DecodeReceipts(m *broker.Message) (consumer string, receipts []waybill.Rece
 			ID      string          `json:"id"`
 			Outcome waybill.Outcome `json:"outcome"`
 			AfterMS float64         `json:"after_ms"`
+			Tries   float64         `json:"tries"`
 			Error   string          `json:"error"`
 		} `json:"receipts"`
 	}
@@ -114,7 +120,7 @@ func DecodeReceipts(m *broker.Message) (consumer string, receipts []waybill.Rece
 			continue
 		}
 		after := time.Duration(min(max(r.AfterMS, 0), float64(maxAfter.Milliseconds()))) * time.Millisecond
-		receipts = append(receipts, waybill.Receipt{ID: id, Outcome: r.Outcome, After: after, Error: cut(r.Error)})
+		receipts = append(receipts, waybill.Receipt{ID: id, Outcome: r.Outcome, After: after, Tries: int(min(max(r.Tries, 0), math.MaxInt32)), Error: cut(r.Error)})
 	}
 	return body.Consumer, receipts, bad, reason
 }

@@ -64,7 +64,7 @@ const reject = `UPDATE {qmessage} SET status = 2, last_error = $2::text WHERE me
 const postpone = `
 UPDATE {qmessage}
 SET not_before = ` + clock + ` + $2::bigint, retry = retry + 1, failures = failures + $3::integer, last_error = $4::text
-WHERE message_id = $1::uuid AND status = 0`
+WHERE message_id = $1::uuid AND status = 0 AND ($5::integer = 0 OR failures < $5::integer)`
 
 // floor walks the unique index from its low end. (PostgreSQL up to 18 has no
 // min(uuid).)
@@ -146,8 +146,8 @@ func (dialect) Reject(n store.Names, id waybill.ID, reason string) store.Stateme
 }
 
 // Postpone implements store.ProducerDialect.
-func (dialect) Postpone(n store.Names, id waybill.ID, delay int64, failures int, reason string) store.Statement {
-	return statement.New(n, postpone, id.String(), delay, int64(failures), reason)
+func (dialect) Postpone(n store.Names, id waybill.ID, delay int64, failures, tries int, reason string) store.Statement {
+	return statement.New(n, postpone, id.String(), delay, int64(failures), reason, int64(tries))
 }
 
 // Floor implements store.ProducerDialect.

@@ -10,22 +10,26 @@ import (
 
 // declareHold opens a cursor that outlives its transaction. PostgreSQL runs such a
 // cursor's query to its end at COMMIT, so that one that fails turns the COMMIT of
-// anybody who has not closed it before into a rollback, with this error. It is
-// volatile, so that the planner does not run it at once.
+// anybody who has not closed it before into a rollback, with this error. The session ends
+// with it, since what follows would commit statement by statement. The query is volatile,
+// so the planner does not run it at once.
 const declareHold = `DECLARE waybill_hold CURSOR WITH HOLD FOR SELECT CAST(
+	'this transaction is committed by Waybill alone: ' || pg_terminate_backend(pg_backend_pid())::text AS integer)`
+
+// declareMildHold does the same for roles that may not end sessions.
+const declareMildHold = `DECLARE waybill_hold CURSOR WITH HOLD FOR SELECT CAST(
 	'this transaction is committed by Waybill alone' || left(random()::text, 0) AS integer)`
 
 // Hold opens a cursor at which every COMMIT but the owner's fails. After a ROLLBACK the
 // cursor is gone, and the owner's CLOSE fails. Where a server knows no such cursors
 // (CockroachDB), the transaction is only watched.
 func (dialect) Hold(string, *sql.TxOptions) []store.Hold {
-	return []store.Hold{{
-		Name:   "a cursor",
-		Begin:  []string{declareHold},
-		Commit: []string{`CLOSE waybill_hold`},
-	}, {
-		Name: "nothing",
-	}}
+	release := []string{`CLOSE waybill_hold`}
+	return []store.Hold{
+		{Name: "a cursor", Begin: []string{declareHold}, Commit: release},
+		{Name: "a mild cursor", Begin: []string{declareMildHold}, Commit: release},
+		{Name: "nothing"},
+	}
 }
 
 var (

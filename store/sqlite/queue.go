@@ -43,7 +43,7 @@ const reject = `UPDATE {qmessage} SET status = 2, last_error = ? WHERE message_i
 const postpone = `
 UPDATE {qmessage}
 SET not_before = ` + clock + ` + ?, retry = retry + 1, failures = failures + ?, last_error = ?
-WHERE message_id = ? AND status = 0`
+WHERE message_id = ? AND status = 0 AND (? = 0 OR failures < ?)`
 
 // floor walks the unique index from its low end.
 const floor = `
@@ -120,8 +120,8 @@ func (dialect) Reject(n store.Names, id waybill.ID, reason string) store.Stateme
 }
 
 // Postpone implements store.ProducerDialect.
-func (dialect) Postpone(n store.Names, id waybill.ID, delay int64, failures int, reason string) store.Statement {
-	return statement.New(n, postpone, delay, failures, reason, id.String())
+func (dialect) Postpone(n store.Names, id waybill.ID, delay int64, failures, tries int, reason string) store.Statement {
+	return statement.New(n, postpone, delay, failures, reason, id.String(), tries, tries)
 }
 
 // Floor implements store.ProducerDialect.

@@ -201,7 +201,7 @@ func (q *queue) postpone(t *rapid.T) {
 	delay := rapid.SampledFrom([]time.Duration{0, time.Hour}).Draw(t, "delay")
 	failures := rapid.IntRange(0, 1).Draw(t, "failures")
 	before := q.clockOf(t)
-	found, err := q.queue.Postpone(t.Context(), r.MessageID, delay, failures, "later")
+	found, err := q.queue.Postpone(t.Context(), r.MessageID, delay, failures, 0, "later")
 	must(t, err)
 	wantFound(t, found, r.Status == store.Pending)
 	if found {

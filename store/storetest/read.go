@@ -243,7 +243,7 @@ func readBytes(s *suite) {
 	s.must(err)
 	s.wantBodies(byDestination, want[:4]...)
 	for _, r := range rows {
-		if _, err := s.queue.Postpone(s.Context(), r.ID, -time.Hour, 0, ""); err != nil {
+		if _, err := s.queue.Postpone(s.Context(), r.ID, -time.Hour, 0, 0, ""); err != nil {
 			s.Fatal(err)
 		}
 	}
@@ -284,7 +284,7 @@ func readDue(s *suite) {
 	s.wantBodies(due(20, all[1].ID, 2), "at 20, second", "at 20, third")
 	s.wantBodies(due(20, all[3].ID, 2), "at 30")
 	s.wantBodies(due(30, all[4].ID, 2))
-	if found, err := s.queue.Postpone(s.Context(), rows[2].ID, 0, 1, "again"); err != nil || !found {
+	if found, err := s.queue.Postpone(s.Context(), rows[2].ID, 0, 1, 0, "again"); err != nil || !found {
 		s.Fatal(found, err)
 	}
 	s.wantBodies(due(30, all[4].ID, 2), "at 10")

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -98,7 +99,7 @@ var writeCases = []testCase{
 		rows := s.sendBodies("a", "b")
 		before := s.clock()
 		for i := range 2 {
-			s.wantFound("postponing a pending row", true)(s.queue.Postpone(s.Context(), rows[0].ID, time.Minute, 1, "busy"))
+			s.wantFound("postponing a pending row", true)(s.queue.Postpone(s.Context(), rows[0].ID, time.Minute, 1, 0, "busy"))
 			r := s.find(rows[0].ID)
 			if at := r.NotBefore - time.Minute.Microseconds(); at < before || at > s.clock() {
 				s.Errorf("got the not_before %d, want a minute after %d", r.NotBefore, before)
@@ -107,20 +108,29 @@ var writeCases = []testCase{
 				s.Errorf("after postponement %d: got the row %+v, want as many copies and failures", i+1, r)
 			}
 		}
-		s.wantFound("a delay that the consumer asked for", true)(s.queue.Postpone(s.Context(), rows[0].ID, time.Second, 0, "asked for"))
+		s.wantFound("a delay that the consumer asked for", true)(s.queue.Postpone(s.Context(), rows[0].ID, time.Second, 0, 0, "asked for"))
 		if r := s.find(rows[0].ID); r.Failures != 2 || r.Retry != 3 {
 			s.Errorf("got the row %+v, want one copy more and no failure more", r)
 		}
+		for _, c := range []struct {
+			tries int
+			found bool
+		}{{3, true}, {3, false}, {2, false}, {4, true}} {
+			s.wantFound(fmt.Sprintf("try %d", c.tries), c.found)(s.queue.Postpone(s.Context(), rows[0].ID, time.Second, 1, c.tries, "busy"))
+		}
+		if r := s.find(rows[0].ID); r.Failures != 4 || r.Retry != 5 {
+			s.Errorf("got the row %+v, want 4 failures, each counted once, and 5 copies", r)
+		}
 		s.reject(rows[1].ID)
-		s.wantFound("postponing a rejected row", false)(s.queue.Postpone(s.Context(), rows[1].ID, time.Minute, 1, "busy"))
-		s.wantFound("postponing an unknown id", false)(s.queue.Postpone(s.Context(), waybill.NewID(), time.Minute, 1, "busy"))
+		s.wantFound("postponing a rejected row", false)(s.queue.Postpone(s.Context(), rows[1].ID, time.Minute, 1, 0, "busy"))
+		s.wantFound("postponing an unknown id", false)(s.queue.Postpone(s.Context(), waybill.NewID(), time.Minute, 1, 0, "busy"))
 		if r := s.find(rows[1].ID); r.NotBefore != 0 || r.LastError != "no" {
 			s.Errorf("got the rejected row %+v, want it not postponed", r)
 		}
 	}},
 	{name: "Resend makes a rejected row pending, due now", run: func(s *suite) {
 		rows := s.sendBodies("a", "b")
-		_, err := s.queue.Postpone(s.Context(), rows[0].ID, time.Hour, 3, "busy")
+		_, err := s.queue.Postpone(s.Context(), rows[0].ID, time.Hour, 3, 0, "busy")
 		s.must(err)
 		s.wantNotResent("a pending row", rows[0].ID, false)
 		s.reject(rows[0].ID)
@@ -181,7 +191,7 @@ var writeCases = []testCase{
 		}
 		for range 3 {
 			s.must(s.queue.CountCopies(ctx, copies))
-			_, err = s.queue.Postpone(ctx, rows[1].ID, 0, 1, "busy")
+			_, err = s.queue.Postpone(ctx, rows[1].ID, 0, 1, 0, "busy")
 			s.must(err)
 			_, err = s.queue.Reject(ctx, rows[2].ID, "no")
 			s.must(err)

@@ -1,0 +1,192 @@
+package journey
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker/memory"
+)
+
+// misdeed is something that ends the transaction that a handler was given, or tries to.
+type misdeed struct {
+	name string
+	on   []database
+	do   func(w *world, ctx context.Context, tx *sql.Tx) error
+	last bool // the handler does nothing after it
+}
+
+func misdeeds() []misdeed {
+	statement := func(text string) func(*world, context.Context, *sql.Tx) error {
+		return func(_ *world, ctx context.Context, tx *sql.Tx) error {
+			_, _ = tx.ExecContext(ctx, text) // what it says is ignored
+			return nil
+		}
+	}
+	return []misdeed{
+		{name: "tx.Commit", on: databases, do: func(_ *world, _ context.Context, tx *sql.Tx) error { _ = tx.Commit(); return nil }},
+		{name: "tx.Rollback", on: databases, do: func(_ *world, _ context.Context, tx *sql.Tx) error { _ = tx.Rollback(); return nil }},
+		{name: "COMMIT", on: databases, do: statement(`COMMIT`)},
+		{name: "ROLLBACK", on: []database{onSQLite, onMySQL}, do: statement(`ROLLBACK`)},
+		// PostgreSQL alone cannot keep single statements from committing behind it.
+		{name: "ROLLBACK at last", on: []database{onPostgres}, do: statement(`ROLLBACK`), last: true},
+		{name: "DDL", on: []database{onMySQL}, do: statement(`CREATE TABLE IF NOT EXISTS made_by_handler (n int)`)},
+		{name: "TRUNCATE", on: []database{onMySQL}, do: statement(`TRUNCATE TABLE latest`)},
+		{name: "several statements", on: []database{onSQLite}, do: statement(`INSERT INTO latest VALUES ('k', 1, 1); COMMIT; INSERT INTO latest VALUES ('l', 1, 1)`)},
+		{name: "a conflict clause", on: []database{onSQLite}, do: statement(`INSERT OR ROLLBACK INTO latest SELECT 'k', 1, 1 UNION ALL SELECT 'k', 2, 2`)},
+		{name: "an interrupted write", on: []database{onSQLite}, do: func(_ *world, ctx context.Context, tx *sql.Tx) error {
+			short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+			defer cancel()
+			_, _ = tx.ExecContext(short, `INSERT INTO latest WITH RECURSIVE c (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 100000000) SELECT x, x, x FROM c`)
+			return nil
+		}},
+		{name: "a statement that failed", on: []database{onPostgres}, do: statement(`INSERT INTO nowhere VALUES (1)`)},
+		{name: "a deadlock", on: []database{onPostgres, onMySQL}, do: ignoreDeadlock},
+	}
+}
+
+// ignoreDeadlock has the handler's transaction lose to another one, and ignores it.
+func ignoreDeadlock(w *world, ctx context.Context, tx *sql.Tx) error {
+	const first, second = `UPDATE hot SET n = n + 1 WHERE id = 1`, `UPDATE hot SET n = n + 1 WHERE id = 2`
+	other, err := w.consumer.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer other.Rollback()
+	// It has written more, so that MySQL chooses the handler's; PostgreSQL chooses the one
+	// that comes first.
+	for n := range 50 {
+		if _, err := other.ExecContext(ctx, fmt.Sprintf(`INSERT INTO heavy VALUES (%d)`, n)); err != nil {
+			return err
+		}
+	}
+	if _, err := other.ExecContext(ctx, second); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, first); err != nil {
+		return err
+	}
+	waits := make(chan error, 1)
+	go func() {
+		_, err := other.ExecContext(ctx, first)
+		waits <- err
+	}()
+	_, ignored := tx.ExecContext(ctx, second) // whoever comes second finds the deadlock
+	err = <-waits
+	if ignored == nil && err == nil {
+		return errors.New("there was no deadlock")
+	}
+	return nil
+}
+
+// Whatever ends a transaction between the guard and the commit: nothing of its batch is
+// receipted as done that is not, and nothing is left behind half.
+func TestAHandlerThatEndsItsTransactionCostsNoEffectAndDoublesNone(t *testing.T) {
+	for _, deed := range misdeeds() {
+		for _, d := range deed.on {
+			t.Run(deed.name+" on "+d.name, func(t *testing.T) {
+				t.Parallel()
+				for _, level := range []waybill.Level{waybill.Once, waybill.Latest} {
+					t.Run(level.String(), func(t *testing.T) { misbehaves(t, d, deed, level) })
+				}
+			})
+		}
+	}
+}
+
+func misbehaves(t *testing.T, d database, deed misdeed, level waybill.Level) {
+	w := newWorld(t, d, memory.New(nil))
+	w.inboxOptions.Workers = 1
+	w.inboxOptions.BatchTime = time.Minute
+	w.relayOptions.MinRetry, w.relayOptions.MaxRetry = 20*time.Millisecond, 50*time.Millisecond
+	for _, text := range []string{`CREATE TABLE hot (id int PRIMARY KEY, n int)`, `INSERT INTO hot VALUES (1, 0), (2, 0)`, `CREATE TABLE heavy (n int)`} {
+		w.exec(w.consumer, text)
+	}
+	ids := w.commitMany(3, func(i int) waybill.Message { return waybill.Message{Destination: "orders", Key: fmt.Sprint(i)} })
+	r := w.relay()
+	w.runs(r.Run)
+	w.waits("all are with the broker", 20*time.Second, func() bool { return r.Stats().Published >= 3 })
+	var done atomic.Bool
+	w.consumes(level, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+		if m.Key == "1" && !done.Swap(true) {
+			if err := w.record(ctx, tx, m); err != nil {
+				return err
+			}
+			if err := deed.do(w, ctx, tx); err != nil || deed.last {
+				return err
+			}
+			_ = w.record(ctx, tx, m) // once more: a half that may be left behind
+			return nil
+		}
+		return w.record(ctx, tx, m)
+	})
+	w.emptied(30 * time.Second)
+	if !done.Load() {
+		t.Fatal("the handler did not misbehave")
+	}
+	for i, id := range ids {
+		n := w.number(w.consumer, w.q(`SELECT count(*) FROM done WHERE message_id = ?`), id.String())
+		// Where the database refuses to end the transaction, what the handler wrote in it
+		// stands as a whole.
+		if whole := i == 1 && n == 2 && (d.name == "mysql" || deed.name == "a deadlock"); n != 1 && !whole {
+			t.Errorf("message %d: got %d effects, want 1", i, n)
+		}
+	}
+}
+
+// A handler's error fails its own message, and the others are done together again.
+func TestOneMessageThatFailsDoesNotMakeTheOthersGoOneByOne(t *testing.T) {
+	w := newWorld(t, onSQLite, memory.New(nil))
+	w.inboxOptions.Workers, w.inboxOptions.Batch, w.inboxOptions.BatchTime = 1, 100, time.Minute
+	w.relayOptions.MinRetry, w.relayOptions.MaxRetry = 20*time.Millisecond, 50*time.Millisecond
+	ids := w.commitMany(100, func(i int) waybill.Message { return waybill.Message{Destination: "orders", Key: fmt.Sprint(i)} })
+	r := w.relay()
+	w.runs(r.Run)
+	w.waits("all are with the broker", 20*time.Second, func() bool { return r.Stats().Published >= 100 })
+	transactions := map[*sql.Tx]bool{}
+	in := w.consumes(waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+		transactions[tx] = true
+		if m.Key == "50" && m.Failures == 0 {
+			return errors.New("not now")
+		}
+		return w.record(ctx, tx, m)
+	})
+	w.emptied(30 * time.Second)
+	w.wantEffects(int64(len(ids)))
+	if s := in.Stats(); s.Retried != 1 {
+		t.Errorf("got %d failures, want 1", s.Retried)
+	}
+	// One that failed, one of the 99 others, one of the copy; the memory broker may hand
+	// the first hundred over in a few pieces.
+	if len(transactions) > 20 {
+		t.Errorf("got %d transactions of 100 messages, want a few", len(transactions))
+	}
+}
+
+// Receipts that come twice are as common as brokers that deliver twice.
+func TestARetryReceiptThatComesTwiceIsOneFailure(t *testing.T) {
+	b := memory.New(nil)
+	b.SetFaults(memory.Fault{Where: memory.Receipts, Repeat: 1})
+	w := newWorld(t, onSQLite, b)
+	w.inboxOptions.MaxTries = 5
+	w.relayOptions.MinRetry, w.relayOptions.MaxRetry = 20*time.Millisecond, 50*time.Millisecond
+	var calls atomic.Int64
+	w.consumes(waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+		if calls.Add(1) < 5 {
+			return errors.New("not now")
+		}
+		return w.record(ctx, tx, m)
+	})
+	w.runs(w.relay().Run)
+	w.commit(waybill.Message{Destination: "orders"})
+	w.emptied(30 * time.Second)
+	w.wantEffects(1)
+	if n := calls.Load(); n != 5 {
+		t.Errorf("got %d calls of the handler, want 5", n)
+	}
+}
