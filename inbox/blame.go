@@ -8,6 +8,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/fault/mutant"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -103,6 +104,10 @@ func (w *worker) choose(ctx context.Context, f *failure, seen *trouble, several 
 		if seen.failures++; several && seen.failures > maxFailures {
 			return splitBatch
 		}
+		return failMessage
+	case mutant.BlameBeforeHandler && f.stage == beforeHandlers && several:
+		return splitBatch
+	case mutant.BlameBeforeHandler && f.stage == beforeHandlers:
 		return failMessage
 	case w.r.in.probe(ctx, w.r.level) != nil:
 		return runAgain

@@ -9,6 +9,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,6 +34,9 @@ type mutant struct {
 	violations []string // of which one has to be found
 	postgres   bool     // where SQLite's one writer would hide it
 	topic      bool     // where it shows only with a topic, which odd seeds have
+	// test is a package and a test in it that has to fail, for a bug that breaks no
+	// promise that torture could see.
+	test []string
 }
 
 var mutants = []mutant{
@@ -40,6 +44,8 @@ var mutants = []mutant{
 	{name: "ack_before_commit", faults: "kill,handlers", violations: []string{"lost"}},
 	{name: "receipt_before_commit", faults: "kill,handlers", violations: []string{"lost"}},
 	{name: "guard_outside_transaction", faults: "handlers", violations: []string{"lost"}},
+	{name: "commit_unchecked", faults: "handlers", violations: []string{"lost", "doubled"}},
+	{name: "blame_before_handler", test: []string{"./test/journey", "TestTroubleBeforeAHandlerRunsIsNobodysFailure/sqlite"}},
 	{name: "select_then_update", faults: "messages,receipts", violations: []string{"stale", "doubled"}, postgres: true},
 	{name: "no_record", faults: "messages", violations: []string{"doubled"}},
 	{name: "delete_on_publish", faults: "messages", violations: []string{"lost"}},
@@ -101,7 +107,11 @@ func run(ctx context.Context, names []string, out io.Writer) (survivors int, err
 			db = postgres
 		}
 		runs.Go(func() error {
-			found, took, err := m.torture(ctx, filepath.Join(dir, "waybill-"+m.name), db)
+			catch := m.torture
+			if m.test != nil {
+				catch = m.failTest
+			}
+			found, took, err := catch(ctx, filepath.Join(dir, "waybill-"+m.name), db)
 			if err != nil {
 				return fmt.Errorf("%s: %w", m.title(), err)
 			}
@@ -135,6 +145,9 @@ func (m *mutant) verdict(found []string) (word string, ok bool) {
 // isCaught says whether a violation that the bug should lead to is among those that were
 // found.
 func (m *mutant) isCaught(found []string) bool {
+	if m.test != nil {
+		return len(found) > 0
+	}
 	return slices.ContainsFunc(found, func(v string) bool { return slices.Contains(m.violations, v) })
 }
 
@@ -188,6 +201,35 @@ func (m *mutant) torture(ctx context.Context, program, db string) (found []strin
 		}
 	}
 	return found, time.Since(began), nil
+}
+
+// failTest runs the test that has to fail, with the bug and, since a test that always fails
+// shows nothing, without.
+func (m *mutant) failTest(ctx context.Context, _, _ string) (found []string, took time.Duration, err error) {
+	began := time.Now()
+	run := func(tags string) (failed bool, err error) {
+		cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-tags", tags, "-run", "^"+strings.ReplaceAll(m.test[1], "/", "$/^")+"$", m.test[0])
+		output, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		switch {
+		case bytes.Contains(output, []byte("no tests to run")):
+			return false, fmt.Errorf("there is no test %s in %s", m.test[1], m.test[0])
+		case err == nil, errors.As(err, &exit) && bytes.Contains(output, []byte("--- FAIL: ")):
+			return err != nil, nil
+		}
+		return false, fmt.Errorf("%w\n%s", err, output)
+	}
+	failed, err := run("")
+	if err == nil && failed {
+		err = fmt.Errorf("%s fails without the bug, too", m.test[1])
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	if failed, err = run("mutant_" + m.name); err == nil && failed {
+		found = []string{"a test"}
+	}
+	return found, time.Since(began), err
 }
 
 // torture runs a program once and returns its report.

@@ -190,3 +190,58 @@ func TestARetryReceiptThatComesTwiceIsOneFailure(t *testing.T) {
 		t.Errorf("got %d calls of the handler, want 5", n)
 	}
 }
+
+// An operator's mistake takes the table of records away for a while: no handler has run by
+// then, and no message is to blame.
+func TestTroubleBeforeAHandlerRunsIsNobodysFailure(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		w := newWorld(t, d, memory.New(nil))
+		w.inboxOptions.MaxTries = 2
+		w.relayOptions.MinRetry, w.relayOptions.MaxRetry = 20*time.Millisecond, 50*time.Millisecond
+		in := w.consumes(waybill.Once, w.record)
+		w.waits("the inbox is connected", 20*time.Second, func() bool { return in.Stats().Connected })
+		w.exec(w.consumer, `ALTER TABLE n1_record RENAME TO n1_away`)
+		w.runs(w.relay().Run)
+		ids := w.commitMany(20, func(i int) waybill.Message { return waybill.Message{Destination: "orders", Key: fmt.Sprint(i)} })
+		w.waits("some tries have failed", 30*time.Second, func() bool { return in.Stats().Troubles+in.Stats().Retried >= 8 })
+		w.exec(w.consumer, `ALTER TABLE n1_away RENAME TO n1_record`)
+		w.waits("all are handled or rejected", 30*time.Second, func() bool {
+			return w.left() == 0 || w.number(w.producer, `SELECT count(*) FROM qmessage WHERE status = 0`) == 0
+		})
+		w.wantEffects(int64(len(ids)))
+		if s := in.Stats(); s.Rejected != 0 || s.Retried != 0 {
+			t.Errorf("got %d rejected messages and %d failures, want none", s.Rejected, s.Retried)
+		}
+	})
+}
+
+// A connection that dies with one message's handler, again and again, while the database
+// is well, is that message's failure, and holds nobody up.
+func TestAHandlerThatTakesItsConnectionDownFailsAlone(t *testing.T) {
+	for _, c := range []struct {
+		on   database
+		kill string
+	}{
+		{onPostgres, `SELECT pg_terminate_backend(pg_backend_pid())`},
+		{onMySQL, `KILL CONNECTION_ID()`},
+	} {
+		t.Run(c.on.name, func(t *testing.T) {
+			w := newWorld(t, c.on, memory.New(nil))
+			w.inboxOptions.Workers, w.inboxOptions.MaxTries = 1, 3
+			w.relayOptions.MinRetry, w.relayOptions.MaxRetry = 20*time.Millisecond, 50*time.Millisecond
+			w.commitMany(20, func(i int) waybill.Message { return waybill.Message{Destination: "orders", Key: fmt.Sprint(i)} })
+			w.runs(w.relay().Run)
+			w.consumes(waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+				if m.Key == "3" {
+					_, _ = tx.ExecContext(ctx, c.kill)
+					return nil
+				}
+				return w.record(ctx, tx, m)
+			})
+			w.waits("one message is rejected and the others are done", 60*time.Second, func() bool {
+				return w.left() == 1 && w.isRejected()
+			})
+			w.wantEffects(19)
+		})
+	}
+}

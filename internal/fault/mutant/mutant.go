@@ -15,6 +15,11 @@ const (
 	// GuardOutsideTransaction: the guard's record is committed before the handler's
 	// transaction begins.
 	GuardOutsideTransaction = chosen == "guard_outside_transaction"
+	// CommitUnchecked: the transaction that commits is not held, and is taken for the one
+	// that the guards were written in.
+	CommitUnchecked = chosen == "commit_unchecked"
+	// BlameBeforeHandler: trouble before a handler has run counts against the message.
+	BlameBeforeHandler = chosen == "blame_before_handler"
 	// SelectThenUpdate: Latest reads the key's record, compares, and overwrites it.
 	SelectThenUpdate = chosen == "select_then_update"
 	// NoRecord: Once keeps no record of what it has handled.

@@ -27,13 +27,14 @@ type handlerFaults struct {
 	Panic int `json:"panic,omitempty"` // panics after its writes
 	Fail  int `json:"fail,omitempty"`  // returns an error after its writes
 	Retry int `json:"retry,omitempty"` // asks for another copy after a while
+	End   int `json:"end,omitempty"`   // ends its transaction after its writes, or has it ended, and says nothing
 	// Reject is the share of messages, one of so many, that are given up: always the
 	// same ones, for as long as this fault is active.
 	Reject int `json:"reject,omitempty"`
 }
 
 // allHandlerFaults are what the fault "handlers" does.
-var allHandlerFaults = handlerFaults{Slow: 30, Hang: 500, Panic: 100, Fail: 25, Retry: 50, Reject: 25}
+var allHandlerFaults = handlerFaults{Slow: 30, Hang: 500, Panic: 100, Fail: 25, Retry: 50, End: 50, Reject: 25}
 
 // consumer is a process that makes its own accounts or orders from messages.
 type consumer struct {
@@ -136,9 +137,41 @@ func (c *consumer) withFaults(work handler) inbox.Handler {
 			return errors.New("a handler's failure")
 		case c.oneIn(faults.Retry):
 			return waybill.RetryAfter(300*time.Millisecond, errors.New("not now"))
+		case c.oneIn(faults.End):
+			c.end(ctx, tx)
+			// What it goes on to write must not be all that is left of it.
+			_ = c.effect(ctx, tx, m, "behind the end", p.Token, &p)
 		}
 		return nil
 	}
+}
+
+// end does one of the things that end a transaction behind the back of who has begun it,
+// and ignores what is said to that.
+func (c *consumer) end(ctx context.Context, tx *sql.Tx) {
+	ways := []func(){
+		func() { _ = tx.Commit() },
+		func() { _ = tx.Rollback() },
+		func() { _, _ = tx.ExecContext(ctx, `COMMIT`) },
+	}
+	switch c.db.dialect.Name() {
+	case "sqlite":
+		ways = append(ways,
+			func() { _, _ = tx.ExecContext(ctx, `ROLLBACK`) },
+			func() {
+				_, _ = tx.ExecContext(ctx, c.db.sql(`INSERT OR ROLLBACK INTO {consumer_account} SELECT id, amount FROM {consumer_account} LIMIT 1`))
+			})
+	case "mysql":
+		ways = append(ways,
+			func() { _, _ = tx.ExecContext(ctx, `ROLLBACK`) },
+			func() { _, _ = tx.ExecContext(ctx, c.db.sql(`CREATE TABLE IF NOT EXISTS {consumer_account} (id INT)`)) })
+	case "postgres":
+		ways = append(ways, func() { _, _ = tx.ExecContext(ctx, `SELECT 1 / 0`) })
+	}
+	c.mu.Lock()
+	way := ways[c.dice.IntN(len(ways))]
+	c.mu.Unlock()
+	way()
 }
 
 // delay takes a while, where handlers are slow.

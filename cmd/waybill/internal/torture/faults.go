@@ -27,7 +27,7 @@ var Faults = []Fault{
 	{"network", "connections cut, reset, delayed, throttled, black-holed and half open (not SQLite, Kafka, activemq://, TLS or several hosts)", 8, (*nemesis).network},
 	{"messages", "30 % of messages each lost after the broker confirmed them, sent twice, and out of order; some held back", 3, (*nemesis).messages},
 	{"receipts", "the same with receipts", 3, (*nemesis).receipts},
-	{"handlers", "handlers that are slow, hang, panic, fail, ask for another copy, and reject", 3, (*nemesis).handlers},
+	{"handlers", "handlers that are slow, hang, panic, fail, ask for another copy, end their transaction, and reject", 3, (*nemesis).handlers},
 	{"leaders", "relays that lead although another one does", 2, (*nemesis).leaders},
 	{"clock", "a producer whose clock is an hour off (records are then kept for two hours, and forgetting is not tried)", 0, nil},
 	{"snapshot", "long transactions that hold the producer's database at its oldest snapshot", 1, (*nemesis).snapshot},
