@@ -88,7 +88,7 @@
 //   - business mark: the key: the identity of the thing that a message is about, such as an order number.
 //   - capabilities: what a database or a broker is declared to be able to do.
 //   - checker: what looks for one kind of broken promise after a torture.
-//   - condition: what a database's error means to the engine: a conflict, a missing table, a database that is away.
+//   - condition: what a database's error means: a conflict, a missing table, a database that is away.
 //   - consumed: a destination's rows go when the consumer has committed and its receipt has come back; the default.
 //   - consumer: a service that handles messages, by the name that all of its processes share.
 //   - copy: one sending of a message; all copies carry the message's one id.
@@ -99,7 +99,7 @@
 //   - disposition: what the inbox tells the broker of a message: done, deliver again, or dead letter.
 //   - duplicate: a copy of a message that took effect before.
 //   - durable: written to the broker's disk; the default transport.
-//   - engine: what runs over the seams: the outbox, the relay and the inbox.
+//   - engine: what runs over the seams: the outbox, the relay and the inbox; in package store, what runs a dialect's statements.
 //   - failures: how often handlers have failed with a message, counted in its row.
 //   - fate: what is known of a published message: confirmed, refused, unacceptable or unknown.
 //   - floor: an id at or below that of the producer's oldest pending row whose time has come; every message tells it.

@@ -326,16 +326,32 @@ func TestAChartThatIsNotTheTableIsFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		what, chart string
-		want        []string
+		what  string
+		chart []string
+		want  []string
 	}{
-		{"the table", "flowchart TD\n    commands[\"commands\"] --> engines & adapters\n    engines --> seam\n    adapters --> seam\n    seam --> root\n", nil},
-		{"an arrow too many", "commands --> engines & adapters\nengines --> seam & adapters\nadapters --> seam\nseam --> root\n", []string{"from engines to adapters"}},
-		{"an arrow too few", "commands --> engines & adapters\nengines --> seam\nadapters --> seam\n", []string{"from commands to root", "from engines to root", "from seam to root"}},
-		{"a layer that is not there", "commands --> engines & adapters\nengines --> seam\nadapters --> seam\nseam --> root\nstore --> root\n", []string{"from store to root"}},
+		{
+			what:  "the table",
+			chart: []string{"flowchart TD", `    commands["commands"] --> engines & adapters`, "    engines --> seam", "    adapters --> seam", "    seam --> root"},
+		},
+		{
+			what:  "an arrow too many",
+			chart: []string{"commands --> engines & adapters", "engines --> seam & adapters", "adapters --> seam", "seam --> root"},
+			want:  []string{"from engines to adapters"},
+		},
+		{
+			what:  "an arrow too few",
+			chart: []string{"commands --> engines & adapters", "engines --> seam", "adapters --> seam"},
+			want:  []string{"from commands to root", "from engines to root", "from seam to root"},
+		},
+		{
+			what:  "a layer that is not there",
+			chart: []string{"commands --> engines & adapters", "engines --> seam", "adapters --> seam", "seam --> root", "store --> root"},
+			want:  []string{"from store to root"},
+		},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			expect(t, chartProblems(layers, readChart(c.chart)), c.want...)
+			expect(t, chartProblems(layers, readChart(strings.Join(c.chart, "\n"))), c.want...)
 		})
 	}
 }
