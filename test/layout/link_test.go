@@ -159,7 +159,25 @@ func linkProblem(root fs.FS, page, text, target string) string {
 	}
 	bare, _, _ := strings.Cut(code[1], "(")
 	if !slices.Contains(declared, bare) {
-		return fmt.Sprintf("%s is not declared in %s", bare, name)
+		return fmt.Sprintf("%s is not declared in %s%s", bare, name, elsewhere(root, path.Dir(name), bare))
+	}
+	return ""
+}
+
+// elsewhere says in which file of a package a name is declared; "" where in none.
+func elsewhere(root fs.FS, dir, declared string) string {
+	siblings, err := fs.Glob(root, dir+"/*.go")
+	if err != nil {
+		return ""
+	}
+	for _, name := range siblings {
+		content, err := fs.ReadFile(root, name)
+		if err != nil {
+			return ""
+		}
+		if all, err := declarations(name, content); err == nil && slices.Contains(all, declared) {
+			return ", but in " + name
+		}
 	}
 	return ""
 }
@@ -275,6 +293,7 @@ func TestLinksThatLeadNowhereAreFound(t *testing.T) {
 		"Makefile":       {Data: []byte("test: ## tests\n\tgo test\n")},
 		"docs/other.md":  {Data: []byte("# Other\n\n## Where it is, and `why`\n\n```\n# no heading\n```\n")},
 		"a/a.go":         {Data: []byte("package a\n\ntype T struct{ Field int }\n\nfunc (t *T) Method() {}\n\nfunc F() {}\n\ntype I interface{ Do() }\n")},
+		"a/b.go":         {Data: []byte("package a\n\nconst Moved = 1\n")},
 		"a/a_test.go":    {Data: []byte("package a\n\nfunc TestIt(t *testing.T) {}\n")},
 		"scripts/run":    {Data: []byte("#!/bin/sh\n")},
 		"docs/page.md":   {},
@@ -293,11 +312,12 @@ func TestLinksThatLeadNowhereAreFound(t *testing.T) {
 		{"[`Method`](../a/a.go), [`T.Method`](../a/a.go), [`T.Field`](../a/a.go), [`I.Do`](../a/a.go)", ""},
 		{"[`G`](../a/a.go)", "G is not declared in a/a.go"},
 		{"[`T.F`](../a/a.go)", "T.F is not declared"},
+		{"[`Moved`](../a/a.go)", "Moved is not declared in a/a.go, but in a/b.go"},
 		{"[`F or G`](../a/a.go)", "no name"},
 		{"[`a`](../a/a.go), [`a.go`](../a/a.go), `a/NAME/b.go`", ""},
 		{"[`b/a.go`](../a/a.go)", "no name"},
 		{"`a/a.go`, `a/`, `./a/...`, `scripts/run now`, `deep/d.md`, `x/y.go`, `and/or`", ""},
-		{"`a/b.go`", "a/b.go is not there"},
+		{"`a/c.go`", "a/c.go is not there"},
 		{"`scripts/walk now`", "scripts/walk is not there"},
 		{"`TestIt`, `Test`, `Testing`", ""},
 		{"`TestThat`", "no test TestThat"},
