@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -18,12 +16,9 @@ import (
 // Send checks all messages before it writes the first. Its caller leaves out the one
 // that cannot be sent, and the transaction goes on.
 func ExampleMessageError() {
-	dir, err := os.MkdirTemp("", "waybill-example-")
-	check(err)
-	defer os.RemoveAll(dir)
 	ctx := context.Background()
-	db := open(filepath.Join(dir, "shop.db"), "")
-	defer db.Close()
+	db, remove := database("")
+	defer remove()
 	check(store.Migrate(ctx, db, sqlite.Dialect(), "", store.Producer))
 	out, err := outbox.New(sqlite.Dialect(), &outbox.Options{MaxBody: 100})
 	check(err)
@@ -53,12 +48,9 @@ func ExampleMessageError() {
 
 // A program that finds no tables says what to do, and a test makes them.
 func ExampleSchemaError() {
-	dir, err := os.MkdirTemp("", "waybill-example-")
-	check(err)
-	defer os.RemoveAll(dir)
 	ctx := context.Background()
-	db := open(filepath.Join(dir, "shop.db"), "")
-	defer db.Close()
+	db, remove := database("")
+	defer remove()
 	queue, err := store.NewQueue(db, sqlite.Dialect(), "")
 	check(err)
 

@@ -58,14 +58,11 @@ func keepShipments(ctx context.Context, db *sql.DB, b broker.Broker) error {
 func Example() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	dir, err := os.MkdirTemp("", "waybill-example-")
-	check(err)
-	defer os.RemoveAll(dir)
-	shop := open(filepath.Join(dir, "shop.db"), `CREATE TABLE orders (id TEXT PRIMARY KEY, state TEXT); INSERT INTO orders VALUES ('A-7', 'placed')`)
-	defer shop.Close()
+	shop, remove := database(`CREATE TABLE orders (id TEXT PRIMARY KEY, state TEXT); INSERT INTO orders VALUES ('A-7', 'placed')`)
+	defer remove()
 	check(store.Migrate(ctx, shop, sqlite.Dialect(), "", store.Producer))
-	shipping := open(filepath.Join(dir, "shipping.db"), `CREATE TABLE shipments (order_id TEXT)`)
-	defer shipping.Close()
+	shipping, remove := database(`CREATE TABLE shipments (order_id TEXT)`)
+	defer remove()
 	check(store.Migrate(ctx, shipping, sqlite.Dialect(), "", store.Consumer))
 
 	b := memory.New(nil)
@@ -102,13 +99,19 @@ func awaitReceipts(ctx context.Context, db *sql.DB) {
 	}
 }
 
-// open opens an SQLite database with the settings that package store/sqlite asks for.
-func open(path, setUp string) *sql.DB {
-	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)")
+// database makes an SQLite database, with the settings that package store/sqlite asks for,
+// and returns what closes and deletes it.
+func database(setUp string) (db *sql.DB, remove func()) {
+	dir, err := os.MkdirTemp("", "waybill-example-")
+	check(err)
+	db, err = sql.Open("sqlite", "file:"+filepath.Join(dir, "example.db")+"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)")
 	check(err)
 	_, err = db.Exec(setUp)
 	check(err)
-	return db
+	return db, func() {
+		db.Close()
+		os.RemoveAll(dir)
+	}
 }
 
 func check(err error) {
