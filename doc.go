@@ -51,7 +51,7 @@
 //	outbox                      Send and InTx: messages in the transaction of the change
 //	relay                       moves rows to a broker, and deletes them when they are receipted
 //	inbox                       guards, handlers and receipts
-//	admin                       health, metrics and figures of a relay, over HTTP
+//	admin                       health, metrics and statistics of a relay, over HTTP
 //	store                       the seam to databases, and the engine behind it
 //	store/postgres              PostgreSQL's dialect
 //	store/postgres/pgxdriver    pgx.Tx for Send, LISTEN for the relay

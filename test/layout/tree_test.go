@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -45,6 +46,9 @@ func readTree(block string) ([]string, error) {
 		}
 		parents = append(parents[:depth], strings.TrimSuffix(name, "/"))
 		dirs = append(dirs, path.Join(parents...))
+	}
+	if len(dirs) == 0 {
+		return nil, errors.New("there is no tree: it is the first block of the language text below the heading Packages")
 	}
 	return dirs, nil
 }
@@ -124,6 +128,7 @@ func TestATreeThatCannotBeReadIsFound(t *testing.T) {
 		{"a/", "what the directory is for"},
 		{"a/ x\n   b/ x", "3 blanks"},
 		{"a/ x\n    b/ x", "4 blanks"},
+		{"", "no tree"},
 	} {
 		t.Run(c.block, func(t *testing.T) {
 			if _, err := readTree(c.block); err == nil || !strings.Contains(err.Error(), c.want) {
