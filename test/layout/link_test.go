@@ -84,7 +84,7 @@ var (
 	codeSpan  = regexp.MustCompile("`([^`\n]+)`")
 	goName    = regexp.MustCompile(`^[\pL_][\pL\pN_]*(\.[\pL_][\pL\pN_]*)?(\(.*\))?$`)
 	pathName  = regexp.MustCompile(`^[\w.@-]+(/[\w.@-]+)*/?$`)
-	makeUse   = regexp.MustCompile("(?m)(?:`|^)(?:[A-Z]+=\\S+ )*make ([a-z][a-z-]*)")
+	makeUse   = regexp.MustCompile(`(?m)^(?:[A-Z]+=\S+ )*make ([a-z][a-z-]*)`)
 	testInUse = regexp.MustCompile(`^(?:Test|Fuzz|Benchmark)\p{Lu}\w+$`)
 )
 
@@ -106,11 +106,18 @@ func pageProblems(root fs.FS, known names, page string) (problems []string) {
 	}
 	for _, m := range codeSpan.FindAllStringSubmatchIndex(prose, -1) {
 		at := fmt.Sprintf("%s:%d", page, 1+strings.Count(prose[:m[0]], "\n"))
-		if problem := nameProblem(root, known, page, prose[m[2]:m[3]]); problem != "" {
+		code := prose[m[2]:m[3]]
+		if problem := nameProblem(root, known, page, code); problem != "" {
 			problems = append(problems, at+": "+problem)
 		}
+		problems = append(problems, targetProblems(known, page, code)...)
 	}
-	for _, m := range makeUse.FindAllStringSubmatch(string(text), -1) {
+	return append(problems, targetProblems(known, page, onlyFences(string(text)))...)
+}
+
+// targetProblems says which targets the Makefile does not have that commands name.
+func targetProblems(known names, page, commands string) (problems []string) {
+	for _, m := range makeUse.FindAllStringSubmatch(commands, -1) {
 		if !slices.Contains(known.targets, m[1]) {
 			problems = append(problems, fmt.Sprintf("%s: the Makefile has no target %s", page, m[1]))
 		}
@@ -321,7 +328,7 @@ func TestLinksThatLeadNowhereAreFound(t *testing.T) {
 		{"`scripts/walk now`", "scripts/walk is not there"},
 		{"`TestIt`, `Test`, `Testing`", ""},
 		{"`TestThat`", "no test TestThat"},
-		{"`make test`, make tea\n```\nmake test\nDURATION=1m make test\n```", ""},
+		{"`make test`, make tea,\nmake them\n```\nmake test\nDURATION=1m make test\n```", ""},
 		{"`make tea`", "no target tea"},
 		{"```\nmake tea\n```", "no target tea"},
 	} {

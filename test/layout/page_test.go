@@ -36,13 +36,20 @@ func fence(page, language string) string {
 }
 
 // withoutFences blanks the fenced blocks of a page, so that nothing moves.
-func withoutFences(page string) string {
+func withoutFences(page string) string { return blank(page, true) }
+
+// onlyFences blanks all but the insides of the fenced blocks.
+func onlyFences(page string) string { return blank(page, false) }
+
+// blank blanks the fences, and with them the lines that are between two or those that
+// are not.
+func blank(page string, between bool) string {
 	var b strings.Builder
 	inside := false
 	for line := range strings.Lines(page) {
 		isFence := strings.HasPrefix(strings.TrimSpace(line), "```")
-		if inside || isFence {
-			b.WriteString(strings.Repeat(" ", len(line)-1) + "\n")
+		if isFence || inside == between {
+			b.WriteString(strings.Repeat(" ", len(strings.TrimSuffix(line, "\n"))) + "\n")
 		} else {
 			b.WriteString(line)
 		}
