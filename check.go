@@ -8,8 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// MaxName is the greatest length of a destination, key, producer or consumer
-// name, in characters: what the tables' varchar(255) columns hold.
+// MaxName is the greatest length of a destination, a key and a consumer's name, in
+// characters: what the tables' varchar(255) columns hold. A producer's name leaves
+// room for ReceiptPrefix.
 const MaxName = 255
 
 // CheckDestination reports why name cannot be a message's destination, or nil.
@@ -63,8 +64,9 @@ func CheckKey(key string) error { return checkText(key, MaxName) }
 
 // CheckHeader reports why a sender may not use this header, or nil. Names are
 // 1 to 255 ASCII letters, digits and '_', '-', '.', '$'; they do not begin with
-// a digit, '-' or '.', nor with "JMS" or "_AMQ_" (any case), and are none of Waybill's
-// own or a protocol's in any case (see IsReservedHeader). Values are valid UTF-8 without control characters, of at most 32 KiB.
+// a digit, '-' or '.', nor with "JMS", "_AMQ_" or "__AMQ_" (any case), and are none of
+// Waybill's own or a protocol's (see IsReservedHeader). Values are valid UTF-8
+// without control characters, of at most 32,768 characters.
 func CheckHeader(name, value string) error {
 	if name == "" || len(name) > MaxName {
 		return fmt.Errorf("the name of a header has 1 to %d characters", MaxName)
@@ -84,11 +86,14 @@ func CheckHeader(name, value string) error {
 	if IsReservedHeader(name) {
 		return fmt.Errorf("header name %.80q is reserved", name)
 	}
-	if err := checkText(value, 32<<10); err != nil {
+	if err := checkText(value, maxHeader); err != nil {
 		return fmt.Errorf("header %q: its value %w", name, err)
 	}
 	return nil
 }
+
+// maxHeader is the greatest length of a header's value, in characters.
+const maxHeader = 32 << 10
 
 // brokersPrefixes begin the names by which brokers know headers of their own. With
 // _AMQ_DUPL_ID, Artemis would confirm the second copy of a message and drop it, or
@@ -123,7 +128,8 @@ func checkText(s string, most int) error {
 		return fmt.Errorf("is longer than %d characters", most)
 	}
 	if i := strings.IndexFunc(s, unicode.IsControl); i >= 0 {
-		return fmt.Errorf("contains the control character %q", s[i])
+		r, _ := utf8.DecodeRuneInString(s[i:])
+		return fmt.Errorf("contains the control character %q", r)
 	}
 	return nil
 }

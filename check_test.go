@@ -1,34 +1,124 @@
 package waybill_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	waybill "github.com/waybill-go/waybill"
 )
 
-func TestHeadersThatNoBrokerMistakes(t *testing.T) {
-	for _, name := range []string{"traceparent", "content-type", "_x", "$x", "a-b.c_d$e9", "Nats-Msg-Id", "AMQ", "jm", "amq-msg", strings.Repeat("n", 255)} {
-		if err := waybill.CheckHeader(name, "value"); err != nil {
-			t.Errorf("%.20s: %v", name, err)
-		}
+var (
+	longest = strings.Repeat("ü", waybill.MaxName)
+	tooLong = longest + "ü"
+)
+
+func TestNamesAreCheckedByTheirRules(t *testing.T) {
+	checks := map[string]func(string) error{
+		"destination": waybill.CheckDestination, "producer": waybill.CheckProducer,
+		"consumer": waybill.CheckConsumer, "key": waybill.CheckKey,
 	}
-	for name, want := range map[string]string{
-		"": "1 to 255", strings.Repeat("n", 256): "1 to 255",
-		"1x": "letter", "-x": "letter", ".x": "letter", "a b": "letter", "ä": "letter", "a:b": "letter",
-		"JMSType": "begin with JMS", "jms_amqp_x": "begin with JMS",
-		"_AMQ_DUPL_ID": "begin with _AMQ_", "_amq_dupl_id": "begin with _AMQ_", "__AMQ_CID": "begin with __AMQ_",
-		"messageId": "reserved", "MESSAGEID": "reserved", "failures": "reserved", "floor": "reserved",
-		"destination": "reserved", "content-length": "reserved",
-		"amq-msg-type": "reserved", "AMQ-Msg-Type": "reserved", "original-destination": "reserved",
+	for _, c := range []struct {
+		kind, name, want string // want is a part of the error; "" for none
+	}{
+		{"destination", "orders", ""},
+		{"destination", "a.b/c:d-e_f", ""},
+		{"destination", "Größe", ""},
+		{"destination", "ackorders", ""},
+		{"destination", "ac", ""},
+		{"destination", longest, ""},
+		{"destination", tooLong, "longer than 255"},
+		{"destination", "", "empty"},
+		{"destination", "a b", "' '"},
+		{"destination", "a\tb", `'\t'`},
+		{"destination", "a\u00a0b", `'\u00a0'`},
+		{"destination", "a*", "'*'"},
+		{"destination", "a>", "'>'"},
+		{"destination", "a,b", "','"},
+		{"destination", "a?b", "'?'"},
+		{"destination", "a#", "'#'"},
+		{"destination", "50%", "'%'"},
+		{"destination", "ack.x", "reserved"},
+		{"destination", "ACK.x", "reserved"},
+		{"destination", "\xff", "UTF-8"},
+		{"producer", longest[:2*251], ""},
+		{"producer", longest, "longer than 251"}, // no room for the receipt queue's prefix
+		{"producer", "a b", "' '"},
+		{"consumer", longest, ""},
+		{"consumer", "ack.x", ""},
+		{"consumer", "", "empty"},
+		{"key", "", ""},
+		{"key", "order 7", ""},
+		{"key", " x ", ""},
+		{"key", "a:b\\c", ""},
+		{"key", longest, ""},
+		{"key", tooLong, "longer than 255"},
+		{"key", "a\nb", `'\n'`},
+		{"key", "a\u0085b", `'\u0085'`},
+		{"key", "\xff", "UTF-8"},
 	} {
-		if err := waybill.CheckHeader(name, "value"); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%.20s: %v; want %q", name, err, want)
-		}
+		t.Run(fmt.Sprintf("%s %.20q", c.kind, c.name), func(t *testing.T) {
+			expect(t, checks[c.kind](c.name), c.want)
+		})
 	}
-	for value, want := range map[string]string{"a\nb": "control", "\x00": "control", "\xff": "UTF-8", strings.Repeat("v", 32<<10+1): "longer"} {
-		if err := waybill.CheckHeader("x", value); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("the value %.20q: %v; want %q", value, err, want)
-		}
+}
+
+func TestHeadersThatABrokerCouldMistakeAreRefused(t *testing.T) {
+	for _, c := range []struct {
+		name, value, want string // want is a part of the error; "" for none
+	}{
+		{"traceparent", "value", ""},
+		{"content-type", "value", ""},
+		{"_x", "value", ""},
+		{"$x", "value", ""},
+		{"a-b.c_d$e9", "value", ""},
+		{"Nats-Msg-Id", "value", ""},
+		{"AMQ", "value", ""},
+		{"jm", "value", ""},
+		{"amq-msg", "value", ""},
+		{strings.Repeat("n", 255), "value", ""},
+		{"", "value", "1 to 255"},
+		{strings.Repeat("n", 256), "value", "1 to 255"},
+		{"1x", "value", "letter"},
+		{"-x", "value", "letter"},
+		{".x", "value", "letter"},
+		{"a b", "value", "letter"},
+		{"ä", "value", "letter"},
+		{"a:b", "value", "letter"},
+		{"JMSType", "value", "begin with JMS"},
+		{"jms_amqp_x", "value", "begin with JMS"},
+		{"_AMQ_DUPL_ID", "value", "begin with _AMQ_"},
+		{"_amq_dupl_id", "value", "begin with _AMQ_"},
+		{"__AMQ_CID", "value", "begin with __AMQ_"},
+		{"messageId", "value", "reserved"},
+		{"MESSAGEID", "value", "reserved"},
+		{"failures", "value", "reserved"},
+		{"floor", "value", "reserved"},
+		{"destination", "value", "reserved"},
+		{"content-length", "value", "reserved"},
+		{"amq-msg-type", "value", "reserved"},
+		{"AMQ-Msg-Type", "value", "reserved"},
+		{"original-destination", "value", "reserved"},
+		{"x", "", ""},
+		{"x", strings.Repeat("ü", 32<<10), ""}, // the limit counts characters
+		{"x", strings.Repeat("v", 32<<10+1), "longer"},
+		{"x", "a\nb", "control"},
+		{"x", "\x00", "control"},
+		{"x", "\xff", "UTF-8"},
+	} {
+		t.Run(fmt.Sprintf("%.20q: %.20q", c.name, c.value), func(t *testing.T) {
+			expect(t, waybill.CheckHeader(c.name, c.value), c.want)
+		})
+	}
+}
+
+// expect fails where err is not one that has want in it; want "" stands for no error.
+func expect(t *testing.T, err error, want string) {
+	t.Helper()
+	switch {
+	case want == "" && err != nil:
+		t.Errorf("got the error %v, want none", err)
+	case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+		t.Errorf("got the error %v, want one with %q", err, want)
 	}
 }

@@ -27,10 +27,10 @@ var (
 // MessageError says which message of a Send cannot be sent, and why. It matches
 // ErrInvalidMessage, and ErrTooLarge where the body's size is the reason.
 type MessageError struct {
-	Index       int    // position of the message among those given to Send
+	Index       int    // position of the message among those given to Send, from 0
 	Destination string // the message's destination, as given
-	Field       string // the field at fault, such as "Key" or "Headers"
-	Reason      string // what is wrong and what would be right
+	Field       string // the field of Message at fault, such as "Key" or "Headers"
+	Reason      string // what is wrong with it
 	TooLarge    bool   // the body is over the size limit
 }
 
@@ -48,7 +48,7 @@ func (e *MessageError) Is(target error) bool {
 // program cannot work with. It matches ErrSchema.
 type SchemaError struct {
 	Side string // "producer" or "consumer"
-	Have int    // version found; 0 where there are no tables
+	Have int    // version found; 0 where a table, or a column of one, is missing
 	Want int    // version that this program works with
 	Err  error  // the database's own error, where there was one
 }
@@ -70,14 +70,25 @@ func (e *SchemaError) Is(target error) bool { return target == ErrSchema }
 // Unwrap returns the database's own error.
 func (e *SchemaError) Unwrap() error { return e.Err }
 
-// RetryError is a handler's wish to see the message again after a delay.
+// RetryError is a handler's wish to see the message again after a delay; see
+// RetryAfter.
 type RetryError struct {
 	After time.Duration
-	Err   error
+	Err   error // why; may be nil
 }
 
-// RetryAfter tells the inbox to have the message sent again after at least d. It
-// does not count towards the limit of tries. The transaction is rolled back.
+// RetryAfter tells the inbox to roll the transaction back and have the message sent
+// again after d, however often it is asked: that is no failure, and does not count
+// towards inbox.Options.MaxTries. d counts in whole milliseconds, at least one and at
+// most 30 days, from when the relay has handled the receipt. Copies that are under way
+// already may come sooner.
+//
+// It is otherwise for a message that asks for no receipt: a foreign producer's, or one
+// of a destination that is set to Accepted. No relay waits for it. It comes again,
+// whatever d is, after about 100 ms, doubled with each try up to a minute: from the
+// broker, or from the inbox's own memory where the broker cannot requeue one message.
+// And the try counts: RetryAfter itself never has the message rejected, but the next
+// failure of another kind does if it is the MaxTries-th try or a later one.
 func RetryAfter(d time.Duration, err error) error { return &RetryError{After: d, Err: err} }
 
 // Error returns the reason, with the delay.
@@ -91,11 +102,17 @@ func (e *RetryError) Error() string {
 // Unwrap returns the reason.
 func (e *RetryError) Unwrap() error { return e.Err }
 
-// PermanentError is a handler's word that no further try can help.
+// PermanentError is a handler's word that no further try can help; see Permanent.
 type PermanentError struct{ Err error }
 
-// Permanent tells the inbox to reject the message at once: it goes back to its
-// producer's outbox with the reason. The transaction is rolled back.
+// Permanent tells the inbox to roll the transaction back and reject the message at
+// once: its row stays in the producer's outbox, with the reason, for a person. It wins
+// over a RetryAfter in the same chain of errors.
+//
+// A message that asks for no receipt, a foreign producer's or one of a destination that
+// is set to Accepted, has no such row. It goes where its broker keeps dead letters;
+// where the broker has no such place (broker.Capabilities.DeadLetter) the message is
+// gone, and the inbox's log alone tells of it.
 func Permanent(err error) error { return &PermanentError{Err: err} }
 
 // Error returns the reason.

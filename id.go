@@ -12,7 +12,7 @@ import (
 )
 
 // ID is a message's identity: a UUIDv7 (RFC 9562), so that IDs compare by the
-// time they were minted. The zero ID is no message's.
+// time that they were minted for. The zero ID is no message's.
 type ID [16]byte
 
 // lastTick is the newest tick (see tick) that NewID has used in this process.
@@ -31,9 +31,10 @@ func NewID() ID {
 	}
 }
 
-// NewIDAt mints an ID for the time t. Send uses it for delayed messages: an ID
-// minted for the time a message becomes due keeps the message from holding back
-// its producer's floor until then.
+// NewIDAt mints an ID for the time t; two of one microsecond are in no promised
+// order. Send uses it for delayed messages: an ID minted for the time at which a
+// message becomes due keeps the message from holding back its producer's floor
+// until then.
 func NewIDAt(t time.Time) ID { return idFromTick(tick(t)) }
 
 // tick is t in milliseconds with twelve more bits below them for the fraction:
@@ -51,7 +52,8 @@ func idFromTick(t uint64) ID {
 	return id
 }
 
-// LowestID is the lowest ID that could have been minted at t.
+// LowestID is the lowest ID that could have been minted in the millisecond of t: an
+// ID is below it if and only if it was minted for an earlier one.
 func LowestID(t time.Time) ID {
 	var id ID
 	binary.BigEndian.PutUint64(id[:8], uint64(max(t.UnixMilli(), 0))<<16|0x7000)
@@ -59,7 +61,8 @@ func LowestID(t time.Time) ID {
 	return id
 }
 
-// ParseID parses the textual form of a UUID of any version.
+// ParseID parses the textual form of a UUID of any version, in lower or upper case:
+// 32 hexadecimal digits in five groups, without braces.
 func ParseID(s string) (ID, error) {
 	var id ID
 	if err := id.UnmarshalText([]byte(s)); err != nil {
@@ -130,6 +133,7 @@ func (id *ID) UnmarshalText(text []byte) error {
 }
 
 // Scan implements sql.Scanner for columns that hold a UUID as text or as 16 bytes.
+// NULL becomes the zero ID.
 func (id *ID) Scan(value any) error {
 	switch v := value.(type) {
 	case string:

@@ -2,7 +2,7 @@ package waybill
 
 import "time"
 
-// Outcome is a consumer's word on one message.
+// Outcome is what a consumer says of one message.
 type Outcome string
 
 const (
@@ -20,25 +20,28 @@ const (
 type Receipt struct {
 	ID      ID
 	Outcome Outcome
-	// After is the least delay before the next copy of a Retry, in whole
-	// milliseconds on the wire; 0 leaves it to the relay's backoff.
+	// After is the delay of the next copy of a Retry. It travels in whole
+	// milliseconds, rounded down, and relays take 30 days for anything above that.
+	// 0 leaves it to the relay's backoff, and counts as a failure.
 	After time.Duration
 	// Tries is, for a Retry that counts as a failure, how often the consumer's handler has
 	// failed with the message by now, this time included: by it the producer knows a
 	// receipt that comes twice. 0 where that is not told.
 	Tries int
-	// Error is why, for Retry and Rejected.
+	// Error is why, for Retry and Rejected. The first 2,000 bytes of it travel.
 	Error string
 }
 
 // ReasonForgotten begins the Error of a Rejected receipt of a consumer that has
-// forgotten whatever it knew of messages that old: nothing can tell any more whether
-// this one took effect. A consumer that has said so says it of every copy.
+// forgotten what it knew of messages that old, so that nothing can tell whether this
+// one took effect. A consumer that has said so says it of every further copy.
 const ReasonForgotten = "waybill:forgotten: "
 
 // ReceiptPrefix begins the names of the queues that receipts travel on. No
 // message's destination may begin with it, in any case.
 const ReceiptPrefix = "ack."
 
-// ReceiptQueue is the name of the queue that a producer's receipts come back on.
+// ReceiptQueue is the name of the queue that a producer's receipts come back on:
+// "ack.<producer>". Whoever may write to it can confirm that producer's messages, so a
+// broker should let only its consumers do that.
 func ReceiptQueue(producer string) string { return ReceiptPrefix + producer }

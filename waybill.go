@@ -1,22 +1,15 @@
-// Package waybill is the vocabulary of registered delivery: messages, levels,
-// confirmations, receipts and the errors that go with them.
-//
-// A business change and its message commit in one database transaction (package
-// outbox); the message is sent again until the consumer has committed its effect
-// and a receipt has come back (package relay); the effect happens once, and an
-// older state never overwrites a newer one (package inbox).
-//
-// This package imports the standard library only. The databases are in
-// store/postgres, store/mysql and store/sqlite, the brokers below broker/.
 package waybill
 
 import "time"
 
 // Message is one message, as it is given to outbox.Send and as a handler
-// receives it. The fields of the second group are set by the inbox alone.
+// receives it. The fields of the second group are set by the inbox alone; Send
+// does not look at them. Send keeps nothing of a message, and a handler may change
+// the one that it was given.
 type Message struct {
-	// ID identifies the message everywhere. Leave it zero: Send mints a UUIDv7.
-	// A caller's own ID must be a UUIDv7 too, since the age of a message is
+	// ID identifies the message everywhere. Where it is zero, Send mints a UUIDv7,
+	// which its caller does not learn; a caller who wants to know it sets NewID().
+	// An ID of another kind must be a UUIDv7 too, since the age of a message is
 	// judged by its ID.
 	ID ID
 	// Destination is the name of the queue, or of the topic where Topic is set.
@@ -28,28 +21,35 @@ type Message struct {
 	// about, such as an order number. Messages with one key are ordered by
 	// TimeStamp, and Latest needs a key. Empty means none. CheckKey has its rules.
 	Key string
-	// TimeStamp orders the messages of one (Destination, Key). Send fills it with
-	// microseconds since the Unix epoch by the database's clock, strictly
+	// TimeStamp orders the messages of one (Destination, Key). Where it is 0, Send
+	// writes microseconds since the Unix epoch by the database's clock, strictly
 	// increasing per key. A caller who has a version of its own, such as an
 	// optimistic-lock column, passes it here (above 0) and it is used unchanged.
 	TimeStamp int64
 	// Headers are the sender's own headers. CheckHeader has the rules; the name
-	// "content-type" travels as each protocol's own content type.
+	// "content-type", in lower case, travels as each protocol's own content type.
+	// A received message may have more of them, which its broker has added.
 	Headers map[string]string
-	// Body is the payload. It is never changed on the way.
+	// Body is the payload. It is never changed on the way; nil arrives as empty.
 	Body []byte
-	// NotBefore delays the message; the zero time means at once.
+	// NotBefore delays the message until the database's clock has come to it, in
+	// whole microseconds. The zero time, and a time that is over, mean at once. At
+	// most the year 9999. A received message does not have it.
 	NotBefore time.Time
 
 	// Sequence counts the messages of one (Destination, Key) from 1 without
-	// gaps; 0 without a key.
+	// gaps, those of a queue and of a topic of the same name together; 0 without a
+	// key.
 	Sequence int64
-	// Producer is the name of the outbox that the message came from.
+	// Producer is the name of the outbox that the message came from; "" for a
+	// message of a program that is no Waybill outbox and does not say.
 	Producer string
 	// Attempt is 0 for the first copy of a message and grows with each copy sent.
+	// It begins at 0 again where a person has a rejected message sent again.
 	Attempt int
 	// Failures counts the times that a consumer has asked for this message again
-	// because its handler failed.
+	// because its handler failed; RetryAfter does not count. It begins at 0 again
+	// as Attempt does.
 	Failures int
 }
 
@@ -57,14 +57,15 @@ type Message struct {
 type Level int
 
 const (
-	// Once drops duplicates: every message takes effect exactly once.
+	// Once drops duplicates: every message takes effect exactly once, in no promised
+	// order.
 	Once Level = iota + 1
 	// Latest drops duplicates and stale states: for each key only a message that
 	// is newer than the last one applied takes effect.
 	Latest
 )
 
-// String returns "once" or "latest".
+// String returns "once" or "latest", or "unknown level".
 func (l Level) String() string {
 	switch l {
 	case Once:
@@ -103,9 +104,9 @@ const (
 	// Durable messages are written to the broker's disk. It is the default.
 	Durable Transport = iota
 	// Transient messages need not be: the broker may lose them when it stops, and
-	// the relay sends again whatever has no receipt. Promises are untouched, since
-	// no promise rests on the broker; throughput is several times higher on
-	// brokers that sync their disk.
+	// the relay sends again whatever has no receipt. No promise rests on the broker,
+	// so all of them hold; throughput is several times higher on brokers that sync
+	// their disk. With Accepted, which asks for no receipts, it cannot be had.
 	Transient
 )
 

@@ -19,12 +19,15 @@ import (
 )
 
 // Both services, each with a database of its own, over a broker that loses, repeats
-// and reorders messages.
+// and reorders messages. Orders are changed while shipping is at work, one of them is
+// changed in a way that is not allowed, and both sides end with the same states.
 func Example() {
 	if err := run(); err != nil {
 		fmt.Println(err)
 	}
 	// Output:
+	// order C-3 cannot be delivered: it does not exist, or is not in the state before
+	// order A-1 cannot be placed: it was placed before
 	// A-1: the shop says delivered, shipping says delivered
 	// B-2: the shop says shipped, shipping says shipped
 	// C-3: the shop says placed, shipping says placed
@@ -87,18 +90,22 @@ func run() error {
 			return err
 		}
 	}
+	fmt.Println(orders.Change(ctx, "C-3", order.Delivered))
+	fmt.Println(orders.Place(ctx, "A-1"))
 
 	// Every row of the outbox goes when its receipt has come back.
 	queue, err := store.NewQueue(shopDB, dialect, "")
 	if err != nil {
 		return err
 	}
-	for waiting := true; waiting; time.Sleep(10 * time.Millisecond) {
-		counts, err := queue.Count(ctx)
+	for range time.Tick(5 * time.Millisecond) {
+		waiting, err := queue.Count(ctx)
 		if err != nil {
 			return err
 		}
-		waiting = len(counts) > 0
+		if len(waiting) == 0 {
+			break
+		}
 	}
 	stop()
 	if err := <-ended; err != nil {

@@ -31,16 +31,19 @@ const (
 	Delivered = "delivered"
 )
 
-// before is the state that an order has to be in.
+// before is the state that an order has to be in for a change to the next one.
 var before = map[string]string{Shipped: Placed, Delivered: Shipped}
 
 // ErrState says that an order does not exist, or is in another state than the
 // change is for.
-var ErrState = errors.New("there is no such order in the state before")
+var ErrState = errors.New("it does not exist, or is not in the state before")
+
+// ErrPlaced says that an order of this id was placed before.
+var ErrPlaced = errors.New("it was placed before")
 
 const (
 	createOrders = `CREATE TABLE IF NOT EXISTS orders (id varchar(100) PRIMARY KEY, state varchar(20) NOT NULL)`
-	insertOrder  = `INSERT INTO orders (id, state) VALUES ($1, $2)`
+	insertOrder  = `INSERT INTO orders (id, state) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING`
 	changeOrder  = `UPDATE orders SET state = $1 WHERE id = $2 AND state = $3`
 	readOrder    = `SELECT state FROM orders WHERE id = $1`
 )
@@ -66,17 +69,23 @@ func New(ctx context.Context, db *sql.DB, dialect store.Dialect) (*Service, erro
 // Committed tells a relay in this process that there is something to send.
 func (s *Service) Committed() <-chan struct{} { return s.out.Committed() }
 
-// Place makes a new order.
+// Place makes a new order. An order that was placed before is ErrPlaced, and nothing is
+// sent.
 func (s *Service) Place(ctx context.Context, id string) error {
 	return s.out.InTx(ctx, s.db, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, insertOrder, id, Placed); err != nil {
+		result, err := tx.ExecContext(ctx, insertOrder, id, Placed)
+		if err != nil {
 			return err
+		}
+		if n, err := result.RowsAffected(); err != nil || n == 0 {
+			return errors.Join(err, fmt.Errorf("order %s cannot be placed: %w", id, ErrPlaced))
 		}
 		return s.tell(ctx, tx, id, Placed)
 	})
 }
 
-// Change takes an order to the state Shipped or Delivered.
+// Change takes an order to the state Shipped or Delivered. An order that is not in the
+// state before it is ErrState, and nothing is sent.
 func (s *Service) Change(ctx context.Context, id, state string) error {
 	return s.out.InTx(ctx, s.db, func(tx *sql.Tx) error {
 		result, err := tx.ExecContext(ctx, changeOrder, state, id, before[state])

@@ -1,6 +1,6 @@
 // Package shipment is the shipping service's business: it keeps the latest state of
-// each order. Messages may come twice, late and out of order; what reaches Take is
-// new and newer.
+// each order. Messages may come twice, late and out of order; what Take is called with
+// is newer than all that it was called with before.
 package shipment
 
 import (
@@ -48,8 +48,9 @@ func New(ctx context.Context, db *sql.DB, dialect store.Dialect, b broker.Broker
 // Run takes messages until ctx ends.
 func (s *Service) Run(ctx context.Context) error { return s.inbox.Run(ctx) }
 
-// Take applies one message in the transaction that the inbox has opened: an error
-// rolls back everything, and the message comes again.
+// Take applies one message in the transaction that the inbox has opened. An error rolls
+// back everything, and the message comes again; a batch that was rolled back is run
+// again, so that Take may see a message more than once and its effect is there once.
 func (s *Service) Take(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
 	var changed struct {
 		State string `json:"state"`

@@ -85,7 +85,7 @@ func answer(w http.ResponseWriter, id, state string, err error) {
 		_ = json.NewEncoder(w).Encode(order.Changed{Order: id, State: state})
 	case errors.Is(err, sql.ErrNoRows):
 		http.Error(w, "no such order", http.StatusNotFound)
-	case errors.Is(err, order.ErrState):
+	case errors.Is(err, order.ErrState), errors.Is(err, order.ErrPlaced):
 		http.Error(w, err.Error(), http.StatusConflict)
 	default:
 		http.Error(w, err.Error(), http.StatusInternalServerError)
