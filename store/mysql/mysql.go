@@ -12,6 +12,11 @@
 //     qmessage_key while a trigger fills it for writers of plain SQL. Here the
 //     trigger fills sequence and time stamp for Send as well: one statement, however
 //     many rows and keys.
+//
+// Transactions that Waybill begins (outbox.InTx, a handler's) are XA branches of one
+// phase; transaction.go says why. In them the server refuses DDL, LOCK TABLES and
+// procedures that commit, and on MySQL 8.0.29 and newer temporary tables too, unless
+// xa_detach_on_prepare is off.
 package mysql
 
 import (
