@@ -38,7 +38,6 @@ func (l *Ledger) selectThenUpdate(ctx context.Context, tx Session, marks []Mark)
 
 func (l *Ledger) removeLatest(ctx context.Context, tx Session, m Mark) error {
 	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
-	//nolint:gosec // G202: a planted bug, whose input is quoted
 	_, err := tx.ExecContext(ctx, "DELETE FROM "+l.names.Latest+" WHERE consumer = "+quote(l.consumer)+
 		" AND dest_name = "+quote(m.Destination)+" AND business_mark = "+quote(m.Key))
 	return err

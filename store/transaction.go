@@ -208,7 +208,9 @@ func (t *Transaction) Intact() error {
 	if t.ended != nil || mutant.CommitUnchecked {
 		return t.ended
 	}
-	// A statement of no database is refused for another reason than a transaction's end.
+	// A statement of no database is refused in any case, but with another error where the
+	// transaction is still open.
+	//nolint:sqlclosecheck // it is of no database, and Close says what is wrong with it
 	if errors.Is(t.tx.StmtContext(context.Background(), new(sql.Stmt)).Close(), sql.ErrTxDone) {
 		t.end(errors.New("tx.Commit or tx.Rollback was called, or its context has ended"))
 	} else if t.watch.Ended != nil {
@@ -306,8 +308,7 @@ const rollbackTime = 10 * time.Second
 func (t *Transaction) undo() error {
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackTime)
 	defer cancel()
-	lost, failed := t.unhold(ctx)
-	t.spoilt = t.spoilt || failed
+	lost := t.unhold(ctx)
 	_ = t.tx.Rollback() // says that it has ended, where it has
 	if t.ended != nil {
 		_, err := t.exec(ctx, `ROLLBACK`) // of what a handler may have begun
@@ -317,19 +318,23 @@ func (t *Transaction) undo() error {
 	return lost
 }
 
-// unhold runs the statements of Hold.Rollback. lost is why the database had rolled back
-// already; failed says that the last statement did, and the connection is of no use.
-func (t *Transaction) unhold(ctx context.Context) (lost error, failed bool) {
+// unhold runs the statements of Hold.Rollback, and returns why the database had rolled
+// back already, where it had. A connection on which the last of them fails is of no use.
+func (t *Transaction) unhold(ctx context.Context) error {
+	var first, last error
 	for i, s := range t.hold.Rollback {
-		_, err := t.exec(ctx, s)
-		if failed = err != nil; failed && i == 0 && condition(t.dialect, err) != Unavailable {
-			lost = &conflictError{err}
+		if _, last = t.exec(ctx, s); i == 0 {
+			first = last
 		}
 	}
-	if failed {
-		lost = nil
+	switch {
+	case last != nil:
+		t.spoilt = true
+		return nil
+	case first == nil || condition(t.dialect, first) == Unavailable:
+		return nil
 	}
-	return lost, failed
+	return &conflictError{first}
 }
 
 func (t *Transaction) after() {

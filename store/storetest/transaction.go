@@ -185,7 +185,9 @@ func preparedStatements(s *suite) {
 	s.must(err)
 	defer prepared.Close()
 	t := s.beginHeld()
-	_, err = t.SQL().StmtContext(s.Context(), prepared).ExecContext(s.Context(), 1)
+	inside := t.SQL().StmtContext(s.Context(), prepared)
+	defer inside.Close()
+	_, err = inside.ExecContext(s.Context(), 1)
 	s.must(err)
 	s.must(t.Commit(s.Context()))
 	if got := read(); !slices.Equal(got, []int{1}) {

@@ -17,20 +17,20 @@ import (
 type misdeed struct {
 	name string
 	on   []database
-	do   func(w *world, ctx context.Context, tx *sql.Tx) error
+	do   func(ctx context.Context, w *world, tx *sql.Tx) error
 	last bool // the handler does nothing after it
 }
 
 func misdeeds() []misdeed {
-	statement := func(text string) func(*world, context.Context, *sql.Tx) error {
-		return func(_ *world, ctx context.Context, tx *sql.Tx) error {
+	statement := func(text string) func(context.Context, *world, *sql.Tx) error {
+		return func(ctx context.Context, _ *world, tx *sql.Tx) error {
 			_, _ = tx.ExecContext(ctx, text) // what it says is ignored
 			return nil
 		}
 	}
 	return []misdeed{
-		{name: "tx.Commit", on: databases, do: func(_ *world, _ context.Context, tx *sql.Tx) error { _ = tx.Commit(); return nil }},
-		{name: "tx.Rollback", on: databases, do: func(_ *world, _ context.Context, tx *sql.Tx) error { _ = tx.Rollback(); return nil }},
+		{name: "tx.Commit", on: databases, do: func(_ context.Context, _ *world, tx *sql.Tx) error { _ = tx.Commit(); return nil }},
+		{name: "tx.Rollback", on: databases, do: func(_ context.Context, _ *world, tx *sql.Tx) error { _ = tx.Rollback(); return nil }},
 		{name: "COMMIT", on: databases, do: statement(`COMMIT`)},
 		{name: "ROLLBACK", on: []database{onSQLite, onMySQL}, do: statement(`ROLLBACK`)},
 		// PostgreSQL alone cannot keep single statements from committing behind it.
@@ -39,10 +39,10 @@ func misdeeds() []misdeed {
 		{name: "TRUNCATE", on: []database{onMySQL}, do: statement(`TRUNCATE TABLE latest`)},
 		{name: "several statements", on: []database{onSQLite}, do: statement(`INSERT INTO latest VALUES ('k', 1, 1); COMMIT; INSERT INTO latest VALUES ('l', 1, 1)`)},
 		{name: "a conflict clause", on: []database{onSQLite}, do: statement(`INSERT OR ROLLBACK INTO latest SELECT 'k', 1, 1 UNION ALL SELECT 'k', 2, 2`)},
-		{name: "an interrupted write", on: []database{onSQLite}, do: func(_ *world, ctx context.Context, tx *sql.Tx) error {
+		{name: "an interrupted write", on: []database{onSQLite}, do: func(ctx context.Context, _ *world, tx *sql.Tx) error {
 			short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
 			defer cancel()
-			_, _ = tx.ExecContext(short, `INSERT INTO latest WITH RECURSIVE c (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 100000000) SELECT x, x, x FROM c`)
+			_, _ = tx.ExecContext(short, `INSERT INTO latest WITH RECURSIVE c (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 100000000) SELECT x, 1, 1 FROM c`)
 			return nil
 		}},
 		{name: "a statement that failed", on: []database{onPostgres}, do: statement(`INSERT INTO nowhere VALUES (1)`)},
@@ -51,7 +51,7 @@ func misdeeds() []misdeed {
 }
 
 // ignoreDeadlock has the handler's transaction lose to another one, and ignores it.
-func ignoreDeadlock(w *world, ctx context.Context, tx *sql.Tx) error {
+func ignoreDeadlock(ctx context.Context, w *world, tx *sql.Tx) error {
 	const first, second = `UPDATE hot SET n = n + 1 WHERE id = 1`, `UPDATE hot SET n = n + 1 WHERE id = 2`
 	other, err := w.consumer.BeginTx(ctx, nil)
 	if err != nil {
@@ -117,7 +117,7 @@ func misbehaves(t *testing.T, d database, deed misdeed, level waybill.Level) {
 			if err := w.record(ctx, tx, m); err != nil {
 				return err
 			}
-			if err := deed.do(w, ctx, tx); err != nil || deed.last {
+			if err := deed.do(ctx, w, tx); err != nil || deed.last {
 				return err
 			}
 			_ = w.record(ctx, tx, m) // once more: a half that may be left behind
