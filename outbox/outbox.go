@@ -95,6 +95,14 @@ func New(dialect store.Dialect, o *Options) (*Outbox, error) {
 // error, but that of a nil tx, comes from the database, and the transaction is to be
 // rolled back; one that matches waybill.ErrSchema says that the tables are missing.
 //
+// Where no transaction is open on tx's connection, as after a deadlock on MySQL or a COMMIT
+// as a statement, Send writes nothing and returns an error that matches
+// waybill.ErrTxEnded; on MySQL it asks for that with two short statements, unless the
+// transaction is one of InTx or of an inbox. On PostgreSQL no statement can tell without
+// costing the transaction an id more: there a Send behind a COMMIT or ROLLBACK that was sent
+// as a statement commits by itself. One that loses to another transaction matches
+// waybill.ErrConflict.
+//
 // Messages with a key take a row lock on that key until the transaction ends, so that
 // per key the order of Sequence and of commit is one order, and so is that of TimeStamp
 // where Send fills it. Messages of one key are written in the order given; no other
