@@ -52,7 +52,7 @@ func isReceiptQueue(name string) bool {
 // mark is what the guard records of the message.
 func (x *item) mark() store.Mark {
 	m := &x.Message
-	return store.Mark{ID: m.ID, Producer: m.Producer, Destination: m.Destination, Key: m.Key, TimeStamp: m.TimeStamp}
+	return store.Mark{ID: m.ID, Producer: m.Producer, Destination: m.Destination, Topic: m.Topic, Key: m.Key, TimeStamp: m.TimeStamp}
 }
 
 // isGone says whether the subscription that the message came through has ended. There is

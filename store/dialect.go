@@ -85,7 +85,7 @@ type ProducerDialect interface {
 	// Rows with a key bump qmessage_key in the same statements: sequence + 1 and
 	// time_stamp = max(clock, time_stamp + 1) a row. A row's TimeStamp above 0 is
 	// used unchanged, and the key keeps the greatest of those and its own. Rows of
-	// one key stand next to each other, and keys are sorted by (destination, key),
+	// one key stand next to each other, and keys are sorted by (destination, dest_type, key),
 	// so that all senders lock them in the same order. Rows without a key get sequence 0 and
 	// the clock, or their own TimeStamp. Either all rows of a call have a TimeStamp
 	// of their own or none has: the engine splits what is mixed. The statements run
@@ -118,6 +118,8 @@ type ProducerDialect interface {
 	// Floor reads the lowest message_id of the pending rows that is below an id: one
 	// row, null if there is none. It walks an index and looks at nothing above.
 	Floor(n Names, below waybill.ID) Statement
+	// Identity reads the identity of qoutbox: one row and column.
+	Identity(Names) Statement
 	// Clock reads the clock: one row and column.
 	Clock() Statement
 
@@ -161,9 +163,9 @@ type ConsumerDialect interface {
 	// RecordLatest inserts or updates the marks' records in n2_record where there
 	// is none with a (time_stamp, message_id) as great or greater, in one
 	// conditional write; Query returns the message_id of each that was written.
-	// Marks come sorted by (destination, key), one for each at most.
+	// Marks come sorted by (destination, topic, key), one for each at most.
 	RecordLatest(n Names, consumer string, nonce int64, marks []Mark) Guard
-	// LatestIDs reads dest_name, business_mark, message_id of the marks' records.
+	// LatestIDs reads dest_name, dest_type, business_mark, message_id of the marks' records.
 	LatestIDs(n Names, consumer string, marks []Mark) Statement
 	// Horizons reads producer, message_id (the horizon; null or the zero ID if
 	// none) and floor (likewise) of one consumer; producers nil stands for all.

@@ -16,6 +16,7 @@ type Mark struct {
 	ID          waybill.ID
 	Producer    string
 	Destination string
+	Topic       bool // Destination is a topic; a queue of the same name is another destination
 	Key         string
 	TimeStamp   int64
 }
@@ -64,8 +65,8 @@ func (l *Ledger) RecordOnce(ctx context.Context, tx Session, marks []Mark) ([]Ve
 
 // RecordLatest writes the marks' records in tx, which Begin opened, where they are
 // newer than what is recorded, and says of each mark, by position, what it is: Fresh,
-// Duplicate or Superseded. Marks may come in any order, but no (Destination, Key)
-// twice. It waits for transactions that write the same records; after an error tx must
+// Duplicate or Superseded. Marks may come in any order, but no (Destination, Topic,
+// Key) twice. It waits for transactions that write the same records; after an error tx must
 // be rolled back.
 func (l *Ledger) RecordLatest(ctx context.Context, tx Session, marks []Mark) ([]Verdict, error) {
 	if mutant.SelectThenUpdate {
@@ -77,7 +78,7 @@ func (l *Ledger) RecordLatest(ctx context.Context, tx Session, marks []Mark) ([]
 func byID(a, b Mark) int { return a.ID.Compare(b.ID) }
 
 func byKey(a, b Mark) int {
-	return cmp.Or(cmp.Compare(a.Destination, b.Destination), cmp.Compare(a.Key, b.Key))
+	return cmp.Or(cmp.Compare(a.Destination, b.Destination), compareTypes(a.Topic, b.Topic), cmp.Compare(a.Key, b.Key))
 }
 
 type (
@@ -156,7 +157,11 @@ func (l *Ledger) findForgotten(ctx context.Context, tx Session, marks []Mark, ve
 // findSuperseded turns Duplicate into Superseded where another message's record
 // stands for the mark's key.
 func (l *Ledger) findSuperseded(ctx context.Context, tx Session, marks []Mark, verdicts []Verdict) error {
-	type key struct{ destination, key string }
+	type key struct {
+		destination string
+		topic       bool
+		key         string
+	}
 	var known []Mark
 	for i, v := range verdicts {
 		if v == Duplicate {
@@ -171,7 +176,7 @@ func (l *Ledger) findSuperseded(ctx context.Context, tx Session, marks []Mark, v
 		err := each(ctx, tx, l.dialect.LatestIDs(l.names, l.consumer, batch), func(rows *sql.Rows) error {
 			var k key
 			var id waybill.ID
-			if err := rows.Scan(&k.destination, &k.key, &id); err != nil {
+			if err := rows.Scan(&k.destination, &k.topic, &k.key, &id); err != nil {
 				return err
 			}
 			recorded[k] = id
@@ -182,7 +187,7 @@ func (l *Ledger) findSuperseded(ctx context.Context, tx Session, marks []Mark, v
 		}
 	}
 	for i, v := range verdicts {
-		if v == Duplicate && recorded[key{marks[i].Destination, marks[i].Key}] != marks[i].ID {
+		if v == Duplicate && recorded[key{marks[i].Destination, marks[i].Topic, marks[i].Key}] != marks[i].ID {
 			verdicts[i] = Superseded
 		}
 	}

@@ -41,9 +41,20 @@ func sortByKey(rows []NewRow) []NewRow {
 		case b.Key == "":
 			return 1
 		}
-		return cmp.Or(cmp.Compare(a.Destination, b.Destination), cmp.Compare(a.Key, b.Key))
+		return cmp.Or(cmp.Compare(a.Destination, b.Destination), compareTypes(a.Topic, b.Topic), cmp.Compare(a.Key, b.Key))
 	})
 	return rows
+}
+
+// compareTypes orders queues before topics.
+func compareTypes(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
 
 // maxStatement is the size in bytes at which Insert begins another statement, so
@@ -77,7 +88,7 @@ func parts(rows []NewRow, size int) iter.Seq[[]NewRow] {
 func CountFollowing(rows []NewRow) []int64 {
 	following := make([]int64, len(rows))
 	for i := len(rows) - 2; i >= 0; i-- {
-		if rows[i].Key != "" && rows[i].Key == rows[i+1].Key && rows[i].Destination == rows[i+1].Destination {
+		if rows[i].Key != "" && rows[i].Key == rows[i+1].Key && rows[i].Topic == rows[i+1].Topic && rows[i].Destination == rows[i+1].Destination {
 			following[i] = following[i+1] + 1
 		}
 	}

@@ -15,7 +15,7 @@ import (
 type Side string
 
 const (
-	Producer Side = "producer" // qmessage, qmessage_key, qrelay
+	Producer Side = "producer" // qmessage, qmessage_key, qrelay, qoutbox, qconfirmed
 	Consumer Side = "consumer" // n1_record, n2_record, n_horizon
 )
 

@@ -32,8 +32,10 @@ func ExampleMigrate() {
 	}
 	check(rows.Err())
 	// Output:
+	// app_qconfirmed
 	// app_qmessage
 	// app_qmessage_key
+	// app_qoutbox
 	// app_qrelay
 	// app_waybill_version
 }

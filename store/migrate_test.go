@@ -21,7 +21,7 @@ type nextVersion struct {
 }
 
 func (d nextVersion) Migrations(n store.Names) []store.Migration {
-	return append(d.Dialect.Migrations(n), store.Migration{Side: store.Producer, Version: 2, Statements: d.statements})
+	return append(d.Dialect.Migrations(n), store.Migration{Side: store.Producer, Version: 3, Statements: d.statements})
 }
 
 func (d nextVersion) Advice(err error) string {
@@ -66,7 +66,7 @@ func wantVersions(t *testing.T, err error, have, want int) {
 func TestOlderTablesAreUpgraded(t *testing.T) {
 	db, names := migrated(t)
 	next := nextVersion{sqlite.Dialect(), []string{`CREATE TABLE extra (a INTEGER)`}}
-	wantVersions(t, store.CheckSchema(t.Context(), db, next, names, store.Producer), 1, 2)
+	wantVersions(t, store.CheckSchema(t.Context(), db, next, names, store.Producer), 2, 3)
 	if err := store.Migrate(t.Context(), db, next, "", store.Producer); err != nil {
 		t.Fatal(err)
 	}
@@ -81,15 +81,15 @@ func TestNewerTablesAreLeftToNewerPrograms(t *testing.T) {
 	if err := store.Migrate(t.Context(), db, next, "", store.Producer); err != nil {
 		t.Fatal(err)
 	}
-	wantVersions(t, store.Migrate(t.Context(), db, sqlite.Dialect(), "", store.Producer), 2, 1)
-	wantVersions(t, store.CheckSchema(t.Context(), db, sqlite.Dialect(), names, store.Producer), 2, 1)
+	wantVersions(t, store.Migrate(t.Context(), db, sqlite.Dialect(), "", store.Producer), 3, 2)
+	wantVersions(t, store.CheckSchema(t.Context(), db, sqlite.Dialect(), names, store.Producer), 3, 2)
 }
 
 func TestAMigrationThatFailsSaysWhatToDoAndLeavesNothing(t *testing.T) {
 	db, names := migrated(t)
 	broken := nextVersion{sqlite.Dialect(), []string{`CREATE TABLE extra (a INTEGER)`, `ALTER TABLE no_such_table ADD COLUMN a INTEGER`}}
 	err := store.Migrate(t.Context(), db, broken, "", store.Producer)
-	if err == nil || !strings.Contains(err.Error(), "version 2") || !strings.Contains(err.Error(), "(make that table)") {
+	if err == nil || !strings.Contains(err.Error(), "version 3") || !strings.Contains(err.Error(), "(make that table)") {
 		t.Errorf("got error %v, want the version and the dialect's advice", err)
 	}
 	if err := store.CheckSchema(t.Context(), db, sqlite.Dialect(), names, store.Producer); err != nil {
@@ -113,7 +113,7 @@ func TestAScriptHasTheStatementsOfItsSideAlone(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, want := range []string{c.table, "'" + string(c.side) + "', 1"} {
+			for _, want := range []string{c.table, "'" + string(c.side) + "', 2"} {
 				if !strings.Contains(script, want) {
 					t.Errorf("got a script without %q:\n%s", want, script)
 				}

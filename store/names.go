@@ -13,6 +13,8 @@ type Names struct {
 	Message    string // qmessage
 	MessageKey string // qmessage_key
 	Relay      string // qrelay
+	Outbox     string // qoutbox
+	Confirmed  string // qconfirmed
 	Once       string // n1_record
 	Latest     string // n2_record
 	Horizon    string // n_horizon
@@ -35,6 +37,8 @@ func NewNames(prefix string) (Names, error) {
 		Message:    prefix + "qmessage",
 		MessageKey: prefix + "qmessage_key",
 		Relay:      prefix + "qrelay",
+		Outbox:     prefix + "qoutbox",
+		Confirmed:  prefix + "qconfirmed",
 		Once:       prefix + "n1_record",
 		Latest:     prefix + "n2_record",
 		Horizon:    prefix + "n_horizon",

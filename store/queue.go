@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"sync/atomic"
@@ -41,6 +42,17 @@ func (q *Queue) Clock(ctx context.Context) (int64, error) {
 	var now int64
 	_, err := q.row(ctx, "read the clock", q.dialect.Clock(), &now)
 	return now, err
+}
+
+// Identity returns the outbox's random identity, which its tables have had since they were
+// made: at least 16 lower-case letters and digits.
+func (q *Queue) Identity(ctx context.Context) (string, error) {
+	var identity string
+	found, err := q.row(ctx, "read the outbox's identity", q.dialect.Identity(q.names), &identity)
+	if err == nil && !found {
+		return "", fmt.Errorf("waybill: read the outbox's identity: %s has no row", q.names.Outbox)
+	}
+	return identity, err
 }
 
 // Floor returns the lowest message id of the pending rows; the zero ID if there

@@ -29,7 +29,7 @@ func ExampleCheckSchema() {
 	check(store.Migrate(ctx, db, sqlite.Dialect(), "", store.Producer))
 	fmt.Println(store.CheckSchema(ctx, db, sqlite.Dialect(), names, store.Producer))
 	// Output:
-	// found version 0 of the producer's tables, need 1
+	// found version 0 of the producer's tables, need 2
 	// waybill: the producer's tables are missing: run 'waybill init --side producer' or call store.Migrate
 	// <nil>
 }

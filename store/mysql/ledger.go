@@ -25,7 +25,7 @@ const newer = `(guard = VALUES(guard) OR VALUES(time_stamp) > time_stamp
 		OR VALUES(time_stamp) = time_stamp AND VALUES(message_id) > message_id)`
 
 const recordLatest = `
-INSERT INTO {n2_record} (consumer, dest_name, business_mark, time_stamp, message_id, producer, guard)
+INSERT INTO {n2_record} (consumer, dest_name, dest_type, business_mark, time_stamp, message_id, producer, guard)
 VALUES `
 
 const recordLatestEnd = `
@@ -35,16 +35,16 @@ ON DUPLICATE KEY UPDATE
 	time_stamp = IF(` + newer + `, VALUES(time_stamp), time_stamp),
 	message_id = IF(` + newer + `, VALUES(message_id), message_id)`
 
-// recordedLatest and latestIDs end with a list of pairs and ")".
+// recordedLatest and latestIDs end with a list of triples and ")".
 const recordedLatest = `
 SELECT message_id
 FROM {n2_record}
-WHERE consumer = ? AND guard = ? AND (dest_name, business_mark) IN (`
+WHERE consumer = ? AND guard = ? AND (dest_name, dest_type, business_mark) IN (`
 
 const latestIDs = `
-SELECT dest_name, business_mark, message_id
+SELECT dest_name, dest_type, business_mark, message_id
 FROM {n2_record}
-WHERE consumer = ? AND (dest_name, business_mark) IN (`
+WHERE consumer = ? AND (dest_name, dest_type, business_mark) IN (`
 
 const horizons = `
 SELECT producer, message_id, floor
@@ -99,21 +99,21 @@ func (dialect) RecordOnce(n store.Names, consumer string, nonce int64, marks []s
 
 // RecordLatest implements store.ConsumerDialect.
 func (dialect) RecordLatest(n store.Names, consumer string, nonce int64, marks []store.Mark) store.Guard {
-	args := make([]any, 0, 7*len(marks))
+	args := make([]any, 0, 8*len(marks))
 	for _, m := range marks {
-		args = append(args, consumer, m.Destination, m.Key, m.TimeStamp, m.ID.String(), m.Producer, nonce)
+		args = append(args, consumer, m.Destination, statement.Flag(m.Topic), m.Key, m.TimeStamp, m.ID.String(), m.Producer, nonce)
 	}
 	keys := append([]any{consumer, nonce}, statement.Keys(marks)...)
 	return store.Guard{
-		Exec:  []store.Statement{statement.New(n, recordLatest+statement.List("(?, ?, ?, ?, ?, ?, ?)", len(marks))+recordLatestEnd, args...)},
-		Query: statement.New(n, recordedLatest+statement.List("(?, ?)", len(marks))+`)`, keys...),
+		Exec:  []store.Statement{statement.New(n, recordLatest+statement.List("(?, ?, ?, ?, ?, ?, ?, ?)", len(marks))+recordLatestEnd, args...)},
+		Query: statement.New(n, recordedLatest+statement.List("(?, ?, ?)", len(marks))+`)`, keys...),
 	}
 }
 
 // LatestIDs implements store.ConsumerDialect.
 func (dialect) LatestIDs(n store.Names, consumer string, marks []store.Mark) store.Statement {
 	args := append([]any{consumer}, statement.Keys(marks)...)
-	return statement.New(n, latestIDs+statement.List("(?, ?)", len(marks))+`)`, args...)
+	return statement.New(n, latestIDs+statement.List("(?, ?, ?)", len(marks))+`)`, args...)
 }
 
 // Horizons implements store.ConsumerDialect.

@@ -2,6 +2,7 @@ package mysql_test
 
 import (
 	"database/sql"
+	_ "embed"
 	"fmt"
 	"net/url"
 	"testing"
@@ -13,6 +14,9 @@ import (
 	"github.com/waybill-go/waybill/store/mysql"
 	"github.com/waybill-go/waybill/store/storetest"
 )
+
+//go:embed testdata/version1.sql
+var version1 string
 
 func TestConformance(t *testing.T) {
 	for _, setting := range []struct {
@@ -48,10 +52,11 @@ func interpolated(c *mysqldriver.Config) { c.InterpolateParams = true }
 
 func harness(set func(*mysqldriver.Config)) storetest.Harness {
 	return storetest.Harness{
-		Dialect: mysql.Dialect(),
-		Open:    func(t testing.TB) *sql.DB { return open(t, set) },
-		Sever:   sever,
-		Schema:  schema,
+		Version1: version1,
+		Dialect:  mysql.Dialect(),
+		Open:     func(t testing.TB) *sql.DB { return open(t, set) },
+		Sever:    sever,
+		Schema:   schema,
 	}
 }
 

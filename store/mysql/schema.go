@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/internal/statement"
@@ -69,7 +70,12 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			createMessage, createMessageKey, createRelay,
 			dropFillTrigger, createFillTrigger,
 		}},
+		store.Migration{Side: store.Producer, Version: 2, Statements: slices.Concat(
+			unlessTyped(n, "qmessage_key", keyByType),
+			[]string{dropFillTrigger, copyKeys, createTypedFillTrigger, createOutbox, fillOutbox, createConfirmed},
+		)},
 		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
+		store.Migration{Side: store.Consumer, Version: 2, Statements: append(unlessTyped(n, "n2_record", latestByType), refuseUntyped, copyLatest)},
 	)
 }
 
@@ -205,3 +211,106 @@ CREATE TABLE IF NOT EXISTS {n_horizon} (
 	floor ` + id + `,
 	PRIMARY KEY (consumer, producer)
 )` + options
+
+// What follows is version 2: a queue and a topic of one name have keys of their own.
+// Nothing tells which of the two a row of version 1 was for, so both go on above it.
+//
+// While the trigger is away, the table's conditions refuse what it would have completed.
+
+// unlessTyped returns what changes a table that has no column dest_type yet. There is no
+// condition for that in MySQL's ALTER TABLE, so it is prepared from a text.
+func unlessTyped(n store.Names, table, change string) []string {
+	schema := `DATABASE()`
+	if n.Schema() != "" {
+		schema = `'` + n.Schema() + `'`
+	}
+	return []string{
+		`SET @waybill = IF((SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = ` + schema + `
+	AND table_name = '{.` + table + `}' AND column_name = 'dest_type') > 0, 'DO 0', '` + change + `')`,
+		`PREPARE waybill FROM @waybill`, `EXECUTE waybill`, `DEALLOCATE PREPARE waybill`,
+	}
+}
+
+const keyByType = `
+ALTER TABLE {qmessage_key}
+	ADD COLUMN dest_type SMALLINT NOT NULL DEFAULT 0 AFTER destination,
+	DROP PRIMARY KEY, ADD PRIMARY KEY (destination, dest_type, business_mark)`
+
+const copyKeys = `
+INSERT INTO {qmessage_key} (destination, dest_type, business_mark, sequence, time_stamp)
+SELECT k.destination, 1, k.business_mark, k.sequence, k.time_stamp FROM {qmessage_key} AS k WHERE k.dest_type = 0
+ON DUPLICATE KEY UPDATE sequence = {qmessage_key}.sequence`
+
+// createTypedFillTrigger is createFillTrigger for keys with a type.
+const createTypedFillTrigger = `
+CREATE TRIGGER {qmessage_fill} BEFORE INSERT ON {qmessage} FOR EACH ROW
+BEGIN
+	DECLARE clock_now, due, counted, stamped BIGINT DEFAULT ` + clock + `;
+	IF NEW.message_id = '' THEN
+		SET due = GREATEST(clock_now, NEW.not_before) DIV 1000;
+		SET NEW.message_id = LOWER(CONCAT(
+			LPAD(HEX(due >> 16), 8, '0'), '-', LPAD(HEX(due & 65535), 4, '0'),
+			'-7', RIGHT(HEX(RANDOM_BYTES(2)), 3),
+			'-', SUBSTR('89AB', 1 + FLOOR(RAND() * 4), 1), RIGHT(HEX(RANDOM_BYTES(2)), 3),
+			'-', HEX(RANDOM_BYTES(6))));
+	END IF;
+	IF NEW.business_mark <> '' AND NEW.sequence = 0 THEN
+		INSERT INTO {qmessage_key} (destination, dest_type, business_mark, sequence, time_stamp)
+		VALUES (NEW.destination, NEW.dest_type, NEW.business_mark, 1, IF(NEW.time_stamp > 0, NEW.time_stamp, clock_now))
+		ON DUPLICATE KEY UPDATE
+			sequence = {qmessage_key}.sequence + 1,
+			time_stamp = IF(NEW.time_stamp > 0, GREATEST({qmessage_key}.time_stamp, NEW.time_stamp),
+				GREATEST(clock_now, {qmessage_key}.time_stamp + 1));
+		SELECT k.sequence, k.time_stamp INTO counted, stamped
+		FROM {qmessage_key} k
+		WHERE k.destination = NEW.destination AND k.dest_type = NEW.dest_type AND k.business_mark = NEW.business_mark;
+		SET NEW.sequence = counted;
+	END IF;
+	IF NEW.time_stamp = 0 THEN
+		SET NEW.time_stamp = stamped;
+	END IF;
+END`
+
+// createOutbox has one row: the outbox's own name among all others.
+const createOutbox = `
+CREATE TABLE IF NOT EXISTS {qoutbox} (
+	id SMALLINT NOT NULL PRIMARY KEY,
+	identity VARCHAR(64) NOT NULL,
+	made_at BIGINT NOT NULL,
+	CONSTRAINT {.qoutbox_has_one_row} CHECK (id = 1),
+	CONSTRAINT {.qoutbox_identity_is_a_word} CHECK (identity REGEXP '^[a-z0-9]*$' AND CHAR_LENGTH(identity) >= 16)
+)` + options
+
+// fillOutbox draws 96 random bits.
+const fillOutbox = `
+INSERT INTO {qoutbox} (id, identity, made_at) VALUES (1, LOWER(HEX(RANDOM_BYTES(12))), ` + clock + `)
+ON DUPLICATE KEY UPDATE id = {qoutbox}.id`
+
+// createConfirmed holds what some of a message's named consumers have said while others
+// have not.
+const createConfirmed = `
+CREATE TABLE IF NOT EXISTS {qconfirmed} (
+	message_id ` + id + ` NOT NULL,
+	consumer VARCHAR(255) NOT NULL,
+	outcome SMALLINT NOT NULL,
+	last_error TEXT,
+	time_stamp BIGINT NOT NULL,
+	PRIMARY KEY (message_id, consumer),
+	CONSTRAINT {.qconfirmed_outcome_known} CHECK (outcome IN (0, 2))
+)` + options
+
+const latestByType = `
+ALTER TABLE {n2_record}
+	ADD COLUMN dest_type SMALLINT NOT NULL DEFAULT 0 AFTER dest_name,
+	ADD CONSTRAINT {.n2_record_dest_type_known} CHECK (dest_type IN (0, 1)),
+	DROP PRIMARY KEY, ADD PRIMARY KEY (consumer, dest_name, dest_type, business_mark)`
+
+// refuseUntyped: a program of version 1 names no type, and here nothing else would refuse
+// its records, which say nothing of topics; so the default is one that no row may have.
+const refuseUntyped = `ALTER TABLE {n2_record} ALTER COLUMN dest_type SET DEFAULT -1`
+
+const copyLatest = `
+INSERT INTO {n2_record} (consumer, dest_name, dest_type, business_mark, time_stamp, message_id, producer, guard)
+SELECT o.consumer, o.dest_name, 1, o.business_mark, o.time_stamp, o.message_id, o.producer, o.guard
+FROM {n2_record} AS o WHERE o.dest_type = 0
+ON DUPLICATE KEY UPDATE guard = {n2_record}.guard`

@@ -17,9 +17,9 @@ VALUES ($1::uuid, $2::text, $3::smallint,
 // sequence, time stamp and commit have one order per key.
 const insertOneKeyed = `
 WITH bumped AS (
-	INSERT INTO {qmessage_key} AS k (destination, business_mark, sequence, time_stamp)
-	VALUES ($2::text, $8::text, 1, CASE WHEN $4::bigint > 0 THEN $4::bigint ELSE ` + clock + ` END)
-	ON CONFLICT (destination, business_mark) DO UPDATE
+	INSERT INTO {qmessage_key} AS k (destination, dest_type, business_mark, sequence, time_stamp)
+	VALUES ($2::text, $3::smallint, $8::text, 1, CASE WHEN $4::bigint > 0 THEN $4::bigint ELSE ` + clock + ` END)
+	ON CONFLICT (destination, dest_type, business_mark) DO UPDATE
 	SET sequence = k.sequence + 1,
 		time_stamp = CASE WHEN $4::bigint > 0 THEN greatest(k.time_stamp, $4::bigint)
 			ELSE greatest(` + clock + `, k.time_stamp + 1) END
@@ -43,18 +43,18 @@ WITH given AS (
 ), placed AS (
 	SELECT *, sum(size) OVER (ORDER BY place) - size AS body_at FROM given
 ), bumped AS (
-	INSERT INTO {qmessage_key} AS k (destination, business_mark, sequence, time_stamp)
-	SELECT destination, business_mark, count(*),
+	INSERT INTO {qmessage_key} AS k (destination, dest_type, business_mark, sequence, time_stamp)
+	SELECT destination, dest_type, business_mark, count(*),
 		CASE WHEN $11::boolean THEN max(own) ELSE ` + clock + ` + count(*) - 1 END
 	FROM given
 	WHERE business_mark <> ''
-	GROUP BY destination, business_mark
+	GROUP BY destination, dest_type, business_mark
 	ORDER BY min(place)
-	ON CONFLICT (destination, business_mark) DO UPDATE
+	ON CONFLICT (destination, dest_type, business_mark) DO UPDATE
 	SET sequence = k.sequence + excluded.sequence,
 		time_stamp = CASE WHEN $11::boolean THEN greatest(k.time_stamp, excluded.time_stamp)
 			ELSE greatest(` + clock + `, k.time_stamp + 1) + excluded.sequence - 1 END
-	RETURNING destination, business_mark, sequence, time_stamp
+	RETURNING destination, dest_type, business_mark, sequence, time_stamp
 )
 INSERT INTO {qmessage} (message_id, destination, dest_type, business_mark, sequence, time_stamp, headers, message_content, not_before)
 SELECT p.message_id, p.destination, p.dest_type, p.business_mark,
@@ -64,7 +64,7 @@ SELECT p.message_id, p.destination, p.dest_type, p.business_mark,
 	substring($10::bytea FROM p.body_at::int + 1 FOR p.size),
 	p.not_before
 FROM placed p
-LEFT JOIN bumped b ON b.destination = p.destination AND b.business_mark = p.business_mark
+LEFT JOIN bumped b ON b.destination = p.destination AND b.dest_type = p.dest_type AND b.business_mark = p.business_mark
 ORDER BY p.place`
 
 // Insert implements store.ProducerDialect, with one statement whatever it is given.

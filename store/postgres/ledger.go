@@ -19,18 +19,18 @@ RETURNING message_id`
 // recordLatest judges "newer" under the row's lock, so of two racing states the
 // newer one stays whatever their order.
 const recordLatest = `
-INSERT INTO {n2_record} AS r (consumer, dest_name, business_mark, time_stamp, message_id, producer)
+INSERT INTO {n2_record} AS r (consumer, dest_name, dest_type, business_mark, time_stamp, message_id, producer)
 SELECT $1::text, m.*
-FROM unnest($2::text::text[], $3::text::text[], $4::text::bigint[], $5::text::uuid[], $6::text::text[]) AS m
-ON CONFLICT (consumer, dest_name, business_mark) DO UPDATE
+FROM unnest($2::text::text[], $3::text::smallint[], $4::text::text[], $5::text::bigint[], $6::text::uuid[], $7::text::text[]) AS m
+ON CONFLICT (consumer, dest_name, dest_type, business_mark) DO UPDATE
 SET time_stamp = excluded.time_stamp, message_id = excluded.message_id, producer = excluded.producer
 WHERE (excluded.time_stamp, excluded.message_id) > (r.time_stamp, r.message_id)
 RETURNING message_id`
 
 const latestIDs = `
-SELECT r.dest_name, r.business_mark, r.message_id
-FROM unnest($2::text::text[], $3::text::text[]) AS m (dest_name, business_mark)
-JOIN {n2_record} r ON r.consumer = $1::text AND r.dest_name = m.dest_name AND r.business_mark = m.business_mark`
+SELECT r.dest_name, r.dest_type, r.business_mark, r.message_id
+FROM unnest($2::text::text[], $3::text::smallint[], $4::text::text[]) AS m (dest_name, dest_type, business_mark)
+JOIN {n2_record} r ON r.consumer = $1::text AND r.dest_name = m.dest_name AND r.dest_type = m.dest_type AND r.business_mark = m.business_mark`
 
 const horizons = `
 SELECT producer, message_id, floor
@@ -74,15 +74,15 @@ func (dialect) RecordOnce(n store.Names, consumer string, _ int64, marks []store
 
 // RecordLatest implements store.ConsumerDialect.
 func (dialect) RecordLatest(n store.Names, consumer string, _ int64, marks []store.Mark) store.Guard {
-	destinations, keys := keyArrays(marks)
+	destinations, types, keys := keyArrays(marks)
 	ids, stamps, producers := recordArrays(marks)
-	return store.Guard{Query: statement.New(n, recordLatest, consumer, destinations, keys, stamps, ids, producers)}
+	return store.Guard{Query: statement.New(n, recordLatest, consumer, destinations, types, keys, stamps, ids, producers)}
 }
 
 // LatestIDs implements store.ConsumerDialect.
 func (dialect) LatestIDs(n store.Names, consumer string, marks []store.Mark) store.Statement {
-	destinations, keys := keyArrays(marks)
-	return statement.New(n, latestIDs, consumer, destinations, keys)
+	destinations, types, keys := keyArrays(marks)
+	return statement.New(n, latestIDs, consumer, destinations, types, keys)
 }
 
 // recordArrays are what both guards store of the marks.
@@ -96,13 +96,14 @@ func recordArrays(marks []store.Mark) (ids, stamps, producers string) {
 	return i.String(), s.String(), p.String()
 }
 
-func keyArrays(marks []store.Mark) (destinations, keys string) {
-	d, k := newArray(16*len(marks)), newArray(16*len(marks))
+func keyArrays(marks []store.Mark) (destinations, types, keys string) {
+	d, t, k := newArray(16*len(marks)), newArray(2*len(marks)), newArray(16*len(marks))
 	for _, m := range marks {
 		d.text(m.Destination)
+		t.int(statement.Flag(m.Topic))
 		k.text(m.Key)
 	}
-	return d.String(), k.String()
+	return d.String(), t.String(), k.String()
 }
 
 // Horizons implements store.ConsumerDialect.

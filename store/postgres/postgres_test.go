@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"database/sql"
+	_ "embed"
 	"fmt"
 	"testing"
 
@@ -13,6 +14,9 @@ import (
 	"github.com/waybill-go/waybill/store/postgres"
 	"github.com/waybill-go/waybill/store/storetest"
 )
+
+//go:embed testdata/version1.sql
+var version1 string
 
 func TestConformance(t *testing.T) {
 	// A pooler in front of the server asks for modes without prepared statements.
@@ -31,6 +35,7 @@ func BenchmarkStore(b *testing.B) {
 
 func harness(mode pgx.QueryExecMode) storetest.Harness {
 	return storetest.Harness{
+		Version1:    version1,
 		Dialect:     postgres.Dialect(),
 		Open:        func(t testing.TB) *sql.DB { return open(t, mode) },
 		Placeholder: func(n int) string { return fmt.Sprint("$", n) },

@@ -58,7 +58,11 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			createMessage, createDueIndex, createRejectedIndex, createMessageKey, createRelay,
 			createFill, dropFillTrigger, createFillTrigger,
 		}},
+		store.Migration{Side: store.Producer, Version: 2, Statements: []string{
+			addKeyType, keyByType, copyKeys, replaceFill, createOutbox, fillOutbox, createConfirmed,
+		}},
 		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
+		store.Migration{Side: store.Consumer, Version: 2, Statements: []string{addLatestType, latestByType, copyLatest}},
 	)
 }
 
@@ -197,3 +201,89 @@ CREATE TABLE IF NOT EXISTS {n_horizon} (
 	floor uuid,
 	PRIMARY KEY (consumer, producer)
 )`
+
+// What follows is version 2: a queue and a topic of one name have keys of their own.
+// Nothing tells which of the two a row of version 1 was for, so both go on above it.
+
+const addKeyType = `ALTER TABLE {qmessage_key} ADD COLUMN IF NOT EXISTS dest_type smallint NOT NULL DEFAULT 0`
+
+const keyByType = `
+ALTER TABLE {qmessage_key}
+	DROP CONSTRAINT IF EXISTS {.qmessage_key_pkey},
+	ADD CONSTRAINT {.qmessage_key_pkey} PRIMARY KEY (destination, dest_type, business_mark)`
+
+const copyKeys = `
+INSERT INTO {qmessage_key} (destination, dest_type, business_mark, sequence, time_stamp)
+SELECT destination, 1, business_mark, sequence, time_stamp FROM {qmessage_key} WHERE dest_type = 0
+ON CONFLICT (destination, dest_type, business_mark) DO NOTHING`
+
+// replaceFill is createFill for keys with a type.
+const replaceFill = `
+CREATE OR REPLACE FUNCTION {qmessage_fill}() RETURNS trigger LANGUAGE plpgsql AS $fill$
+DECLARE
+	due bigint := greatest(` + clock + `, NEW.not_before);
+	bumped bigint;
+BEGIN
+	IF NEW.message_id IS NULL THEN
+		NEW.message_id := encode(overlay(uuid_send(gen_random_uuid())
+			PLACING int8send((due / 1000) << 16 | 28672 | (due % 1000) * 4096 / 1000) FROM 1 FOR 8), 'hex')::uuid;
+	END IF;
+	IF NEW.business_mark <> '' AND NEW.sequence = 0 THEN
+		EXECUTE format($bump$
+			INSERT INTO %I.%I AS k (destination, dest_type, business_mark, sequence, time_stamp)
+			VALUES ($1, $2, $3, 1, CASE WHEN $4 > 0 THEN $4 ELSE ` + clock + ` END)
+			ON CONFLICT (destination, dest_type, business_mark) DO UPDATE
+			SET sequence = k.sequence + 1,
+				time_stamp = CASE WHEN $4 > 0 THEN greatest(k.time_stamp, $4)
+					ELSE greatest(` + clock + `, k.time_stamp + 1) END
+			RETURNING sequence, time_stamp
+			$bump$, TG_TABLE_SCHEMA, '{.qmessage_key}')
+		INTO NEW.sequence, bumped
+		USING NEW.destination, NEW.dest_type, NEW.business_mark, NEW.time_stamp;
+	END IF;
+	IF NEW.time_stamp = 0 THEN
+		NEW.time_stamp := coalesce(bumped, ` + clock + `);
+	END IF;
+	RETURN NEW;
+END $fill$`
+
+// createOutbox has one row: the outbox's own name among all others.
+const createOutbox = `
+CREATE TABLE IF NOT EXISTS {qoutbox} (
+	id smallint PRIMARY KEY,
+	identity varchar(64) COLLATE "C" NOT NULL,
+	made_at bigint NOT NULL,
+	CONSTRAINT {.qoutbox_has_one_row} CHECK (id = 1),
+	CONSTRAINT {.qoutbox_identity_is_a_word} CHECK (identity ~ '^[a-z0-9]+$' AND length(identity) >= 16)
+)`
+
+// fillOutbox draws 96 random bits: the first six bytes of a random UUID, twice.
+const fillOutbox = `
+INSERT INTO {qoutbox} (id, identity, made_at)
+VALUES (1, encode(substring(uuid_send(gen_random_uuid()) FOR 6) || substring(uuid_send(gen_random_uuid()) FOR 6), 'hex'), ` + clock + `)
+ON CONFLICT (id) DO NOTHING`
+
+// createConfirmed holds what some of a message's named consumers have said while others
+// have not.
+const createConfirmed = `
+CREATE TABLE IF NOT EXISTS {qconfirmed} (
+	message_id uuid NOT NULL,
+	consumer varchar(255) COLLATE "C" NOT NULL,
+	outcome smallint NOT NULL,
+	last_error text,
+	time_stamp bigint NOT NULL,
+	PRIMARY KEY (message_id, consumer),
+	CONSTRAINT {.qconfirmed_outcome_known} CHECK (outcome IN (0, 2))
+)`
+
+const addLatestType = `ALTER TABLE {n2_record} ADD COLUMN IF NOT EXISTS dest_type smallint NOT NULL DEFAULT 0`
+
+const latestByType = `
+ALTER TABLE {n2_record}
+	DROP CONSTRAINT IF EXISTS {.n2_record_pkey},
+	ADD CONSTRAINT {.n2_record_pkey} PRIMARY KEY (consumer, dest_name, dest_type, business_mark)`
+
+const copyLatest = `
+INSERT INTO {n2_record} (consumer, dest_name, dest_type, business_mark, time_stamp, message_id, producer)
+SELECT consumer, dest_name, 1, business_mark, time_stamp, message_id, producer FROM {n2_record} WHERE dest_type = 0
+ON CONFLICT (consumer, dest_name, dest_type, business_mark) DO NOTHING`

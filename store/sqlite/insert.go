@@ -9,20 +9,20 @@ import (
 // placeholder for sequence has. With time stamps of the caller's own, the key keeps
 // the greatest; else its last row's is stored.
 const bumpKeys = `
-INSERT INTO {qmessage_key} (destination, business_mark, sequence, time_stamp)
+INSERT INTO {qmessage_key} (destination, dest_type, business_mark, sequence, time_stamp)
 VALUES `
 
-const bumpKeysRow = `(?, ?, ?, ` + clock + ` + ? - 1)`
+const bumpKeysRow = `(?, ?, ?, ?, ` + clock + ` + ? - 1)`
 
 const bumpKeysOnConflict = `
-ON CONFLICT (destination, business_mark) DO UPDATE
+ON CONFLICT (destination, dest_type, business_mark) DO UPDATE
 SET sequence = sequence + excluded.sequence,
 	time_stamp = max(` + clock + `, time_stamp + 1) + excluded.sequence - 1`
 
-const bumpKeysOwnRow = `(?, ?, ?, ?)`
+const bumpKeysOwnRow = `(?, ?, ?, ?, ?)`
 
 const bumpKeysOwnOnConflict = `
-ON CONFLICT (destination, business_mark) DO UPDATE
+ON CONFLICT (destination, dest_type, business_mark) DO UPDATE
 SET sequence = sequence + excluded.sequence, time_stamp = max(time_stamp, excluded.time_stamp)`
 
 // insertRows takes sequence and time stamp from the keys' bumped rows. "following" is
@@ -41,7 +41,7 @@ SELECT g.message_id, g.destination, g.dest_type, g.business_mark,
 	CASE WHEN g.own > 0 THEN g.own ELSE coalesce(k.time_stamp - g.following, ` + clock + `) END,
 	g.headers, g.message_content, g.not_before
 FROM given g
-LEFT JOIN {qmessage_key} k ON k.destination = g.destination AND k.business_mark = g.business_mark AND g.business_mark <> ''
+LEFT JOIN {qmessage_key} k ON k.destination = g.destination AND k.dest_type = g.dest_type AND k.business_mark = g.business_mark AND g.business_mark <> ''
 ORDER BY g.place`
 
 // Insert implements store.ProducerDialect: one statement for the keys, where there
@@ -83,7 +83,7 @@ func bumps(rows []store.NewRow, following []int64, own bool) (keys int, args []a
 		if own {
 			stamp = greatest
 		}
-		args = append(args, r.Destination, r.Key, count, stamp)
+		args = append(args, r.Destination, statement.Flag(r.Topic), r.Key, count, stamp)
 		keys++
 		count, greatest = 0, 0
 	}

@@ -18,20 +18,20 @@ ON CONFLICT (consumer, message_id) DO NOTHING
 RETURNING message_id`
 
 const recordLatest = `
-INSERT INTO {n2_record} AS r (consumer, dest_name, business_mark, time_stamp, message_id, producer)
+INSERT INTO {n2_record} AS r (consumer, dest_name, dest_type, business_mark, time_stamp, message_id, producer)
 VALUES `
 
 const recordLatestEnd = `
-ON CONFLICT (consumer, dest_name, business_mark) DO UPDATE
+ON CONFLICT (consumer, dest_name, dest_type, business_mark) DO UPDATE
 SET time_stamp = excluded.time_stamp, message_id = excluded.message_id, producer = excluded.producer
 WHERE (excluded.time_stamp, excluded.message_id) > (r.time_stamp, r.message_id)
 RETURNING message_id`
 
-// latestIDs ends with a list of pairs and ")".
+// latestIDs ends with a list of triples and ")".
 const latestIDs = `
-SELECT dest_name, business_mark, message_id
+SELECT dest_name, dest_type, business_mark, message_id
 FROM {n2_record}
-WHERE consumer = ? AND (dest_name, business_mark) IN (VALUES `
+WHERE consumer = ? AND (dest_name, dest_type, business_mark) IN (VALUES `
 
 const horizons = `
 SELECT producer, message_id, floor
@@ -78,17 +78,17 @@ func (dialect) RecordOnce(n store.Names, consumer string, _ int64, marks []store
 
 // RecordLatest implements store.ConsumerDialect.
 func (dialect) RecordLatest(n store.Names, consumer string, _ int64, marks []store.Mark) store.Guard {
-	args := make([]any, 0, 6*len(marks))
+	args := make([]any, 0, 7*len(marks))
 	for _, m := range marks {
-		args = append(args, consumer, m.Destination, m.Key, m.TimeStamp, m.ID.String(), m.Producer)
+		args = append(args, consumer, m.Destination, statement.Flag(m.Topic), m.Key, m.TimeStamp, m.ID.String(), m.Producer)
 	}
-	return store.Guard{Query: statement.New(n, recordLatest+statement.List("(?, ?, ?, ?, ?, ?)", len(marks))+recordLatestEnd, args...)}
+	return store.Guard{Query: statement.New(n, recordLatest+statement.List("(?, ?, ?, ?, ?, ?, ?)", len(marks))+recordLatestEnd, args...)}
 }
 
 // LatestIDs implements store.ConsumerDialect.
 func (dialect) LatestIDs(n store.Names, consumer string, marks []store.Mark) store.Statement {
 	args := append([]any{consumer}, statement.Keys(marks)...)
-	return statement.New(n, latestIDs+statement.List("(?, ?)", len(marks))+`)`, args...)
+	return statement.New(n, latestIDs+statement.List("(?, ?, ?)", len(marks))+`)`, args...)
 }
 
 // Horizons implements store.ConsumerDialect.

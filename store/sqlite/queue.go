@@ -129,6 +129,11 @@ func (dialect) Floor(n store.Names, below waybill.ID) store.Statement {
 	return statement.New(n, floor, below.String())
 }
 
+// Identity implements store.ProducerDialect.
+func (dialect) Identity(n store.Names) store.Statement {
+	return statement.New(n, `SELECT identity FROM {qoutbox} WHERE id = 1`)
+}
+
 // Clock implements store.ProducerDialect.
 func (dialect) Clock() store.Statement { return store.Statement{SQL: `SELECT ` + clock} }
 

@@ -52,7 +52,16 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			createMessageKey, createRelay,
 			`CREATE TRIGGER IF NOT EXISTS ` + schema + createFillTrigger,
 		}},
+		store.Migration{Side: store.Producer, Version: 2, Statements: []string{
+			`DROP TRIGGER IF EXISTS {qmessage_fill}`,
+			createMessageKey, createTypedKey, copyKeys, `DROP TABLE {qmessage_key}`, `ALTER TABLE {qmessage_key_typed} RENAME TO {.qmessage_key}`,
+			`CREATE TRIGGER IF NOT EXISTS ` + schema + createTypedFillTrigger,
+			createOutbox, fillOutbox, createConfirmed,
+		}},
 		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
+		store.Migration{Side: store.Consumer, Version: 2, Statements: []string{
+			createLatest, createTypedLatest, copyLatest, `DROP TABLE {n2_record}`, `ALTER TABLE {n2_record_typed} RENAME TO {.n2_record}`,
+		}},
 	)
 }
 
@@ -168,3 +177,101 @@ CREATE TABLE IF NOT EXISTS {n_horizon} (
 	floor TEXT,
 	PRIMARY KEY (consumer, producer)
 ) STRICT, WITHOUT ROWID`
+
+// What follows is version 2: a queue and a topic of one name have keys of their own.
+// Nothing tells which of the two a row of version 1 was for, so both go on above it.
+//
+// A primary key cannot be changed here: the table is made anew, filled, and takes the old
+// one's place. The old one is made where it is missing, so that the steps can be run
+// again from any of them; a row that is found to have been copied keeps the greater
+// numbers.
+
+const createTypedKey = `
+CREATE TABLE IF NOT EXISTS {qmessage_key_typed} (
+	destination TEXT NOT NULL,
+	dest_type INTEGER NOT NULL CHECK (dest_type IN (0, 1)),
+	business_mark TEXT NOT NULL,
+	sequence INTEGER NOT NULL,
+	time_stamp INTEGER NOT NULL,
+	PRIMARY KEY (destination, dest_type, business_mark)
+) STRICT, WITHOUT ROWID`
+
+const copyKeys = `
+INSERT INTO {qmessage_key_typed} (destination, dest_type, business_mark, sequence, time_stamp)
+SELECT k.destination, t.dest_type, k.business_mark, k.sequence, k.time_stamp
+FROM {qmessage_key} k, (SELECT 0 AS dest_type UNION ALL SELECT 1) t
+WHERE true
+ON CONFLICT (destination, dest_type, business_mark) DO UPDATE
+SET sequence = max(sequence, excluded.sequence), time_stamp = max(time_stamp, excluded.time_stamp)`
+
+// createTypedFillTrigger is createFillTrigger for keys with a type.
+const createTypedFillTrigger = `{.qmessage_fill} AFTER INSERT ON {.qmessage} FOR EACH ROW
+WHEN NEW.message_id IS NULL OR NEW.time_stamp = 0 OR NEW.sequence = 0 AND NEW.business_mark <> ''
+BEGIN
+	INSERT INTO {.qmessage_key} (destination, dest_type, business_mark, sequence, time_stamp)
+	SELECT NEW.destination, NEW.dest_type, NEW.business_mark, 1, CASE WHEN NEW.time_stamp > 0 THEN NEW.time_stamp ELSE ` + clock + ` END
+	WHERE NEW.business_mark <> '' AND NEW.sequence = 0
+	ON CONFLICT (destination, dest_type, business_mark) DO UPDATE
+	SET sequence = sequence + 1,
+		time_stamp = CASE WHEN NEW.time_stamp > 0 THEN max(time_stamp, NEW.time_stamp)
+			ELSE max(` + clock + `, time_stamp + 1) END;
+	UPDATE {.qmessage}
+	SET message_id = coalesce(NEW.message_id, printf('%08x-%04x-7%03x-%04x-%012x', ` + due + ` >> 16, ` + due + ` & 65535,
+			random() & 4095, 32768 | (random() & 16383), random() & 281474976710655)),
+		time_stamp = CASE WHEN NEW.time_stamp > 0 THEN NEW.time_stamp
+			WHEN NEW.business_mark <> '' AND NEW.sequence = 0 THEN (
+				SELECT k.time_stamp FROM {.qmessage_key} k
+				WHERE k.destination = NEW.destination AND k.dest_type = NEW.dest_type AND k.business_mark = NEW.business_mark)
+			ELSE ` + clock + ` END,
+		sequence = CASE WHEN NEW.business_mark <> '' AND NEW.sequence = 0 THEN (
+				SELECT k.sequence FROM {.qmessage_key} k
+				WHERE k.destination = NEW.destination AND k.dest_type = NEW.dest_type AND k.business_mark = NEW.business_mark)
+			ELSE NEW.sequence END
+	WHERE id = NEW.id;
+END`
+
+// createOutbox has one row: the outbox's own name among all others.
+const createOutbox = `
+CREATE TABLE IF NOT EXISTS {qoutbox} (
+	id INTEGER PRIMARY KEY CHECK (id = 1),
+	identity TEXT NOT NULL CHECK (length(identity) BETWEEN 16 AND 64 AND identity NOT GLOB '*[^a-z0-9]*'),
+	made_at INTEGER NOT NULL
+) STRICT`
+
+// fillOutbox draws 96 random bits.
+const fillOutbox = `
+INSERT INTO {qoutbox} (id, identity, made_at) VALUES (1, lower(hex(randomblob(12))), ` + clock + `)
+ON CONFLICT (id) DO NOTHING`
+
+// createConfirmed holds what some of a message's named consumers have said while others
+// have not.
+const createConfirmed = `
+CREATE TABLE IF NOT EXISTS {qconfirmed} (
+	message_id TEXT COLLATE NOCASE NOT NULL,
+	consumer TEXT NOT NULL,
+	outcome INTEGER NOT NULL CHECK (outcome IN (0, 2)),
+	last_error TEXT,
+	time_stamp INTEGER NOT NULL,
+	PRIMARY KEY (message_id, consumer)
+) STRICT, WITHOUT ROWID`
+
+const createTypedLatest = `
+CREATE TABLE IF NOT EXISTS {n2_record_typed} (
+	consumer TEXT NOT NULL,
+	dest_name TEXT NOT NULL,
+	dest_type INTEGER NOT NULL CHECK (dest_type IN (0, 1)),
+	business_mark TEXT NOT NULL,
+	time_stamp INTEGER NOT NULL,
+	message_id TEXT NOT NULL,
+	producer TEXT NOT NULL,
+	PRIMARY KEY (consumer, dest_name, dest_type, business_mark)
+) STRICT, WITHOUT ROWID`
+
+const copyLatest = `
+INSERT INTO {n2_record_typed} AS r (consumer, dest_name, dest_type, business_mark, time_stamp, message_id, producer)
+SELECT o.consumer, o.dest_name, t.dest_type, o.business_mark, o.time_stamp, o.message_id, o.producer
+FROM {n2_record} o, (SELECT 0 AS dest_type UNION ALL SELECT 1) t
+WHERE true
+ON CONFLICT (consumer, dest_name, dest_type, business_mark) DO UPDATE
+SET time_stamp = excluded.time_stamp, message_id = excluded.message_id, producer = excluded.producer
+WHERE (excluded.time_stamp, excluded.message_id) > (r.time_stamp, r.message_id)`

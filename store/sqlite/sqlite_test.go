@@ -2,6 +2,7 @@ package sqlite_test
 
 import (
 	"database/sql"
+	_ "embed"
 	"path/filepath"
 	"testing"
 
@@ -10,6 +11,9 @@ import (
 	"github.com/waybill-go/waybill/store/sqlite"
 	"github.com/waybill-go/waybill/store/storetest"
 )
+
+//go:embed testdata/version1.sql
+var version1 string
 
 func TestConformance(t *testing.T) {
 	storetest.Test(t, harness)
@@ -20,7 +24,8 @@ func TestProperties(t *testing.T) { storetest.Properties(t, harness) }
 func BenchmarkStore(b *testing.B) { storetest.Benchmark(b, harness) }
 
 var harness = storetest.Harness{
-	Dialect: sqlite.Dialect(),
+	Version1: version1,
+	Dialect:  sqlite.Dialect(),
 	Open: func(t testing.TB) *sql.DB {
 		return open(t, "_txlock=immediate&_pragma=busy_timeout(30000)&_pragma=journal_mode(wal)&_pragma=synchronous(normal)")
 	},

@@ -29,6 +29,17 @@ var guardCases = []testCase{
 		s.wantVerdicts(s.latest(newer), store.Duplicate)
 		s.wantVerdicts(s.latest())
 	}},
+	{name: "Latest tells a queue from a topic of its name", run: func(s *suite) {
+		queue, topic := mark("p", "k", 10), mark("p", "k", 5)
+		topic.Topic = true
+		s.wantVerdicts(s.latest(queue), store.Fresh)
+		s.wantVerdicts(s.latest(topic), store.Fresh)
+		newer := mark("p", "k", 6)
+		newer.Topic = true
+		older := mark("p", "k", 9)
+		s.wantVerdicts(s.latest(newer, older), store.Fresh, store.Superseded)
+		s.wantVerdicts(s.latest(queue, topic), store.Duplicate, store.Superseded)
+	}},
 	{name: "of two messages with one time stamp the one with the greater id is newer", run: func(s *suite) {
 		low, middle, high := mark("p", "k", 10), mark("q", "k", 10), mark("p", "k", 10)
 		s.wantVerdicts(s.latest(middle), store.Fresh)

@@ -36,6 +36,39 @@ var insertCases = []testCase{
 		}
 		s.checkKeys(map[string]int{"orders/a": 9, "orders/b": 3, "other/a": 3})
 	}},
+	{name: "a queue and a topic of one name count apart", run: func(s *suite) {
+		topic := func(key string) store.NewRow {
+			r := row("prices", key, "")
+			r.Topic = true
+			return r
+		}
+		far := s.clock() + time.Hour.Microseconds()
+		own := topic("a")
+		own.TimeStamp = far
+		for _, rows := range [][]store.NewRow{{row("prices", "a", "")}, {topic("a")}, {topic("a"), row("prices", "a", ""), topic("b"), topic("a")}, {own}} {
+			s.send(rows...)
+		}
+		const plain = `INSERT INTO {qmessage} (destination, dest_type, business_mark, message_content) VALUES ('prices', ?, 'a', 'x')`
+		for _, destType := range []int{0, 1, 1} {
+			s.must(s.exec(s.db, plain, destType))
+		}
+		got := map[destinationKey][]int64{}
+		for _, r := range s.all() {
+			at := destinationKey{r.Destination, r.Topic, r.Key}
+			got[at] = append(got[at], r.Sequence)
+			if isAhead := r.TimeStamp >= far; isAhead != (r.Topic && r.Key == "a" && r.Sequence >= 4) {
+				s.Errorf("got the time stamp %d of %+v, want the topic's alone above %d", r.TimeStamp, at, far)
+			}
+		}
+		want := map[destinationKey][]int64{
+			{"prices", false, "a"}: {1, 2, 3},
+			{"prices", true, "a"}:  {1, 2, 3, 4, 5, 6},
+			{"prices", true, "b"}:  {1},
+		}
+		if !reflect.DeepEqual(got, want) {
+			s.Errorf("got the sequences %v, want %v", got, want)
+		}
+	}},
 	{name: "a rollback takes the key's bump with it", run: func(s *suite) {
 		for _, rows := range [][]store.NewRow{{row("o", "k", "")}, {row("o", "k", ""), row("o", "k", "")}} {
 			tx, err := s.db.BeginTx(s.Context(), nil)

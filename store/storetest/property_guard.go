@@ -41,6 +41,7 @@ func guardProperty(t *rapid.T, s *suite) {
 			ID:          idOf(minutes.Draw(t, "minute"), n),
 			Producer:    producers.Draw(t, "producer"),
 			Destination: oneOf("orders", "Orders").Draw(t, "destination"),
+			Topic:       rapid.Bool().Draw(t, "topic"),
 			Key:         oneOf("k", "K", "k ", `k"\'`).Draw(t, "key"),
 			TimeStamp:   rapid.SampledFrom([]int64{1, 2, 3, 1<<63 - 1}).Draw(t, "time stamp"),
 		})
@@ -85,7 +86,7 @@ func (g *guards) call(t *rapid.T) guardCall {
 		if level == waybill.Once {
 			return m.ID.String()
 		}
-		return fmt.Sprintf("%q %q", m.Destination, m.Key)
+		return fmt.Sprintf("%q %v %q", m.Destination, m.Topic, m.Key)
 	}).Draw(t, "marks")
 	return guardCall{level, marks}
 }
@@ -212,10 +213,10 @@ func (g *guards) compare(t *rapid.T) {
 			t.Fatalf("%s: got the horizons\n%+v, want\n%+v", name, horizons, want)
 		}
 		once, latest := map[waybill.ID]store.Mark{}, map[destinationKey]store.Mark{}
-		must(t, g.marks(t.Context(), `SELECT message_id, producer, '', '', time_stamp FROM {n1_record} WHERE consumer = ?`, name,
+		must(t, g.marks(t.Context(), `SELECT message_id, producer, '', 0, '', time_stamp FROM {n1_record} WHERE consumer = ?`, name,
 			func(m store.Mark) { once[m.ID] = m }))
-		must(t, g.marks(t.Context(), `SELECT message_id, producer, dest_name, business_mark, time_stamp FROM {n2_record} WHERE consumer = ?`, name,
-			func(m store.Mark) { latest[destinationKey{m.Destination, m.Key}] = m }))
+		must(t, g.marks(t.Context(), `SELECT message_id, producer, dest_name, dest_type, business_mark, time_stamp FROM {n2_record} WHERE consumer = ?`, name,
+			func(m store.Mark) { latest[destinationKey{m.Destination, m.Topic, m.Key}] = m }))
 		if !maps.Equal(once, want.once) {
 			t.Fatalf("%s: got in n1_record\n%v, want\n%v", name, once, want.once)
 		}
@@ -233,7 +234,7 @@ func (g *guards) marks(ctx context.Context, query, consumer string, take func(st
 	defer rows.Close()
 	for rows.Next() {
 		var m store.Mark
-		if err := rows.Scan(&m.ID, &m.Producer, &m.Destination, &m.Key, &m.TimeStamp); err != nil {
+		if err := rows.Scan(&m.ID, &m.Producer, &m.Destination, &m.Topic, &m.Key, &m.TimeStamp); err != nil {
 			return err
 		}
 		take(m)

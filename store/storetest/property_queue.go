@@ -114,7 +114,7 @@ func (q *queue) send(t *rapid.T) {
 // checkSent checks what the database has made of a message, which comes after all
 // others of its key.
 func (q *queue) checkSent(t *rapid.T, n store.NewRow, got store.Row, before, after int64) {
-	at := destinationKey{n.Destination, n.Key}
+	at := destinationKey{n.Destination, n.Topic, n.Key}
 	key := q.keys[at]
 	want := store.Row{
 		ID: got.ID, MessageID: n.ID, Destination: n.Destination, Topic: n.Topic, Key: n.Key, TimeStamp: n.TimeStamp,

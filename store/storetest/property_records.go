@@ -10,8 +10,12 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-// destinationKey is a key of a destination.
-type destinationKey struct{ destination, key string }
+// destinationKey is a key of a destination, which is a queue or a topic.
+type destinationKey struct {
+	destination string
+	topic       bool
+	key         string
+}
 
 // records is what one consumer's tables should hold, as maps.
 type records struct {
@@ -53,7 +57,7 @@ func (r *records) recordOnce(m store.Mark) store.Verdict {
 }
 
 func (r *records) recordLatest(m store.Mark) store.Verdict {
-	at := destinationKey{m.Destination, m.Key}
+	at := destinationKey{m.Destination, m.Topic, m.Key}
 	last, found := r.latest[at]
 	switch {
 	case found && last.ID == m.ID:

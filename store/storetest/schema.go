@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"regexp"
 	"strings"
 
 	waybill "github.com/waybill-go/waybill"
@@ -35,19 +36,21 @@ var schemaCases = []testCase{
 		s.checkKeys(map[string]int{"o/k": 1})
 	}},
 	{name: "a migration that was broken off anywhere can be run again", empty: true, run: func(s *suite) {
+		conn := s.conn()
 		for _, st := range s.dialect.CreateVersions(s.names) {
 			for range 2 {
-				s.must(s.exec(s.db, st.SQL))
+				s.must(s.exec(conn, st.SQL))
 			}
 		}
 		for _, m := range s.dialect.Migrations(s.names) {
 			for broken := range len(m.Statements) {
 				for _, text := range m.Statements[:broken+1] {
-					_, err := s.db.ExecContext(s.Context(), text)
+					_, err := conn.ExecContext(s.Context(), text)
 					s.must(err)
 				}
 			}
 		}
+		s.must(conn.Close())
 		s.migrate("")
 		s.checkWorks()
 	}},
@@ -140,15 +143,63 @@ var schemaCases = []testCase{
 		for _, side := range []store.Side{store.Producer, store.Consumer} {
 			script, err := store.Script(s.dialect, "app_", side)
 			s.must(err)
-			for _, text := range statements(script) {
-				_, err := s.db.ExecContext(s.Context(), text)
-				s.must(err)
-			}
+			s.runScript(script)
 		}
 		one := s.with("app_")
 		one.wantSchema(nil, nil)
 		one.migrate("app_")
 		one.checkWorks()
+	}},
+	{name: "tables of version 1 go on with what they hold", empty: true, run: func(s *suite) {
+		s.fromVersion1()
+		s.wantSchema(waybill.ErrSchema, waybill.ErrSchema)
+		s.migrate("")
+		s.wantSchema(nil, nil)
+		s.checkVersion1Rows()
+	}},
+	{name: "a migration from version 1 that was broken off anywhere can be run again", empty: true, run: func(s *suite) {
+		s.fromVersion1()
+		conn := s.conn()
+		for _, m := range s.dialect.Migrations(s.names) {
+			if m.Version == 1 {
+				continue
+			}
+			for broken := range len(m.Statements) {
+				for _, text := range m.Statements[:broken+1] {
+					_, err := conn.ExecContext(s.Context(), text)
+					s.must(err)
+				}
+			}
+		}
+		s.must(conn.Close())
+		s.migrate("")
+		s.checkVersion1Rows()
+	}},
+	{name: "tables of version 1 are migrated by many processes at once", empty: true, run: func(s *suite) {
+		s.fromVersion1()
+		s.must(concurrently(8, func(int) error {
+			return errors.Join(store.Migrate(s.Context(), s.db, s.dialect, "", store.Producer), store.Migrate(s.Context(), s.db, s.dialect, "", store.Consumer))
+		}))
+		s.checkVersion1Rows()
+	}},
+	{name: "an outbox has an identity of its own, which migrations leave as it is", run: func(s *suite) {
+		first, err := s.queue.Identity(s.Context())
+		s.must(err)
+		if !regexp.MustCompile(`^[a-z0-9]{16,64}$`).MatchString(first) {
+			s.Errorf("got the identity %q, want lower-case letters and digits", first)
+		}
+		s.migrate("")
+		again, err := s.queue.Identity(s.Context())
+		s.must(err)
+		if again != first {
+			s.Errorf("got the identity %q after another migration, want %q", again, first)
+		}
+		s.migrate("other_")
+		other, err := s.with("other_").queue.Identity(s.Context())
+		s.must(err)
+		if other == first {
+			s.Errorf("got the identity %q twice, want another one for another outbox", other)
+		}
 	}},
 	{name: "a canceled migration leaves its connection fit for use", empty: true, run: func(s *suite) {
 		for range 5 {
@@ -168,6 +219,104 @@ var schemaCases = []testCase{
 	}},
 }
 
+// conn is a connection of the test's own, for statements that belong to one session.
+func (s *suite) conn() *sql.Conn {
+	s.Helper()
+	conn, err := s.db.Conn(s.Context())
+	s.must(err)
+	return conn
+}
+
+// runScript runs a script on one connection, as the database's client does.
+func (s *suite) runScript(script string) {
+	s.Helper()
+	conn := s.conn()
+	defer conn.Close()
+	for _, text := range statements(script) {
+		_, err := conn.ExecContext(s.Context(), text)
+		s.must(err)
+	}
+}
+
+func (s *suite) fromVersion1() {
+	s.Helper()
+	if s.h.Version1 == "" {
+		s.Skip("the harness has no tables of version 1")
+	}
+	s.runScript(s.h.Version1)
+}
+
+// checkVersion1Rows works with what the scripts of version 1 hold, in qmessage:
+//
+//	019b0000-0000-7000-8000-000000000001 orders, no key
+//	019b0000-0000-7000-8000-000000000002 orders (queue), key k, sequence 1, time stamp 1000
+//	019b0000-0000-7000-8000-000000000003 prices (topic), key k, sequence 1, time stamp 2000
+//	019b0000-0000-7000-8000-000000000004 orders (queue), key k, sequence 2, time stamp 9000000000000001, rejected
+//
+// qmessage_key the two keys with their last numbers, qrelay a free lease with the cursor 2;
+// in n1_record of the consumer shipping and the producer shop
+// 019b0000-0000-7000-8000-0000000000a1, in n2_record its states of orders and prices, key k,
+// of 019b0000-0000-7000-8000-0000000000a2, time stamp 1500; in n_horizon the floor
+// 019b0000-0000-7000-8000-000000000001 of shop.
+func (s *suite) checkVersion1Rows() {
+	s.Helper()
+	parse := func(end string) waybill.ID {
+		id, err := waybill.ParseID("019b0000-0000-7000-8000-0000000000" + end)
+		s.must(err)
+		return id
+	}
+	s.wantRowCount(4)
+	if r := s.find(parse("04")); r.Status != store.Rejected || r.Sequence != 2 || r.LastError != "no such order" {
+		s.Errorf("got the rejected row %+v, want it as it was", r)
+	}
+	if r := s.find(parse("01")); string(r.Body) != "first" || r.Headers != `{"a":"b"}` {
+		s.Errorf("got the row %+v, want it as it was", r)
+	}
+	lease, err := s.queue.Lease(s.Context(), "relay")
+	s.must(err)
+	if lease.Cursor != 2 {
+		s.Errorf("got the lease %+v, want the cursor 2", lease)
+	}
+	// Keys go on above what they had, both as a queue's and as a topic's, and from there
+	// on each of its own.
+	topic := func(destination string) store.NewRow {
+		r := row(destination, "k", "")
+		r.Topic = true
+		return r
+	}
+	before := s.clock()
+	rows := []store.NewRow{row("orders", "k", ""), topic("orders"), topic("prices"), row("prices", "k", ""), topic("orders")}
+	s.send(rows[:1]...)
+	s.send(rows[1:]...)
+	s.must(s.exec(s.db, `INSERT INTO {qmessage} (destination, dest_type, business_mark, message_content) VALUES ('orders', 1, 'k', 'x')`))
+	for i, want := range []int64{3, 3, 2, 2, 4} {
+		r := s.find(rows[i].ID)
+		if r.Sequence != want || r.TimeStamp < before && r.Destination == "prices" || r.TimeStamp <= 9000000000000001 && r.Destination == "orders" {
+			s.Errorf("message %d: got the sequence %d and the time stamp %d, want %d and one above the last", i, r.Sequence, r.TimeStamp, want)
+		}
+	}
+	if last := s.all()[9]; last.Sequence != 5 || !last.Topic {
+		s.Errorf("got %+v of plain SQL, want the topic's sequence 5", last)
+	}
+	// Records keep out what was applied, whichever it is.
+	old := store.Mark{ID: parse("a1"), Producer: "shop", Destination: "orders"}
+	s.wantVerdicts(s.once(old), store.Duplicate)
+	for _, destination := range []string{"orders", "prices"} {
+		for _, topic := range []bool{false, true} {
+			state := store.Mark{ID: parse("a2"), Producer: "shop", Destination: destination, Topic: topic, Key: "k", TimeStamp: 1500}
+			older := store.Mark{ID: waybill.NewID(), Producer: "shop", Destination: destination, Topic: topic, Key: "k", TimeStamp: 1499}
+			s.wantVerdicts(s.latest(state), store.Duplicate)
+			s.wantVerdicts(s.latest(older), store.Superseded)
+		}
+	}
+	horizons, err := s.ledger.Horizons(s.Context())
+	s.must(err)
+	if len(horizons) != 1 || horizons[0].Producer != "shop" || horizons[0].Floor != parse("01") {
+		s.Errorf("got the horizons %+v, want shop's floor", horizons)
+	}
+	s.checkWorks()
+}
+
 // wantSchema compares what CheckSchema says of both sides; nil or ErrSchema.
 func (s *suite) wantSchema(producer, consumer error) {
 	s.Helper()
@@ -182,15 +331,22 @@ func (s *suite) wantSchema(producer, consumer error) {
 // checkWorks uses every table of a prefix, its trigger too.
 func (s *suite) checkWorks() {
 	s.Helper()
+	before := len(s.all())
 	s.send(row("o", "k", "a"))
 	s.must(s.exec(s.db, `INSERT INTO {qmessage} (destination, business_mark, message_content) VALUES ('o', 'k', 'b')`))
-	s.send(row("o", "k", "c"), row("o", "", "d"))
-	s.checkKeys(map[string]int{"o/k": 3})
-	s.wantRowCount(4)
+	last := row("o", "k", "c")
+	s.send(last, row("o", "", "d"))
+	if r := s.find(last.ID); r.Sequence != 3 {
+		s.Errorf("got the sequence %d of a key's third message, want 3", r.Sequence)
+	}
+	s.wantRowCount(before + 4)
+	if identity, err := s.queue.Identity(s.Context()); err != nil || identity == "" {
+		s.Errorf("got the identity %q and error %v", identity, err)
+	}
 	if _, err := s.queue.AcquireLease(s.Context(), "relay", "me", 0); err != nil {
 		s.Error(err)
 	}
-	m := mark("p", "k", 10)
+	m := mark("p", "works", 10)
 	s.wantVerdicts(s.once(m), store.Fresh)
 	s.wantVerdicts(s.latest(m), store.Fresh)
 	s.wantVerdicts(s.latest(m), store.Duplicate)

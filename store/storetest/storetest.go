@@ -32,6 +32,10 @@ type Harness struct {
 	// and has the schema removed when the test ends. Nil where they cannot make any;
 	// the case is then skipped by name.
 	Schema func(t *testing.T) string
+	// Version1 is a script, as the database's client takes it, that makes the tables of
+	// version 1 with the rows that the suite knows of; see the dialects of this module.
+	// "" for a dialect that began with a later version; the cases are then skipped by name.
+	Version1 string
 }
 
 // check ends the test where the harness lacks what is required.

@@ -61,11 +61,11 @@ func IDs(ids []waybill.ID) []any {
 	return args
 }
 
-// Keys returns each mark's destination and key as arguments.
+// Keys returns each mark's destination, its type and the key as arguments.
 func Keys(marks []store.Mark) []any {
-	args := make([]any, 0, 2*len(marks))
+	args := make([]any, 0, 3*len(marks))
 	for _, m := range marks {
-		args = append(args, m.Destination, m.Key)
+		args = append(args, m.Destination, Flag(m.Topic), m.Key)
 	}
 	return args
 }

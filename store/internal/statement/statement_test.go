@@ -37,7 +37,7 @@ func TestArgumentsAreAsDriversTakeThem(t *testing.T) {
 		{"numbers", statement.Args([]int64{1, 2}), []any{int64(1), int64(2)}},
 		{"texts", statement.Args([]string{"a", ""}), []any{"a", ""}},
 		{"ids", statement.IDs([]waybill.ID{id}), []any{id.String()}},
-		{"keys", statement.Keys([]store.Mark{{Destination: "d", Key: "k"}, {Destination: "e"}}), []any{"d", "k", "e", ""}},
+		{"keys", statement.Keys([]store.Mark{{Destination: "d", Key: "k"}, {Destination: "e", Topic: true}}), []any{"d", int64(0), "k", "e", int64(1), ""}},
 		{"flags", []any{statement.Flag(true), statement.Flag(false)}, []any{int64(1), int64(0)}},
 		{"texts that may be null", []any{statement.TextOrNull("a"), statement.TextOrNull("")}, []any{"a", nil}},
 		{"ids that may be null", []any{statement.IDOrNull(id), statement.IDOrNull(waybill.ID{})}, []any{id.String(), nil}},
