@@ -62,6 +62,8 @@ CREATE TABLE order_states (id text, version integer, token text NOT NULL, PRIMAR
 	depotTables = `
 CREATE TABLE payment_effects (id text NOT NULL);
 CREATE TABLE trouble_effects (id text NOT NULL);
+CREATE TABLE wholes (id text PRIMARY KEY);
+CREATE TABLE parts (whole text REFERENCES wholes DEFERRABLE INITIALLY DEFERRED);
 CREATE TABLE order_effects (n integer PRIMARY KEY AUTOINCREMENT, id text NOT NULL, version integer NOT NULL, token text NOT NULL);`
 )
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
@@ -52,7 +53,11 @@ func trouble(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
 	case kind == "reject":
 		return waybill.Permanent(errors.New("as the message says"))
 	case kind == "retry" && m.Failures == 0:
-		return errors.New("as the message says, at first")
+		// Of some other database: it does not tell whether this one is there.
+		return fmt.Errorf("as the message says, at first: %w", driver.ErrBadConn)
+	case kind == "retry" && m.Failures == 1:
+		// It fails when the transaction commits.
+		return effect(ctx, tx, `INSERT INTO parts (whole) VALUES ('none')`)
 	case kind == "foreign":
 		return errors.New("as the message says, always")
 	}

@@ -43,7 +43,7 @@ func run() error {
 
 	var err error
 	// Without a sync: it would be for a machine that dies, and here processes do.
-	p.db, err = sql.Open("sqlite", "file:"+*db+"?_txlock=immediate&_pragma=busy_timeout(30000)&_pragma=journal_mode(wal)&_pragma=synchronous(off)")
+	p.db, err = sql.Open("sqlite", "file:"+*db+"?_txlock=immediate&_pragma=busy_timeout(30000)&_pragma=journal_mode(wal)&_pragma=synchronous(off)&_pragma=foreign_keys(on)")
 	if err != nil {
 		return err
 	}
