@@ -28,16 +28,18 @@ func CheckDestination(name string) error {
 	return nil
 }
 
-// CheckProducer reports why name cannot be a producer's name, or nil. The rules
-// are those of a destination, since "ack.<name>" is one, with room for the prefix.
+// MaxProducer is the greatest length of a producer's name, in characters: with it, the
+// prefix and the outbox's identity (of 64 characters at most) make a queue's name.
+const MaxProducer = MaxName - len(ReceiptPrefix) - 1 - 64
+
+// CheckProducer reports why name cannot be a producer's name, or nil. The rules are those
+// of a destination, since the name is part of that of a queue, of MaxProducer characters
+// at most.
 func CheckProducer(name string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	if utf8.RuneCountInString(name) > MaxName-len(ReceiptPrefix) {
-		return fmt.Errorf("is longer than %d characters", MaxName-len(ReceiptPrefix))
-	}
-	return nil
+	return checkText(name, MaxProducer)
 }
 
 // CheckConsumer reports why name cannot be a consumer's name, or nil. The rules

@@ -1,6 +1,10 @@
 package waybill
 
-import "time"
+import (
+	"errors"
+	"strings"
+	"time"
+)
 
 // Outcome is what a consumer says of one message.
 type Outcome string
@@ -41,7 +45,28 @@ const ReasonForgotten = "waybill:forgotten: "
 // message's destination may begin with it, in any case.
 const ReceiptPrefix = "ack."
 
-// ReceiptQueue is the name of the queue that a producer's receipts come back on:
-// "ack.<producer>". Whoever may write to it can confirm that producer's messages, so a
-// broker should let only its consumers do that.
-func ReceiptQueue(producer string) string { return ReceiptPrefix + producer }
+// ReceiptQueue is the name of the queue that an outbox's receipts come back on: the name
+// that its relay gives it, and the random identity that its tables have had since they
+// were made (store.Queue.Identity). Consumers take it from the header receiptTo as it
+// comes. Whoever may write to it and knows a message's id can confirm that message, so a
+// broker should let only its consumers do that. Without an identity it is the queue of Waybill's version 1.
+func ReceiptQueue(producer, identity string) string {
+	if identity == "" {
+		return ReceiptPrefix + producer
+	}
+	return ReceiptPrefix + producer + "." + identity
+}
+
+// CheckReceiptQueue reports why name cannot be a queue for receipts, or nil: it begins with
+// "ack.", and what follows keeps the rules of a destination. A forged message must not
+// make a consumer write to any other queue.
+func CheckReceiptQueue(name string) error {
+	rest, ok := strings.CutPrefix(name, ReceiptPrefix)
+	if !ok {
+		return errors.New(`does not begin with "` + ReceiptPrefix + `"`)
+	}
+	if err := checkName(rest); err != nil {
+		return err
+	}
+	return checkText(name, MaxName)
+}

@@ -67,7 +67,7 @@ type served struct {
 
 func (f *fixture) serve() *served {
 	f.t.Helper()
-	r, err := relay.New(f.db, f.dialect, f.broker, nil)
+	r, err := relay.New(f.db, f.dialect, f.broker, &relay.Options{Producer: "shop"})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestWithoutADatabaseTheRelayIsServedAlone(t *testing.T) {
 
 func TestOnlyReadingIsServed(t *testing.T) {
 	f := newFixture(t)
-	r, err := relay.New(f.db, f.dialect, f.broker, nil)
+	r, err := relay.New(f.db, f.dialect, f.broker, &relay.Options{Producer: "shop"})
 	if err != nil {
 		t.Fatal(err)
 	}

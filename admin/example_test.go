@@ -45,7 +45,7 @@ func exampleRelay(ctx context.Context) (*relay.Relay, *store.Queue, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := relay.New(db, sqlite.Dialect(), memory.New(nil), nil)
+	r, err := relay.New(db, sqlite.Dialect(), memory.New(nil), &relay.Options{Producer: "shop"})
 	return r, queue, err
 }
 

@@ -16,19 +16,22 @@ type stats struct {
 }
 
 type relayStats struct {
-	Leading     bool  `json:"leading"`
-	Connected   bool  `json:"connected"`
-	Cursor      int64 `json:"cursor"`
-	Published   int64 `json:"published"`
-	Copies      int64 `json:"copies"`
-	Confirmed   int64 `json:"confirmed"`
-	Rejected    int64 `json:"rejected"`
-	Retries     int64 `json:"retries"`
-	Receipts    int64 `json:"receipts"`
-	Malformed   int64 `json:"malformed_receipts"`
-	Unknown     int64 `json:"unknown_receipts"`
-	Disconnects int64 `json:"disconnects"`
-	Swept       int64 `json:"swept"`
+	Leading     bool   `json:"leading"`
+	Connected   bool   `json:"connected"`
+	Cursor      int64  `json:"cursor"`
+	Published   int64  `json:"published"`
+	Copies      int64  `json:"copies"`
+	Confirmed   int64  `json:"confirmed"`
+	Rejected    int64  `json:"rejected"`
+	Retries     int64  `json:"retries"`
+	Receipts    int64  `json:"receipts"`
+	Malformed   int64  `json:"malformed_receipts"`
+	Unknown     int64  `json:"unknown_receipts"`
+	Strange     int64  `json:"strange_receipts"`
+	Twins       int64  `json:"twins_heard"`
+	Twin        string `json:"twin,omitempty"`
+	Disconnects int64  `json:"disconnects"`
+	Swept       int64  `json:"swept"`
 }
 
 type destinationStats struct {
@@ -83,7 +86,7 @@ func relayOf(s *relay.Stats) relayStats {
 	return relayStats{
 		Leading: s.Leading, Connected: s.Connected, Cursor: s.Cursor, Published: s.Published, Copies: s.Copies,
 		Confirmed: s.Confirmed, Rejected: s.Rejected, Retries: s.Retries, Receipts: s.Receipts,
-		Malformed: s.Malformed, Unknown: s.Unknown, Disconnects: s.Disconnects, Swept: s.Swept,
+		Malformed: s.Malformed, Unknown: s.Unknown, Strange: s.Strange, Twins: s.Twins, Twin: s.Twin, Disconnects: s.Disconnects, Swept: s.Swept,
 	}
 }
 

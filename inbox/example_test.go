@@ -81,10 +81,13 @@ func send(b broker.Broker, messages ...waybill.Message) {
 		row := store.Row{
 			MessageID: m.ID, Destination: m.Destination, Topic: m.Topic, Key: m.Key, TimeStamp: m.TimeStamp, Body: m.Body, Failures: m.Failures,
 		}
-		sent := must(wire.Encode(&row, m.Failures, wire.Origin{Producer: "shop", ReceiptTo: waybill.ReceiptQueue("shop")}))
+		sent := must(wire.Encode(&row, m.Failures, wire.Origin{Producer: "shop", ReceiptTo: receiptQueue}))
 		must(conn.Publish(ctx, []broker.Message{sent}, waybill.Durable))
 	}
 }
+
+// receiptQueue is that of the outbox "shop".
+var receiptQueue = waybill.ReceiptQueue("shop", "7q3mk2xw9d4hznsb6t5vfc8a")
 
 // handle sends messages, runs the inbox until it has answered each, and prints the
 // receipts that their producer gets.
@@ -96,7 +99,7 @@ func handle(in *inbox.Inbox, b broker.Broker, messages ...waybill.Message) {
 	go func() { ended <- in.Run(ctx) }()
 	conn := must(b.Connect(ctx))
 	defer conn.Close(ctx)
-	answers := must(conn.Subscribe(ctx, broker.Subscription{Destination: waybill.ReceiptQueue("shop"), Prefetch: 1}))
+	answers := must(conn.Subscribe(ctx, broker.Subscription{Destination: receiptQueue, Prefetch: 1}))
 	for n := 0; n < len(messages); {
 		answer := must(answers.Receive(ctx, 1))
 		_, receipts, _, err := wire.DecodeReceipts(&answer[0].Message)

@@ -2,7 +2,6 @@ package inbox
 
 import (
 	"errors"
-	"strings"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -26,7 +25,7 @@ type item struct {
 func newItem(d *broker.Delivery, receiver broker.Receiver, gone <-chan struct{}, level waybill.Level) *item {
 	x := &item{delivery: *d, receiver: receiver, gone: gone}
 	x.Arrival, x.problem = wire.Decode(&d.Message)
-	if x.ReceiptTo != "" && !isReceiptQueue(x.ReceiptTo) {
+	if x.ReceiptTo != "" && waybill.CheckReceiptQueue(x.ReceiptTo) != nil {
 		x.ReceiptTo = ""
 		if x.problem == nil {
 			x.problem = errors.New(`the header receiptTo names no queue that begins with "` + waybill.ReceiptPrefix + `"`)
@@ -41,12 +40,6 @@ func newItem(d *broker.Delivery, receiver broker.Receiver, gone <-chan struct{},
 		}
 	}
 	return x
-}
-
-// isReceiptQueue says whether receipts may be sent there: a forged message must not
-// make us write to other services' queues.
-func isReceiptQueue(name string) bool {
-	return strings.HasPrefix(name, waybill.ReceiptPrefix) && waybill.CheckProducer(name[len(waybill.ReceiptPrefix):]) == nil
 }
 
 // mark is what the guard records of the message.

@@ -63,10 +63,11 @@ func TestRunStopsWithinDrainWhateverHangs(t *testing.T) {
 				db := openDatabase(t)
 				db.SetMaxOpenConns(1)
 				b := &hangingBroker{Broker: memory.New(nil), close: c.close}
-				r, err := New(db, sqlite.Dialect(), b, &Options{Drain: drain, Lease: time.Minute, Logger: slog.New(slog.DiscardHandler)})
+				r, err := New(db, sqlite.Dialect(), b, &Options{Producer: "waybill", Drain: drain, Lease: time.Minute, Logger: slog.New(slog.DiscardHandler)})
 				if err != nil {
 					t.Fatal(err)
 				}
+				identity := identityOf(t, r)
 				id := waybill.NewID()
 				execute(t, db, `INSERT INTO qmessage (message_id, destination, message_content) VALUES (?, 'orders', x'00')`, id.String())
 				if c.lane {
@@ -86,7 +87,7 @@ func TestRunStopsWithinDrainWhateverHangs(t *testing.T) {
 					}
 					defer only.Close()
 				}
-				confirm(t, b, id)
+				confirm(t, b, waybill.ReceiptQueue("waybill", identity), id)
 				synctest.Wait()
 
 				began := time.Now()
@@ -114,13 +115,13 @@ func TestRunStopsWithinDrainWhateverHangs(t *testing.T) {
 }
 
 // confirm sends a receipt as a consumer does.
-func confirm(t *testing.T, b broker.Broker, id waybill.ID) {
+func confirm(t *testing.T, b broker.Broker, queue string, id waybill.ID) {
 	t.Helper()
 	conn, err := b.Connect(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	receipt := wire.EncodeReceipts(waybill.ReceiptQueue("waybill"), "test", []waybill.Receipt{{ID: id, Outcome: waybill.Done}})
+	receipt := wire.EncodeReceipts(queue, "test", []waybill.Receipt{{ID: id, Outcome: waybill.Done}})
 	if _, err := conn.Publish(t.Context(), []broker.Message{receipt}, waybill.Durable); err != nil {
 		t.Fatal(err)
 	}

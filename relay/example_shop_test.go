@@ -91,12 +91,13 @@ type consumer struct {
 	name     string
 	conn     broker.Conn
 	receiver broker.Receiver
+	answers  string // where the last message wants its receipt
 }
 
 func connect(b broker.Broker, name string, s broker.Subscription) *consumer {
 	conn := must(b.Connect(context.Background()))
 	s.Group, s.Prefetch = name, 100
-	return &consumer{name, conn, must(conn.Subscribe(context.Background(), s))}
+	return &consumer{name: name, conn: conn, receiver: must(conn.Subscribe(context.Background(), s))}
 }
 
 // receive waits for the next message.
@@ -104,12 +105,13 @@ func (c *consumer) receive() broker.Message {
 	ctx := context.Background()
 	deliveries := must(c.receiver.Receive(ctx, 1))
 	check(c.receiver.Settle(ctx, deliveries, broker.Ack))
+	c.answers, _ = deliveries[0].Header(wire.ReceiptTo)
 	return deliveries[0].Message
 }
 
-// says sends a receipt for a message of the producer "shop".
+// says sends a receipt to where the last message wants it.
 func (c *consumer) says(receipt waybill.Receipt) {
-	m := wire.EncodeReceipts(waybill.ReceiptQueue("shop"), c.name, []waybill.Receipt{receipt})
+	m := wire.EncodeReceipts(c.answers, c.name, []waybill.Receipt{receipt})
 	must(c.conn.Publish(context.Background(), []broker.Message{m}, waybill.Durable))
 }
 

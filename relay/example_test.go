@@ -109,7 +109,7 @@ func ExampleRelay_Run_noTables() {
 	defer os.RemoveAll(dir)
 	db := must(sql.Open("sqlite", filepath.Join(dir, "empty.db")))
 	defer db.Close()
-	r, err := relay.New(db, sqlite.Dialect(), memory.New(nil), &relay.Options{Logger: quiet})
+	r, err := relay.New(db, sqlite.Dialect(), memory.New(nil), &relay.Options{Producer: "shop", Logger: quiet})
 	if err != nil {
 		panic(err)
 	}

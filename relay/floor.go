@@ -18,9 +18,9 @@ const (
 	emptyMargin = 24 * time.Hour
 )
 
-// readFloor learns the id of the oldest pending row, which travels with every
-// message. An old floor is a low one and does no harm, so a slow query is not asked
-// often.
+// readFloor learns the time of the oldest pending row. The lowest id of that time travels
+// with every message: the row's own would tell every consumer what ends that message. An
+// old floor is a low one and does no harm, so a slow query is not asked often.
 func (p *pump) readFloor(ctx context.Context) (bool, error) {
 	began := time.Now()
 	if began.Before(p.nextFloor) {
@@ -42,7 +42,7 @@ func (p *pump) readFloor(ctx context.Context) (bool, error) {
 		every = emptyEvery
 		floor = waybill.LowestID(now.Add(-emptyMargin))
 	}
-	text := floor.String()
+	text := waybill.LowestID(floor.Time()).String()
 	p.t.floor.Store(&text)
 	p.nextFloor = began.Add(max(every, 100*time.Since(began)))
 	return false, nil

@@ -49,14 +49,14 @@ func newLane(t *term, key laneKey) *lane {
 	l := &lane{
 		laneKey:     key,
 		t:           t,
-		o:           t.r.o.destination(key.destination),
+		o:           t.r.o.destination(key.destination, key.topic),
 		publish:     make(chan struct{}, 1),
 		retired:     make(chan struct{}),
 		window:      map[waybill.ID]*inflight{},
 		backlogFrom: noBacklog,
 	}
 	if l.o.Confirm == waybill.Consumed {
-		l.receiptTo = waybill.ReceiptQueue(t.r.o.Producer)
+		l.receiptTo = waybill.ReceiptQueue(t.r.o.Producer, t.identity)
 	}
 	l.resending = newResending(&t.r.o, l.windowSize())
 	return l

@@ -24,9 +24,15 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 	if err != nil || lease.Holder != r.holder {
 		return false, err
 	}
+	crash.Point("relay.identity.before")
+	identity, err := r.queue.Identity(ctx)
+	crash.Point("relay.identity.after")
+	if err != nil {
+		return false, err
+	}
 	leading, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	t := newTerm(r, lease.Cursor, clock)
+	t := newTerm(r, identity, lease.Cursor, clock)
 	r.setTerm(t)
 	defer r.setTerm(nil)
 	r.log.InfoContext(ctx, "relay leads", slog.String("holder", r.holder), slog.Int64("cursor", lease.Cursor))

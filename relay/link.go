@@ -83,6 +83,10 @@ func (l *link) session(lead, settle, closing context.Context) error {
 	if receiver != nil {
 		receiving, stop := context.WithCancel(lead)
 		defer stop()
+		var greeting sync.WaitGroup
+		defer greeting.Wait()
+		greeting.Go(func() { l.t.greet(receiving, conn) })
+		defer stop()
 		defer context.AfterFunc(use, stop)()
 		if err := l.t.receive(receiving, use, receiver); err != nil && lead.Err() == nil && use.Err() == nil {
 			return err
@@ -105,7 +109,7 @@ func (l *link) subscribe(ctx context.Context, conn broker.Conn) (receiver broker
 		return nil, nil
 	}
 	crash.Point("relay.subscribe.before")
-	receiver, err = conn.Subscribe(ctx, broker.Subscription{Destination: waybill.ReceiptQueue(o.Producer), Group: o.Producer, Prefetch: receiptPrefetch})
+	receiver, err = conn.Subscribe(ctx, broker.Subscription{Destination: waybill.ReceiptQueue(o.Producer, l.t.identity), Group: o.Producer, Prefetch: receiptPrefetch})
 	crash.Point("relay.subscribe.after")
 	return receiver, err
 }

@@ -12,19 +12,24 @@ import (
 	"github.com/waybill-go/waybill/internal/option"
 )
 
-// Options configure a Relay; nil and the zero value hold the defaults. Numbers and
-// durations below 0 are errors, and 0 stands for the default.
+// Options configure a Relay; Producer is required, and the zero value of every other field
+// holds its default. Numbers and durations below 0 are errors, and 0 stands for the
+// default.
 type Options struct {
-	// Producer is the name of this outbox: the header "producer" of each message,
-	// and receipts come back on the queue "ack.<Producer>". Outboxes that share a
-	// broker need different names; waybill.CheckProducer has the rules. Default
-	// "waybill".
+	// Producer is the name of this outbox, such as that of the service: the header
+	// "producer" of each message. Receipts come back on the queue
+	// "ack.<Producer>.<identity>", where identity is what the outbox's tables have drawn
+	// at random, so that outboxes that have one name do not take each other's.
+	// waybill.CheckProducer has the rules.
 	Producer string
 	// TablePrefix is the prefix or schema of the tables; see store.NewNames. Default
 	// none.
 	TablePrefix string
 	// Destinations are the exceptions from Default, by the names of queues and topics.
 	Destinations map[string]Destination
+	// Topics are those of topics alone: what it has for a topic counts before what
+	// Destinations have for its name, so that a queue and a topic of one name can differ.
+	Topics map[string]Destination
 	// Default is how all other destinations are handled.
 	Default Destination
 
@@ -99,15 +104,14 @@ func (o *Options) withDefaults() (Options, error) {
 	if o != nil {
 		c = *o
 	}
-	if c.Producer == "" {
-		c.Producer = "waybill"
-	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
 
 	var check option.Check
-	if err := waybill.CheckProducer(c.Producer); err != nil {
+	if c.Producer == "" {
+		check.Problem("Producer is required: the name of this outbox, such as that of the service")
+	} else if err := waybill.CheckProducer(c.Producer); err != nil {
 		check.Problem("Producer %.80q %w", c.Producer, err)
 	}
 	check.Count("Window", &c.Window, 10_000, 10_000_000)
@@ -126,13 +130,19 @@ func (o *Options) withDefaults() (Options, error) {
 	check.Duration("Drain", &c.Drain, 5*time.Second)
 
 	c.Default.check("Default", &check)
-	for _, name := range slices.Sorted(maps.Keys(c.Destinations)) {
-		if err := waybill.CheckDestination(name); err != nil {
-			check.Problem("Destinations: %.80q %w", name, err)
-		}
-		c.Destinations[name].check(fmt.Sprintf("Destinations[%q]", name), &check)
-	}
+	checkDestinations("Destinations", c.Destinations, &check)
+	checkDestinations("Topics", c.Topics, &check)
 	return c, check.Err("relay options")
+}
+
+// checkDestinations reports what is wrong with the field of Options that name is.
+func checkDestinations(field string, exceptions map[string]Destination, check *option.Check) {
+	for _, name := range slices.Sorted(maps.Keys(exceptions)) {
+		if err := waybill.CheckDestination(name); err != nil {
+			check.Problem("%s: %.80q %w", field, name, err)
+		}
+		exceptions[name].check(fmt.Sprintf("%s[%q]", field, name), check)
+	}
 }
 
 // check reports what is wrong with the options of the destinations that name stands for.
@@ -162,7 +172,10 @@ func (d Destination) check(name string, check *option.Check) {
 }
 
 // destination returns how the messages to a destination are handled.
-func (o *Options) destination(name string) Destination {
+func (o *Options) destination(name string, topic bool) Destination {
+	if d, known := o.Topics[name]; known && topic {
+		return d
+	}
 	if d, known := o.Destinations[name]; known {
 		return d
 	}
@@ -174,9 +187,11 @@ func (o *Options) hasDestination(such func(Destination) bool) bool {
 	if such(o.Default) {
 		return true
 	}
-	for _, d := range o.Destinations {
-		if such(d) {
-			return true
+	for _, exceptions := range []map[string]Destination{o.Destinations, o.Topics} {
+		for _, d := range exceptions {
+			if such(d) {
+				return true
+			}
 		}
 	}
 	return false

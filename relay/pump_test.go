@@ -52,7 +52,7 @@ func execute(t *testing.T, db *sql.DB, query string, args ...any) {
 func newSteppedTerm(t *testing.T, cursor int64, o Options) *steppedTerm {
 	t.Helper()
 	db := openDatabase(t)
-	o.Logger = slog.New(slog.DiscardHandler)
+	o.Producer, o.Logger = "waybill", slog.New(slog.DiscardHandler)
 	r, err := New(db, sqlite.Dialect(), memory.New(nil), &o)
 	if err != nil {
 		t.Fatal(err)
@@ -61,10 +61,19 @@ func newSteppedTerm(t *testing.T, cursor int64, o Options) *steppedTerm {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &steppedTerm{term: newTerm(r, cursor, clock), t: t, db: db}
+	s := &steppedTerm{term: newTerm(r, identityOf(t, r), cursor, clock), t: t, db: db}
 	s.start = func(*lane) {}
 	s.clock.run(true)
 	return s
+}
+
+func identityOf(t *testing.T, r *Relay) string {
+	t.Helper()
+	identity, err := r.queue.Identity(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return identity
 }
 
 func (s *steppedTerm) exec(query string, args ...any) {
@@ -265,7 +274,7 @@ func TestASuccessorDoesNotWaitForWhatWasConfirmedWhileItRead(t *testing.T) {
 	for _, r := range rows[:20] {
 		done = append(done, waybill.Receipt{ID: r.MessageID, Outcome: waybill.Done})
 	}
-	receipts := wire.EncodeReceipts(waybill.ReceiptQueue("waybill"), "test", done)
+	receipts := wire.EncodeReceipts(waybill.ReceiptQueue("waybill", s.identity), "test", done)
 	s.handle(t.Context(), []broker.Delivery{{Message: receipts}})
 	s.pump.adopt(rows)
 	if n := len(s.inflights); n != 10 {

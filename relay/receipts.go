@@ -64,6 +64,9 @@ func (t *term) handle(ctx context.Context, deliveries []broker.Delivery) {
 // decode returns the receipts in some receipt messages.
 func (t *term) decode(ctx context.Context, deliveries []broker.Delivery) (receipts []consumerReceipt) {
 	for i := range deliveries {
+		if t.isNoReceipt(ctx, &deliveries[i].Message) {
+			continue
+		}
 		consumer, some, bad, reason := wire.DecodeReceipts(&deliveries[i].Message)
 		if bad > 0 {
 			t.r.counters.malformed.Add(int64(bad))
@@ -229,7 +232,7 @@ func (t *term) untrackedReceipts(ctx context.Context, receipts []consumerReceipt
 				return err
 			}
 			for i := range rows {
-				if len(t.r.o.destination(rows[i].Destination).Consumers) == 0 {
+				if len(t.r.o.destination(rows[i].Destination, rows[i].Topic).Consumers) == 0 {
 					untracked[rows[i].MessageID] = true
 				}
 			}

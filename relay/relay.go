@@ -19,7 +19,7 @@
 //   - lane.go: one destination's window and queue; inflight.go: a message in the
 //     window; publish.go: from the queue to the broker
 //   - resend.go: when to send again; estimator.go and clock.go: what that is measured by
-//   - receipts.go: what consumers say
+//   - receipts.go: what consumers say; hello.go: what another relay of the same identity says
 //   - rows.go: what becomes of a row in the end
 package relay
 
@@ -57,12 +57,13 @@ type Relay struct {
 	wasConnected atomic.Bool
 
 	counters counters
+	twin     atomic.Pointer[string] // the last one that was heard
 	mu       sync.Mutex
 	term     *term // the current one; nil while this relay does not lead
 }
 
 // New returns a relay that moves the messages of the outbox in db to b. A relay needs
-// a database, its dialect and a broker; o may be nil. Everything that is wrong with
+// a database, its dialect, a broker and a name (Options.Producer). Everything that is wrong with
 // the options is reported in one error. New does no I/O: whether database and broker
 // can be reached shows in Run. The maps and slices in o must not be changed afterwards.
 func New(db *sql.DB, dialect store.Dialect, b broker.Broker, o *Options) (*Relay, error) {

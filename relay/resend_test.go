@@ -17,6 +17,7 @@ type steppedLane struct {
 
 func newSteppedLane(t *testing.T, o Options) *steppedLane {
 	t.Helper()
+	o.Producer = "waybill"
 	options, err := o.withDefaults()
 	if err != nil {
 		t.Fatal(err)

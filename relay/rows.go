@@ -12,14 +12,57 @@ import (
 
 // remove deletes confirmed rows and then takes their messages out of their windows.
 func (t *term) remove(ctx context.Context, ids []waybill.ID) {
+	var deleted int64
 	t.retryUntilDone(ctx, "delete confirmed messages", func() error {
 		crash.Point("relay.delete.before")
 		n, err := t.r.queue.Delete(ctx, ids)
 		crash.Point("relay.delete.after")
 		t.r.counters.confirmed.Add(n)
+		deleted += n
 		return err
 	})
+	if missing := int64(len(ids)) - deleted; missing > 0 {
+		t.noteMissing(ids, missing)
+	}
 	t.forget(ids...)
+}
+
+// noteMissing counts the receipts for rows that were not there and of which no second one
+// was to be expected. Only the number of rows is known, so where some of these ids had
+// one, it counts none too many.
+func (t *term) noteMissing(ids []waybill.ID, missing int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var strange int64
+	for _, id := range ids {
+		if t.inflights[id] == nil && !t.repeated.has(id) {
+			strange++
+		}
+	}
+	t.r.counters.strange.Add(min(strange, missing))
+}
+
+// maxRepeated is how many messages each half of repeated has.
+const maxRepeated = 20_000
+
+// repeated are the messages that were sent more than once and have gone lately: each copy
+// brings a receipt, and one was enough. A message that was sent once costs nothing here.
+type repeated struct{ young, old map[waybill.ID]struct{} }
+
+func (r *repeated) add(id waybill.ID) {
+	if len(r.young) >= maxRepeated {
+		r.young, r.old = nil, r.young
+	}
+	if r.young == nil {
+		r.young = map[waybill.ID]struct{}{}
+	}
+	r.young[id] = struct{}{}
+}
+
+func (r *repeated) has(id waybill.ID) bool {
+	_, young := r.young[id]
+	_, old := r.old[id]
+	return young || old
 }
 
 // reject keeps a row for a person and takes its message out of its window.
@@ -57,6 +100,9 @@ func (t *term) forget(ids ...waybill.ID) {
 	for _, id := range ids {
 		if f := t.inflights[id]; f != nil {
 			f.lane.drop(f)
+			if f.copies > 1 {
+				t.repeated.add(id)
+			}
 		}
 	}
 	t.wake()

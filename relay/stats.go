@@ -9,6 +9,7 @@ import (
 type counters struct {
 	published, copies, confirmed, rejected, retries  atomic.Int64
 	receipts, malformed, unknown, disconnects, swept atomic.Int64
+	twins, strange                                   atomic.Int64
 }
 
 // Stats is what a relay knows about itself. Counters are for people to look at;
@@ -26,8 +27,13 @@ type Stats struct {
 	Receipts    int64 // receipts received, without the malformed ones
 	Malformed   int64 // receipts dropped because they make no sense
 	Unknown     int64 // receipts dropped because nobody waits for them, where Destination.Consumers are named
+	Strange     int64 // receipts for rows that are not there and were not sent twice: made up, another outbox's, or an earlier term's
+	Twins       int64 // times that another relay of this outbox's identity was heard: its database is a copy
 	Disconnects int64 // broker connections that were lost, and tries to connect that failed
 	Swept       int64 // rows that only the sweep found
+
+	// Twin is the other relay of this outbox's identity that was heard last; "" for none.
+	Twin string
 
 	// Destinations are those that had messages lately, in order of name; none while the
 	// relay does not lead.
@@ -53,6 +59,10 @@ func (r *Relay) Stats() Stats {
 		Published: c.published.Load(), Copies: c.copies.Load(), Confirmed: c.confirmed.Load(), Rejected: c.rejected.Load(),
 		Retries: c.retries.Load(), Receipts: c.receipts.Load(), Malformed: c.malformed.Load(), Unknown: c.unknown.Load(),
 		Disconnects: c.disconnects.Load(), Swept: c.swept.Load(),
+		Strange: c.strange.Load(), Twins: c.twins.Load(),
+	}
+	if twin := r.twin.Load(); twin != nil {
+		s.Twin = *twin
 	}
 	r.mu.Lock()
 	t := r.term

@@ -20,11 +20,18 @@ import (
 type term struct {
 	r            *Relay
 	log          *slog.Logger
+	identity     string // the outbox's
+	began        int64  // by the database's clock, in µs
+	beganAt      time.Time
 	link         *link
 	start        func(*lane)            // starts a lane's goroutine
 	woken        chan struct{}          // holds a value when the pump is to look again
 	slowReceipts chan consumerReceipt   // receipts that cost a statement each; see settleSlowReceipts
 	floor        atomic.Pointer[string] // the header "floor" of the messages sent now; nil until it is known
+
+	// The receiving goroutine's own: when a twin may be noted and logged again.
+	twinNoted, twinLogged time.Time
+	twinPause             time.Duration
 
 	// The pump's own, touched by its goroutine alone.
 	pump pump
@@ -35,6 +42,7 @@ type term struct {
 	order     []*lane                  // the lanes in the order in which they were made
 	inflights map[waybill.ID]*inflight // of all lanes
 	cursor    int64                    // rows up to here have been read
+	repeated  repeated
 	// overtaken holds the messages in no window that receipts have settled while the
 	// first sweep was reading them; nil after it. See pump.adopt.
 	overtaken map[waybill.ID]bool
@@ -46,10 +54,13 @@ type laneKey struct {
 }
 
 // newTerm begins a term at the last holder's cursor; clock is the database's now, in µs.
-func newTerm(r *Relay, cursor, clock int64) *term {
+func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 	t := &term{
 		r:            r,
 		log:          r.log,
+		identity:     identity,
+		began:        clock,
+		beganAt:      time.Now(),
 		woken:        make(chan struct{}, 1),
 		slowReceipts: make(chan consumerReceipt, maxSlowReceipts),
 		lanes:        map[laneKey]*lane{},

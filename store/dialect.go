@@ -120,6 +120,11 @@ type ProducerDialect interface {
 	Floor(n Names, below waybill.ID) Statement
 	// Identity reads the identity of qoutbox: one row and column.
 	Identity(Names) Statement
+	// NoteTwin notes in qoutbox that another relay with its identity was heard now.
+	NoteTwin(n Names, holder string) Statement
+	// Twin reads the last one that was heard, and for how long (µs) it has not been: one
+	// row, or none where there never was any.
+	Twin(Names) Statement
 	// Clock reads the clock: one row and column.
 	Clock() Statement
 

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"sync/atomic"
+	"time"
 
 	waybill "github.com/waybill-go/waybill"
 )
@@ -53,6 +55,20 @@ func (q *Queue) Identity(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("waybill: read the outbox's identity: %s has no row", q.names.Outbox)
 	}
 	return identity, err
+}
+
+// NoteTwin notes that another relay with this outbox's identity was heard now.
+func (q *Queue) NoteTwin(ctx context.Context, holder string) error {
+	_, err := q.exec(ctx, "note a twin", q.dialect.NoteTwin(q.names, strings.ToValidUTF8(holder[:min(len(holder), 255)], "")))
+	return err
+}
+
+// Twin returns the last relay that NoteTwin has noted, and how long ago that was; "" where
+// there never was any.
+func (q *Queue) Twin(ctx context.Context) (holder string, ago time.Duration, err error) {
+	var us int64
+	_, err = q.row(ctx, "read the last twin", q.dialect.Twin(q.names), &holder, &us)
+	return holder, time.Duration(us) * time.Microsecond, err
 }
 
 // Floor returns the lowest message id of the pending rows; the zero ID if there

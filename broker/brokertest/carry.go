@@ -240,7 +240,7 @@ func spellings(r *rig) {
 func receiptQueue(r *rig) {
 	c := r.connect()
 	for _, producer := range []string{r.name(), r.name() + ".eu/1", r.name() + "-é"} {
-		queue := waybill.ReceiptQueue(producer)
+		queue := waybill.ReceiptQueue(producer, "7q3mk2xw9d4hznsb6t5vfc8a")
 		r.publish(c, message(queue, `{"consumer":"x","receipts":[]}`))
 		receiver := r.subscribe(c, queue, 10)
 		d := r.receive(receiver, 1)

@@ -47,7 +47,7 @@ func TestExecGivesTheMessageToTheCommand(t *testing.T) {
 	w := workspaceHolding(t, "hello")
 	out := w.ok("", "receive", "orders", "--consumer", "c", "--count", "1", "--exec", `cat; echo " $WAYBILL_KEY $WAYBILL_DESTINATION $WAYBILL_SEQUENCE $WAYBILL_PRODUCER $WAYBILL_ATTEMPT $WAYBILL_FAILURES $WAYBILL_HEADERS"; test -n "$WAYBILL_TIME_STAMP" && echo "$WAYBILL_MESSAGE_ID"`)
 	id := list(w)[0].MessageID
-	if want := `hello k0 orders 1 waybill 0 0 {"x-n":"0"}` + "\n" + id + "\n"; out != want {
+	if want := `hello k0 orders 1 shop 0 0 {"x-n":"0"}` + "\n" + id + "\n"; out != want {
 		t.Errorf("got  %q\nwant %q", out, want)
 	}
 	settle(t, w)
@@ -72,7 +72,7 @@ func TestExitStatusesAreTheHandlersResult(t *testing.T) {
 	if got, want := ran(), []string{"0", "65", "75", "1", "signal", "0"}; !slices.Equal(got, want) {
 		t.Errorf("got the commands %q, want %q", got, want)
 	}
-	r := w.start("relay")
+	r := w.start("relay", "--producer", "shop")
 	eventually(t, "the receipts to be handled", func() bool {
 		return len(list(w, "--rejected")) == 1 && len(list(w, "--pending")) == 3 && !slices.ContainsFunc(list(w, "--pending"), func(l listed) bool { return l.Failures == 0 })
 	})

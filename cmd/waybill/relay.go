@@ -36,11 +36,11 @@ An embedded broker serves one process at a time: a consumer in another process c
 receive while "waybill relay --broker embedded:DIR" runs. Use the library in one
 process, or a broker that is a server.`
 
-const relayExample = `  waybill relay --db postgres://app:secret@localhost/app --broker amqp1://app:secret@localhost
-  waybill relay --producer orders --http :9090
-  waybill relay --transient orders,stock        # the relay, not the broker's disk, keeps these safe
-  waybill relay --accepted mails                # for a consumer that knows nothing of Waybill
-  waybill relay --consumers prices=shop,audit   # a topic: both must have confirmed before a row goes`
+const relayExample = `  waybill relay --producer shop --db postgres://app:secret@localhost/app --broker amqp1://app:secret@localhost
+  waybill relay --producer shop --http :9090
+  waybill relay --producer shop --transient orders,stock        # the relay, not the broker's disk, keeps these safe
+  waybill relay --producer shop --accepted mails                # for a consumer that knows nothing of Waybill
+  waybill relay --producer shop --consumers prices=shop,audit   # a topic: both must have confirmed before a row goes`
 
 type relayFlags struct {
 	relay               relay.Options
@@ -68,10 +68,13 @@ func newRelayCommand(o *options) *cobra.Command {
 func (f *relayFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&f.relay.Producer, "producer", "waybill", "`name` of this outbox: receipts come back on the queue ack.NAME")
+	flags.StringVar(&f.relay.Producer, "producer", "", "`name` of this outbox, such as that of the service: receipts come back on the queue ack.NAME.IDENTITY; required")
+	if err := cmd.MarkFlagRequired("producer"); err != nil {
+		panic(err)
+	}
 	flags.StringArrayVar(&f.http, "http", nil, "serve health and figures on this `address`, such as :9090; may be repeated")
-	flags.StringSliceVar(&f.transient, "transient", nil, "`destinations` whose messages the broker need not write to its disk; * for all")
-	flags.StringSliceVar(&f.accepted, "accepted", nil, "`destinations` whose rows go when the broker has the message, without receipts; * for all")
+	flags.StringSliceVar(&f.transient, "transient", nil, "`destinations` whose messages the broker need not write to its disk; topic:NAME for a topic alone, * for all")
+	flags.StringSliceVar(&f.accepted, "accepted", nil, "`destinations` whose rows go when the broker has the message, without receipts; topic:NAME for a topic alone, * for all")
 	flags.StringArrayVar(&f.consumers, "consumers", nil, "`TOPIC=NAME,NAME`: all these consumers must confirm; otherwise the first to confirm suffices; may be repeated")
 	flags.IntVar(&f.relay.Window, "window", 10_000, "most messages per destination that are sent and not confirmed")
 	flags.IntVar(&f.relay.Batch, "batch", 500, "most messages read or published at once")
@@ -98,18 +101,25 @@ func (f *relayFlags) options(cmd *cobra.Command, o *options, d *database) (*rela
 	return &ro, nil
 }
 
+// topicPrefix marks a name of --transient and --accepted as a topic's alone.
+const topicPrefix = "topic:"
+
 // setDestinations sets what --transient, --accepted and --consumers say of destinations.
 func (f *relayFlags) setDestinations(ro *relay.Options) error {
-	ro.Destinations = map[string]relay.Destination{}
+	ro.Destinations, ro.Topics = map[string]relay.Destination{}, map[string]relay.Destination{}
 	each := func(names []string, set func(*relay.Destination)) {
 		for _, name := range names {
 			if name == "*" {
 				set(&ro.Default)
 				continue
 			}
-			x := ro.Destinations[name]
+			exceptions := ro.Destinations
+			if topic, is := strings.CutPrefix(name, topicPrefix); is {
+				name, exceptions = topic, ro.Topics
+			}
+			x := exceptions[name]
 			set(&x)
-			ro.Destinations[name] = x
+			exceptions[name] = x
 		}
 	}
 	each(f.transient, func(x *relay.Destination) { x.Transport = waybill.Transient })
@@ -119,12 +129,15 @@ func (f *relayFlags) setDestinations(ro *relay.Options) error {
 		if topic == "" || topic == "*" || names == "" {
 			return usagef("--consumers %.80q is not TOPIC=NAME,NAME", value)
 		}
-		x, known := ro.Destinations[topic]
+		x, known := ro.Topics[topic]
+		if !known {
+			x, known = ro.Destinations[topic]
+		}
 		if !known {
 			x = ro.Default
 		}
 		x.Consumers = append(x.Consumers, strings.Split(names, ",")...)
-		ro.Destinations[topic] = x
+		ro.Topics[topic] = x
 	}
 	return nil
 }

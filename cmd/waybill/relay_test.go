@@ -17,7 +17,7 @@ func TestARelayOnPostgreSQLListensForCommits(t *testing.T) {
 	prefix := schema(t, "WAYBILL_TEST_POSTGRES")
 	w := newWorkspace(t, "WAYBILL_DB="+addr, "WAYBILL_PREFIX="+prefix, "WAYBILL_BROKER=embedded:broker")
 	w.ok("", "init", "--side", "producer")
-	p := w.start("relay", "--poll", "1h", "--http", "127.0.0.1:0")
+	p := w.start("relay", "--producer", "shop", "--poll", "1h", "--http", "127.0.0.1:0")
 	db, _, err := address.OpenDatabase(addr)
 	if err != nil {
 		t.Fatal(err)
@@ -41,13 +41,13 @@ func TestAcceptedRowsGoWithoutAConsumer(t *testing.T) {
 	w.ok("", "init")
 	w.ok("", "send", "mails", "--body", "x")
 	w.ok("", "send", "orders", "--body", "x")
-	p := w.start("relay", "--accepted", "mails", "--transient", "orders,stock")
+	p := w.start("relay", "--producer", "shop", "--accepted", "mails", "--transient", "orders,stock")
 	eventually(t, "the accepted row to go", func() bool { return pending(w) == 1 })
 	if left := list(w); len(left) != 1 {
 		t.Errorf("got %+v left, want one row", left)
 	}
 	p.stops()
-	p = w.start("relay", "--accepted", "*")
+	p = w.start("relay", "--producer", "shop", "--accepted", "*")
 	eventually(t, "all rows to go", func() bool { return pending(w) == 0 })
 	p.stops()
 }
@@ -60,7 +60,7 @@ func TestARowGoesWhenTheNamedConsumersHaveConfirmed(t *testing.T) {
 	w.ok("", "init")
 	for _, wrong := range []string{topic, topic + "=", "=shop", topic + "=shop,", topic + "=shop,shop", "*=shop"} {
 		t.Run(strings.ReplaceAll(wrong, topic, "TOPIC"), func(t *testing.T) {
-			w.at(t).fails(2, "", []string{"relay", "--consumers", wrong})
+			w.at(t).fails(2, "", []string{"relay", "--producer", "shop", "--consumers", wrong})
 		})
 	}
 	w.ok("", "send", topic, "--topic", "--body", "x")
@@ -82,7 +82,7 @@ func TestTheLogIsJSONWhereAskedFor(t *testing.T) {
 	t.Parallel()
 	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
 	w.ok("", "init")
-	p := w.start("relay", "--log-format", "json", "--log-level", "debug")
+	p := w.start("relay", "--producer", "shop", "--log-format", "json", "--log-level", "debug")
 	p.says(`"msg":"relay leads"`)
 	p.stops()
 	for _, l := range jsonLines(t, p.stderr.String()) {
@@ -90,7 +90,7 @@ func TestTheLogIsJSONWhereAskedFor(t *testing.T) {
 			t.Errorf("got the line %v, want one with level and msg", l)
 		}
 	}
-	p = w.start("relay", "--log-level", "error")
+	p = w.start("relay", "--producer", "shop", "--log-level", "error")
 	eventually(t, "the relay to lead", func() bool { r := statusOf(w).Producer.Relay; return r != nil && r.Leading })
 	p.stops()
 	if text := p.stderr.String(); text != "" {

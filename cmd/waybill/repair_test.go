@@ -12,7 +12,7 @@ func TestRejectedMessagesAreListedShownSentAgainAndDiscarded(t *testing.T) {
 	t.Parallel()
 	w := workspaceHolding(t, "first", "second", "third")
 	w.ok("", "receive", "orders", "--consumer", "c", "--exec", `test "$WAYBILL_KEY" = k2 || { echo "no such order" >&2; exit 65; }`, "--count", "1")
-	r := w.start("relay")
+	r := w.start("relay", "--producer", "shop")
 	eventually(t, "two rejections", func() bool { return len(list(w, "--rejected")) == 2 && len(list(w)) == 2 })
 	r.stops()
 
@@ -58,7 +58,7 @@ func workspaceWithRejected(t *testing.T) *workspace {
 	p := w.start("receive", "orders", "--consumer", "c", "--exec", "exit 65")
 	p.says("message rejected")
 	p.stops()
-	r := w.start("relay")
+	r := w.start("relay", "--producer", "shop")
 	eventually(t, "the rejection", func() bool { return len(list(w, "--rejected")) == 1 })
 	r.stops()
 	return w

@@ -41,7 +41,7 @@ Exit status: 0 success; 1 a failed operation or a bad verdict; 2 wrong usage, an
 const rootExample = `  export WAYBILL_DB=postgres://app:secret@localhost/app
   export WAYBILL_BROKER=amqp1://app:secret@localhost
   waybill init
-  waybill relay &
+  waybill relay --producer shop &
   waybill send orders --key A-1 --body '{"state":"shipped"}'
   waybill receive orders --consumer shipping --level latest --count 1
   waybill status`

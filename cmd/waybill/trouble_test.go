@@ -25,7 +25,7 @@ func TestMissingTablesNameInit(t *testing.T) {
 	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
 	all := []string{
 		"status", "list", "send orders --body x", "prune", "show " + unknownID, "resend " + unknownID, "discard --yes " + unknownID,
-		"relay", "receive orders --consumer c",
+		"relay --producer shop", "receive orders --consumer c",
 	}
 	for _, args := range all {
 		t.Run("no file: "+args, func(t *testing.T) {
@@ -74,7 +74,7 @@ func TestADatabaseThatIsAwayIsNamedWithoutItsPassword(t *testing.T) {
 					}
 				})
 			}
-			for _, args := range []string{"relay", "receive orders --consumer c"} {
+			for _, args := range []string{"relay --producer shop", "receive orders --consumer c"} {
 				t.Run(args, func(t *testing.T) {
 					p := w.at(t).start(strings.Fields(args)...)
 					p.says("refused")
@@ -95,7 +95,7 @@ func TestABrokerThatIsAwayIsWaitedFor(t *testing.T) {
 		t.Run(scheme, func(t *testing.T) {
 			w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER="+scheme+"://app:s3cret@"+closedPort(t))
 			w.ok("", "init")
-			for _, args := range []string{"relay", "receive orders --consumer c"} {
+			for _, args := range []string{"relay --producer shop", "receive orders --consumer c"} {
 				t.Run(args, func(t *testing.T) {
 					p := w.at(t).start(strings.Fields(args)...)
 					p.says("connecting again")
@@ -133,7 +133,7 @@ func TestAnEmbeddedBrokerServesOneProcess(t *testing.T) {
 	t.Parallel()
 	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
 	w.ok("", "init")
-	p := w.start("relay")
+	p := w.start("relay", "--producer", "shop")
 	p.says("relay leads")
 	w.fails(1, "", []string{"receive", "orders", "--consumer", "c"}, "in use by another embedded broker", "one process at a time")
 	p.stops()
@@ -148,7 +148,7 @@ func TestTheHTTPAddressIsTaken(t *testing.T) {
 	defer l.Close()
 	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
 	w.ok("", "init")
-	w.fails(1, "", []string{"relay", "--http", l.Addr().String()}, "address already in use")
+	w.fails(1, "", []string{"relay", "--producer", "shop", "--http", l.Addr().String()}, "address already in use")
 }
 
 func TestASecondSignalEndsTheProcessAtOnce(t *testing.T) {
@@ -190,7 +190,7 @@ func TestSIGTERMLetsACommandFinish(t *testing.T) {
 // deliver runs a relay until nothing waits for it, for brokers that serve one process.
 func deliver(t *testing.T, w *workspace) {
 	t.Helper()
-	p := w.start("relay", "--http", "127.0.0.1:0", "--min-resend", "10s")
+	p := w.start("relay", "--producer", "shop", "--http", "127.0.0.1:0", "--min-resend", "10s")
 	eventually(t, "the relay to publish", func() bool { return relayStats(p).Relay.Published >= pending(w) })
 	p.stops()
 }
@@ -198,7 +198,7 @@ func deliver(t *testing.T, w *workspace) {
 // settle runs a relay until its outbox is empty, for brokers that serve one process.
 func settle(t *testing.T, w *workspace) {
 	t.Helper()
-	p := w.start("relay")
+	p := w.start("relay", "--producer", "shop")
 	eventually(t, "the outbox to be empty", func() bool { return pending(w) == 0 })
 	p.stops()
 }

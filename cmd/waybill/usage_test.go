@@ -47,13 +47,14 @@ func TestWrongUsageIsExitStatus2(t *testing.T) {
 		{"receive orders --consumer c --broker nonsense", "begins with its kind"},
 		{"receive orders --consumer c --broker mqtt://h", `no broker is called "mqtt"`},
 		{"receive orders --consumer c --broker embedded:", "embedded"},
+		{"relay", `required flag(s) "producer" not set`},
 		{"relay --producer a,b", "Producer"},
-		{"relay --window 0", "--window"},
-		{"relay --batch -1", "--batch"},
-		{"relay --min-resend 2m", "MinResend"},
-		{"relay --transient orders --accepted orders", "Accepted needs Durable"},
-		{"relay --broker stomp://", "host"},
-		{"relay --http nonsense", "--http"},
+		{"relay --producer shop --window 0", "--window"},
+		{"relay --producer shop --batch -1", "--batch"},
+		{"relay --producer shop --min-resend 2m", "MinResend"},
+		{"relay --producer shop --transient orders --accepted orders", "Accepted needs Durable"},
+		{"relay --producer shop --broker stomp://", "host"},
+		{"relay --producer shop --http nonsense", "--http"},
 		{"list --rejected --pending", "[pending rejected]"},
 		{"list --limit -1", "--limit"},
 		{"show", "show needs ID"},
@@ -75,7 +76,7 @@ func TestWrongUsageIsExitStatus2(t *testing.T) {
 	bare := newWorkspace(t)
 	bare.fails(2, "", []string{"status"}, "give --db or set WAYBILL_DB")
 	bare.ok("", "init", "--db", "sqlite:app.db")
-	bare.fails(2, "", []string{"relay", "--db", "sqlite:app.db"}, "give --broker or set WAYBILL_BROKER")
+	bare.fails(2, "", []string{"relay", "--producer", "shop", "--db", "sqlite:app.db"}, "give --broker or set WAYBILL_BROKER")
 }
 
 func TestEveryCommandHelps(t *testing.T) {

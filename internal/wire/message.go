@@ -27,7 +27,7 @@ const (
 	Attempt      = "attempt"
 	Failures     = "failures"
 	Floor        = "floor"
-	Kind         = "waybill" // what a message is that is not a sender's: ReceiptKind
+	Kind         = "waybill" // what a message is that is not a sender's: ReceiptKind or HelloKind
 )
 
 // ContentType is the sender's header that travels as the protocol's content type.
@@ -169,7 +169,7 @@ func (d *decoder) header(h broker.Header) {
 		m.Failures = int(d.number(h, 32))
 	case Producer:
 		m.Producer = h.Value
-		d.check(h, waybill.CheckProducer(h.Value))
+		d.check(h, waybill.CheckReceiptQueue(waybill.ReceiptPrefix+h.Value)) // as long as version 1 had it
 	case ReceiptTo:
 		d.a.ReceiptTo = h.Value
 	case Floor:

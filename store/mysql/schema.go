@@ -271,12 +271,15 @@ BEGIN
 	END IF;
 END`
 
-// createOutbox has one row: the outbox's own name among all others.
+// createOutbox has one row: the outbox's own name among all others, and the relay that was
+// heard to have the same one.
 const createOutbox = `
 CREATE TABLE IF NOT EXISTS {qoutbox} (
 	id SMALLINT NOT NULL PRIMARY KEY,
 	identity VARCHAR(64) NOT NULL,
 	made_at BIGINT NOT NULL,
+	twin VARCHAR(255) NOT NULL DEFAULT '',
+	twin_at BIGINT NOT NULL DEFAULT 0,
 	CONSTRAINT {.qoutbox_has_one_row} CHECK (id = 1),
 	CONSTRAINT {.qoutbox_identity_is_a_word} CHECK (identity REGEXP '^[a-z0-9]*$' AND CHAR_LENGTH(identity) >= 16)
 )` + options

@@ -247,12 +247,15 @@ BEGIN
 	RETURN NEW;
 END $fill$`
 
-// createOutbox has one row: the outbox's own name among all others.
+// createOutbox has one row: the outbox's own name among all others, and the relay that was
+// heard to have the same one.
 const createOutbox = `
 CREATE TABLE IF NOT EXISTS {qoutbox} (
 	id smallint PRIMARY KEY,
 	identity varchar(64) COLLATE "C" NOT NULL,
 	made_at bigint NOT NULL,
+	twin varchar(255) COLLATE "C" NOT NULL DEFAULT '',
+	twin_at bigint NOT NULL DEFAULT 0,
 	CONSTRAINT {.qoutbox_has_one_row} CHECK (id = 1),
 	CONSTRAINT {.qoutbox_identity_is_a_word} CHECK (identity ~ '^[a-z0-9]+$' AND length(identity) >= 16)
 )`

@@ -72,6 +72,12 @@ LIMIT ?`
 
 const find = `SELECT ` + columns + ` FROM {qmessage} WHERE message_id IN (`
 
+const identity = `SELECT identity FROM {qoutbox} WHERE id = 1`
+
+const noteTwin = `UPDATE {qoutbox} SET twin = ?, twin_at = ` + clock + ` WHERE id = 1`
+
+const twin = `SELECT twin, ` + clock + ` - twin_at FROM {qoutbox} WHERE id = 1 AND twin_at > 0`
+
 const resend = `
 UPDATE {qmessage}
 SET message_id = ?, status = 0, not_before = ` + clock + `, retry = 0, failures = 0, last_error = NULL
@@ -130,9 +136,15 @@ func (dialect) Floor(n store.Names, below waybill.ID) store.Statement {
 }
 
 // Identity implements store.ProducerDialect.
-func (dialect) Identity(n store.Names) store.Statement {
-	return statement.New(n, `SELECT identity FROM {qoutbox} WHERE id = 1`)
+func (dialect) Identity(n store.Names) store.Statement { return statement.New(n, identity) }
+
+// NoteTwin implements store.ProducerDialect.
+func (dialect) NoteTwin(n store.Names, holder string) store.Statement {
+	return statement.New(n, noteTwin, holder)
 }
+
+// Twin implements store.ProducerDialect.
+func (dialect) Twin(n store.Names) store.Statement { return statement.New(n, twin) }
 
 // Clock implements store.ProducerDialect.
 func (dialect) Clock() store.Statement { return store.Statement{SQL: `SELECT ` + clock} }

@@ -230,12 +230,15 @@ BEGIN
 	WHERE id = NEW.id;
 END`
 
-// createOutbox has one row: the outbox's own name among all others.
+// createOutbox has one row: the outbox's own name among all others, and the relay that was
+// heard to have the same one.
 const createOutbox = `
 CREATE TABLE IF NOT EXISTS {qoutbox} (
 	id INTEGER PRIMARY KEY CHECK (id = 1),
 	identity TEXT NOT NULL CHECK (length(identity) BETWEEN 16 AND 64 AND identity NOT GLOB '*[^a-z0-9]*'),
-	made_at INTEGER NOT NULL
+	made_at INTEGER NOT NULL,
+	twin TEXT NOT NULL DEFAULT '',
+	twin_at INTEGER NOT NULL DEFAULT 0
 ) STRICT`
 
 // fillOutbox draws 96 random bits.

@@ -14,6 +14,8 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/nats/embedded"
 	"github.com/waybill-go/waybill/internal/wire"
+	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/sqlite"
 )
 
 // plan is a journey and who dies where on it.
@@ -212,8 +214,8 @@ func (j *journey) begin(ctx context.Context) error {
 	return nil
 }
 
-// sendForeign sends a message of a producer that knows nothing of receipts, and a
-// receipt for a message that nobody has sent.
+// sendForeign sends a message of a producer that knows nothing of receipts, a receipt for
+// a message that nobody has sent, and the hello of a relay whose database is a copy.
 func (j *journey) sendForeign(ctx context.Context) error {
 	conn, err := j.server.Connect(ctx)
 	if err != nil {
@@ -223,8 +225,18 @@ func (j *journey) sendForeign(ctx context.Context) error {
 	message := broker.Message{Destination: "trouble", Body: []byte("foreign"), Headers: []broker.Header{
 		{Name: wire.MessageID, Value: waybill.NewID().String()}, {Name: wire.Producer, Value: "stranger"},
 	}}
-	receipt := wire.EncodeReceipts(waybill.ReceiptQueue("shop"), "depot", []waybill.Receipt{{ID: waybill.NewID(), Outcome: waybill.Done}})
-	results, err := conn.Publish(ctx, []broker.Message{message, receipt}, waybill.Durable)
+	queue, err := store.NewQueue(j.shop, sqlite.Dialect(), "")
+	if err != nil {
+		return err
+	}
+	identity, err := queue.Identity(ctx)
+	if err != nil {
+		return err
+	}
+	receipts := waybill.ReceiptQueue("shop", identity)
+	receipt := wire.EncodeReceipts(receipts, "depot", []waybill.Receipt{{ID: waybill.NewID(), Outcome: waybill.Done}})
+	hello := wire.EncodeHello(receipts, wire.Hello{Holder: "a copy's relay", Now: time.Now().Add(time.Hour).UnixMicro()})
+	results, err := conn.Publish(ctx, []broker.Message{message, receipt, hello}, waybill.Durable)
 	if err != nil {
 		return err
 	}

@@ -113,7 +113,7 @@ func role(point string) string {
 func rough(point string) bool {
 	switch of, step, _ := parts(point); of {
 	case "relay":
-		return slices.Contains([]string{"rows", "copies", "backlog", "find", "reject", "postpone"}, step)
+		return slices.Contains([]string{"rows", "copies", "backlog", "find", "reject", "postpone", "twin"}, step)
 	case "inbox":
 		return slices.Contains([]string{"requeue", "deadletter", "probe", "alive", "unsubscribe"}, step)
 	}
@@ -137,7 +137,7 @@ func rare(point string) bool {
 // again says whether a process passes a point again and again.
 func again(point string) bool {
 	of, step, _ := parts(point)
-	setUp := slices.Contains([]string{"schema", "acquire", "lease", "clock", "connect", "subscribe", "close", "release", "notify"}, step)
+	setUp := slices.Contains([]string{"schema", "acquire", "lease", "clock", "identity", "connect", "subscribe", "close", "release", "notify"}, step)
 	return !setUp && !rough(point) && !rare(point) && of != "store"
 }
 

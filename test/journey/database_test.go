@@ -117,7 +117,7 @@ func TestTablesThatAreMissingOrOfAnotherVersionStopTheRelayAndTheInbox(t *testin
 		t.Helper()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		r, err := relay.New(db, sqlite.Dialect(), b, &relay.Options{Logger: testLog(t)})
+		r, err := relay.New(db, sqlite.Dialect(), b, &relay.Options{Producer: "waybill", Logger: testLog(t)})
 		if err != nil {
 			t.Fatal(err)
 		}

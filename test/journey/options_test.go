@@ -33,6 +33,16 @@ func TestOptionsThatMakeNoSenseAreAllReportedAtOnce(t *testing.T) {
 			})
 			return err
 		}, []string{"Producer", "Window", "MinResend", "Accepted needs Durable"}},
+		{"a relay without options", func() error {
+			_, err := relay.New(db, sqlite.Dialect(), memory.New(nil), nil)
+			return err
+		}, []string{"Producer is required"}},
+		{"topics", func() error {
+			_, err := relay.New(db, sqlite.Dialect(), memory.New(nil), &relay.Options{
+				Producer: "shop", Topics: map[string]relay.Destination{"a b": {}, "prices": {Window: -1}},
+			})
+			return err
+		}, []string{`Topics: "a b"`, `Topics["prices"]: Window`}},
 		{"inbox", func() error {
 			_, err := inbox.New(nil, nil, nil, &inbox.Options{Batch: -1})
 			return err

@@ -17,6 +17,7 @@ import (
 type peer struct {
 	t    testing.TB
 	conn broker.Conn
+	w    *world
 }
 
 func (w *world) peer() *peer {
@@ -26,7 +27,7 @@ func (w *world) peer() *peer {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { conn.Close(context.Background()) })
-	return &peer{w.t, conn}
+	return &peer{w.t, conn, w}
 }
 
 // publish sends a message to its destination.
@@ -41,7 +42,7 @@ func (p *peer) publish(m broker.Message) {
 // receipt sends a receipt message with this body.
 func (p *peer) receipt(body string) {
 	p.t.Helper()
-	p.publish(broker.Message{Destination: "ack.waybill", Headers: []broker.Header{{Name: "waybill", Value: "receipt.v1"}}, Body: []byte(body)})
+	p.publish(broker.Message{Destination: p.w.receiptQueue(), Headers: []broker.Header{{Name: "waybill", Value: "receipt.v1"}}, Body: []byte(body)})
 }
 
 // says sends a receipt for one message. more are further fields of its JSON object.

@@ -24,7 +24,7 @@ func TestAMessageTravelsWithTheHeadersOfTheProtocol(t *testing.T) {
 		m := received.next()
 		for name, want := range map[string]string{
 			"messageId": id.String(), "businessMark": "order 7", "timeStamp": "42", "sequence": "1", "producer": "waybill",
-			"receiptTo": "ack.waybill", "attempt": "0", "traceparent": "00-1-2-3",
+			"receiptTo": w.receiptQueue(), "attempt": "0", "traceparent": "00-1-2-3",
 		} {
 			if got := header(t, m, name); got != want {
 				t.Errorf("%s = %q, want %q", name, got, want)
@@ -38,14 +38,15 @@ func TestAMessageTravelsWithTheHeadersOfTheProtocol(t *testing.T) {
 		if got := header(t, m, "attempt"); got != "1" {
 			t.Errorf("attempt = %q, want 1", got)
 		}
+		lowest := waybill.LowestID(id.Time()).String()
 		for range 3 { // the floor is not asked for each time
-			if header(t, m, "floor") == id.String() {
+			if header(t, m, "floor") == lowest {
 				break
 			}
 			m = received.next()
 		}
-		if floor := header(t, m, "floor"); floor != id.String() {
-			t.Errorf("floor = %q, want %s", floor, id)
+		if floor := header(t, m, "floor"); floor != lowest || floor == id.String() {
+			t.Errorf("floor = %q, want %s, the lowest id of the time of %s and not the message's", floor, lowest, id)
 		}
 	})
 }
@@ -103,7 +104,7 @@ func TestAReceiptThatMakesNoSenseIsDroppedAndTheOthersCount(t *testing.T) {
 		for _, body := range bad {
 			p.receipt(body)
 		}
-		p.publish(broker.Message{Destination: "ack.waybill", Body: []byte("no header")})
+		p.publish(broker.Message{Destination: w.receiptQueue(), Body: []byte("no header")})
 		p.says(waybill.NewID(), "done", "") // forged: an id that this outbox never had
 		p.says(waybill.NewID(), "retry", `,"after_ms":-5`)
 		p.says(waybill.NewID(), "rejected", "")

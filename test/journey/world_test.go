@@ -142,7 +142,7 @@ func newWorld(t testing.TB, d database, b broker.Broker) *world {
 	}
 	w.out = out
 	w.relayOptions = relay.Options{
-		Wake: out.Committed(), MinResend: 200 * time.Millisecond, FirstResend: 500 * time.Millisecond, MaxResend: 2 * time.Second,
+		Producer: "waybill", Wake: out.Committed(), MinResend: 200 * time.Millisecond, FirstResend: 500 * time.Millisecond, MaxResend: 2 * time.Second,
 		MinRetry: 50 * time.Millisecond, Lease: 2 * time.Second, Poll: 100 * time.Millisecond, Sweep: time.Second, Logger: w.log,
 	}
 	w.inboxOptions = inbox.Options{Consumer: "tester", Logger: w.log}
@@ -203,8 +203,25 @@ func (w *world) runs(run func(ctx context.Context) error) (stop func()) {
 	return stop
 }
 
+// receiptQueue is where the relay's receipts come back.
+func (w *world) receiptQueue() string {
+	w.t.Helper()
+	queue, err := store.NewQueue(w.producer, w.database.dialect, "")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	identity, err := queue.Identity(context.Background())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return waybill.ReceiptQueue("waybill", identity)
+}
+
 func (w *world) relay() *relay.Relay {
 	w.t.Helper()
+	if w.relayOptions.Producer == "" {
+		w.relayOptions.Producer = "waybill"
+	}
 	r, err := relay.New(w.producer, w.database.dialect, w.broker, &w.relayOptions)
 	if err != nil {
 		w.t.Fatal(err)

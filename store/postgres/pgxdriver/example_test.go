@@ -52,7 +52,8 @@ func ExampleListener() {
 	db := stdlib.OpenDB(*config)
 	defer db.Close()
 	r, err := relay.New(db, postgres.Dialect(), memory.New(nil), &relay.Options{
-		Listen: pgxdriver.Listener(address, postgres.Channel("")),
+		Producer: "shop",
+		Listen:   pgxdriver.Listener(address, postgres.Channel("")),
 	})
 	if err != nil {
 		fmt.Println(err)

@@ -36,6 +36,9 @@ type Producer struct {
 	Rejected     int64         `json:"rejected"`
 	Destinations []Destination `json:"destinations"`
 	Relay        *Lease        `json:"relay"` // nil where no relay has ever led
+	// Identity is the outbox's own among all others; its receipt queue's name ends in it.
+	Identity string `json:"identity,omitempty"`
+	Twin     *Twin  `json:"twin,omitempty"` // nil where none was heard lately
 
 	last int64 // the last row id; see Reader.lastID
 }
@@ -60,6 +63,17 @@ type Lease struct {
 	Left    float64 `json:"lease_left_seconds"` // below 0 once it has ended; 0 if it was given back
 	Cursor  int64   `json:"cursor"`             // rows up to here have been read
 }
+
+// Twin is a relay of another database that has this outbox's identity: one is a copy of the
+// other, and on one broker they take each other's receipts.
+type Twin struct {
+	Holder string  `json:"holder"`
+	Ago    float64 `json:"heard_seconds_ago"`
+}
+
+// twinTime is how long a twin is told of after it was heard last; while it is there it is
+// heard every minute at least.
+const twinTime = 10 * time.Minute
 
 // Consumer is what the inboxes of this database remember.
 type Consumer struct {
@@ -177,6 +191,16 @@ func (r *Reader) readProducer(ctx context.Context, report *Report) error {
 			p.Relay.Left = seconds(time.Duration(lease.Left) * time.Microsecond)
 			p.Relay.Leading = lease.Left > 0
 		}
+	}
+	if p.Identity, err = r.queue.Identity(ctx); err != nil {
+		return err
+	}
+	twin, ago, err := r.queue.Twin(ctx)
+	if err != nil {
+		return err
+	}
+	if twin != "" && ago < twinTime {
+		p.Twin = &Twin{Holder: twin, Ago: seconds(ago)}
 	}
 	p.last, err = r.lastID(ctx, lease.Cursor)
 	return err

@@ -32,6 +32,7 @@ type run struct {
 	fail    context.CancelCauseFunc
 
 	producerDB, consumerDB       *database
+	identity                     string // of the run's outbox
 	producers, relays, consumers []*process
 	rogue, broker                *process // broker: nil where it is a server
 	proxies                      []*proxy

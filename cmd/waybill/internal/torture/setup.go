@@ -52,6 +52,13 @@ func (r *run) openDatabases(ctx context.Context) error {
 	if err := r.producerDB.create(ctx, store.Producer, r.topic()); err != nil {
 		return err
 	}
+	queue, err := store.NewQueue(r.producerDB.DB, r.producerDB.dialect, r.prefix)
+	if err != nil {
+		return err
+	}
+	if r.identity, err = queue.Identity(ctx); err != nil {
+		return err
+	}
 	return r.consumerDB.create(ctx, store.Consumer, r.topic())
 }
 
