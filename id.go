@@ -18,7 +18,8 @@ type ID [16]byte
 // lastTick is the newest tick (see tick) that NewID has used in this process.
 var lastTick atomic.Uint64
 
-// NewID mints an ID of the present time. IDs of one process are strictly increasing, also
+// NewID mints an ID of the present time, by the host's clock; Send mints its own by the
+// database's. IDs of one process are strictly increasing, also
 // when the wall clock steps back. It is safe for concurrent use.
 func NewID() ID {
 	now := tick(time.Now())

@@ -12,16 +12,16 @@ import (
 func ExampleReceiptQueue() {
 	consumers := map[string][]string{"shop": {"shipping", "billing"}}
 	for producer, names := range consumers {
-		queue := waybill.ReceiptQueue(producer)
+		queue := waybill.ReceiptQueue(producer, "m4q7zd") // its outbox's identity, from its tables
 		fmt.Printf("%s reads %s\n", producer, queue)
 		for _, consumer := range names {
 			fmt.Printf("%s writes %s\n", consumer, queue)
 		}
 	}
 	// Output:
-	// shop reads ack.shop
-	// shipping writes ack.shop
-	// billing writes ack.shop
+	// shop reads ack.shop.m4q7zd
+	// shipping writes ack.shop.m4q7zd
+	// billing writes ack.shop.m4q7zd
 }
 
 // What a person does about a rejected message depends on why it was rejected.

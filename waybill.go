@@ -3,14 +3,18 @@ package waybill
 import "time"
 
 // Message is one message, as it is given to outbox.Send and as a handler
-// receives it. The fields of the second group are set by the inbox alone; Send
-// does not look at them. Send keeps nothing of a message, and a handler may change
-// the one that it was given.
+// receives it. The fields of the second group are set by the inbox alone. A message that
+// has any of them and is given to Send, as a handler does that passes its message on,
+// becomes a new message: ID and TimeStamp are minted anew, the Headers stay. One of a
+// producer that is no Waybill outbox may have none of them: set its ID to zero then. Send
+// keeps nothing of a message, and a handler may change the one that it was given.
 type Message struct {
-	// ID identifies the message everywhere. Where it is zero, Send mints a UUIDv7,
-	// which its caller does not learn; a caller who wants to know it sets NewID().
-	// An ID of another kind must be a UUIDv7 too, since the age of a message is
-	// judged by its ID.
+	// ID identifies the message everywhere. Where it is zero, Send mints a UUIDv7 by the
+	// database's clock, which its caller does not learn; a caller who wants to know it
+	// sets NewID(). A caller's own ID must be a UUIDv7 too, minted within twelve hours
+	// of the database's clock (or of NotBefore), since the age of a message is judged by
+	// its ID. Whoever knows the ID of a pending message, and may write to its outbox's
+	// receipt queue, can confirm it.
 	ID ID
 	// Destination is the name of the queue, or of the topic where Topic is set.
 	// CheckDestination has its rules.
@@ -21,7 +25,7 @@ type Message struct {
 	// about, such as an order number. Messages with one key are ordered by
 	// TimeStamp, and Latest needs a key. Empty means none. CheckKey has its rules.
 	Key string
-	// TimeStamp orders the messages of one (Destination, Key). Where it is 0, Send
+	// TimeStamp orders the messages of one (Destination, Topic, Key). Where it is 0, Send
 	// writes microseconds since the Unix epoch by the database's clock, strictly
 	// increasing per key. A caller who has a version of its own, such as an
 	// optimistic-lock column, passes it here (above 0) and it is used unchanged.
@@ -37,9 +41,8 @@ type Message struct {
 	// most the year 9999. A received message does not have it.
 	NotBefore time.Time
 
-	// Sequence counts the messages of one (Destination, Key) from 1 without
-	// gaps, those of a queue and of a topic of the same name together; 0 without a
-	// key.
+	// Sequence counts the messages of one (Destination, Topic, Key) from 1 without
+	// gaps; 0 without a key.
 	Sequence int64
 	// Producer is the name of the outbox that the message came from; "" for a
 	// message of a program that is no Waybill outbox and does not say.

@@ -45,8 +45,11 @@ func newItem(d *broker.Delivery, receiver broker.Receiver, gone <-chan struct{},
 // mark is what the guard records of the message.
 func (x *item) mark() store.Mark {
 	m := &x.Message
-	return store.Mark{ID: m.ID, Producer: m.Producer, Destination: m.Destination, Topic: m.Topic, Key: m.Key, TimeStamp: m.TimeStamp}
+	return store.Mark{ID: m.ID, Producer: x.source(), Destination: m.Destination, Topic: m.Topic, Key: m.Key, TimeStamp: m.TimeStamp}
 }
+
+// source is the name under which forgetting knows where the message came from.
+func (x *item) source() string { return store.Source(x.Message.Producer, x.ReceiptTo) }
 
 // isGone says whether the subscription that the message came through has ended. There is
 // no use in beginning with it then: the broker delivers it again.

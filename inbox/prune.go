@@ -48,8 +48,15 @@ func (in *Inbox) prune(ctx context.Context) error {
 		}
 		in.floors.saved(producer, floor)
 	}
+	// A host whose clock is ahead must not forget what is young.
+	crash.Point("inbox.clock.before")
+	now, err := in.ledger.Clock(ctx)
+	crash.Point("inbox.clock.after")
+	if err != nil {
+		return errors.Join(append(problems, err)...)
+	}
 	crash.Point("inbox.prune.before")
-	gone, err := in.ledger.Prune(ctx, time.Now(), in.o.Retention, pruneBatch)
+	gone, err := in.ledger.Prune(ctx, now, in.o.Retention, pruneBatch)
 	crash.Point("inbox.prune.after")
 	in.counters.pruned.Add(gone)
 	return errors.Join(append(problems, err)...)

@@ -112,7 +112,7 @@ func (r *route) dispatch(d *broker.Delivery, receiver broker.Receiver, gone <-ch
 	x := newItem(d, receiver, gone, r.level)
 	x.Message.Destination, x.Message.Topic = r.destination, r.o.Topic
 	if x.problem == nil { // else the producer's name may be no valid one
-		r.in.floors.note(x.Message.Producer, x.Floor)
+		r.in.floors.note(x.source(), x.Floor)
 	}
 	r.workerOf(&x.Message).put(x)
 }

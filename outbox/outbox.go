@@ -55,6 +55,7 @@ type Outbox struct {
 	beginner  *store.Beginner
 	names     store.Names
 	maxBody   int
+	clock     databaseClock
 	notify    *store.Statement // nil where other processes are not notified
 	notified  atomic.Int64     // when they were, in ns since the Unix epoch
 	committed chan struct{}
@@ -109,6 +110,9 @@ func New(dialect store.Dialect, o *Options) (*Outbox, error) {
 // order is promised. Keys are locked in sorted order within one Send; a transaction
 // that calls Send several times with several keys should do so in a fixed order of its
 // own.
+//
+// A message without an ID gets one, minted by the database's clock, which the transaction
+// is asked for about once a minute.
 func (o *Outbox) Send(ctx context.Context, tx Tx, messages ...waybill.Message) error {
 	if isNil(tx) {
 		return errors.New("waybill: Send needs a transaction: the one that the business change is made in")
@@ -116,9 +120,11 @@ func (o *Outbox) Send(ctx context.Context, tx Tx, messages ...waybill.Message) e
 	if len(messages) == 0 {
 		return nil
 	}
+	o.clock.read(ctx, tx, o.dialect.Clock())
+	now, known := o.clock.now()
 	rows := make([]store.NewRow, len(messages))
 	for i := range messages {
-		row, err := o.row(&messages[i])
+		row, err := o.row(&messages[i], now, known)
 		if err != nil {
 			err.Index, err.Destination = i, messages[i].Destination
 			return err
@@ -128,6 +134,9 @@ func (o *Outbox) Send(ctx context.Context, tx Tx, messages ...waybill.Message) e
 	crash.Point("outbox.insert.before")
 	err := store.Insert(ctx, tx, o.dialect, o.names, rows)
 	crash.Point("outbox.insert.after")
+	if err != nil {
+		o.clock.doubt()
+	}
 	if errors.Is(err, sql.ErrTxDone) {
 		return fmt.Errorf("%w: Send was given one that has been committed or rolled back: %w", waybill.ErrTxEnded, err)
 	}

@@ -11,12 +11,21 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-// row checks a message and makes its row.
-func (o *Outbox) row(m *waybill.Message) (store.NewRow, *waybill.MessageError) {
+// row checks a message and makes its row. now is the time by the database's clock, where
+// that is known.
+func (o *Outbox) row(m *waybill.Message, now time.Time, known bool) (store.NewRow, *waybill.MessageError) {
 	if err := o.check(m); err != nil {
 		return store.NewRow{}, err
 	}
 	row := store.NewRow{ID: m.ID, Destination: m.Destination, Topic: m.Topic, Key: m.Key, TimeStamp: m.TimeStamp, Body: m.Body}
+	if isReceived(m) {
+		row.ID, row.TimeStamp = waybill.ID{}, 0
+	}
+	if known && !row.ID.IsZero() {
+		if err := checkAge(row.ID, now, m.NotBefore); err != nil {
+			return store.NewRow{}, err
+		}
+	}
 	if row.Body == nil {
 		row.Body = []byte{}
 	}
@@ -27,7 +36,7 @@ func (o *Outbox) row(m *waybill.Message) (store.NewRow, *waybill.MessageError) {
 		}
 		row.Headers = string(headers)
 	}
-	delayed := m.NotBefore.After(time.Now())
+	delayed := m.NotBefore.After(now)
 	if delayed {
 		row.NotBefore = m.NotBefore.UnixMicro()
 	}
@@ -41,10 +50,39 @@ func (o *Outbox) row(m *waybill.Message) (store.NewRow, *waybill.MessageError) {
 		if delayed {
 			row.ID = waybill.NewIDAt(m.NotBefore)
 		} else {
-			row.ID = waybill.NewID()
+			row.ID = mint(now)
 		}
 	}
 	return row, nil
+}
+
+// isReceived reports whether a message is one that a handler was given: it has what the
+// inbox alone sets. Sent on, it is a message of its own: with the id of the one that it
+// comes from it would be taken for a copy of that, and its version is another
+// destination's.
+func isReceived(m *waybill.Message) bool {
+	return m.Producer != "" || m.Sequence != 0 || m.Attempt != 0 || m.Failures != 0
+}
+
+// maxAge is how far an id's time may be from the database's clock, or from the time of a
+// delayed message. It is less than any consumer should remember for. The tables refuse what
+// is further off, too.
+const maxAge = 12 * time.Hour
+
+// checkAge returns why a caller's own id cannot be a message's, or nil.
+func checkAge(id waybill.ID, now, notBefore time.Time) *waybill.MessageError {
+	latest := now
+	if notBefore.After(now) {
+		latest = notBefore
+	}
+	at := id.Time()
+	switch {
+	case at.Before(now.Add(-maxAge)):
+		return invalid("ID", fmt.Errorf("%s was minted %v before the database's clock, more than %v: consumers may have forgotten messages of that age; leave it zero", id, now.Sub(at).Round(time.Minute), maxAge))
+	case at.After(latest.Add(maxAge)):
+		return invalid("ID", fmt.Errorf("%s was minted for a time %v after the database's clock or NotBefore, more than %v; leave it zero", id, at.Sub(latest).Round(time.Minute), maxAge))
+	}
+	return nil
 }
 
 // check returns why a message cannot be sent, without its place among others, or nil.

@@ -68,7 +68,11 @@ func TestRunStopsWithinDrainWhateverHangs(t *testing.T) {
 					t.Fatal(err)
 				}
 				identity := identityOf(t, r)
-				id := waybill.NewID()
+				clock, err := r.queue.Clock(t.Context()) // the bubble's is years behind
+				if err != nil {
+					t.Fatal(err)
+				}
+				id := waybill.NewIDAt(time.UnixMicro(clock))
 				execute(t, db, `INSERT INTO qmessage (message_id, destination, message_content) VALUES (?, 'orders', x'00')`, id.String())
 				if c.lane {
 					execute(t, db, `INSERT INTO qmessage (destination, message_content) VALUES ('stuck', x'00')`)

@@ -14,7 +14,7 @@ import (
 // Mark is what a guard needs to know of one message.
 type Mark struct {
 	ID          waybill.ID
-	Producer    string
+	Producer    string // its Source
 	Destination string
 	Topic       bool // Destination is a topic; a queue of the same name is another destination
 	Key         string
@@ -130,11 +130,16 @@ func (l *Ledger) findForgotten(ctx context.Context, tx Session, marks []Mark, ve
 		return nil
 	}
 	var producers []string
-	seen := make(map[string]bool, 1)
+	seen := make(map[string]bool, 2)
 	for i, v := range verdicts {
-		if v == Fresh && !seen[marks[i].Producer] {
-			seen[marks[i].Producer] = true
-			producers = append(producers, marks[i].Producer)
+		if v != Fresh || seen[marks[i].Producer] {
+			continue
+		}
+		for _, source := range sourcesOf(marks[i].Producer) {
+			if !seen[source] {
+				seen[source] = true
+				producers = append(producers, source)
+			}
 		}
 	}
 	if len(producers) == 0 {
@@ -146,7 +151,7 @@ func (l *Ledger) findForgotten(ctx context.Context, tx Session, marks []Mark, ve
 	}
 	for _, h := range horizons {
 		for i, v := range verdicts {
-			if v == Fresh && marks[i].Producer == h.Producer && marks[i].ID.Compare(h.ID) < 0 {
+			if v == Fresh && marks[i].ID.Compare(h.ID) < 0 && slices.Contains(sourcesOf(marks[i].Producer), h.Producer) {
 				verdicts[i] = Forgotten
 			}
 		}

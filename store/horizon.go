@@ -9,7 +9,7 @@ import (
 
 // Horizon is what a consumer knows about forgetting one producer's messages.
 type Horizon struct {
-	Producer string
+	Producer string     // its Source
 	ID       waybill.ID // everything below it has been forgotten; zero: nothing
 	Floor    waybill.ID // the highest floor that the producer has told; zero: none
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	waybill "github.com/waybill-go/waybill"
 )
@@ -43,6 +44,13 @@ func (l *Ledger) Begin(ctx context.Context) (*Transaction, error) {
 
 func (l *Ledger) guardOptions() *sql.TxOptions {
 	return &sql.TxOptions{Isolation: l.dialect.Capabilities().GuardIsolation}
+}
+
+// Clock returns the database's clock.
+func (l *Ledger) Clock(ctx context.Context) (time.Time, error) {
+	var now int64
+	err := each(ctx, l.db, l.dialect.Clock(), func(rows *sql.Rows) error { return rows.Scan(&now) })
+	return time.UnixMicro(now), wrap(l.dialect, Consumer, "read the clock", err)
 }
 
 // Probe returns nil where the guards work, and why not where they do not: it writes the

@@ -38,8 +38,8 @@ func (l *Ledger) Prune(ctx context.Context, now time.Time, retention time.Durati
 	var highest waybill.ID
 	for _, h := range known {
 		horizon := waybill.LowestID(now.Add(-retention))
-		if !mutant.ForgetByClock && !h.Floor.IsZero() && h.Floor.Compare(horizon) < 0 {
-			horizon = h.Floor
+		if floor := effectiveFloor(h, known); !mutant.ForgetByClock && !floor.IsZero() && floor.Compare(horizon) < 0 {
+			horizon = floor
 		}
 		save := l.dialect.SaveHorizon(l.names, l.consumer, h.Producer, horizon)
 		crash.Point("store.horizon.before")

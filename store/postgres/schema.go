@@ -59,7 +59,7 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			createFill, dropFillTrigger, createFillTrigger,
 		}},
 		store.Migration{Side: store.Producer, Version: 2, Statements: []string{
-			addKeyType, keyByType, copyKeys, replaceFill, createOutbox, fillOutbox, createConfirmed,
+			addKeyType, keyByType, copyKeys, replaceFill, dropFillTrigger, createTypedFillTrigger, createOutbox, fillOutbox, createConfirmed,
 		}},
 		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
 		store.Migration{Side: store.Consumer, Version: 2, Statements: []string{addLatestType, latestByType, copyLatest}},
@@ -217,13 +217,32 @@ INSERT INTO {qmessage_key} (destination, dest_type, business_mark, sequence, tim
 SELECT destination, 1, business_mark, sequence, time_stamp FROM {qmessage_key} WHERE dest_type = 0
 ON CONFLICT (destination, dest_type, business_mark) DO NOTHING`
 
-// replaceFill is createFill for keys with a type.
+// ageless holds where a row's id was not minted within half a day of the clock, or of the
+// row's own time where that is later. An id of a UUIDv7 begins with its time in ms: as
+// bytes, it compares as these.
+const ageless = `uuid_send(NEW.message_id) NOT BETWEEN
+		int8send(((` + clock + ` - 43200000000) / 1000) << 16) AND
+		int8send(((greatest(` + clock + `, least(NEW.not_before, 280000000000000000)) + 43200000000) / 1000) << 16)`
+
+// createTypedFillTrigger: for the rows of Send the condition is false and the function is
+// not called at all.
+const createTypedFillTrigger = `
+CREATE TRIGGER {.qmessage_fill} BEFORE INSERT ON {qmessage} FOR EACH ROW
+WHEN (NEW.message_id IS NULL OR NEW.time_stamp = 0 OR NEW.sequence = 0 AND NEW.business_mark <> '' OR ` + ageless + `)
+EXECUTE FUNCTION {qmessage_fill}()`
+
+// replaceFill is createFill for keys with a type. It refuses an id that is far from the
+// clock: consumers judge by ids what they may have forgotten.
 const replaceFill = `
 CREATE OR REPLACE FUNCTION {qmessage_fill}() RETURNS trigger LANGUAGE plpgsql AS $fill$
 DECLARE
 	due bigint := greatest(` + clock + `, NEW.not_before);
 	bumped bigint;
 BEGIN
+	IF ` + ageless + ` THEN
+		RAISE EXCEPTION 'message_id % is no UUIDv7 of the last or next 12 hours by the database''s clock, nor of not_before; leave it out', NEW.message_id
+			USING ERRCODE = 'check_violation';
+	END IF;
 	IF NEW.message_id IS NULL THEN
 		NEW.message_id := encode(overlay(uuid_send(gen_random_uuid())
 			PLACING int8send((due / 1000) << 16 | 28672 | (due % 1000) * 4096 / 1000) FROM 1 FOR 8), 'hex')::uuid;

@@ -56,6 +56,7 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			`DROP TRIGGER IF EXISTS {qmessage_fill}`,
 			createMessageKey, createTypedKey, copyKeys, `DROP TABLE {qmessage_key}`, `ALTER TABLE {qmessage_key_typed} RENAME TO {.qmessage_key}`,
 			`CREATE TRIGGER IF NOT EXISTS ` + schema + createTypedFillTrigger,
+			`CREATE TRIGGER IF NOT EXISTS ` + schema + createAgeTrigger,
 			createOutbox, fillOutbox, createConfirmed,
 		}},
 		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
@@ -228,6 +229,22 @@ BEGIN
 				WHERE k.destination = NEW.destination AND k.dest_type = NEW.dest_type AND k.business_mark = NEW.business_mark)
 			ELSE NEW.sequence END
 	WHERE id = NEW.id;
+END`
+
+// earliest and latest are the times in ms that a new row's id may be of: within half a day
+// of the clock, or of the row's own time where that is later.
+const (
+	earliest = `((` + clock + ` - 43200000000) / 1000)`
+	latest   = `((max(` + clock + `, min(NEW.not_before, 280000000000000000)) + 43200000000) / 1000)`
+)
+
+// createAgeTrigger refuses an id that is far from the clock: consumers judge by ids what
+// they may have forgotten.
+const createAgeTrigger = `{.qmessage_age} BEFORE INSERT ON {.qmessage} FOR EACH ROW
+WHEN lower(NEW.message_id) NOT BETWEEN printf('%08x-%04x', ` + earliest + ` >> 16, ` + earliest + ` & 65535)
+	AND printf('%08x-%04x~', ` + latest + ` >> 16, ` + latest + ` & 65535)
+BEGIN
+	SELECT RAISE(ABORT, 'message_id is no UUIDv7 of the last or next 12 hours by the database''s clock, nor of not_before; leave it out');
 END`
 
 // createOutbox has one row: the outbox's own name among all others, and the relay that was

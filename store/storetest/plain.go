@@ -96,6 +96,55 @@ var plainCases = []testCase{
 			s.Errorf("got the id %s of a row whose time is past, want one above an older row's", past.MessageID)
 		}
 	}},
+	{name: "an id that is far from the clock is refused", run: func(s *suite) {
+		now := time.UnixMicro(s.clock())
+		const plain = `INSERT INTO {qmessage} (message_id, destination, message_content, not_before) VALUES (?, 'o', 'x', ?)`
+		for _, c := range []struct {
+			name      string
+			id        waybill.ID
+			notBefore time.Time
+			refused   bool
+		}{
+			{"days old", waybill.NewIDAt(now.Add(-8 * 24 * time.Hour)), time.UnixMicro(0), true},
+			{"days old, and due now", waybill.NewIDAt(now.Add(-8 * 24 * time.Hour)), now, true},
+			{"thirteen hours old", waybill.NewIDAt(now.Add(-13 * time.Hour)), time.UnixMicro(0), true},
+			{"eleven hours old", waybill.NewIDAt(now.Add(-11 * time.Hour)), time.UnixMicro(0), false},
+			{"eleven hours ahead", waybill.NewIDAt(now.Add(11 * time.Hour)), time.UnixMicro(0), false},
+			{"thirteen hours ahead", waybill.NewIDAt(now.Add(13 * time.Hour)), time.UnixMicro(0), true},
+			{"the highest", waybill.NewIDAt(time.UnixMilli(1<<48 - 1)), time.UnixMicro(0), true},
+			{"of the lowest time", waybill.NewIDAt(time.UnixMilli(0)), time.UnixMicro(0), true},
+			{"of its time next month", waybill.NewIDAt(now.Add(30 * 24 * time.Hour)), now.Add(30 * 24 * time.Hour), false},
+			{"of now, due next month", waybill.NewIDAt(now), now.Add(30 * 24 * time.Hour), false},
+			{"of its time in the year 9999", waybill.NewIDAt(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), false},
+			{"of now, due never", waybill.NewIDAt(now), time.UnixMicro(1<<63 - 1), false},
+		} {
+			s.sub(c.name, func(s *suite) {
+				err := s.exec(s.db, plain, c.id.String(), c.notBefore.UnixMicro())
+				if refused := err != nil; refused != c.refused {
+					s.Errorf("got error %v, want one: %v", err, c.refused)
+				}
+				if c.refused && err != nil && !strings.Contains(err.Error(), "12 hours") {
+					s.Errorf("got error %v, want one that says what would do", err)
+				}
+				sent := row("o", "k", "")
+				sent.ID, sent.NotBefore = waybill.NewIDAt(c.id.Time()), c.notBefore.UnixMicro()
+				if err := s.inTx(func(tx *sql.Tx) error { return s.insert(tx, sent) }); (err != nil) != c.refused {
+					s.Errorf("got error %v of what a program writes, want one: %v", err, c.refused)
+				}
+			})
+		}
+	}},
+	{name: "an old row stays what it is", run: func(s *suite) {
+		r := s.sendBodies("a")[0]
+		old := waybill.NewIDAt(time.UnixMicro(s.clock()).Add(-30 * 24 * time.Hour))
+		s.must(s.exec(s.db, `UPDATE {qmessage} SET message_id = ? WHERE message_id = ?`, old.String(), r.ID.String()))
+		s.must(s.queue.CountCopies(s.Context(), []int64{s.find(old).ID}))
+		s.reject(old)
+		id, found, err := s.queue.Resend(s.Context(), old, false)
+		if !found || id != old || err != nil {
+			s.Errorf("sending it again: got found %v, the id %s and error %v, want its own id", found, id, err)
+		}
+	}},
 	{name: "a complete row is left as it is", run: func(s *suite) {
 		id := waybill.NewID()
 		s.must(s.exec(s.db, `
