@@ -27,13 +27,13 @@ func ExampleCheckDestination() {
 // A producer's name has four characters less than other names, since "ack." before it
 // has to be a queue's name.
 func ExampleCheckProducer() {
-	for _, length := range []int{251, 252} {
+	for _, length := range []int{186, 187} {
 		name := strings.Repeat("n", length)
 		fmt.Printf("%d: producer %v, consumer %v\n", length, waybill.CheckProducer(name), waybill.CheckConsumer(name))
 	}
 	// Output:
-	// 251: producer <nil>, consumer <nil>
-	// 252: producer is longer than 251 characters, consumer <nil>
+	// 186: producer <nil>, consumer <nil>
+	// 187: producer is longer than 186 characters, consumer <nil>
 }
 
 // Keys are any text of one line: what an order, an account or a customer is called.

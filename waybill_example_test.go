@@ -57,6 +57,7 @@ func ExampleTransport() {
 		{Transport: waybill.Transient, Confirm: waybill.Accepted},
 	} {
 		_, err := relay.New(db, sqlite.Dialect(), memory.New(nil), &relay.Options{
+			Producer:     "shop",
 			Destinations: map[string]relay.Destination{"orders": d},
 		})
 		fmt.Printf("%v, %v: refused %t\n", d.Confirm, d.Transport, err != nil)
