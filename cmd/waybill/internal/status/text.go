@@ -1,10 +1,12 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -62,7 +64,7 @@ func (r *Report) writeConsumer(w io.Writer) {
 	for _, group := range c.Consumers {
 		start := fmt.Sprintf("%s\t%s\t%s", group.Consumer, records(group.Once), records(group.Latest))
 		for _, h := range group.Producers {
-			fmt.Fprintf(w, "%s\t%s\t%s\n", start, h.Producer, h.text())
+			fmt.Fprintf(w, "%s\t%s\t%s\n", start, cmp.Or(strings.TrimSuffix(h.Producer, "."), "-"), h.text())
 			start = "\t\t"
 		}
 		if len(group.Producers) == 0 {
