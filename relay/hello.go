@@ -10,7 +10,6 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
-	"github.com/waybill-go/waybill/internal/fault/mutant"
 	"github.com/waybill-go/waybill/internal/publish"
 	"github.com/waybill-go/waybill/internal/wire"
 )
@@ -30,17 +29,9 @@ const (
 	twinEvery, twinRarely = time.Minute, time.Hour
 )
 
-// receiptQueue is the queue on which this outbox's receipts come back, and no other's.
-func (t *term) receiptQueue() string {
-	if mutant.ReceiptsByID {
-		return waybill.ReceiptQueue(t.r.o.Producer, "")
-	}
-	return waybill.ReceiptQueue(t.r.o.Producer, t.identity)
-}
-
 // greet says hello until ctx ends. A hello that is lost is of no consequence.
 func (t *term) greet(ctx context.Context, conn broker.Conn) {
-	queue := t.receiptQueue()
+	queue := waybill.ReceiptQueue(t.r.o.Producer, t.identity)
 	for ; ctx.Err() == nil; backoff.Sleep(ctx, helloEvery/2+rand.N(helloEvery)) {
 		m := wire.EncodeHello(queue, wire.Hello{Holder: t.r.holder, Began: t.began, Now: t.databaseNow()})
 		crash.Point("relay.hello.before")

@@ -56,7 +56,7 @@ func newLane(t *term, key laneKey) *lane {
 		backlogFrom: noBacklog,
 	}
 	if l.o.Confirm == waybill.Consumed {
-		l.receiptTo = t.receiptQueue()
+		l.receiptTo = waybill.ReceiptQueue(t.r.o.Producer, t.identity)
 	}
 	l.resending = newResending(&t.r.o, l.windowSize())
 	return l

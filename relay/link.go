@@ -109,7 +109,7 @@ func (l *link) subscribe(ctx context.Context, conn broker.Conn) (receiver broker
 		return nil, nil
 	}
 	crash.Point("relay.subscribe.before")
-	receiver, err = conn.Subscribe(ctx, broker.Subscription{Destination: l.t.receiptQueue(), Group: o.Producer, Prefetch: receiptPrefetch})
+	receiver, err = conn.Subscribe(ctx, broker.Subscription{Destination: waybill.ReceiptQueue(o.Producer, l.t.identity), Group: o.Producer, Prefetch: receiptPrefetch})
 	crash.Point("relay.subscribe.after")
 	return receiver, err
 }

@@ -51,7 +51,6 @@ var mutants = []mutant{
 	{name: "delete_on_publish", faults: "messages", violations: []string{"lost"}},
 	{name: "delete_on_retry", faults: "handlers", violations: []string{"lost"}},
 	{name: "first_consumer", faults: "handlers,pause,wipe", violations: []string{"lost"}, topic: true},
-	{name: "receipts_by_id", test: []string{"./test/journey", "TestOutboxesOfOneNameDoNotTakeEachOthersReceipts"}},
 	{name: "cursor_without_sweep", faults: "messages", violations: []string{"leftover"}, postgres: true},
 	{name: "no_resend", faults: "messages", violations: []string{"leftover"}},
 	{name: "process_clock", faults: "clock", violations: []string{"lost", "sequence"}},

@@ -31,9 +31,6 @@ const (
 	// FirstConsumer: the relay takes the first receipt for enough, where several
 	// consumers must confirm.
 	FirstConsumer = chosen == "first_consumer"
-	// ReceiptsByID: receipts go by the message's id alone: outboxes of one name have one
-	// receipt queue.
-	ReceiptsByID = chosen == "receipts_by_id"
 	// CursorWithoutSweep: the relay reads forward only, and never looks back for what
 	// committed late or was sent by a relay that is gone.
 	CursorWithoutSweep = chosen == "cursor_without_sweep"
