@@ -41,8 +41,8 @@ func TestNamesAreCheckedByTheirRules(t *testing.T) {
 		{"destination", "ack.x", "reserved"},
 		{"destination", "ACK.x", "reserved"},
 		{"destination", "\xff", "UTF-8"},
-		{"producer", longest[:2*186], ""},
-		{"producer", longest, "longer than 186"}, // no room for the receipt queue's prefix
+		{"producer", longest[:2*waybill.MaxProducer], ""},
+		{"producer", longest, "longer than 186"}, // no room for the receipt queue's prefix and identity
 		{"producer", "a b", "' '"},
 		{"consumer", longest, ""},
 		{"consumer", "ack.x", ""},

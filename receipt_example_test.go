@@ -8,20 +8,22 @@ import (
 )
 
 // The rights that a broker should give: the shop reads its receipts, and those who
-// consume its messages, and nobody else, write them.
+// consume its messages, and nobody else, write them. The outbox's identity is what
+// 'waybill status' shows.
 func ExampleReceiptQueue() {
+	const identity = "7f3ca2b9d4e80f15c6a3b271"
 	consumers := map[string][]string{"shop": {"shipping", "billing"}}
 	for producer, names := range consumers {
-		queue := waybill.ReceiptQueue(producer, "m4q7zd") // its outbox's identity, from its tables
+		queue := waybill.ReceiptQueue(producer, identity)
 		fmt.Printf("%s reads %s\n", producer, queue)
 		for _, consumer := range names {
 			fmt.Printf("%s writes %s\n", consumer, queue)
 		}
 	}
 	// Output:
-	// shop reads ack.shop.m4q7zd
-	// shipping writes ack.shop.m4q7zd
-	// billing writes ack.shop.m4q7zd
+	// shop reads ack.shop.7f3ca2b9d4e80f15c6a3b271
+	// shipping writes ack.shop.7f3ca2b9d4e80f15c6a3b271
+	// billing writes ack.shop.7f3ca2b9d4e80f15c6a3b271
 }
 
 // What a person does about a rejected message depends on why it was rejected.

@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"context"
-	"database/sql"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,16 +27,16 @@ type databaseClock struct {
 
 // read asks the database where that is due. Where it cannot be asked, because a
 // transaction of the caller's own kind has no queries, the host's clock has to do.
-func (c *databaseClock) read(ctx context.Context, tx Tx, s store.Statement) {
-	session, ok := tx.(store.Session)
-	if !ok || !c.isDue() {
+func (c *databaseClock) read(ctx context.Context, tx Tx, dialect store.Dialect) {
+	if !c.isDue() {
 		return
 	}
 	before := time.Now()
-	us, err := readClock(ctx, session, s)
+	crash.Point("outbox.clock.before")
+	us, err := store.ReadClock(ctx, tx, dialect)
+	crash.Point("outbox.clock.after")
 	if err != nil {
-		c.doubt() // the messages fail for the same reason, and say it better
-		return
+		return // where the database is to blame, the messages fail as well, and say it better
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -71,26 +70,6 @@ func (c *databaseClock) now() (now time.Time, known bool) {
 		return time.Now(), false
 	}
 	return c.there.Add(time.Since(c.here)), true
-}
-
-func readClock(ctx context.Context, db store.Session, s store.Statement) (us int64, err error) {
-	crash.Point("outbox.clock.before")
-	rows, err := db.QueryContext(ctx, s.SQL, s.Args...)
-	crash.Point("outbox.clock.after")
-	if err != nil {
-		return 0, err
-	}
-	defer rows.Close()
-	if !rows.Next() {
-		if err := rows.Err(); err != nil {
-			return 0, err
-		}
-		return 0, sql.ErrNoRows
-	}
-	if err := rows.Scan(&us); err != nil {
-		return 0, err
-	}
-	return us, rows.Close()
 }
 
 // lastMinted is the time, in µs, of the id that this process has minted last.

@@ -120,7 +120,7 @@ func (o *Outbox) Send(ctx context.Context, tx Tx, messages ...waybill.Message) e
 	if len(messages) == 0 {
 		return nil
 	}
-	o.clock.read(ctx, tx, o.dialect.Clock())
+	o.clock.read(ctx, tx, o.dialect)
 	now, known := o.clock.now()
 	rows := make([]store.NewRow, len(messages))
 	for i := range messages {

@@ -87,5 +87,5 @@ func (t *term) hear(ctx context.Context, hello wire.Hello) {
 	t.twinPause = min(max(2*t.twinPause, twinEvery), twinRarely)
 	t.twinLogged = now.Add(t.twinPause)
 	t.log.ErrorContext(ctx, "another relay has this outbox's identity: its database is a copy, and the two take each other's receipts; give the copy an identity of its own (see 'The outbox's identity' in docs/protocol.md)",
-		slog.String("identity", t.identity), slog.String("other", hello.Holder), slog.Time("leads since", time.UnixMicro(hello.Began)))
+		slog.String("identity", t.identity), slog.String("other", hello.Holder), slog.Time("leads_since", time.UnixMicro(hello.Began)))
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/fault/mutant"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -29,6 +30,9 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 	crash.Point("relay.identity.after")
 	if err != nil {
 		return false, err
+	}
+	if mutant.ReceiptByID {
+		identity = ""
 	}
 	leading, end := context.WithCancelCause(ctx)
 	defer end(nil)

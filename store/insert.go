@@ -3,6 +3,9 @@ package store
 import (
 	"cmp"
 	"context"
+	"database/sql"
+	"errors"
+	"fmt"
 	"iter"
 	"slices"
 )
@@ -23,6 +26,21 @@ func Insert(ctx context.Context, tx Tx, dialect Dialect, names Names, rows []New
 		}
 	}
 	return nil
+}
+
+// ReadClock asks a transaction, which has to be a NumberReader or to have the method
+// QueryContext of *sql.Tx, for the database's clock in µs since the Unix epoch. Of any other
+// it matches errors.ErrUnsupported.
+func ReadClock(ctx context.Context, tx Tx, dialect Dialect) (us int64, err error) {
+	s := dialect.Clock()
+	switch db := tx.(type) {
+	case NumberReader:
+		return db.ReadNumber(ctx, s.SQL, s.Args...)
+	case Session:
+		err := each(ctx, db, s, func(rows *sql.Rows) error { return rows.Scan(&us) })
+		return us, err
+	}
+	return 0, fmt.Errorf("waybill: read the clock: a transaction without queries: %w", errors.ErrUnsupported)
 }
 
 // sortByKey puts rows in the order that the dialects ask for: rows without a key

@@ -24,6 +24,12 @@ type Tx interface {
 	Commit() error
 }
 
+// NumberReader is a Tx of another kind than database/sql's that can be asked for one
+// number; see ReadClock.
+type NumberReader interface {
+	ReadNumber(ctx context.Context, query string, args ...any) (int64, error)
+}
+
 // run runs statements in their order, until one fails.
 func run(ctx context.Context, db Execer, statements ...Statement) error {
 	for _, s := range statements {

@@ -46,6 +46,8 @@ var mutants = []mutant{
 	{name: "guard_outside_transaction", faults: "handlers", violations: []string{"lost"}},
 	{name: "commit_unchecked", faults: "handlers", violations: []string{"lost", "doubled"}},
 	{name: "blame_before_handler", test: []string{"./test/journey", "TestTroubleBeforeAHandlerRunsIsNobodysFailure/sqlite"}},
+	{name: "receipt_by_id", test: []string{"./test/journey", "TestAReceiptThatKnowsTheIDAndNotTheIdentityConfirmsNothing"}},
+	{name: "forget_by_name", test: []string{"./test/journey", "TestAStrangersFloorHasNothingOfAnOutboxForgotten/sqlite"}},
 	{name: "select_then_update", faults: "messages,receipts", violations: []string{"stale", "doubled"}, postgres: true},
 	{name: "no_record", faults: "messages", violations: []string{"doubled"}},
 	{name: "delete_on_publish", faults: "messages", violations: []string{"lost"}},

@@ -243,12 +243,13 @@ ON DUPLICATE KEY UPDATE sequence = {qmessage_key}.sequence`
 
 // createTypedFillTrigger is createFillTrigger for keys with a type. It refuses an id that
 // was not minted within half a day of the clock, or of the row's own time where that is
-// later: consumers judge by ids what they may have forgotten.
+// later: consumers judge by ids what they may have forgotten. A row that is complete, as one
+// that is restored is, it leaves alone.
 const createTypedFillTrigger = `
 CREATE TRIGGER {qmessage_fill} BEFORE INSERT ON {qmessage} FOR EACH ROW
 BEGIN
 	DECLARE clock_now, due, counted, stamped BIGINT DEFAULT ` + clock + `;
-	IF NEW.message_id <> '' AND CAST(CONV(CONCAT(LEFT(NEW.message_id, 8), SUBSTR(NEW.message_id, 10, 4)), 16, 10) AS SIGNED) * 1000
+	IF NEW.message_id <> '' AND (NEW.time_stamp = 0 OR NEW.sequence = 0 AND NEW.business_mark <> '') AND CAST(CONV(CONCAT(LEFT(NEW.message_id, 8), SUBSTR(NEW.message_id, 10, 4)), 16, 10) AS SIGNED) * 1000
 			NOT BETWEEN clock_now - 43200000000 AND GREATEST(clock_now, LEAST(NEW.not_before, 280000000000000000)) + 43200000000 THEN
 		SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT =
 			'message_id is no UUIDv7 of the last or next 12 hours by the database''s clock, nor of not_before; leave it out';

@@ -28,11 +28,6 @@ func ExampleDialect() {
 	// CREATE TRIGGER qmessage_fill BEFORE INSERT ON shop.qmessage FOR EACH ROW
 	// WHEN (NEW.message_id IS NULL OR NEW.time_stamp = 0 OR NEW.sequence = 0 AND NEW.business_mark <> '')
 	// EXECUTE FUNCTION shop.qmessage_fill();
-	// CREATE TRIGGER qmessage_fill BEFORE INSERT ON shop.qmessage FOR EACH ROW
-	// WHEN (NEW.message_id IS NULL OR NEW.time_stamp = 0 OR NEW.sequence = 0 AND NEW.business_mark <> '' OR uuid_send(NEW.message_id) NOT BETWEEN
-	// 		int8send((((date_part('epoch', clock_timestamp()) * 1000000)::bigint - 43200000000) / 1000) << 16) AND
-	// 		int8send(((greatest((date_part('epoch', clock_timestamp()) * 1000000)::bigint, least(NEW.not_before, 280000000000000000)) + 43200000000) / 1000) << 16))
-	// EXECUTE FUNCTION shop.qmessage_fill();
 }
 
 // A program in any language may wake the relays, once it has committed rows of its own:

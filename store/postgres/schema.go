@@ -59,7 +59,7 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			createFill, dropFillTrigger, createFillTrigger,
 		}},
 		store.Migration{Side: store.Producer, Version: 2, Statements: []string{
-			addKeyType, keyByType, copyKeys, replaceFill, dropFillTrigger, createTypedFillTrigger, createOutbox, fillOutbox, createConfirmed,
+			addKeyType, keyByType, copyKeys, replaceFill, createOutbox, fillOutbox, createConfirmed,
 		}},
 		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
 		store.Migration{Side: store.Consumer, Version: 2, Statements: []string{addLatestType, latestByType, copyLatest}},
@@ -224,15 +224,9 @@ const ageless = `uuid_send(NEW.message_id) NOT BETWEEN
 		int8send(((` + clock + ` - 43200000000) / 1000) << 16) AND
 		int8send(((greatest(` + clock + `, least(NEW.not_before, 280000000000000000)) + 43200000000) / 1000) << 16)`
 
-// createTypedFillTrigger: for the rows of Send the condition is false and the function is
-// not called at all.
-const createTypedFillTrigger = `
-CREATE TRIGGER {.qmessage_fill} BEFORE INSERT ON {qmessage} FOR EACH ROW
-WHEN (NEW.message_id IS NULL OR NEW.time_stamp = 0 OR NEW.sequence = 0 AND NEW.business_mark <> '' OR ` + ageless + `)
-EXECUTE FUNCTION {qmessage_fill}()`
-
 // replaceFill is createFill for keys with a type. It refuses an id that is far from the
-// clock: consumers judge by ids what they may have forgotten.
+// clock: consumers judge by ids what they may have forgotten. For a row that is complete,
+// as one that is restored is, it is not called.
 const replaceFill = `
 CREATE OR REPLACE FUNCTION {qmessage_fill}() RETURNS trigger LANGUAGE plpgsql AS $fill$
 DECLARE

@@ -56,7 +56,6 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			`DROP TRIGGER IF EXISTS {qmessage_fill}`,
 			createMessageKey, createTypedKey, copyKeys, `DROP TABLE {qmessage_key}`, `ALTER TABLE {qmessage_key_typed} RENAME TO {.qmessage_key}`,
 			`CREATE TRIGGER IF NOT EXISTS ` + schema + createTypedFillTrigger,
-			`CREATE TRIGGER IF NOT EXISTS ` + schema + createAgeTrigger,
 			createOutbox, fillOutbox, createConfirmed,
 		}},
 		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
@@ -205,10 +204,22 @@ WHERE true
 ON CONFLICT (destination, dest_type, business_mark) DO UPDATE
 SET sequence = max(sequence, excluded.sequence), time_stamp = max(time_stamp, excluded.time_stamp)`
 
-// createTypedFillTrigger is createFillTrigger for keys with a type.
+// earliest and latest are the times in ms that a new row's id may be of: within half a day
+// of the clock, or of the row's own time where that is later.
+const (
+	earliest = `((` + clock + ` - 43200000000) / 1000)`
+	latest   = `((max(` + clock + `, min(NEW.not_before, 280000000000000000)) + 43200000000) / 1000)`
+)
+
+// createTypedFillTrigger is createFillTrigger for keys with a type. It refuses an id that is
+// far from the clock: consumers judge by ids what they may have forgotten. A row that is
+// complete, as one that is restored is, it leaves alone.
 const createTypedFillTrigger = `{.qmessage_fill} AFTER INSERT ON {.qmessage} FOR EACH ROW
 WHEN NEW.message_id IS NULL OR NEW.time_stamp = 0 OR NEW.sequence = 0 AND NEW.business_mark <> ''
 BEGIN
+	SELECT RAISE(ABORT, 'message_id is no UUIDv7 of the last or next 12 hours by the database''s clock, nor of not_before; leave it out')
+	WHERE lower(NEW.message_id) NOT BETWEEN printf('%08x-%04x', ` + earliest + ` >> 16, ` + earliest + ` & 65535)
+		AND printf('%08x-%04x~', ` + latest + ` >> 16, ` + latest + ` & 65535);
 	INSERT INTO {.qmessage_key} (destination, dest_type, business_mark, sequence, time_stamp)
 	SELECT NEW.destination, NEW.dest_type, NEW.business_mark, 1, CASE WHEN NEW.time_stamp > 0 THEN NEW.time_stamp ELSE ` + clock + ` END
 	WHERE NEW.business_mark <> '' AND NEW.sequence = 0
@@ -229,22 +240,6 @@ BEGIN
 				WHERE k.destination = NEW.destination AND k.dest_type = NEW.dest_type AND k.business_mark = NEW.business_mark)
 			ELSE NEW.sequence END
 	WHERE id = NEW.id;
-END`
-
-// earliest and latest are the times in ms that a new row's id may be of: within half a day
-// of the clock, or of the row's own time where that is later.
-const (
-	earliest = `((` + clock + ` - 43200000000) / 1000)`
-	latest   = `((max(` + clock + `, min(NEW.not_before, 280000000000000000)) + 43200000000) / 1000)`
-)
-
-// createAgeTrigger refuses an id that is far from the clock: consumers judge by ids what
-// they may have forgotten.
-const createAgeTrigger = `{.qmessage_age} BEFORE INSERT ON {.qmessage} FOR EACH ROW
-WHEN lower(NEW.message_id) NOT BETWEEN printf('%08x-%04x', ` + earliest + ` >> 16, ` + earliest + ` & 65535)
-	AND printf('%08x-%04x~', ` + latest + ` >> 16, ` + latest + ` & 65535)
-BEGIN
-	SELECT RAISE(ABORT, 'message_id is no UUIDv7 of the last or next 12 hours by the database''s clock, nor of not_before; leave it out');
 END`
 
 // createOutbox has one row: the outbox's own name among all others, and the relay that was

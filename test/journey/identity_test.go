@@ -191,3 +191,51 @@ func TestAQueueAndATopicOfOneNameHaveOptionsOfTheirOwn(t *testing.T) {
 		t.Errorf("the topic's message was handled %d times, want once before its row went", handled.Load())
 	}
 }
+
+func TestAReceiptThatKnowsTheIDAndNotTheIdentityConfirmsNothing(t *testing.T) {
+	w := newWorld(t, databases[0], memory.New(nil))
+	r := w.relay()
+	w.runs(r.Run)
+	p := w.peer()
+	received := p.subscribe(broker.Subscription{Destination: "orders"})
+	id := waybill.NewID()
+	w.commit(waybill.Message{ID: id, Destination: "orders"})
+	received.next()
+	done := []waybill.Receipt{{ID: id, Outcome: waybill.Done}}
+	for _, queue := range []string{waybill.ReceiptQueue("waybill", ""), waybill.ReceiptQueue("waybill", "0000000000000000")} {
+		p.publish(wire.EncodeReceipts(queue, "mallory", done))
+	}
+	received.next() // a copy: nothing has confirmed it
+	if s := r.Stats(); s.Receipts > 0 || w.left() != 1 {
+		t.Fatalf("got %+v and %d rows, want no receipt and the row", s, w.left())
+	}
+	p.says(id, "done", "")
+	w.emptied(5 * time.Second)
+}
+
+func TestAStrangersFloorHasNothingOfAnOutboxForgotten(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		w := newWorld(t, d, memory.New(nil))
+		w.inboxOptions.PruneEvery, w.inboxOptions.Retention = 50*time.Millisecond, time.Hour
+		w.consumes(waybill.Once, w.record)
+		p := w.peer()
+		now := time.Now()
+		done, waiting := waybill.NewIDAt(now.Add(-3*time.Hour)), waybill.NewIDAt(now.Add(-2*time.Hour))
+		header := func(name, value string) broker.Header { return broker.Header{Name: name, Value: value} }
+		ours := header("receiptTo", waybill.ReceiptQueue("peer", "7q3mk2xw9d4hznsb6t5vfc8a"))
+		p.publish(arrival(done, "orders", "k1", 1, ours, header("floor", done.String())))
+		w.waits("it is handled", 10*time.Second, func() bool { return w.effects() == 1 })
+		high := header("floor", waybill.NewID().String())
+		forged := `SELECT count(*) FROM n_horizon WHERE message_id IS NOT NULL AND floor = '` + high.Value + `'`
+		for i, receiptTo := range []string{"", "ack.peer", "ack.peer.0000000000000000"} {
+			p.publish(arrival(waybill.NewID(), "orders", fmt.Sprint("forged", i), 1, header("receiptTo", receiptTo), high))
+		}
+		w.waits("what is below the strangers' floors is forgotten", 10*time.Second, func() bool { return w.number(w.consumer, forged) > 0 })
+		p.publish(arrival(done, "orders", "k1", 1, ours))
+		p.publish(arrival(waiting, "orders", "k2", 1, ours))
+		w.waits("what waited is handled", 10*time.Second, func() bool { return w.effects() == 5 })
+		if n := w.number(w.consumer, `SELECT count(*) FROM n1_record WHERE message_id = '`+done.String()+`'`); n != 1 {
+			t.Errorf("got %d records of what was done, want it kept", n)
+		}
+	})
+}

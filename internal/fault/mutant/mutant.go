@@ -28,6 +28,11 @@ const (
 	DeleteOnPublish = chosen == "delete_on_publish"
 	// DeleteOnRetry: the relay takes every receipt for a good one.
 	DeleteOnRetry = chosen == "delete_on_retry"
+	// ReceiptByID: receipts come back on a queue that the producer's name alone is in, so
+	// that who knows that and an id can confirm a message.
+	ReceiptByID = chosen == "receipt_by_id"
+	// ForgetByName: what a consumer may forget is told by whoever has the producer's name.
+	ForgetByName = chosen == "forget_by_name"
 	// FirstConsumer: the relay takes the first receipt for enough, where several
 	// consumers must confirm.
 	FirstConsumer = chosen == "first_consumer"

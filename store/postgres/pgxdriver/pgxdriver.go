@@ -37,6 +37,12 @@ func (t transaction) ExecContext(ctx context.Context, query string, args ...any)
 	return result(tag), err
 }
 
+// ReadNumber implements store.NumberReader.
+func (t transaction) ReadNumber(ctx context.Context, query string, args ...any) (n int64, err error) {
+	err = t.tx.QueryRow(ctx, query, args...).Scan(&n)
+	return n, err
+}
+
 // Commit commits the transaction, as *sql.Tx does.
 func (t transaction) Commit() error { return t.tx.Commit(context.Background()) }
 
