@@ -76,9 +76,14 @@ const (
 // returns the rows that were sent.
 func (s *steppedTerm) passes(d time.Duration) (rows []int64) {
 	s.t.Helper()
-	for began := time.Now(); time.Since(began) < d; s.pump.wait(s.t.Context(), 0) {
+	idle := 0
+	for began := time.Now(); time.Since(began) < d; idle = s.pump.wait(s.t.Context(), idle) {
 		s.steps()
-		rows = append(rows, s.publishes()...)
+		sent := s.publishes()
+		if len(sent) > 0 {
+			idle = 0
+		}
+		rows = append(rows, sent...)
 	}
 	return rows
 }
@@ -177,7 +182,7 @@ func (s *steppedTerm) refills(limit time.Duration) (took time.Duration, copies i
 	for _, id := range s.messages() {
 		byRow[int64(s.number(`SELECT id FROM qmessage WHERE message_id = ?`, id.String()))] = id
 	}
-	began := time.Now()
+	began, idle := time.Now(), 0
 	for s.number(countRows) > 0 {
 		if time.Since(began) > limit {
 			s.t.Fatalf("%d rows are left after %v, want none", s.number(countRows), limit)
@@ -188,8 +193,9 @@ func (s *steppedTerm) refills(limit time.Duration) (took time.Duration, copies i
 		for _, row := range rows {
 			s.say("shop", waybill.Done, byRow[row])
 			s.say("audit", waybill.Done, byRow[row])
+			idle = 0
 		}
-		s.pump.wait(s.t.Context(), 0)
+		idle = s.pump.wait(s.t.Context(), idle)
 	}
 	return time.Since(began), copies
 }
