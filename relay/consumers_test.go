@@ -152,6 +152,11 @@ func TestAConsumerThatIsDownHoldsUpNobodyElse(t *testing.T) {
 		if n := len(s.parked); n != 10 {
 			t.Errorf("%d messages are in the straggler's window, want its 10", n)
 		}
+		s.r.setTerm(s.term)
+		d := s.r.Stats().Destinations
+		if len(d) != 1 || len(d[0].Lagging) != 1 || d[0].Lagging[0].Consumer != "audit" || d[0].Lagging[0].Waiting != 10 || !d[0].Lagging[0].Backlog || d[0].Lagging[0].Since.IsZero() {
+			t.Errorf("got the stats %+v, want audit lagging with 10 messages and more", d)
+		}
 		copies := s.passes(10 * time.Minute)
 		if len(copies) == 0 || len(copies) > 25 {
 			t.Errorf("sent %d copies in 10 min of audit's silence, want a probe now and then", len(copies))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"slices"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -243,6 +244,20 @@ func (l *lane) begins(id waybill.ID) {
 
 // isBehind says whether a straggler has messages.
 func (l *lane) isBehind() bool { return len(l.window) > 0 || l.hasBacklog() }
+
+// lagging is what is known of a destination's stragglers. mu is held.
+func (l *lane) lagging() (all []ConsumerStats) {
+	for _, consumer := range slices.Sorted(slices.Values(l.o.Consumers)) {
+		s := l.t.stragglers[stragglerKey{l.laneKey, consumer}]
+		if s == nil || !s.isBehind() {
+			continue
+		}
+		all = append(all, ConsumerStats{
+			Consumer: consumer, Waiting: len(s.window), Backlog: s.hasBacklog(), Since: s.since, Silent: s.stall > 0,
+		})
+	}
+	return all
+}
 
 // tellLag logs which consumers have begun to lag, and which have caught up.
 func (t *term) tellLag(ctx context.Context, now time.Time) {
