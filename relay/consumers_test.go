@@ -152,6 +152,11 @@ func TestAConsumerThatIsDownHoldsUpNobodyElse(t *testing.T) {
 		if n := len(s.parked); n != 10 {
 			t.Errorf("%d messages are in the straggler's window, want its 10", n)
 		}
+		for _, l := range s.stragglers {
+			if err := s.pump.scanParkedOf(t.Context(), l); err != nil || !l.hasBacklog() || len(l.window) != 10 {
+				t.Errorf("reading on with a full window: got error %v, %d messages and a backlog %v; want nothing changed", err, len(l.window), l.hasBacklog())
+			}
+		}
 		s.r.setTerm(s.term)
 		d := s.r.Stats().Destinations
 		if len(d) != 1 || len(d[0].Lagging) != 1 || d[0].Lagging[0].Consumer != "audit" || d[0].Lagging[0].Waiting != 10 || !d[0].Lagging[0].Backlog || d[0].Lagging[0].Since.IsZero() {

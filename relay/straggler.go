@@ -190,6 +190,9 @@ func (p *pump) scanParkedOf(ctx context.Context, l *lane) error {
 	t.mu.Lock()
 	after, limit := l.backlogFrom, min(l.room(), t.r.o.Batch)
 	t.mu.Unlock()
+	if limit <= 0 {
+		return nil // another lane's backlog had parked messages, which have filled it
+	}
 	crash.Point("relay.parked.before")
 	rows, err := t.r.queue.ScanUnanswered(ctx, l.destination, l.topic, l.consumer, after, t.cursor, limit)
 	crash.Point("relay.parked.after")
