@@ -203,8 +203,8 @@ func (t *term) finish(ctx context.Context, known map[waybill.ID][]store.Answer, 
 	var done []waybill.ID
 	for id, said := range known {
 		a := answersOf(consumers[id], said)
-		switch {
-		case !a.complete(len(consumers[id])):
+		switch n := len(consumers[id]); {
+		case n == 0 || !a.complete(n):
 		case a.rejected == 0:
 			done = append(done, id)
 		default:
