@@ -27,7 +27,7 @@ func (s *steppedTerm) say(consumer string, outcome waybill.Outcome, ids ...waybi
 	for _, id := range ids {
 		receipts = append(receipts, waybill.Receipt{ID: id, Outcome: outcome, Error: "says " + consumer})
 	}
-	m := wire.EncodeReceipts(waybill.ReceiptQueue("waybill"), consumer, receipts)
+	m := wire.EncodeReceipts(waybill.ReceiptQueue("waybill", s.identity), consumer, receipts)
 	s.handle(s.t.Context(), []broker.Delivery{{Message: m}})
 	for {
 		select {
@@ -95,7 +95,7 @@ func (s *steppedTerm) successor() *steppedTerm {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	next := &steppedTerm{term: newTerm(s.r, s.safeCursor(), clock), t: s.t, db: s.db}
+	next := &steppedTerm{term: newTerm(s.r, s.identity, s.safeCursor(), clock), t: s.t, db: s.db}
 	next.start = func(*lane) {}
 	next.clock.run(true)
 	return next
