@@ -11,7 +11,6 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/inbox"
-	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/store/sqlite"
 )
 
@@ -28,8 +27,12 @@ func (p *part) consume(ctx context.Context) error {
 		return err
 	}
 	return runAll(ctx, depot, func(ctx context.Context) error {
-		backoff.Sleep(ctx, 400*time.Millisecond) // the relay is not to wait for it
-		return auditor(ctx)
+		select {
+		case <-time.After(400 * time.Millisecond): // the relay is not to wait for it
+			return auditor(ctx)
+		case <-ctx.Done():
+			return nil
+		}
 	})
 }
 
