@@ -83,6 +83,7 @@
 //
 //   - accepted: a destination's rows go with the broker's confirmation; the other way is consumed.
 //   - adapter: the package that speaks one broker's protocol.
+//   - answer: what one of a destination's named consumers has said of a message: confirmed or rejected.
 //   - attempt: the number of a copy, 0 for the first.
 //   - backlog: rows of one destination that wait in the table because its window was full when they were read.
 //   - business mark: the key: the identity of the thing that a message is about, such as an order number.
@@ -120,6 +121,7 @@
 //   - once: the level that drops copies and handles every message.
 //   - outbox: the producer's table of unconfirmed messages, and the package that writes into it.
 //   - outcome: what a receipt says of a message: done, retry or rejected.
+//   - parked: out of its destination's window, because some of its named consumers have answered and others are late.
 //   - planted bug: a bug that a build tag puts into the program, to show that a torture finds it.
 //   - probe: a copy that is sent to learn whether a silent consumer is back.
 //   - producer: a service that sends messages, and the name of its outbox.
@@ -130,6 +132,7 @@
 //   - relay: what publishes the outbox's rows and deletes those that are confirmed.
 //   - retention: the least age of a record that may be forgotten.
 //   - seam: a small interface behind which databases, or brokers, are alike.
+//   - straggler: the lane of a named consumer that is late.
 //   - superseded: older than the state that the consumer has of the same key.
 //   - sweep: the relay's look over all unconfirmed rows for those that everything else has missed.
 //   - term: the time for which one relay leads, and what it knows meanwhile.

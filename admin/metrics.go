@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // metrics serves Prometheus' text format, version 0.0.4:
@@ -57,6 +58,22 @@ func (s *server) metrics(w http.ResponseWriter, r *http.Request) {
 		for i := range all.Destinations {
 			d := &all.Destinations[i]
 			p.sample(g.value(d), "destination", d.Destination, "type", kind(d.Topic))
+		}
+	}
+
+	for _, g := range []struct {
+		name, help string
+		value      func(*consumerStats) float64
+	}{
+		{"waiting", "Messages that others have confirmed and this named consumer has not, without those that wait in the table.", func(c *consumerStats) float64 { return float64(c.Waiting) }},
+		{"lag_seconds", "Time since the oldest of these was sent, when it began to lag.", func(c *consumerStats) float64 { return time.Since(c.Since).Seconds() }},
+	} {
+		p.describe("waybill_consumer_"+g.name, "gauge", g.help)
+		for i := range all.Destinations {
+			d := &all.Destinations[i]
+			for k := range d.Lagging {
+				p.sample(g.value(&d.Lagging[k]), "destination", d.Destination, "type", kind(d.Topic), "consumer", d.Lagging[k].Consumer)
+			}
 		}
 	}
 

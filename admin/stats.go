@@ -43,6 +43,17 @@ type destinationStats struct {
 	Timeout     float64 `json:"timeout_seconds"`
 	Silent      bool    `json:"silent"`
 	LastError   string  `json:"last_error,omitempty"`
+
+	Lagging []consumerStats `json:"lagging,omitempty"`
+}
+
+// consumerStats tells of a named consumer that has not confirmed in time.
+type consumerStats struct {
+	Consumer string    `json:"consumer"`
+	Waiting  int       `json:"waiting"`
+	Backlog  bool      `json:"backlog"`
+	Since    time.Time `json:"since"`
+	Silent   bool      `json:"silent"`
 }
 
 type outboxStats struct {
@@ -63,9 +74,14 @@ func (s *server) collect(ctx context.Context) stats {
 	r := s.relay.Stats()
 	all := stats{Relay: relayOf(&r), Destinations: []destinationStats{}}
 	for _, d := range r.Destinations {
+		var lagging []consumerStats
+		for _, c := range d.Lagging {
+			lagging = append(lagging, consumerStats{c.Consumer, c.Waiting, c.Backlog, c.Since.UTC(), c.Silent})
+		}
 		all.Destinations = append(all.Destinations, destinationStats{
 			Destination: d.Destination, Topic: d.Topic, Unconfirmed: d.Unconfirmed, Window: d.Window,
 			Backlog: d.Backlog, Timeout: d.Timeout.Seconds(), Silent: d.Silent, LastError: d.LastError,
+			Lagging: lagging,
 		})
 	}
 	counted, err := s.counter.read(ctx)

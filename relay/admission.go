@@ -20,12 +20,18 @@ const (
 
 // admit puts a row that was read into its destination's window and publishing queue,
 // unless it is there already, is not to be sent now, or finds no room: then it stays
-// in the table for scanBacklog. A row of which no message can be made is rejected.
-func (t *term) admit(ctx context.Context, r *store.Row, from source) {
+// in the table for scanBacklog. A row of which no message can be made is rejected. known
+// is what named consumers have answered: a row with answers has been sent, so it goes to
+// the stragglers, but for one that is due, which is to be sent again.
+func (t *term) admit(ctx context.Context, r *store.Row, from source, known []store.Answer) {
 	switch {
 	case r.Status != store.Pending,
 		from == readAhead && r.NotBefore > t.pump.dueTime, // scanDue's
 		from == readMissed && r.NotBefore > t.pump.databaseNow():
+		return
+	}
+	if len(known) > 0 && !t.asksAgain(r, from, known) {
+		t.resume(ctx, r, known)
 		return
 	}
 	t.mu.Lock()
@@ -49,7 +55,13 @@ func (t *term) admit(ctx context.Context, r *store.Row, from source) {
 		t.reject(ctx, r.MessageID, unsendable(err))
 		return
 	}
-	l.enqueue(l.track(r), m)
+	f := l.track(r)
+	if len(known) > 0 {
+		t.forgetParked(f.id) // what they lack is here now
+		l.recall(f, known)
+	}
+	f.due = from == readDue
+	l.enqueue(f, m)
 	t.mu.Unlock()
 }
 

@@ -28,7 +28,8 @@ func (p *pump) resendOverdue(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// overdue takes what is to be sent again now, of all lanes, in order of row.
+// overdue takes what is to be sent again now, of all lanes, in order of row. A copy that
+// several stragglers want is one copy.
 func (p *pump) overdue() (overdue []*inflight) {
 	p.t.mu.Lock()
 	defer p.t.mu.Unlock()
@@ -36,8 +37,15 @@ func (p *pump) overdue() (overdue []*inflight) {
 	for _, l := range p.t.order {
 		overdue = append(overdue, l.overdue(now, p.t.r.o.Batch)...)
 	}
-	slices.SortFunc(overdue, byRow)
-	return overdue
+	slices.SortStableFunc(overdue, byRow)
+	return slices.CompactFunc(overdue, func(other, kept *inflight) bool {
+		if kept.id != other.id {
+			return false
+		}
+		other.state, other.sent = waiting, now
+		other.copies++
+		return true
+	})
 }
 
 // deferResend gives back those of the overdue messages that are not to be read now,
@@ -68,14 +76,14 @@ func (p *pump) sendAgain(ctx context.Context, overdue []*inflight) (done int, er
 	if err != nil {
 		return 0, err
 	}
-	rows, copies, gone := p.matchRows(rows, overdue[:read])
+	sending, copies, gone := p.matchRows(rows, overdue[:read])
 	crash.Point("relay.copies.before")
 	err = p.t.r.queue.CountCopies(ctx, copies)
 	crash.Point("relay.copies.after")
 	if err != nil {
 		return 0, err
 	}
-	bad := p.enqueueCopies(rows)
+	bad := p.enqueueCopies(sending)
 	p.dropGone(gone)
 	for _, r := range bad {
 		p.t.reject(ctx, r.id, r.reason)
@@ -83,30 +91,35 @@ func (p *pump) sendAgain(ctx context.Context, overdue []*inflight) (done int, er
 	return read, nil
 }
 
+// copyOf is a message that is to be sent again, and its row.
+type copyOf struct {
+	f   *inflight
+	row store.Row
+}
+
 // matchRows brings together the overdue messages and the rows that were found for them.
-// It returns the rows to send, the ids of those that were sent before, and the messages
+// It returns what to send, the ids of the rows that were sent before, and the messages
 // to be forgotten: their rows are gone, were made new messages, as 'waybill resend' can
 // do, or are delayed, so that scanDue finds them when their time has come.
-func (p *pump) matchRows(found []store.Row, overdue []*inflight) (rows []store.Row, copies []int64, gone map[waybill.ID]*inflight) {
-	byID := make(map[waybill.ID]*inflight, len(overdue))
+func (p *pump) matchRows(found []store.Row, overdue []*inflight) (sending []copyOf, copies []int64, gone map[waybill.ID]*inflight) {
+	gone = make(map[waybill.ID]*inflight, len(overdue))
 	for _, f := range overdue {
-		byID[f.id] = f
+		gone[f.id] = f
 	}
 	now := p.databaseNow()
-	rows = found[:0]
 	for _, r := range found {
-		f := byID[r.MessageID]
+		f := gone[r.MessageID]
 		if f == nil || r.NotBefore > now {
 			continue
 		}
-		delete(byID, r.MessageID)
+		delete(gone, r.MessageID)
 		if f.copies > 0 {
 			copies = append(copies, r.ID)
 			r.Retry++
 		}
-		rows = append(rows, r)
+		sending = append(sending, copyOf{f, r})
 	}
-	return rows, copies, byID
+	return sending, copies, gone
 }
 
 // rejection is a message that can never be sent, and why.
@@ -115,19 +128,18 @@ type rejection struct {
 	reason string
 }
 
-// enqueueCopies queues the next copies of rows that are in a window. It returns those
-// of which no message can be made.
-func (p *pump) enqueueCopies(rows []store.Row) (bad []rejection) {
+// enqueueCopies queues the next copies of what is in a window. It returns those of which
+// no message can be made.
+func (p *pump) enqueueCopies(sending []copyOf) (bad []rejection) {
 	t := p.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for i := range rows {
-		r := &rows[i]
-		f := t.inflights[r.MessageID]
-		if f == nil || f.state != queued {
+	for i := range sending {
+		f := sending[i].f
+		if f.lane.window[f.id] != f || f.state != queued {
 			continue // it was confirmed meanwhile
 		}
-		m, err := t.encode(r, f.lane)
+		m, err := t.encode(&sending[i].row, f.lane)
 		if err != nil {
 			bad = append(bad, rejection{f.id, unsendable(err)})
 			continue

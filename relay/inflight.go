@@ -18,10 +18,11 @@ type inflight struct {
 	state  state
 	copies int           // how many times it was published in this term
 	sent   time.Duration // time on term.clock of the last of them
-	by     uint64        // which of Destination.Consumers have confirmed it: a bit for each
 
 	failures int  // of its handler, as the row had it
-	adopted  bool // an earlier term sent it: when is not known
+	adopted  bool // it was sent before it came into this window: when is not known
+	due      bool // it was delayed, and its time has come
+	answers       // of Destination.Consumers
 }
 
 // state is where a message in the window is.

@@ -11,10 +11,12 @@ import (
 
 // lane is one destination: its window of unconfirmed messages, the queue of those
 // to publish, and the goroutine that publishes them. A destination that is stuck
-// holds up nobody else. The fields of the first group never change; term.mu guards the
-// others.
+// holds up nobody else. A lane with a consumer's name has what that one of the
+// destination's named consumers has not confirmed in time; see straggler.go. The fields
+// of the first group never change; term.mu guards the others.
 type lane struct {
 	laneKey
+	consumer  string // "" but for a straggler
 	t         *term
 	o         Destination
 	receiptTo string        // the header of that name; "" where no receipts are wanted
@@ -33,6 +35,8 @@ type lane struct {
 	lastError  string    // why not all of the last batch was taken; "" if it was
 
 	resending // when to send again
+	parking   // which messages not to wait for here
+	lag       // how long a straggler has been one
 }
 
 const noBacklog = math.MaxInt64
@@ -59,6 +63,7 @@ func newLane(t *term, key laneKey) *lane {
 		l.receiptTo = waybill.ReceiptQueue(t.r.o.Producer, t.identity)
 	}
 	l.resending = newResending(&t.r.o, l.windowSize())
+	l.nextPark = never
 	return l
 }
 
@@ -100,7 +105,14 @@ func (l *lane) drop(f *inflight) {
 		return
 	}
 	delete(l.window, f.id)
+	if l.isStraggler() {
+		delete(l.t.parked, parkedKey{f.id, l.consumer})
+		return
+	}
 	delete(l.t.inflights, f.id)
+	if f.some() {
+		l.answered--
+	}
 }
 
 // enqueue puts a message of the window into the publishing queue.

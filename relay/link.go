@@ -136,7 +136,7 @@ func (l *link) open(conn broker.Conn, drop context.CancelFunc) {
 	l.t.mu.Lock()
 	l.t.clock.run(true)
 	if again {
-		for _, lane := range l.t.lanes {
+		for _, lane := range l.t.order {
 			lane.reconnected(lane.o.Transport == waybill.Transient, l.t.clock.now())
 		}
 	}

@@ -92,8 +92,11 @@ type Destination struct {
 	// Options.Window.
 	Window int
 	// Consumers are the names of consumers that must each confirm a message before
-	// its row goes: for topics with several consumers. Empty: the first
-	// confirmation suffices, whoever it comes from. At most 64, and only with Consumed.
+	// its row goes: for topics with several consumers. One that is down or rejects takes
+	// nothing from the others: the row waits for it, and they go on. A name that is taken
+	// out is not waited for any more; a new one has to confirm what is pending. Empty: the
+	// first confirmation suffices, whoever it comes from. At most 64, and only with
+	// Consumed.
 	Consumers []string
 }
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/backoff"
 )
 
@@ -33,6 +34,9 @@ type pump struct {
 	adoptTo    int64 // the first sweep takes what it finds up to here as sent by the last holder; 0 after it
 
 	nextFloor time.Time
+
+	orphansFrom waybill.ID // how far dropOrphans has read
+	nextOrphans time.Time  // when it goes on
 }
 
 // newPump begins at the term's cursor; clock is the database's now, in µs.
@@ -81,7 +85,7 @@ func (p *pump) run(ctx context.Context) {
 // more to do at once.
 func (p *pump) step(ctx context.Context) (busy bool, err error) {
 	steps := []func(context.Context) (bool, error){
-		p.readFloor, p.scanAhead, p.lookInGaps, p.scanDue, p.scanBacklog, p.resendOverdue, p.sweep,
+		p.readFloor, p.scanAhead, p.lookInGaps, p.scanDue, p.scanBacklog, p.park, p.resendOverdue, p.sweep, p.dropOrphans,
 	}
 	for _, step := range steps {
 		more, err := step(ctx)
@@ -120,7 +124,7 @@ func (p *pump) longestWait(idle int) time.Duration {
 	p.t.mu.Lock()
 	defer p.t.mu.Unlock()
 	now := p.t.clock.now()
-	for _, l := range p.t.lanes {
+	for _, l := range p.t.order {
 		if len(l.window) == 0 {
 			continue
 		}

@@ -276,7 +276,9 @@ func TestASuccessorDoesNotWaitForWhatWasConfirmedWhileItRead(t *testing.T) {
 	}
 	receipts := wire.EncodeReceipts(waybill.ReceiptQueue("waybill", s.identity), "test", done)
 	s.handle(t.Context(), []broker.Delivery{{Message: receipts}})
-	s.pump.adopt(rows)
+	if err := s.pump.adopt(t.Context(), rows); err != nil {
+		t.Fatal(err)
+	}
 	if n := len(s.inflights); n != 10 {
 		t.Errorf("got %d messages in the window, want the 10 that are not confirmed", n)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/waybill-go/waybill/internal/fault/crash"
 	"github.com/waybill-go/waybill/internal/fault/mutant"
 	"github.com/waybill-go/waybill/internal/wire"
+	"github.com/waybill-go/waybill/store"
 )
 
 // receive handles receipts until ctx or the receiver ends; what was received is
@@ -45,14 +46,39 @@ type consumerReceipt struct {
 	consumer string
 }
 
+// slowReceipt is a receipt that costs statements of its own, and its destination's named
+// consumers.
+type slowReceipt struct {
+	consumerReceipt
+	consumers []string
+}
+
+// settlement is what some receipts ask for.
+type settlement struct {
+	done []waybill.ID // whose rows may go
+	// said is to be written, and consumers are those of the destinations.
+	said      []store.Answer
+	consumers map[waybill.ID][]string
+	slow      []slowReceipt
+}
+
+// note adds answers on a message.
+func (s *settlement) note(consumers []string, said ...store.Answer) {
+	s.said = append(s.said, said...)
+	for _, a := range said {
+		s.consumers[a.MessageID] = consumers
+	}
+}
+
 // handle does what some receipt messages ask for, but for the slow receipts, which it
 // passes on. Nothing in them can stop it.
 func (t *term) handle(ctx context.Context, deliveries []broker.Delivery) {
-	done, slow := t.classify(ctx, t.decode(ctx, deliveries))
-	if len(done) > 0 {
-		t.remove(ctx, done)
+	s := t.classify(ctx, t.decode(ctx, deliveries))
+	if len(s.done) > 0 {
+		t.remove(ctx, s.done)
 	}
-	for _, c := range slow {
+	t.note(ctx, s.said, s.consumers)
+	for _, c := range s.slow {
 		select {
 		case t.slowReceipts <- c:
 		case <-ctx.Done():
@@ -107,14 +133,24 @@ func (t *term) settleSlowReceipts(lead, settle context.Context) {
 }
 
 // settleOne rejects or postpones the row that a slow receipt is about.
-func (t *term) settleOne(ctx context.Context, c consumerReceipt) {
+func (t *term) settleOne(ctx context.Context, c slowReceipt) {
 	if c.Outcome == waybill.Rejected {
+		if len(c.consumers) > 1 {
+			t.rejectOf(ctx, c.consumerReceipt, c.consumers)
+			return
+		}
 		t.reject(ctx, c.ID, c.consumer+": "+orElse(c.Error, "rejected"))
 		return
 	}
+	if len(c.consumers) > 1 {
+		if t.isAnswered(ctx, c.consumerReceipt) {
+			return
+		}
+		t.save(ctx, t.confirmationsOf(c.ID)) // they stay
+	}
 	failures, delay := 0, c.After
 	if c.After == 0 {
-		failures, delay = 1, backoff.Jittered(backoff.Doubled(t.r.o.MinRetry, t.failuresOf(c.ID), t.r.o.MaxRetry))
+		failures, delay = 1, backoff.Jittered(backoff.Doubled(t.r.o.MinRetry, t.failuresOf(c.consumerReceipt), t.r.o.MaxRetry))
 	}
 	t.r.counters.retries.Add(1)
 	t.postpone(ctx, c.ID, delay, failures, c.Tries, c.consumer+": "+orElse(c.Error, "asked for a retry"))
@@ -127,114 +163,177 @@ func orElse(s, other string) string {
 	return s
 }
 
-// classify tells the lanes what was heard, and returns the ids whose rows may go, and
-// the slow receipts, which ask for something else. It leaves out receipts that do not
-// count, and repeated ones.
-func (t *term) classify(ctx context.Context, receipts []consumerReceipt) (done []waybill.ID, slow []consumerReceipt) {
+// classify tells the lanes what was heard, and returns what is to be done. It leaves out
+// receipts that do not count, and repeated ones.
+func (t *term) classify(ctx context.Context, receipts []consumerReceipt) settlement {
 	untracked := t.untrackedReceipts(ctx, receipts)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.clock.now()
-	heard := map[*lane][]*inflight{}
-	isDone, isRetried := make(map[waybill.ID]bool, len(receipts)), map[waybill.ID]bool{}
+	b := &batch{
+		settlement: settlement{consumers: map[waybill.ID][]string{}},
+		isDone:     make(map[waybill.ID]bool, len(receipts)), isRetried: map[waybill.ID]bool{},
+		heard: map[*lane][]*inflight{}, timed: map[*lane][]*inflight{},
+	}
 	for _, c := range receipts {
-		f := t.inflights[c.ID]
-		if f != nil && !t.countsTracked(ctx, f, c) || f == nil && !t.countsUntracked(untracked, c) {
-			continue
+		f := t.tracked(c)
+		consumers, there := untracked[c.ID]
+		if f != nil {
+			consumers, there = f.lane.o.Consumers, true
 		}
-		settled := f != nil && f.state == settling
 		switch {
-		case c.Outcome == waybill.Rejected:
-			slow = append(slow, c)
-		case c.Outcome == waybill.Retry && f != nil && c.Tries > 0 && c.Tries <= f.failures:
-			continue // of a copy before this one, and counted: it has come a second time
-		case c.Outcome == waybill.Retry && !mutant.DeleteOnRetry:
-			// Copies that failed together are one failure.
-			if !isRetried[c.ID] && !settled {
-				isRetried[c.ID] = true
-				slow = append(slow, c)
-			}
-		case !isDone[c.ID]:
-			isDone[c.ID] = true
-			done = append(done, c.ID)
-		}
-		if f != nil && !settled {
-			heard[f.lane] = append(heard[f.lane], f)
-			f.state = settling
+		case !there:
+			t.r.counters.unknown.Add(1)
+		case isRetry(c) && f != nil && c.Tries > 0 && c.Tries <= f.failures:
+			// of a copy before this one, and counted: it has come a second time
+		case len(consumers) > 0:
+			t.classifyNamed(ctx, b, c, f, consumers)
+		default:
+			t.classifyAnyone(b, c, f)
 		}
 	}
-	for l, inflights := range heard {
-		l.noteReceipts(inflights, now)
+	for l, inflights := range b.heard {
+		l.noteHeard(inflights, now)
 	}
-	return done, slow
+	for l, inflights := range b.timed {
+		l.noteTimes(inflights, now)
+	}
+	return b.settlement
 }
 
-// countsTracked reports whether a receipt settles a message that is in the window.
-// Where the destination names its consumers, it has to be of one of these, and a
-// confirmation settles the message when it is the last of theirs. mu is held.
-func (t *term) countsTracked(ctx context.Context, f *inflight, c consumerReceipt) bool {
-	consumers := f.lane.o.Consumers
-	if len(consumers) == 0 {
-		return true
-	}
-	who := slices.Index(consumers, c.consumer)
-	if who < 0 {
-		t.r.counters.unknown.Add(1)
-		t.log.WarnContext(ctx, "receipt from a consumer that the destination does not have; dropped", slog.String("destination", f.lane.destination), slog.String("consumer", c.consumer))
-		return false
-	}
-	if c.Outcome != waybill.Done {
-		return true
-	}
-	f.by |= 1 << who
-	return f.by == 1<<len(consumers)-1 || mutant.FirstConsumer
+// batch is what becomes of receipts that came together.
+type batch struct {
+	settlement
+	isDone, isRetried map[waybill.ID]bool
+	heard             map[*lane][]*inflight // consumers have said something about these
+	timed             map[*lane][]*inflight // of these they have said all
 }
 
-// countsUntracked reports whether a receipt settles a message that is in no window.
-// While the first sweep fills the windows, it notes that. mu is held.
-func (t *term) countsUntracked(untracked map[waybill.ID]bool, c consumerReceipt) bool {
-	if !untracked[c.ID] {
-		t.r.counters.unknown.Add(1)
-		return false
+func (b *batch) hear(f *inflight)  { b.heard[f.lane] = append(b.heard[f.lane], f) }
+func (b *batch) clock(f *inflight) { b.timed[f.lane] = append(b.timed[f.lane], f) }
+
+// retries notes a consumer's wish for another copy. Copies that failed together are one
+// failure.
+func (b *batch) retries(c consumerReceipt, consumers []string) {
+	if !b.isRetried[c.ID] {
+		b.isRetried[c.ID] = true
+		b.slow = append(b.slow, slowReceipt{c, consumers})
 	}
+}
+
+func isRetry(c consumerReceipt) bool { return c.Outcome == waybill.Retry && !mutant.DeleteOnRetry }
+
+// classifyAnyone classifies a receipt for a destination where the first confirmation
+// suffices; f is nil for a message in no window. mu is held.
+func (t *term) classifyAnyone(b *batch, c consumerReceipt, f *inflight) {
+	settled := f != nil && f.state == settling
+	switch {
+	case c.Outcome == waybill.Rejected:
+		b.slow = append(b.slow, slowReceipt{c, nil})
+	case isRetry(c):
+		if !settled {
+			b.retries(c, nil)
+		}
+	case !b.isDone[c.ID]:
+		b.isDone[c.ID] = true
+		b.done = append(b.done, c.ID)
+	}
+	switch {
+	case f == nil:
+		t.noteOvertaken(c.ID)
+	case !settled:
+		f.state = settling
+		b.hear(f)
+		b.clock(f)
+	}
+}
+
+// classifyNamed classifies a receipt for a destination that names its consumers; f is nil
+// for a message that is neither in the destination's window nor in that of the consumer's
+// straggler. mu is held.
+func (t *term) classifyNamed(ctx context.Context, b *batch, c consumerReceipt, f *inflight, consumers []string) {
+	who := t.isOneOf(ctx, consumers, c)
+	isOpen := f != nil && f.state != settling
+	inWindow := f != nil && !f.lane.isStraggler()
+	switch {
+	case who < 0:
+		return
+	case isRetry(c):
+		if inWindow && (!isOpen || f.has(who)) {
+			return
+		}
+		b.retries(c, consumers)
+	case inWindow && isOpen:
+		before := f.some()
+		if f.lane.hears(f, who, c, &b.settlement) && !before {
+			b.hear(f)
+		}
+		if f.state == settling {
+			b.clock(f)
+		}
+		return
+	case c.Outcome == waybill.Rejected:
+		b.slow = append(b.slow, slowReceipt{c, consumers})
+	default:
+		b.note(consumers, store.Answer{MessageID: c.ID, Consumer: c.consumer})
+	}
+	switch {
+	case f == nil:
+		t.noteOvertaken(c.ID)
+	case isOpen:
+		f.state = settling
+		b.hear(f)
+		b.clock(f)
+	}
+}
+
+// tracked is the message that a receipt is about, in its destination's window or in that
+// of the consumer's straggler; nil where it is in neither. mu is held.
+func (t *term) tracked(c consumerReceipt) *inflight {
+	if f := t.inflights[c.ID]; f != nil || len(t.parked) == 0 {
+		return f
+	}
+	return t.parked[parkedKey{c.ID, c.consumer}]
+}
+
+// noteOvertaken notes that a receipt settles a message that is in no window, while the
+// first sweep fills the windows. mu is held.
+func (t *term) noteOvertaken(id waybill.ID) {
 	if t.overtaken != nil {
-		t.overtaken[c.ID] = true
+		t.overtaken[id] = true
 	}
-	return true
 }
 
-// untrackedReceipts says which of the ids that are in no window may be settled all the
-// same: rows that an earlier term sent, or that wait for room in their window. Most
-// name rows that are gone, as repeated receipts do. Those of destinations whose
-// consumers must all confirm are left alone: their next copies bring new receipts.
-func (t *term) untrackedReceipts(ctx context.Context, receipts []consumerReceipt) map[waybill.ID]bool {
+// untrackedReceipts says which of the messages that are in no window may be settled all
+// the same, and which consumers their destinations name: rows that an earlier term sent,
+// that wait for room in their window, or that are parked. Most name rows that are gone,
+// as repeated receipts do; these are looked for only where a destination names consumers.
+func (t *term) untrackedReceipts(ctx context.Context, receipts []consumerReceipt) map[waybill.ID][]string {
 	var ids []waybill.ID
 	t.mu.Lock()
 	for _, c := range receipts {
-		if t.inflights[c.ID] == nil {
+		if t.tracked(c) == nil {
 			ids = append(ids, c.ID)
 		}
 	}
 	t.mu.Unlock()
-	untracked := make(map[waybill.ID]bool, len(ids))
+	untracked := make(map[waybill.ID][]string, len(ids))
 	if !t.r.o.namesConsumers() {
 		for _, id := range ids {
-			untracked[id] = true
+			untracked[id] = nil
 		}
 		return untracked
 	}
 	for page := range slices.Chunk(ids, t.r.o.Batch) {
 		t.retryUntilDone(ctx, "look up receipts", func() error {
 			crash.Point("relay.find.before")
-			rows, err := t.r.queue.Find(ctx, page)
+			rows, err := t.r.queue.FindBriefly(ctx, page)
 			crash.Point("relay.find.after")
 			if err != nil {
 				return err
 			}
 			for i := range rows {
-				if len(t.r.o.destination(rows[i].Destination, rows[i].Topic).Consumers) == 0 {
-					untracked[rows[i].MessageID] = true
-				}
+				untracked[rows[i].MessageID] = t.r.o.destination(rows[i].Destination, rows[i].Topic).Consumers
 			}
 			return nil
 		})
@@ -244,10 +343,10 @@ func (t *term) untrackedReceipts(ctx context.Context, receipts []consumerReceipt
 
 // failuresOf is how often a message's handler had failed when its row was read; 0 for
 // a message in no window.
-func (t *term) failuresOf(id waybill.ID) int {
+func (t *term) failuresOf(c consumerReceipt) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if f := t.inflights[id]; f != nil {
+	if f := t.tracked(c); f != nil {
 		return f.failures
 	}
 	return 0

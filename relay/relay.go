@@ -19,7 +19,9 @@
 //   - lane.go: one destination's window and queue; inflight.go: a message in the
 //     window; publish.go: from the queue to the broker
 //   - resend.go: when to send again; estimator.go and clock.go: what that is measured by
-//   - receipts.go: what consumers say; hello.go: what another relay of the same identity says
+//   - receipts.go: what consumers say; consumers.go: what each of a destination's named
+//     consumers has said; straggler.go: what those that are late have not confirmed
+//   - hello.go: what another relay of the same identity says
 //   - rows.go: what becomes of a row in the end
 package relay
 

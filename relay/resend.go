@@ -58,25 +58,42 @@ func (r *resending) resendSoon(f *inflight) {
 	r.nextCheck = 0
 }
 
-// noteReceipts notes that consumers have said something, whatever it was, about
-// messages of this lane.
+// noteReceipts notes that consumers have said all that there is to say, whatever it was,
+// about messages of this lane.
 func (r *resending) noteReceipts(inflights []*inflight, now time.Duration) {
-	var longest time.Duration
+	r.noteHeard(inflights, now)
+	r.noteTimes(inflights, now)
+}
+
+// noteHeard notes that a consumer has said something about messages of which none had.
+func (r *resending) noteHeard(inflights []*inflight, now time.Duration) {
 	for _, f := range inflights {
-		switch took := now - f.sent; {
+		switch {
 		case f.copies > 1:
 			r.budget = min(r.budget+1, r.limit)
 			r.nextCheck = min(r.nextCheck, now)
-			// Nobody knows which copy was confirmed, but all took this long at least: a
-			// time-out that is shorter than that is too short.
-			if took > r.timeout() {
-				longest = max(longest, took)
-			}
 		case f.copies == 1 && f.adopted:
 			r.progress = now
 		case f.copies == 1:
 			r.progress = now
 			r.newest = max(r.newest, f.sent)
+		}
+	}
+	r.heard, r.stall, r.probing = now, 0, false
+}
+
+// noteTimes notes how long it took until consumers had said all.
+func (r *resending) noteTimes(inflights []*inflight, now time.Duration) {
+	var longest time.Duration
+	for _, f := range inflights {
+		switch took := now - f.sent; {
+		case f.copies > 1:
+			// Nobody knows which copy was confirmed, but all took this long at least: a
+			// time-out that is shorter than that is too short.
+			if took > r.timeout() {
+				longest = max(longest, took)
+			}
+		case f.copies == 1 && !f.adopted:
 			longest = max(longest, took)
 		}
 	}
@@ -85,7 +102,6 @@ func (r *resending) noteReceipts(inflights []*inflight, now time.Duration) {
 	if longest > 0 {
 		r.sample(longest)
 	}
-	r.heard, r.stall, r.probing = now, 0, false
 }
 
 // reconnected has that sent again which may have been lost with a connection:
@@ -177,6 +193,10 @@ func (l *lane) suspects(now time.Duration) suspects {
 			if f.copies > 0 {
 				s.underWay++
 			}
+			continue
+		}
+		if f.some() {
+			s.next = min(s.next, f.sent+timeout) // then it is parked
 			continue
 		}
 		since, patience := f.sent, backoff.Doubled(timeout, f.copies-1, l.most)

@@ -104,6 +104,7 @@ func (t *term) forget(ids ...waybill.ID) {
 				t.repeated.add(id)
 			}
 		}
+		t.forgetParked(id)
 	}
 	t.wake()
 }

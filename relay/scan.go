@@ -22,13 +22,17 @@ func (p *pump) scanAhead(ctx context.Context) (bool, error) {
 	if len(rows) == 0 {
 		p.throttled = 0
 	}
+	known, err := p.answersOn(ctx, rows)
+	if err != nil {
+		return false, err
+	}
 	now := time.Now()
 	for i := range rows {
 		p.gaps.add(t.cursor, rows[i].ID, now)
 		if err := p.throttle(ctx, &rows[i]); err != nil {
 			return false, nil
 		}
-		t.admit(ctx, &rows[i], readAhead)
+		t.admit(ctx, &rows[i], readAhead, known[rows[i].MessageID])
 		t.mu.Lock()
 		t.cursor = rows[i].ID
 		t.mu.Unlock()
@@ -82,9 +86,9 @@ func (p *pump) lookInGaps(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	found := make(map[int64]bool)
-	err := p.eachRow(ctx, ids, func(r *store.Row) {
+	err := p.eachRow(ctx, ids, func(r *store.Row, known []store.Answer) {
 		found[r.ID] = true
-		p.t.admit(ctx, r, readAhead)
+		p.t.admit(ctx, r, readAhead, known)
 	})
 	p.gaps.found(found)
 	return len(found) > 0, err
@@ -111,8 +115,12 @@ func (p *pump) scanDue(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	known, err := p.answersOn(ctx, rows)
+	if err != nil {
+		return false, err
+	}
 	for i := range rows {
-		p.t.admit(ctx, &rows[i], readDue)
+		p.t.admit(ctx, &rows[i], readDue, known[rows[i].MessageID])
 		p.dueTime, p.dueID = rows[i].NotBefore, rows[i].ID
 	}
 	if len(rows) > 0 {
@@ -136,7 +144,11 @@ func (p *pump) scanDue(ctx context.Context) (bool, error) {
 func (p *pump) scanBacklog(ctx context.Context) (bool, error) {
 	lanes := p.lanesWithRoom()
 	for _, l := range lanes {
-		if err := p.scanBacklogOf(ctx, l); err != nil {
+		scan := p.scanBacklogOf
+		if l.isStraggler() {
+			scan = p.scanParkedOf
+		}
+		if err := scan(ctx, l); err != nil {
 			return false, err
 		}
 	}
@@ -169,11 +181,15 @@ func (p *pump) scanBacklogOf(ctx context.Context, l *lane) error {
 	if err != nil {
 		return err
 	}
+	known, err := p.answersOn(ctx, rows)
+	if err != nil {
+		return err
+	}
 	t.mu.Lock()
 	l.backlogFrom = noBacklog
 	t.mu.Unlock()
 	for i := range rows {
-		t.admit(ctx, &rows[i], readBacklog)
+		t.admit(ctx, &rows[i], readBacklog, known[rows[i].MessageID])
 		if l.hasBacklog() {
 			break // it found no room
 		}
@@ -186,9 +202,10 @@ func (p *pump) scanBacklogOf(ctx context.Context, l *lane) error {
 	return nil
 }
 
-// eachRow reads the rows with these ids and calls use for each, without having more
-// of their bodies in memory than Options.BatchBytes and one.
-func (p *pump) eachRow(ctx context.Context, ids []int64, use func(*store.Row)) error {
+// eachRow reads the rows with these ids and calls use for each, with what named consumers
+// have answered, without having more of their bodies in memory than Options.BatchBytes
+// and one.
+func (p *pump) eachRow(ctx context.Context, ids []int64, use func(*store.Row, []store.Answer)) error {
 	ids = slices.Sorted(slices.Values(ids))
 	for len(ids) > 0 {
 		n := min(len(ids), p.t.r.o.Batch)
@@ -196,8 +213,12 @@ func (p *pump) eachRow(ctx context.Context, ids []int64, use func(*store.Row)) e
 		if err != nil {
 			return err
 		}
+		known, err := p.answersOn(ctx, rows)
+		if err != nil {
+			return err
+		}
 		for i := range rows {
-			use(&rows[i])
+			use(&rows[i], known[rows[i].MessageID])
 		}
 		ids = ids[read:]
 	}

@@ -50,6 +50,18 @@ type DestinationStats struct {
 	Timeout     time.Duration // after which a message without a receipt is suspect
 	Silent      bool          // nothing is confirmed, though messages were sent again to find out
 	LastError   string        // why the broker did not take all of the last batch; "" if it did
+	// Lagging are those of Destination.Consumers that have not confirmed in time what
+	// others have answered, in order of name.
+	Lagging []ConsumerStats
+}
+
+// ConsumerStats is what a relay knows about a named consumer that others do not wait for.
+type ConsumerStats struct {
+	Consumer string
+	Waiting  int       // messages that it has not confirmed, without those that wait in the table
+	Backlog  bool      // more may wait in the table
+	Since    time.Time // the time of the oldest of these when it began to lag
+	Silent   bool      // it confirms nothing, though messages were sent again to find out
 }
 
 // Stats returns what the relay knows about itself now.
@@ -78,6 +90,7 @@ func (r *Relay) Stats() Stats {
 		s.Destinations = append(s.Destinations, DestinationStats{
 			Destination: l.destination, Topic: l.topic, Unconfirmed: len(l.window), Window: l.windowSize(),
 			Backlog: l.hasBacklog(), Timeout: l.timeout(), Silent: l.stall > 0, LastError: l.lastError,
+			Lagging: l.lagging(),
 		})
 	}
 	return s

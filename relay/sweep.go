@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -48,9 +49,11 @@ func (p *pump) sweep(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	take := p.fetchMissed
 	if p.adoptTo > 0 {
-		p.adopt(rows)
-	} else if err := p.fetchMissed(ctx, rows); err != nil {
+		take = p.adopt
+	}
+	if err := take(ctx, slices.Clone(rows)); err != nil {
 		return false, err
 	}
 	p.sweepTook += time.Since(began)
@@ -95,45 +98,76 @@ func (p *pump) endSweep() {
 	p.nextSweep = time.Now().Add(max(p.t.r.o.Sweep, sweepShare*p.sweepTook))
 }
 
-// adopt takes rows into their windows as if they had just been sent. Receipts for
-// what the last holder sent come in at the same time: a row that one of them has
-// settled may be gone by now, and nobody would ever confirm it.
-func (p *pump) adopt(rows []store.Row) {
-	t := p.t
+// adopt takes rows into their windows as if they had just been sent, and to the
+// stragglers those of which some consumers have not answered. Receipts for what the last
+// holder sent come in at the same time: a row that one of them has settled may be gone
+// by now, and nobody would ever confirm it.
+func (p *pump) adopt(ctx context.Context, rows []store.Row) error {
+	rows = slices.DeleteFunc(rows, func(r store.Row) bool { return r.NotBefore > p.dueTime }) // scanDue's
+	known, err := p.answersOn(ctx, rows)
+	if err != nil {
+		return err
+	}
+	for i := range rows {
+		if answers := known[rows[i].MessageID]; len(answers) > 0 {
+			p.t.resume(ctx, &rows[i], answers)
+			continue
+		}
+		p.t.adopt(&rows[i])
+	}
+	return nil
+}
+
+// adopt takes a row into its window as if it had just been sent.
+func (t *term) adopt(r *store.Row) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now := t.clock.now()
-	for i := range rows {
-		r := &rows[i]
-		if r.NotBefore > p.dueTime || t.inflights[r.MessageID] != nil || t.overtaken[r.MessageID] {
-			continue // scanDue's, or known, or settled
-		}
-		l := t.laneOf(r.Destination, r.Topic)
-		if l.waitsInTable(r.ID) {
-			continue
-		}
-		if l.room() <= 0 || l.o.Confirm == waybill.Accepted {
-			// Nobody will ever confirm what was Accepted before our time: it is sent
-			// again, in its turn.
-			l.leaveInTable(r.ID)
-			continue
-		}
-		f := l.track(r)
-		f.state, f.copies, f.sent, f.adopted = waiting, 1, now, true
+	if t.inflights[r.MessageID] != nil || t.overtaken[r.MessageID] {
+		return // known, or settled
 	}
+	l := t.laneOf(r.Destination, r.Topic)
+	if l.waitsInTable(r.ID) {
+		return
+	}
+	if l.room() <= 0 || l.o.Confirm == waybill.Accepted {
+		// Nobody will ever confirm what was Accepted before our time: it is sent
+		// again, in its turn.
+		l.leaveInTable(r.ID)
+		return
+	}
+	l.wasSent(l.track(r), t.clock.now())
+}
+
+// wasSent notes that a message was sent before it came into this window, at that time or
+// earlier.
+func (l *lane) wasSent(f *inflight, at time.Duration) {
+	f.state, f.copies, f.sent, f.adopted = waiting, 1, at, true
 }
 
 // fetchMissed reads and admits those of the rows that nobody knows about.
 func (p *pump) fetchMissed(ctx context.Context, rows []store.Row) error {
-	return p.eachRow(ctx, p.missed(rows), func(r *store.Row) {
+	missed := p.missed(rows)
+	known, err := p.answersOn(ctx, missed)
+	if err != nil {
+		return err
+	}
+	var ids []int64
+	for i := range missed {
+		if answers := known[missed[i].MessageID]; len(answers) > 0 {
+			p.t.resume(ctx, &missed[i], answers)
+			continue
+		}
+		ids = append(ids, missed[i].ID)
+	}
+	return p.eachRow(ctx, ids, func(r *store.Row, answers []store.Answer) {
 		p.t.r.counters.swept.Add(1)
-		p.t.admit(ctx, r, readMissed)
+		p.t.admit(ctx, r, readMissed, answers)
 	})
 }
 
-// missed returns the ids of the rows that are in no window, no backlog, and not
+// missed returns the rows that are in no destination's window, no backlog, and not
 // scanDue's.
-func (p *pump) missed(rows []store.Row) (ids []int64) {
+func (p *pump) missed(rows []store.Row) (missed []store.Row) {
 	t := p.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -145,7 +179,7 @@ func (p *pump) missed(rows []store.Row) (ids []int64) {
 		if l := t.lanes[laneKey{r.Destination, r.Topic}]; l != nil && l.waitsInTable(r.ID) {
 			continue
 		}
-		ids = append(ids, r.ID)
+		missed = append(missed, *r)
 	}
-	return ids
+	return missed
 }

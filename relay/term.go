@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -26,7 +27,8 @@ type term struct {
 	link         *link
 	start        func(*lane)            // starts a lane's goroutine
 	woken        chan struct{}          // holds a value when the pump is to look again
-	slowReceipts chan consumerReceipt   // receipts that cost a statement each; see settleSlowReceipts
+	slowReceipts chan slowReceipt       // receipts that cost a statement each; see settleSlowReceipts
+	answered     atomic.Int32           // whether there may be anything in qconfirmed; see knownAnswers
 	floor        atomic.Pointer[string] // the header "floor" of the messages sent now; nil until it is known
 
 	// The receiving goroutine's own: when a twin may be noted and logged again.
@@ -39,10 +41,14 @@ type term struct {
 	mu        sync.Mutex
 	clock     pausableClock
 	lanes     map[laneKey]*lane
-	order     []*lane                  // the lanes in the order in which they were made
-	inflights map[waybill.ID]*inflight // of all lanes
-	cursor    int64                    // rows up to here have been read
-	repeated  repeated
+	inflights map[waybill.ID]*inflight // of all these
+	// stragglers are the lanes of consumers that are behind, and parked what is in their
+	// windows: a message that several of them lack is there for each.
+	stragglers map[stragglerKey]*lane
+	parked     map[parkedKey]*inflight
+	order      []*lane // all lanes in the order in which they were made
+	cursor     int64   // rows up to here have been read
+	repeated   repeated
 	// overtaken holds the messages in no window that receipts have settled while the
 	// first sweep was reading them; nil after it. See pump.adopt.
 	overtaken map[waybill.ID]bool
@@ -62,9 +68,11 @@ func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 		began:        clock,
 		beganAt:      time.Now(),
 		woken:        make(chan struct{}, 1),
-		slowReceipts: make(chan consumerReceipt, maxSlowReceipts),
+		slowReceipts: make(chan slowReceipt, maxSlowReceipts),
 		lanes:        map[laneKey]*lane{},
 		inflights:    map[waybill.ID]*inflight{},
+		stragglers:   map[stragglerKey]*lane{},
+		parked:       map[parkedKey]*inflight{},
 		cursor:       cursor,
 	}
 	if cursor > 0 {
@@ -141,7 +149,11 @@ func (t *term) retire(now time.Time) {
 		if len(l.window) > 0 || len(l.queue) > 0 || l.hasBacklog() || now.Sub(l.progressed) < idleLane {
 			return false
 		}
-		delete(t.lanes, l.laneKey)
+		if l.isStraggler() {
+			delete(t.stragglers, stragglerKey{l.laneKey, l.consumer})
+		} else {
+			delete(t.lanes, l.laneKey)
+		}
 		close(l.retired)
 		return true
 	})
@@ -165,10 +177,10 @@ func (t *term) safeCursor() int64 {
 	return max(cursor, 0)
 }
 
-// sortedLanes returns the lanes in order of name, of one name the queue first. mu is
-// held.
+// sortedLanes returns the destinations' lanes in order of name, of one name the queue
+// first. mu is held.
 func (t *term) sortedLanes() []*lane {
-	return slices.SortedFunc(slices.Values(t.order), func(a, b *lane) int {
+	return slices.SortedFunc(maps.Values(t.lanes), func(a, b *lane) int {
 		switch byName := cmp.Compare(a.destination, b.destination); {
 		case byName != 0 || a.topic == b.topic:
 			return byName

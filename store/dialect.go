@@ -156,6 +156,26 @@ type ProducerDialect interface {
 	Resend(n Names, id, newID waybill.ID) Statement
 	// Discard deletes a row if it is rejected.
 	Discard(n Names, id waybill.ID) Statement
+
+	// SaveAnswers writes answers into qconfirmed, at most MaxBatch of them, in order of
+	// message and consumer and one for each. An answer that is there gives way unless it
+	// is a confirmation.
+	SaveAnswers(Names, []Answer) Statement
+	// Answers reads message_id, consumer, outcome, last_error, time_stamp of qconfirmed
+	// for these messages, at most MaxBatch.
+	Answers(n Names, ids []waybill.ID) Statement
+	// Answered reads the distinct message ids of qconfirmed above an id, in order.
+	Answered(n Names, after waybill.ID, limit int) Statement
+	// DeleteAnswers deletes from qconfirmed what there is for these messages, at most
+	// MaxBatch.
+	DeleteAnswers(n Names, ids []waybill.ID) Statement
+	// DeleteRejections deletes from qconfirmed the rejections of a message.
+	DeleteRejections(n Names, id waybill.ID) Statement
+	// ScanUnanswered reads, briefly, what ScanDestination would, but of it the rows that
+	// have something in qconfirmed and nothing of this consumer.
+	ScanUnanswered(n Names, destination string, topic bool, consumer string, after, upTo int64, limit int) Statement
+	// FindBriefly is Find, but brief.
+	FindBriefly(n Names, ids []waybill.ID) Statement
 }
 
 // ConsumerDialect is the part of a Dialect for the inbox.

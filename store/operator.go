@@ -44,9 +44,13 @@ func (q *Queue) List(ctx context.Context, destination string, status int, after 
 
 // Find reads the rows with these message ids, whatever their status, in order of id.
 func (q *Queue) Find(ctx context.Context, ids []waybill.ID) ([]Row, error) {
+	return q.find(ctx, ids, q.dialect.Find)
+}
+
+func (q *Queue) find(ctx context.Context, ids []waybill.ID, statement func(Names, []waybill.ID) Statement) ([]Row, error) {
 	var found []Row
 	for batch := range batches(q.dialect, ids) {
-		rows, _, err := q.rows(ctx, "find messages", q.dialect.Find(q.names, batch), 0)
+		rows, _, err := q.rows(ctx, "find messages", statement(q.names, batch), 0)
 		if err != nil {
 			return nil, err
 		}
@@ -64,17 +68,24 @@ func (q *Queue) Find(ctx context.Context, ids []waybill.ID) ([]Row, error) {
 // new one, for a message that its consumer rejects for ever because it has forgotten
 // what it knew of it (waybill.ReasonForgotten). Nothing keeps that one from a second
 // effect: the caller has to know better.
+//
+// Where named consumers have answered, those that have rejected the message are asked
+// again and the others' confirmations stay. Under a new id it is a new message for all.
 func (q *Queue) Resend(ctx context.Context, id waybill.ID, asNew bool) (waybill.ID, bool, error) {
 	newID := id
 	if asNew || mutant.ResendAsNew {
 		newID = waybill.NewID()
 	}
-	n, err := q.exec(ctx, "send a rejected message again", q.dialect.Resend(q.names, id, newID))
+	forget := q.dialect.DeleteRejections(q.names, id)
+	if newID != id {
+		forget = q.dialect.DeleteAnswers(q.names, []waybill.ID{id})
+	}
+	n, err := q.execBoth(ctx, "send a rejected message again", q.dialect.Resend(q.names, id, newID), forget, false)
 	return newID, n > 0, err
 }
 
-// Discard deletes a rejected row; false says that there is no such rejected row.
+// Discard deletes a rejected row, and who has confirmed it; false says that there is no such rejected row.
 func (q *Queue) Discard(ctx context.Context, id waybill.ID) (bool, error) {
-	n, err := q.exec(ctx, "discard a rejected message", q.dialect.Discard(q.names, id))
+	n, err := q.execBoth(ctx, "discard a rejected message", q.dialect.Discard(q.names, id), q.dialect.DeleteAnswers(q.names, []waybill.ID{id}), false)
 	return n > 0, err
 }

@@ -15,8 +15,9 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-const discardHelp = `Give rejected messages up: they are deleted from the outbox for good. It shows them
-and asks first; --yes answers for a script.`
+const discardHelp = `Give rejected messages up: they are deleted from the outbox for good. It shows them,
+with the named consumers that have confirmed or rejected them, and asks first; --yes
+answers for a script.`
 
 const discardExample = `  waybill discard 01890a5d-ac96-774b-bcce-b302099a8057
   waybill discard --yes 01890a5d-ac96-774b-bcce-b302099a8057`
@@ -60,10 +61,14 @@ func confirmDiscard(cmd *cobra.Command, q *store.Queue, ids []waybill.ID) error 
 	if err != nil {
 		return err
 	}
-	rejected := rows[:0]
-	for _, r := range rows {
-		if r.Status == store.Rejected {
-			rejected = append(rejected, r)
+	answers, err := answersOn(cmd.Context(), q, rows)
+	if err != nil {
+		return err
+	}
+	var rejected []view.Summary
+	for i := range rows {
+		if r := &rows[i]; r.Status == store.Rejected {
+			rejected = append(rejected, view.Summarize(r, view.Consumers(answers[r.MessageID])...))
 		}
 	}
 	if len(rejected) == 0 {
@@ -92,10 +97,16 @@ func confirmDiscard(cmd *cobra.Command, q *store.Queue, ids []waybill.ID) error 
 
 type discardedLine struct {
 	MessageID waybill.ID `json:"message_id"`
+	// Consumers are the named consumers that had answered.
+	Consumers []view.Consumer `json:"consumers,omitempty"`
 }
 
 // discard deletes one message.
 func (f *discardFlags) discard(ctx context.Context, q *store.Queue, id waybill.ID, w io.Writer) error {
+	answers, err := q.Answers(ctx, []waybill.ID{id})
+	if err != nil {
+		return err
+	}
 	found, err := q.Discard(ctx, id)
 	if err != nil {
 		return err
@@ -103,5 +114,5 @@ func (f *discardFlags) discard(ctx context.Context, q *store.Queue, id waybill.I
 	if !found {
 		return notRejected(id)
 	}
-	return printLine(w, f.json, discardedLine{id}, id.String())
+	return printLine(w, f.json, discardedLine{id, view.Consumers(answers)}, id.String())
 }

@@ -4,24 +4,31 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/view"
 	"github.com/waybill-go/waybill/store"
 )
 
 const listHelp = `List the messages in the outbox: the rejected ones, which wait for a person, and then
-the pending ones, each oldest first. A message that is confirmed is gone.`
+the pending ones, each oldest first. A message that is confirmed is gone.
+
+Where a destination names its consumers (waybill relay --consumers), the list says who
+has confirmed a message and who has rejected it, as soon as one of them is late, rejects
+it or asks for it again. Which others must confirm it, the relay alone knows.`
 
 const listExample = `  waybill list
   waybill list --rejected --destination orders
+  waybill list --consumer audit                 # what others have answered and audit has not confirmed
   waybill list --rejected --limit 0 --json | jq -r .message_id | xargs waybill resend`
 
 type listFlags struct {
 	rejected, pending, json bool
-	destination             string
+	destination, consumer   string
 	limit                   int
 }
 
@@ -47,6 +54,7 @@ func newListCommand(o *options) *cobra.Command {
 	flags.BoolVar(&f.rejected, "rejected", false, "rejected messages only")
 	flags.BoolVar(&f.pending, "pending", false, "pending messages only")
 	flags.StringVar(&f.destination, "destination", "", "messages to this `destination` only")
+	flags.StringVar(&f.consumer, "consumer", "", "messages only that other named consumers have answered, and this `consumer` waits for or has rejected")
 	flags.IntVar(&f.limit, "limit", 100, "list at most `N` messages; 0 for all")
 	flags.BoolVar(&f.json, "json", false, "print a JSON line for each message")
 	cmd.MarkFlagsMutuallyExclusive("rejected", "pending")
@@ -92,7 +100,7 @@ func (f *listFlags) list(ctx context.Context, q *store.Queue, stdout, stderr io.
 type lister struct {
 	*listFlags
 	out    io.Writer
-	table  []store.Row // without bodies
+	table  []view.Summary
 	listed int
 	more   bool // than the limit
 }
@@ -108,12 +116,24 @@ func (l *lister) read(ctx context.Context, q *store.Queue, status int) error {
 		if err != nil {
 			return err
 		}
+		if len(rows) == 0 {
+			return nil
+		}
+		answers, err := answersOn(ctx, q, rows)
+		if err != nil {
+			return err
+		}
 		for i := range rows {
+			r := &rows[i]
+			after = r.ID
+			consumers, wanted := l.consumersOf(answers[r.MessageID])
+			if !wanted {
+				continue
+			}
 			if l.more = l.limit > 0 && l.listed == l.limit; l.more {
 				return nil
 			}
-			after = rows[i].ID
-			if err := l.add(&rows[i]); err != nil {
+			if err := l.add(view.Summarize(r, consumers...)); err != nil {
 				return err
 			}
 		}
@@ -124,12 +144,35 @@ func (l *lister) read(ctx context.Context, q *store.Queue, status int) error {
 	return nil
 }
 
-func (l *lister) add(row *store.Row) error {
+// consumersOf is what is known of a message's consumers, and whether it is to be listed.
+func (l *lister) consumersOf(answers []store.Answer) (consumers []view.Consumer, wanted bool) {
+	if l.consumer == "" {
+		return view.Consumers(answers), true
+	}
+	isIts := func(a store.Answer) bool { return a.Consumer == l.consumer }
+	i := slices.IndexFunc(answers, isIts)
+	return view.Consumers(answers, l.consumer), len(answers) > 0 && (i < 0 || answers[i].Rejected)
+}
+
+// answersOn reads what named consumers have answered, by message.
+func answersOn(ctx context.Context, q *store.Queue, rows []store.Row) (map[waybill.ID][]store.Answer, error) {
+	ids := make([]waybill.ID, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].MessageID
+	}
+	all, err := q.Answers(ctx, ids)
+	answers := map[waybill.ID][]store.Answer{}
+	for _, a := range all {
+		answers[a.MessageID] = append(answers[a.MessageID], a)
+	}
+	return answers, err
+}
+
+func (l *lister) add(s view.Summary) error {
 	l.listed++
 	if l.json {
-		return printJSON(l.out, view.Summarize(row))
+		return printJSON(l.out, s)
 	}
-	row.Body = nil
-	l.table = append(l.table, *row)
+	l.table = append(l.table, s)
 	return nil
 }

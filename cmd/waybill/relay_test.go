@@ -73,6 +73,28 @@ func TestARowGoesWhenTheNamedConsumersHaveConfirmed(t *testing.T) {
 	if n := pending(w); n != 1 {
 		t.Errorf("got %d rows when one of two consumers has confirmed, want 1", n)
 	}
+	eventually(t, "audit to be waited for", func() bool { return len(list(w, "--consumer", "audit")) == 1 })
+	if left := list(w, "--consumer", "shop"); len(left) != 0 {
+		t.Errorf("got %+v that shop has not confirmed, want none", left)
+	}
+	if out, want := w.ok("", "list"), "shop confirmed"; !strings.Contains(out, want) {
+		t.Errorf("list: got\n%swant %q in it", out, want)
+	}
+	id := list(w)[0].MessageID
+	if out := w.ok("", "show", "--consumer", "shop,audit", id); !strings.Contains(out, "shop confirmed") || !strings.Contains(out, "audit waiting") {
+		t.Errorf("show: got\n%swant that shop has confirmed and audit is waited for", out)
+	}
+	audit := w.start("receive", topic, "--topic", "--consumer", "audit", "--exec", "exit 65")
+	audit.says("message rejected")
+	audit.stops()
+	eventually(t, "audit's rejection", func() bool { return len(list(w, "--rejected", "--consumer", "audit")) == 1 })
+	if out := w.ok("", "show", id); !strings.Contains(out, "shop confirmed") || !strings.Contains(out, "audit rejected") {
+		t.Errorf("show: got\n%swant that shop has confirmed and audit has rejected", out)
+	}
+	lines := jsonLines(t, w.ok("", "resend", "--json", id))
+	if len(lines) != 1 || fmt.Sprint(lines[0]["consumers"]) != "[audit]" {
+		t.Errorf("resend: got %v, want that audit is asked again", lines)
+	}
 	receive("audit")
 	eventually(t, "the row to go", func() bool { return pending(w) == 0 })
 	p.stops()

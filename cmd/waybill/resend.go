@@ -18,7 +18,10 @@ copies may still be under way, and a consumer takes one of them and drops the ot
 
 A message that its consumer has rejected because it has forgotten what it knew of
 messages that old (waybill:forgotten) would be rejected again. --as-new sends such a
-message under a new id. Then it takes effect even if it did before: look first.`
+message under a new id. Then it takes effect even if it did before: look first.
+
+Of named consumers (waybill relay --consumers) those are asked again that have rejected
+the message; with --as-new all of them, as if none had confirmed it.`
 
 const resendExample = `  waybill list --rejected
   waybill resend 01890a5d-ac96-774b-bcce-b302099a8057`
@@ -51,6 +54,8 @@ func newResendCommand(o *options) *cobra.Command {
 type resentLine struct {
 	MessageID    waybill.ID `json:"message_id"`
 	NewMessageID waybill.ID `json:"new_message_id"`
+	// Consumers are the named consumers that are asked again, where some are not.
+	Consumers []string `json:"consumers,omitempty"`
 }
 
 // resend sends one message again.
@@ -64,6 +69,10 @@ func (f *resendFlags) resend(ctx context.Context, q *store.Queue, id waybill.ID,
 			return &messageError{fmt.Sprintf("message %s was rejected because its consumer has forgotten what it knew of messages that old, and would be again: see --as-new in 'waybill resend --help'", id)}
 		}
 	}
+	answers, err := q.Answers(ctx, []waybill.ID{id})
+	if err != nil {
+		return err
+	}
 	newID, found, err := q.Resend(ctx, id, f.asNew)
 	if err != nil {
 		return err
@@ -71,7 +80,17 @@ func (f *resendFlags) resend(ctx context.Context, q *store.Queue, id waybill.ID,
 	if !found {
 		return notRejected(id)
 	}
-	return printLine(w, f.json, resentLine{id, newID}, newID.String())
+	return printLine(w, f.json, resentLine{id, newID, askedAgain(answers, f.asNew)}, newID.String())
+}
+
+// askedAgain returns the consumers that are asked again of those that have answered.
+func askedAgain(answers []store.Answer, asNew bool) (consumers []string) {
+	for _, a := range answers {
+		if a.Rejected || asNew {
+			consumers = append(consumers, a.Consumer)
+		}
+	}
+	return consumers
 }
 
 // isForgotten says whether a message was rejected because its consumer has forgotten

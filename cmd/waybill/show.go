@@ -13,13 +13,15 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-const showHelp = `Show a message that is still in the outbox, with its headers and body.`
+const showHelp = `Show a message that is still in the outbox, with its headers and body, and which of its
+named consumers are known to have confirmed or rejected it.`
 
 const showExample = `  waybill show 01890a5d-ac96-774b-bcce-b302099a8057
   waybill show --json 01890a5d-ac96-774b-bcce-b302099a8057 | jq -r .body`
 
 func newShowCommand(o *options) *cobra.Command {
 	var asJSON bool
+	var waiting []string
 	cmd := &cobra.Command{
 		Use:     "show ID",
 		Short:   "Show one message whole",
@@ -32,15 +34,16 @@ func newShowCommand(o *options) *cobra.Command {
 				return err
 			}
 			return o.withQueue(cmd.Context(), func(q *store.Queue) error {
-				return show(cmd.Context(), q, ids[0], asJSON, cmd.OutOrStdout())
+				return show(cmd.Context(), q, ids[0], waiting, asJSON, cmd.OutOrStdout())
 			})
 		},
 	}
+	cmd.Flags().StringSliceVar(&waiting, "consumer", nil, "`names` of consumers that are to confirm it: those that have not are shown as waiting")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object on one line")
 	return cmd
 }
 
-func show(ctx context.Context, q *store.Queue, id waybill.ID, asJSON bool, w io.Writer) error {
+func show(ctx context.Context, q *store.Queue, id waybill.ID, waiting []string, asJSON bool, w io.Writer) error {
 	rows, err := q.Find(ctx, []waybill.ID{id})
 	if err != nil {
 		return err
@@ -48,7 +51,11 @@ func show(ctx context.Context, q *store.Queue, id waybill.ID, asJSON bool, w io.
 	if len(rows) == 0 {
 		return fmt.Errorf("there is no message %s in the outbox: it was confirmed, discarded or sent again under another id, or never was here", id)
 	}
-	whole := view.Open(&rows[0])
+	answers, err := q.Answers(ctx, []waybill.ID{id})
+	if err != nil {
+		return err
+	}
+	whole := view.Open(&rows[0], view.Consumers(answers, waiting...)...)
 	if asJSON {
 		return printJSON(w, whole)
 	}

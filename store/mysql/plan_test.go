@@ -32,6 +32,9 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 				"List rejected":   "qmessage by PRIMARY",
 				"Delete":          "q by qmessage_message_id",
 				"CountCopies":     "q by PRIMARY",
+				"ScanUnanswered":  "q by PRIMARY",
+				"Answered":        "qconfirmed by PRIMARY",
+				"DeleteAnswers":   "c by PRIMARY",
 				"OnceWindow":      "r by PRIMARY",
 				"PruneOnce":       "r by PRIMARY",
 			}, func(t *testing.T, s store.Statement, index string) {

@@ -34,6 +34,9 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 				"List rejected":   "qmessage_rejected",
 				"Delete":          "sqlite_autoindex_qmessage_1 (message_id=?)",
 				"CountCopies":     "INTEGER PRIMARY KEY (rowid=?)",
+				"ScanUnanswered":  "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+				"Answered":        "PRIMARY KEY (message_id>?)",
+				"DeleteAnswers":   "PRIMARY KEY (message_id=?)",
 				"OnceWindow":      "PRIMARY KEY (consumer=? AND message_id>? AND message_id<?)",
 				"PruneOnce":       "PRIMARY KEY (consumer=? AND message_id=?)",
 			}, func(t *testing.T, s store.Statement, index string) {

@@ -19,19 +19,20 @@ type queue struct {
 	rows []store.Row // in order of id
 	keys map[destinationKey]store.Row
 	sent int
+	said said // see property_confirmed.go
 }
 
 // queueProperty: senders write messages in transactions that commit or roll back,
 // receipts come in, and a relay reads.
 func queueProperty(t *rapid.T, s *suite) {
-	for _, table := range []string{s.names.Message, s.names.MessageKey} {
+	for _, table := range []string{s.names.Message, s.names.MessageKey, s.names.Confirmed} {
 		must(t, s.exec(s.db, `DELETE FROM `+table))
 	}
 	fresh := *s // with a Queue that has not learnt how large rows are
 	var err error
 	fresh.queue, err = store.NewQueue(s.db, s.dialect, "")
 	must(t, err)
-	q := &queue{suite: &fresh, keys: map[destinationKey]store.Row{}}
+	q := &queue{suite: &fresh, keys: map[destinationKey]store.Row{}, said: said{}}
 	t.Repeat(map[string]func(*rapid.T){
 		"":                 q.compare,
 		"send":             q.send,
@@ -41,6 +42,9 @@ func queueProperty(t *rapid.T, s *suite) {
 		"postpone":         q.postpone,
 		"resend":           q.resend,
 		"discard":          q.discard,
+		"answer":           q.answer,
+		"delete answered":  q.deleteAnswered,
+		"compare answers":  q.compareAnswers,
 		"count copies":     q.countCopies,
 		"read":             q.read,
 	})
@@ -236,6 +240,7 @@ func (q *queue) resend(t *rapid.T) {
 		t.Fatalf("as new %v: got the id %s of message %s", asNew, id, r.MessageID)
 	}
 	if found {
+		q.askAgain(r.MessageID, id)
 		r.MessageID, r.Status, r.Retry, r.Failures, r.LastError = id, store.Pending, 0, 0, ""
 		q.expectDue(t, r, before, 0)
 	}
@@ -247,6 +252,7 @@ func (q *queue) discard(t *rapid.T) {
 	must(t, err)
 	wantFound(t, found, r.Status == store.Rejected)
 	if found {
+		delete(q.said, r.MessageID)
 		q.rows = q.without([]waybill.ID{r.MessageID})
 	}
 }

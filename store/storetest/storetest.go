@@ -58,7 +58,7 @@ func Test(t *testing.T, h Harness) {
 		name  string
 		cases []testCase
 	}{
-		{"schema", schemaCases}, {"insert", insertCases}, {"plain SQL", plainCases}, {"read", readCases}, {"write", writeCases},
+		{"schema", schemaCases}, {"insert", insertCases}, {"plain SQL", plainCases}, {"read", readCases}, {"write", writeCases}, {"confirmed", confirmedCases},
 		{"lease", leaseCases}, {"guard", guardCases}, {"guard race", raceCases}, {"prune", pruneCases}, {"condition", conditionCases}, {"transaction", transactionCases},
 	} {
 		t.Run(group.name, func(t *testing.T) {

@@ -58,12 +58,14 @@ const (
 CREATE TABLE progress (wave integer, n integer, PRIMARY KEY (wave, n));
 CREATE TABLE payments (id text PRIMARY KEY);
 CREATE TABLE troubles (id text PRIMARY KEY);
+CREATE TABLE news (id text PRIMARY KEY);
 CREATE TABLE order_states (id text, version integer, token text NOT NULL, PRIMARY KEY (id, version));`
 	depotTables = `
 CREATE TABLE payment_effects (id text NOT NULL);
 CREATE TABLE trouble_effects (id text NOT NULL);
 CREATE TABLE wholes (id text PRIMARY KEY);
 CREATE TABLE parts (whole text REFERENCES wholes DEFERRABLE INITIALLY DEFERRED);
+CREATE TABLE news_effects (id text NOT NULL);
 CREATE TABLE order_effects (n integer PRIMARY KEY AUTOINCREMENT, id text NOT NULL, version integer NOT NULL, token text NOT NULL);`
 )
 

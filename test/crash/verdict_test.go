@@ -45,6 +45,7 @@ func (j *journey) judgeRows(ctx context.Context, v *verdict) {
 	left := v.texts(ctx, j.shop, `SELECT destination || ' ' || CAST(message_content AS text) || ', status ' || status || ', ' || retry || ' copies, ' || coalesce(last_error, '')
 		FROM qmessage WHERE NOT (status = 2 AND CAST(message_content AS text) LIKE 'reject %')`)
 	v.problem("left over", left...)
+	v.problem("answers left over", v.texts(ctx, j.shop, `SELECT message_id || ' ' || consumer FROM qconfirmed`)...)
 	if rejected := v.texts(ctx, j.shop, `SELECT message_id FROM qmessage WHERE status = 2`); len(rejected) != len(troubles) {
 		v.problem("rejected, which is not as many as there were to be", rejected...)
 	}
@@ -53,6 +54,10 @@ func (j *journey) judgeRows(ctx context.Context, v *verdict) {
 // judgePayments compares the messages that take effect once, and returns how many
 // payments there were.
 func (j *journey) judgePayments(ctx context.Context, v *verdict) int {
+	news := v.texts(ctx, j.shop, `SELECT 'auditor ' || id FROM news UNION ALL SELECT 'depot ' || id FROM news`)
+	told := v.texts(ctx, j.depot, `SELECT id FROM news_effects`)
+	v.problem("lost for one of its consumers", subtract(news, told)...)
+	v.problem("doubled or phantom for one of its consumers", subtract(told, news)...)
 	payments := v.texts(ctx, j.shop, `SELECT id FROM payments`)
 	want := slices.Concat(payments, v.texts(ctx, j.shop, `SELECT id FROM troubles`))
 	got := slices.Concat(v.texts(ctx, j.depot, `SELECT id FROM payment_effects`), v.texts(ctx, j.depot, `SELECT id FROM trouble_effects`))

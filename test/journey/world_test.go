@@ -3,7 +3,8 @@
 //
 // The files: world_test.go (two services and what is between them), peer_test.go (a
 // consumer or producer that is no Waybill), journey_test.go (nothing is lost),
-// relay_test.go and inbox_test.go (the two by themselves), isolation_test.go (one
+// relay_test.go and inbox_test.go (the two by themselves), consumers_test.go (topics whose
+// consumers must all confirm), isolation_test.go (one
 // destination's trouble is not another's), database_test.go (a database that is away),
 // options_test.go (options that are wrong), matrix_test.go (every database over every
 // broker), bench_test.go (how fast).

@@ -62,6 +62,9 @@ func EachIndexed(t *testing.T, d store.Dialect, n store.Names, indexes map[strin
 		"List rejected":   d.List(n, "", store.Rejected, 0, page),
 		"Delete":          d.Delete(n, make([]waybill.ID, page)),
 		"CountCopies":     d.CountCopies(n, make([]int64, page)),
+		"ScanUnanswered":  d.ScanUnanswered(n, "o", false, "c", 0, top, page),
+		"Answered":        d.Answered(n, waybill.ID{}, page),
+		"DeleteAnswers":   d.DeleteAnswers(n, make([]waybill.ID, page)),
 		"OnceWindow":      d.OnceWindow(n, "c", waybill.ID{}, waybill.NewID(), page),
 		"PruneOnce":       d.PruneOnce(n, "c", make([]waybill.ID, page)),
 	}

@@ -27,6 +27,14 @@ func Flag(b bool) int64 {
 	return 0
 }
 
+// Outcome returns what qconfirmed has for an answer.
+func Outcome(a store.Answer) int64 {
+	if a.Rejected {
+		return store.Rejected
+	}
+	return 0
+}
+
 // TextOrNull returns a text as an argument, null for the empty one.
 func TextOrNull(s string) any {
 	if s == "" {

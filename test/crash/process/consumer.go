@@ -15,13 +15,72 @@ import (
 )
 
 // consume consumes until ctx ends. The handlers take every effect that comes, also
-// one that came before or is stale: the inbox alone keeps those away.
+// one that came before or is stale: the inbox alone keeps those away. On a rough journey
+// there is another consumer beside, of news, which comes late.
 func (p *part) consume(ctx context.Context) error {
+	depot, err := p.depot()
+	if err != nil || !p.rough {
+		return errors.Join(err, runAll(ctx, depot))
+	}
+	auditor, err := p.auditor()
+	if err != nil {
+		return err
+	}
+	return runAll(ctx, depot, func(ctx context.Context) error {
+		select {
+		case <-time.After(400 * time.Millisecond): // the relay is not to wait for it
+			return auditor(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	})
+}
+
+// runAll runs until ctx or one of them ends.
+func runAll(ctx context.Context, all ...func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, len(all))
+	for _, run := range all {
+		go func() {
+			defer stop()
+			ended <- run(ctx)
+		}()
+	}
+	var errs []error
+	for range all {
+		errs = append(errs, <-ended)
+	}
+	return errors.Join(errs...)
+}
+
+// auditor is another consumer of news, which fails with some of them at first.
+func (p *part) auditor() (func(context.Context) error, error) {
+	in, err := inbox.New(p.db, sqlite.Dialect(), p.broker, &inbox.Options{Consumer: "auditor"})
+	if err != nil {
+		return nil, err
+	}
+	in.HandleWith("news", waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+		if strings.HasPrefix(string(m.Body), "0 ") && m.Failures == 0 {
+			return errors.New("not at first")
+		}
+		return effect(ctx, tx, `INSERT INTO news_effects (id) VALUES (?)`, "auditor "+string(m.Body))
+	}, &inbox.HandleOptions{Topic: true})
+	return in.Run, nil
+}
+
+// depot is the consumer of everything.
+func (p *part) depot() (func(context.Context) error, error) {
 	in, err := inbox.New(p.db, sqlite.Dialect(), p.broker, &inbox.Options{
 		Consumer: "depot", Retention: time.Hour, PruneEvery: 30 * time.Millisecond,
 	})
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if p.rough {
+		in.HandleWith("news", waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+			return effect(ctx, tx, `INSERT INTO news_effects (id) VALUES (?)`, "depot "+string(m.Body))
+		}, &inbox.HandleOptions{Topic: true})
 	}
 	in.Handle("payments", waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
 		return effect(ctx, tx, `INSERT INTO payment_effects (id) VALUES (?)`, string(m.Body))
@@ -35,7 +94,7 @@ func (p *part) consume(ctx context.Context) error {
 		return effect(ctx, tx, `INSERT INTO order_effects (id, version, token) VALUES (?, ?, ?)`, m.Key, version, token)
 	})
 	in.HandleWith("trouble", waybill.Once, trouble, &inbox.HandleOptions{MaxTries: 3})
-	return in.Run(ctx)
+	return in.Run, nil
 }
 
 func effect(ctx context.Context, tx *sql.Tx, query string, args ...any) error {

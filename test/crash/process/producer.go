@@ -90,6 +90,13 @@ func (p *part) change(ctx context.Context, tx *sql.Tx, wave, n int) ([]waybill.M
 		messages = append(messages,
 			waybill.Message{Destination: "trouble", Body: []byte("retry " + token)},
 			waybill.Message{Destination: "trouble", Body: []byte("reject " + token)})
+		for i := range 8 {
+			id := fmt.Sprintf("%d %s", i, token)
+			if _, err := tx.ExecContext(ctx, `INSERT INTO news VALUES (?)`, id); err != nil {
+				return nil, err
+			}
+			messages = append(messages, waybill.Message{Destination: "news", Topic: true, Body: []byte(id)})
+		}
 	}
 	return messages, nil
 }

@@ -20,6 +20,7 @@ func (p *part) relay(ctx context.Context) error {
 		o.Destinations = map[string]relay.Destination{
 			"payments": {Window: 2},
 			"orders":   {Consumers: []string{"depot"}},
+			"news":     {Consumers: []string{"auditor", "depot"}, Window: 2},
 		}
 	}
 	r, err := relay.New(p.db, sqlite.Dialect(), p.broker, &o)

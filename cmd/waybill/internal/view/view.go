@@ -34,6 +34,52 @@ type Summary struct {
 	NotBefore   *time.Time `json:"not_before,omitempty"`
 	LastError   string     `json:"last_error,omitempty"`
 	BodyBytes   int        `json:"body_bytes"`
+	// Consumers are those named consumers of the destination that are known to have
+	// answered, or that were asked for. Which others the relay waits for, it alone knows.
+	Consumers []Consumer `json:"consumers,omitempty"`
+}
+
+// Consumer is where a named consumer is with a message.
+type Consumer struct {
+	Consumer string     `json:"consumer"`
+	State    string     `json:"state"` // confirmed, rejected or waiting
+	Reason   string     `json:"reason,omitempty"`
+	At       *time.Time `json:"at,omitempty"` // when it was written down
+}
+
+// States of a Consumer.
+const (
+	Confirmed = "confirmed"
+	Rejected  = "rejected"
+	Waiting   = "waiting"
+)
+
+// Consumers are those that have answered, in order of name, and then those of waiting
+// that have not.
+func Consumers(answers []store.Answer, waiting ...string) (all []Consumer) {
+	for _, a := range answers {
+		at := time.UnixMicro(a.TimeStamp).UTC()
+		c := Consumer{Consumer: a.Consumer, State: Confirmed, Reason: a.Reason, At: &at}
+		if a.Rejected {
+			c.State = Rejected
+		}
+		all = append(all, c)
+	}
+	for _, name := range waiting {
+		if !slices.ContainsFunc(all, func(c Consumer) bool { return c.Consumer == name }) {
+			all = append(all, Consumer{Consumer: name, State: Waiting})
+		}
+	}
+	return all
+}
+
+// statesOf is what a list tells of consumers, on one line.
+func statesOf(all []Consumer) string {
+	texts := make([]string, len(all))
+	for i, c := range all {
+		texts[i] = c.Consumer + " " + c.State
+	}
+	return strings.Join(texts, ", ")
 }
 
 // Whole is a whole message. Its JSON form is what "show --json" prints.
@@ -47,12 +93,12 @@ type Whole struct {
 	RawHeaders string `json:"raw_headers,omitempty"`
 }
 
-// Summarize is what a list tells of a row.
-func Summarize(r *store.Row) Summary {
+// Summarize is what a list tells of a row and its consumers.
+func Summarize(r *store.Row, consumers ...Consumer) Summary {
 	s := Summary{
 		MessageID: r.MessageID, Destination: r.Destination, Topic: r.Topic, Key: r.Key, Status: StatusName(r.Status),
 		Sequence: r.Sequence, TimeStamp: r.TimeStamp, Minted: r.MessageID.Time().UTC(), Copies: r.Retry,
-		Failures: r.Failures, LastError: r.LastError, BodyBytes: len(r.Body),
+		Failures: r.Failures, LastError: r.LastError, BodyBytes: len(r.Body), Consumers: consumers,
 	}
 	if r.NotBefore > 0 {
 		at := time.UnixMicro(r.NotBefore).UTC()
@@ -72,9 +118,9 @@ func StatusName(status int) string {
 	return fmt.Sprintf("status %d", status)
 }
 
-// Open is all that a row tells.
-func Open(r *store.Row) Whole {
-	w := Whole{Summary: Summarize(r), Headers: map[string]string{}}
+// Open is all that a row and its consumers tell.
+func Open(r *store.Row, consumers ...Consumer) Whole {
+	w := Whole{Summary: Summarize(r, consumers...), Headers: map[string]string{}}
 	if r.Headers != "" && json.Unmarshal([]byte(r.Headers), &w.Headers) != nil {
 		w.Headers, w.RawHeaders = map[string]string{}, r.Headers
 	}
@@ -87,14 +133,22 @@ func Open(r *store.Row) Whole {
 	return w
 }
 
-// List prints rows for a person, under a heading; now is the database's clock.
-func List(w io.Writer, rows []store.Row, now time.Time) error {
+// List prints messages for a person, under a heading; now is the database's clock.
+func List(w io.Writer, messages []Summary, now time.Time) error {
+	named := slices.ContainsFunc(messages, func(s Summary) bool { return len(s.Consumers) > 0 })
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "ID\tDESTINATION\tKEY\tSTATUS\tAGE\tCOPIES\tLAST ERROR")
-	for i := range rows {
-		s := Summarize(&rows[i])
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", s.MessageID, terminal.Destination(s.Destination, s.Topic), orDash(cut(s.Key, 40)), s.Status,
-			age(&s, now), s.Copies, orDash(cut(s.LastError, 60)))
+	heading, consumers := "ID\tDESTINATION\tKEY\tSTATUS\tAGE\tCOPIES\tLAST ERROR\n", ""
+	if named {
+		heading = "ID\tDESTINATION\tKEY\tSTATUS\tAGE\tCOPIES\tCONSUMERS\tLAST ERROR\n"
+	}
+	fmt.Fprint(t, heading)
+	for i := range messages {
+		s := &messages[i]
+		if named {
+			consumers = "\t" + orDash(cut(statesOf(s.Consumers), 80))
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d%s\t%s\n", s.MessageID, terminal.Destination(s.Destination, s.Topic), orDash(cut(s.Key, 40)), s.Status,
+			age(s, now), s.Copies, consumers, orDash(cut(s.LastError, 60)))
 	}
 	return t.Flush()
 }
@@ -151,6 +205,16 @@ func (m *Whole) Write(w io.Writer, now time.Time) error {
 	line("Failures", "%d", m.Failures)
 	if m.LastError != "" {
 		line("Last error", "%s", strings.ReplaceAll(strings.TrimRight(m.LastError, "\n"), "\n", "\n\t"))
+	}
+	for _, c := range m.Consumers {
+		text := c.State
+		if c.At != nil {
+			text += " " + c.At.Format(time.RFC3339)
+		}
+		if c.Reason != "" {
+			text += ": " + strings.ReplaceAll(strings.TrimRight(c.Reason, "\n"), "\n", "\n\t")
+		}
+		line("Consumer", "%s %s", c.Consumer, text)
 	}
 	if m.RawHeaders != "" {
 		line("Headers", "%s", m.RawHeaders)

@@ -25,7 +25,7 @@ func TestAListTellsAMessageOnALine(t *testing.T) {
 	delayed := row
 	delayed.Status, delayed.Topic, delayed.NotBefore, delayed.Key = store.Pending, true, now.Add(time.Hour).UnixMicro(), strings.Repeat("k", 100)
 	var out bytes.Buffer
-	if err := view.List(&out, []store.Row{row, delayed}, now); err != nil {
+	if err := view.List(&out, []view.Summary{view.Summarize(&row), view.Summarize(&delayed)}, now); err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
@@ -94,5 +94,32 @@ func TestTheJSONFormsKeepTheirNames(t *testing.T) {
 	}
 	if whole, want := names(view.Open(&row)), `"headers":{"content-type":"text/plain","x":"1"},"body":"hello"`; !strings.Contains(whole, want) {
 		t.Errorf("got the whole message %s, want %s in it", whole, want)
+	}
+}
+
+func TestConsumersThatHaveAnsweredAreNamed(t *testing.T) {
+	consumers := view.Consumers([]store.Answer{
+		{Consumer: "audit", Rejected: true, Reason: "no such\nprice", TimeStamp: now.UnixMicro()}, {Consumer: "shop", TimeStamp: now.UnixMicro()},
+	}, "mail", "shop")
+	var list, whole bytes.Buffer
+	if err := view.List(&list, []view.Summary{view.Summarize(&row, consumers...), view.Summarize(&row)}, now); err != nil {
+		t.Fatal(err)
+	}
+	m := view.Open(&row, consumers...)
+	if err := m.Write(&whole, now); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, out, want string }{
+		{"a heading", list.String(), "CONSUMERS"},
+		{"on a line", list.String(), "audit rejected, shop confirmed, mail waiting"},
+		{"why one has rejected it", whole.String(), "audit rejected 2030-01-31T12:00:00Z: no such"},
+		{"when one has confirmed it", whole.String(), "shop confirmed 2030-01-31T12:00:00Z"},
+		{"who waits", whole.String(), "mail waiting"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if !strings.Contains(c.out, c.want) {
+				t.Errorf("got\n%swant %q in it", c.out, c.want)
+			}
+		})
 	}
 }

@@ -1,0 +1,158 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"slices"
+
+	waybill "github.com/waybill-go/waybill"
+)
+
+// Answer is what one of a destination's named consumers has said of a message which
+// others of them have not confirmed. A message that all confirm in time has none.
+type Answer struct {
+	MessageID waybill.ID
+	Consumer  string
+	Rejected  bool   // it will never take the message; else it has confirmed it
+	Reason    string // why it has rejected it
+	TimeStamp int64  // µs: when it was written, by the database's clock
+}
+
+// byMessage orders answers as all who write them lock them.
+func byMessage(a, b Answer) int {
+	return cmp.Or(a.MessageID.Compare(b.MessageID), cmp.Compare(a.Consumer, b.Consumer))
+}
+
+// SaveAnswers writes answers (their reasons cut to 4000 bytes; TimeStamp is the
+// database's). A confirmation stays whatever is said after it, since the effect has
+// taken place; it takes the place of a rejection. Of two answers of a consumer on one
+// message a confirmation counts, and otherwise the last.
+func (q *Queue) SaveAnswers(ctx context.Context, answers []Answer) error {
+	for batch := range batches(q.dialect, onePerConsumer(answers)) {
+		if _, err := q.exec(ctx, "note who has confirmed", q.dialect.SaveAnswers(q.names, batch)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// onePerConsumer returns the answers that count, in order.
+func onePerConsumer(answers []Answer) []Answer {
+	sorted := slices.Clone(answers)
+	slices.SortStableFunc(sorted, func(a, b Answer) int {
+		if order := byMessage(a, b); order != 0 || a.Rejected == b.Rejected {
+			return order
+		}
+		if a.Rejected {
+			return -1
+		}
+		return 1
+	})
+	kept := sorted[:0]
+	for i, a := range sorted {
+		if i+1 < len(sorted) && byMessage(a, sorted[i+1]) == 0 {
+			continue
+		}
+		a.Reason = clip(a.Reason)
+		kept = append(kept, a)
+	}
+	return kept
+}
+
+// Answers reads the answers on these messages, in order of message id and consumer.
+func (q *Queue) Answers(ctx context.Context, ids []waybill.ID) ([]Answer, error) {
+	var answers []Answer
+	for batch := range batches(q.dialect, ids) {
+		err := q.each(ctx, "read who has confirmed", q.dialect.Answers(q.names, batch), func(rows *sql.Rows) error {
+			var a Answer
+			var outcome int
+			var reason sql.NullString
+			if err := rows.Scan(&a.MessageID, &a.Consumer, &outcome, &reason, &a.TimeStamp); err != nil {
+				return err
+			}
+			a.Rejected, a.Reason = outcome == Rejected, reason.String
+			answers = append(answers, a)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(answers, byMessage)
+	return answers, nil
+}
+
+// Answered reads the ids above after of messages on which there are answers, whether
+// their rows are there or not, at most limit of them and in order.
+func (q *Queue) Answered(ctx context.Context, after waybill.ID, limit int) ([]waybill.ID, error) {
+	var ids []waybill.ID
+	err := q.each(ctx, "read what some have confirmed", q.dialect.Answered(q.names, after, limit), func(rows *sql.Rows) error {
+		var id waybill.ID
+		err := rows.Scan(&id)
+		ids = append(ids, id)
+		return err
+	})
+	return ids, err
+}
+
+// ScanUnanswered reads pending rows of one destination with after < id <= upTo that are
+// due by the database's clock, on which there are answers and none of this consumer, in
+// order of id and at most limit of them, without their Headers, Body and LastError.
+func (q *Queue) ScanUnanswered(ctx context.Context, destination string, topic bool, consumer string, after, upTo int64, limit int) ([]Row, error) {
+	rows, _, err := q.rows(ctx, "scan what a consumer has not confirmed", q.dialect.ScanUnanswered(q.names, destination, topic, consumer, after, upTo, limit), 0)
+	return rows, err
+}
+
+// FindBriefly is Find without the rows' Headers, Body and LastError.
+func (q *Queue) FindBriefly(ctx context.Context, ids []waybill.ID) ([]Row, error) {
+	return q.find(ctx, ids, q.dialect.FindBriefly)
+}
+
+// DeleteAnswers deletes all answers on these messages.
+func (q *Queue) DeleteAnswers(ctx context.Context, ids []waybill.ID) error {
+	for batch := range batches(q.dialect, ids) {
+		if _, err := q.exec(ctx, "forget who has confirmed", q.dialect.DeleteAnswers(q.names, batch)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DeleteAnswered is Delete for messages on which there may be answers: each batch goes
+// with its answers in one transaction.
+func (q *Queue) DeleteAnswered(ctx context.Context, ids []waybill.ID) (int64, error) {
+	var deleted int64
+	for batch := range batches(q.dialect, ids) {
+		n, err := q.execBoth(ctx, "delete confirmed messages", q.dialect.Delete(q.names, batch), q.dialect.DeleteAnswers(q.names, batch), true)
+		if err != nil {
+			return deleted, err
+		}
+		deleted += n
+	}
+	return deleted, nil
+}
+
+// execBoth runs two statements in one transaction and returns how many rows the first
+// has changed. Where it has changed none, the second runs only if it is to run always.
+func (q *Queue) execBoth(ctx context.Context, doing string, first, second Statement, always bool) (n int64, err error) {
+	tx, err := q.db.BeginTx(ctx, &sql.TxOptions{Isolation: q.dialect.Capabilities().GuardIsolation})
+	if err != nil {
+		return 0, wrap(q.dialect, Producer, doing, err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	result, err := tx.ExecContext(ctx, first.SQL, first.Args...)
+	if err == nil {
+		n, err = result.RowsAffected()
+	}
+	if err == nil && (always || n > 0) {
+		err = run(ctx, tx, second)
+	}
+	if err == nil {
+		err = tx.Commit()
+	}
+	if err != nil {
+		return 0, wrap(q.dialect, Producer, doing, err)
+	}
+	return n, nil
+}
