@@ -147,7 +147,7 @@ func (r *route) run(ctx context.Context, tx *store.Transaction, x *item) *failur
 	f := &failure{stage: inHandler, x: x, err: err, timedOut: timedOut}
 	if f.alive = r.in.ledger.Condition(err) != store.Unavailable; !f.alive && !timedOut {
 		crash.Point("inbox.alive.before")
-		f.alive = tx.Alive(ctx)
+		f.alive = tx.Alive(ctx, err)
 		crash.Point("inbox.alive.after")
 	}
 	return f

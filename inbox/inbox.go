@@ -153,6 +153,7 @@ func (in *Inbox) Run(ctx context.Context) error {
 		return errors.New("waybill: this inbox runs already")
 	}
 	defer in.running.Store(false)
+	defer in.ledger.CloseIdle()
 	in.mu.Lock()
 	routes, err := in.routes, in.problems.Err("inbox")
 	in.mu.Unlock()

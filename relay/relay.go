@@ -120,6 +120,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		return errors.New("waybill: this relay runs already")
 	}
 	defer r.running.Store(false)
+	defer r.queue.CloseIdle()
 
 	work, stop := context.WithCancel(ctx)
 	var helpers sync.WaitGroup

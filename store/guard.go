@@ -145,7 +145,7 @@ func (l *Ledger) findForgotten(ctx context.Context, tx Session, marks []Mark, ve
 	if len(producers) == 0 {
 		return nil
 	}
-	horizons, err := l.horizons(ctx, tx, producers)
+	horizons, err := l.horizons(ctx, readerOn(tx), producers)
 	if err != nil {
 		return err
 	}

@@ -12,8 +12,11 @@ import (
 // Ledger is the consumer's tables of one consumer: the guards' records and what
 // has been forgotten. It is safe for concurrent use. No method retries; errors are
 // wrapped with what was being done, and a missing table is a *waybill.SchemaError.
+//
+// As with a Queue, the settings of the pool's sessions do not matter to it.
 type Ledger struct {
-	db       *sql.DB
+	db       *sql.DB // of guards' transactions
+	sessions *sessions
 	dialect  Dialect
 	names    Names
 	consumer string
@@ -31,7 +34,7 @@ func NewLedger(db *sql.DB, dialect Dialect, prefix, consumer string) (*Ledger, e
 	if err != nil {
 		return nil, err
 	}
-	return &Ledger{db: db, dialect: dialect, names: names, consumer: consumer, beginner: NewBeginner(dialect)}, nil
+	return &Ledger{db: db, sessions: newSessions(db, dialect), dialect: dialect, names: names, consumer: consumer, beginner: NewBeginner(dialect)}, nil
 }
 
 // Begin opens a transaction that a guard and a handler's effect can be written in, with
@@ -79,5 +82,9 @@ func (l *Ledger) Capabilities() Capabilities { return l.dialect.Capabilities() }
 // CheckSchema returns a *waybill.SchemaError where the tables are missing or of
 // another version.
 func (l *Ledger) CheckSchema(ctx context.Context) error {
-	return CheckSchema(ctx, l.db, l.dialect, l.names, Consumer)
+	return checkSchema(ctx, l.sessions.reader(), l.dialect, l.names, Consumer)
 }
+
+// CloseIdle closes the connections that are kept for the next statements. The Ledger can
+// be used again.
+func (l *Ledger) CloseIdle() { l.sessions.close() }

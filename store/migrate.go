@@ -40,11 +40,13 @@ func Migrate(ctx context.Context, db *sql.DB, dialect Dialect, prefix string, si
 	if err != nil {
 		return err
 	}
-	conn, err := db.Conn(ctx)
+	s := newSessions(db, dialect)
+	session, err := s.take(ctx)
 	if err != nil {
 		return fmt.Errorf("waybill: connect to the database: %w", err)
 	}
-	defer conn.Close()
+	defer s.restore(session)
+	conn := session.Conn
 	if err := lock(ctx, conn, dialect.Lock(names)); err != nil {
 		return fmt.Errorf("waybill: wait for other migrations: %w", err)
 	}
@@ -119,7 +121,7 @@ func migrate(ctx context.Context, conn *sql.Conn, dialect Dialect, names Names, 
 	if err := run(ctx, conn, dialect.CreateVersions(names)...); err != nil {
 		return withAdvice(dialect, fmt.Errorf("waybill: create table %s: %w", names.Versions, err))
 	}
-	have, err := version(ctx, conn, dialect, names, side)
+	have, err := version(ctx, readerOn(conn), dialect, names, side)
 	if err != nil {
 		return err
 	}
