@@ -35,6 +35,9 @@ type Migration struct {
 // Tables of a newer version are a *waybill.SchemaError and are left alone. A migration
 // that fails, or whose ctx ends, leaves nothing behind where DDL is part of
 // transactions, as in PostgreSQL and SQLite; in MySQL the next one goes on from there.
+//
+// It mends a trigger of MySQL's that cannot run any more because the account that made
+// it is gone, also where the tables have this program's version.
 func Migrate(ctx context.Context, db *sql.DB, dialect Dialect, prefix string, side Side) (err error) {
 	names, err := NewNames(prefix)
 	if err != nil {
@@ -60,7 +63,10 @@ func Migrate(ctx context.Context, db *sql.DB, dialect Dialect, prefix string, si
 	if begin := dialect.BeginMigration(); begin != "" {
 		return migrateInTx(ctx, conn, dialect, names, side, begin)
 	}
-	return migrate(ctx, conn, dialect, names, side)
+	if err := migrate(ctx, conn, dialect, names, side); err != nil {
+		return err
+	}
+	return repair(ctx, session, s, names, side)
 }
 
 // migrateInTx migrates in a transaction that the statement begin opens.

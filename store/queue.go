@@ -23,8 +23,8 @@ import (
 // A Queue depends on none of the settings of its pool's sessions: neither on their
 // isolation level nor on autocommit, time-outs or sql_mode. It has at most 8 statements
 // under way at a time. On MySQL and MariaDB it keeps up to as many connections, in a pool
-// with a bound up to a quarter of that, and closes them when they have been idle for half
-// a minute, or in CloseIdle.
+// with a bound up to a quarter of that, and closes them when they have been idle for some
+// seconds, or in CloseIdle.
 type Queue struct {
 	dialect  Dialect
 	names    Names

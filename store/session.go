@@ -36,6 +36,10 @@ type SessionDialect interface {
 	// Explain says in one sentence what a person can do about an error of a statement
 	// that runs every day; "" where there is nothing to add.
 	Explain(err error) string
+	// Findings ask for what a person should know of the database's settings and of this
+	// user's. Each returns rows of two columns, or none: whether messages do not move
+	// because of it, and a text as Finding has it.
+	Findings(n Names, side Side) []Statement
 }
 
 const (
@@ -48,7 +52,7 @@ const (
 	// connection in so many.
 	keptShare = 4
 	// idleSession is how long a connection is kept that nothing runs on.
-	idleSession = 30 * time.Second
+	idleSession = 5 * time.Second
 	// sessionLife is how long a connection is kept at most: after a failover a name may
 	// lead to another server.
 	sessionLife = 3 * time.Minute
@@ -118,7 +122,9 @@ func (s *sessions) each(ctx context.Context, turn chan struct{}, st Statement, s
 
 // reader reads with a connection of the engine's own.
 func (s *sessions) reader() reader {
-	return reader{func(ctx context.Context, st Statement, scan func(*sql.Rows) error) error { return s.each(ctx, s.reads, st, scan) }}
+	return reader{func(ctx context.Context, st Statement, scan func(*sql.Rows) error) error {
+		return s.each(ctx, s.reads, st, scan)
+	}}
 }
 
 // run runs f with a connection, and again with another one where that turns out to be

@@ -60,7 +60,9 @@ type reader struct {
 
 // readerOn reads through one connection, or in one transaction.
 func readerOn(db querier) reader {
-	return reader{func(ctx context.Context, s Statement, scan func(*sql.Rows) error) error { return each(ctx, db, s, scan) }}
+	return reader{func(ctx context.Context, s Statement, scan func(*sql.Rows) error) error {
+		return each(ctx, db, s, scan)
+	}}
 }
 
 // errEnough ends each without an error.

@@ -1,6 +1,10 @@
 package mysql
 
-import "github.com/waybill-go/waybill/store"
+import (
+	"strings"
+
+	"github.com/waybill-go/waybill/store"
+)
 
 // isolation and timeLimit are named differently in MySQL and MariaDB: each reads the
 // comment that is its own and skips the other's.
@@ -65,4 +69,36 @@ func (d dialect) Explain(err error) string {
 		return "the database's user lacks a right: have an administrator GRANT SELECT, INSERT, UPDATE, DELETE on Waybill's tables"
 	}
 	return ""
+}
+
+// Findings implements store.SessionDialect.
+func (dialect) Findings(store.Names, store.Side) []store.Statement {
+	return []store.Statement{{SQL: `
+SELECT 0, CONCAT('innodb_flush_log_at_trx_commit is ', @@GLOBAL.innodb_flush_log_at_trx_commit,
+	': a power cut or a crash may take back what has been committed in the last second, and with it messages or the memory of them; set it to 1')
+FROM (SELECT 1) AS one
+WHERE @@GLOBAL.innodb_flush_log_at_trx_commit <> 1`}}
+}
+
+// Repair makes the trigger again, where it runs as an account that is gone or has lost its
+// rights, or is missing.
+func (d dialect) Repair(n store.Names, side store.Side, err error) []store.Statement {
+	switch number, _ := errorNumber(err); number {
+	case 1449, 4025, 3819: // no such definer; a check that the trigger's columns fail
+	default:
+		return nil
+	}
+	var drop, create []store.Statement
+	for _, m := range d.Migrations(n) {
+		for _, text := range m.Statements {
+			switch trimmed := strings.TrimSpace(text); {
+			case m.Side != side:
+			case strings.HasPrefix(trimmed, "DROP TRIGGER"):
+				drop = []store.Statement{{SQL: text}}
+			case strings.HasPrefix(trimmed, "CREATE TRIGGER"):
+				create = []store.Statement{{SQL: text}}
+			}
+		}
+	}
+	return append(drop, create...)
 }

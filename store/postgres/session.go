@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/waybill-go/waybill/store"
 )
@@ -49,4 +50,24 @@ func state(err error) string {
 		return coded.SQLState()
 	}
 	return ""
+}
+
+const hiddenRows = `
+SELECT false, format('row-level security applies to user %s on table %s: rows that its policies hide are not seen, so messages may stay unsent; give the user a policy that lets all rows through, or BYPASSRLS', current_user, name)
+FROM unnest(string_to_array($1::text, ',')) AS name
+WHERE CASE WHEN to_regclass(name) IS NULL THEN false ELSE row_security_active(to_regclass(name)) END`
+
+const looseCommits = `
+SELECT false, format('%s is off: a power cut or a crash may take back what has been committed, and with it messages or the memory of them; set it to on', name)
+FROM pg_settings
+WHERE name IN ('synchronous_commit', 'fsync') AND setting = 'off'
+ORDER BY name`
+
+// Findings implements store.SessionDialect.
+func (dialect) Findings(n store.Names, side store.Side) []store.Statement {
+	tables := []string{n.Message, n.MessageKey, n.Relay}
+	if side == store.Consumer {
+		tables = []string{n.Once, n.Latest, n.Horizon}
+	}
+	return []store.Statement{{SQL: hiddenRows, Args: []any{strings.Join(tables, ",")}}, {SQL: looseCommits}}
 }

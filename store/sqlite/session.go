@@ -23,3 +23,11 @@ func (d dialect) Explain(err error) string {
 	}
 	return ""
 }
+
+// Findings implements store.SessionDialect.
+func (dialect) Findings(store.Names, store.Side) []store.Statement {
+	return []store.Statement{{SQL: `
+SELECT 0, 'synchronous is OFF: a power cut may take back what has been committed, or damage the file; set it to FULL'
+FROM pragma_synchronous
+WHERE synchronous = 0`}}
+}

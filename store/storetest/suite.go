@@ -44,8 +44,10 @@ func (s *suite) with(prefix string) *suite {
 	s.must(err)
 	other.queue, err = store.NewQueue(s.db, s.dialect, prefix)
 	s.must(err)
+	s.Cleanup(other.queue.CloseIdle)
 	other.ledger, err = store.NewLedger(s.db, s.dialect, prefix, consumer)
 	s.must(err)
+	s.Cleanup(other.ledger.CloseIdle)
 	return &other
 }
 
@@ -56,6 +58,7 @@ func (s *suite) as(consumer string) *suite {
 	var err error
 	other.ledger, err = store.NewLedger(s.db, s.dialect, "", consumer)
 	s.must(err)
+	s.Cleanup(other.ledger.CloseIdle)
 	return &other
 }
 
