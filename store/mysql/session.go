@@ -25,13 +25,14 @@ SET @waybill_isolation = @@SESSION.` + isolation + `, SESSION ` + isolation + ` 
 	@waybill_sql_mode = @@SESSION.sql_mode, SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
 	@waybill_safe_updates = @@SESSION.sql_safe_updates, SESSION sql_safe_updates = 0,
 	@waybill_time_limit = @@SESSION.` + timeLimit + `, SESSION ` + timeLimit + ` = 0,
+	@waybill_select_limit = @@SESSION.sql_select_limit, SESSION sql_select_limit = DEFAULT,
 	@waybill_lock_wait = @@SESSION.innodb_lock_wait_timeout, SESSION innodb_lock_wait_timeout = 10`
 
 const setBack = `
 SET SESSION ` + isolation + ` = @waybill_isolation, SESSION ` + readOnly + ` = @waybill_read_only,
 	SESSION autocommit = @waybill_autocommit, SESSION sql_mode = @waybill_sql_mode,
 	SESSION sql_safe_updates = @waybill_safe_updates, SESSION ` + timeLimit + ` = @waybill_time_limit,
-	SESSION innodb_lock_wait_timeout = @waybill_lock_wait`
+	SESSION sql_select_limit = @waybill_select_limit, SESSION innodb_lock_wait_timeout = @waybill_lock_wait`
 
 // Setup implements store.SessionDialect.
 func (dialect) Setup() store.Setup {
