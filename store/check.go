@@ -34,7 +34,8 @@ type Repairer interface {
 func (q *Queue) Check(ctx context.Context) ([]Finding, error) {
 	c := checker{sessions: q.sessions, names: q.names, side: Producer}
 	d, id := q.dialect, waybill.NewID()
-	c.try(ctx, "read messages", d.Sweep(q.names, 0, 1, 1))
+	_, err := q.Sweep(ctx, 0, 1, 1)
+	c.found(true, err)
 	c.try(ctx, "take the relay's lease", append(
 		d.AcquireLease(q.names, "check."+id.String(), "check", 1), d.RenewLease(q.names, "check."+id.String(), "check", 1, 0))...)
 	c.try(ctx, "delete confirmed messages", d.Delete(q.names, []waybill.ID{id}))
@@ -73,7 +74,7 @@ type checker struct {
 	err      error
 }
 
-// try tries statements, which change no row that anybody has, in a transaction that is
+// try tries statements that write, which change no row that anybody has, in a transaction that is
 // rolled back.
 func (c *checker) try(ctx context.Context, doing string, statements ...Statement) {
 	if c.err != nil || c.closed {
@@ -139,7 +140,7 @@ func (c *checker) ask(ctx context.Context) {
 	}
 }
 
-// try runs statements in a transaction that it rolls back, and returns the error of the
+// try runs statements that write in a transaction that it rolls back, and returns the error of the
 // first that fails.
 func (s *sessions) try(ctx context.Context, statements ...Statement) (err error) {
 	c, err := s.take(ctx)
