@@ -221,13 +221,18 @@ func (r *Relay) passOn(ctx context.Context, wake <-chan struct{}) {
 	}
 }
 
-// listen calls Options.Listen again and again until ctx ends.
+// listen calls Options.Listen again and again until ctx ends, or until that says that
+// there is no listening here.
 func (r *Relay) listen(ctx context.Context) {
 	wait := backoff.Backoff{Least: 100 * time.Millisecond, Most: 30 * time.Second}
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := r.o.Listen(ctx, r.Wake)
 		if ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, errors.ErrUnsupported) {
+			r.log.WarnContext(ctx, "no listening for commits here; polling goes on", slog.Any("reason", err))
 			return
 		}
 		r.log.WarnContext(ctx, "listening for commits interrupted; polling goes on", slog.Any("error", err))

@@ -5,11 +5,13 @@ import (
 	_ "embed"
 	"fmt"
 	"maps"
+	"net/url"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 
+	"github.com/waybill-go/waybill/internal/address"
 	"github.com/waybill-go/waybill/internal/test/testserver"
 	"github.com/waybill-go/waybill/store/internal/dialecttest"
 	"github.com/waybill-go/waybill/store/postgres"
@@ -50,6 +52,51 @@ func TestConformanceOfAnEngineInStrangeSessions(t *testing.T) {
 			storetest.Test(t, strange)
 		})
 	}
+}
+
+// Behind PgBouncer in transaction mode each transaction may have another session.
+func TestConformanceOfAnEngineBehindPgBouncer(t *testing.T) {
+	pooled := harness(pgx.QueryExecModeCacheStatement)
+	pooled.Open = openDatabase
+	pooled.Engine = func(t testing.TB, db *sql.DB) *sql.DB {
+		u, err := url.Parse(testserver.Address(t, "WAYBILL_TEST_PGBOUNCER"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.QueryRow(`SELECT current_database()`).Scan(&u.Path); err != nil {
+			t.Fatal(err)
+		}
+		engine, _, err := address.OpenDatabase(u.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { engine.Close() })
+		return engine
+	}
+	storetest.Test(t, pooled)
+}
+
+// openDatabase makes a database of its own: a pooler lets no address choose a schema.
+func openDatabase(t testing.TB) *sql.DB {
+	config, err := pgx.ParseConfig(testserver.Address(t, "WAYBILL_TEST_POSTGRES"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := stdlib.OpenDB(*config)
+	config.Database = dialecttest.DatabaseName()
+	if _, err := admin.Exec(`CREATE DATABASE ` + config.Database); err != nil {
+		t.Fatal(err)
+	}
+	db := stdlib.OpenDB(*config)
+	db.SetMaxOpenConns(16)
+	t.Cleanup(func() {
+		db.Close()
+		if _, err := admin.Exec(`DROP DATABASE ` + config.Database + ` WITH (FORCE)`); err != nil {
+			t.Error(err)
+		}
+		admin.Close()
+	})
+	return db
 }
 
 func TestProperties(t *testing.T) { storetest.Properties(t, harness(pgx.QueryExecModeCacheStatement)) }

@@ -37,7 +37,7 @@ func (d dialect) Explain(err error) string {
 		return "the database takes no writes, as a standby or after a failover: the connection is dropped and a new one is tried; where that does not help, lead the address to the primary (target_session_attrs=read-write finds it among several hosts)"
 	case "42501":
 		return "the database's user lacks a right: have an administrator GRANT SELECT, INSERT, UPDATE, DELETE on Waybill's tables, and a policy of row-level security let their rows through"
-	case "26000", "42P05", "08P01":
+	case "26000", "42P05": // no such prepared statement, or one too many
 		return "a pooler such as PgBouncer in transaction mode takes each statement to another session: add default_query_exec_mode=exec to the address"
 	}
 	return ""
