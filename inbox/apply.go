@@ -174,6 +174,16 @@ func (r *route) call(ctx context.Context, tx *sql.Tx, x *item) (timedOut bool, e
 	return false, err
 }
 
+// noteOlderInBatch takes a state for which a newer one of the batch was applied.
+func (r *route) noteOlderInBatch(x *item, subjects []*item) {
+	for _, y := range subjects {
+		if y.Message.Key == x.Message.Key {
+			r.in.noteSuperseded(x.mark(), y.Message.ID)
+			return
+		}
+	}
+}
+
 // count adds what a committed batch came to, where a message without a guard of its own
 // is a copy of one that has, or was superseded by it.
 func (r *route) count(batch, subjects []*item, verdicts []store.Verdict) {
@@ -202,6 +212,7 @@ func (r *route) count(batch, subjects []*item, verdicts []store.Verdict) {
 			c.duplicates.Add(1)
 		default:
 			c.superseded.Add(1)
+			r.noteOlderInBatch(x, subjects)
 			ids[x.Message.ID] = true
 		}
 	}

@@ -13,7 +13,8 @@
 // transaction: guards, handlers, commit), outcome.go (what became of messages: which
 // are acknowledged, receipted, retried or rejected), foreign.go (messages without a
 // receipt address), receipts.go (the sending of receipts), floor.go (what producers
-// tell of their oldest messages), prune.go (the removal of old records), stats.go.
+// tell of their oldest messages), prune.go (the removal of old records), version.go
+// (keys whose version goes back), stats.go.
 package inbox
 
 import (
@@ -76,6 +77,7 @@ type Inbox struct {
 	counters counters
 	receipts *receipts
 	floors   floors
+	versions versions
 
 	mu       sync.Mutex
 	routes   []*route
@@ -102,6 +104,7 @@ func New(db *sql.DB, dialect store.Dialect, b broker.Broker, o *Options) (*Inbox
 	}
 	in := &Inbox{o: c, ledger: ledger, broker: b, log: c.Logger.With(slog.String("consumer", c.Consumer))}
 	in.receipts = newReceipts(in)
+	ledger.OnSuperseded(in.noteSuperseded)
 	return in, nil
 }
 

@@ -192,8 +192,16 @@ func (l *Ledger) findSuperseded(ctx context.Context, tx Session, marks []Mark, v
 		}
 	}
 	for i, v := range verdicts {
-		if v == Duplicate && recorded[key{marks[i].Destination, marks[i].Topic, marks[i].Key}] != marks[i].ID {
-			verdicts[i] = Superseded
+		if v != Duplicate {
+			continue
+		}
+		applied := recorded[key{marks[i].Destination, marks[i].Topic, marks[i].Key}]
+		if applied == marks[i].ID {
+			continue
+		}
+		verdicts[i] = Superseded
+		if l.superseded != nil {
+			l.superseded(marks[i], applied)
 		}
 	}
 	return nil

@@ -21,6 +21,8 @@ type Ledger struct {
 	names    Names
 	consumer string
 	beginner *Beginner
+	// superseded is told of each mark that is Superseded; may be nil.
+	superseded func(m Mark, applied waybill.ID)
 }
 
 // NewLedger returns the tables of db whose names have the prefix, for consumer;
@@ -36,6 +38,12 @@ func NewLedger(db *sql.DB, dialect Dialect, prefix, consumer string) (*Ledger, e
 	}
 	return &Ledger{db: db, sessions: newSessions(db, dialect), dialect: dialect, names: names, consumer: consumer, beginner: NewBeginner(dialect)}, nil
 }
+
+// OnSuperseded has f called for each mark that RecordLatest finds to be Superseded, with
+// the id of the message that has taken effect; also where the transaction is rolled back
+// then. f is called by any number of goroutines at once, and must not use the Ledger. Call
+// OnSuperseded before anything else.
+func (l *Ledger) OnSuperseded(f func(m Mark, applied waybill.ID)) { l.superseded = f }
 
 // Begin opens a transaction that a guard and a handler's effect can be written in, with
 // the isolation level that the dialect's Capabilities ask for, and holds it against being
