@@ -147,7 +147,7 @@ func (r *route) run(ctx context.Context, tx *store.Transaction, x *item) *failur
 	f := &failure{stage: inHandler, x: x, err: err, timedOut: timedOut}
 	if f.alive = r.in.ledger.Condition(err) != store.Unavailable; !f.alive && !timedOut {
 		crash.Point("inbox.alive.before")
-		f.alive = tx.Alive(ctx)
+		f.alive = tx.Alive(ctx, err)
 		crash.Point("inbox.alive.after")
 	}
 	return f
@@ -172,6 +172,16 @@ func (r *route) call(ctx context.Context, tx *sql.Tx, x *item) (timedOut bool, e
 		return true, fmt.Errorf("timed out after %v (inbox.Options.Timeout): %w", r.o.Timeout, err)
 	}
 	return false, err
+}
+
+// noteOlderInBatch takes a state for which a newer one of the batch was applied.
+func (r *route) noteOlderInBatch(x *item, subjects []*item) {
+	for _, y := range subjects {
+		if y.Message.Key == x.Message.Key {
+			r.in.noteSuperseded(x.mark(), y.Message.ID)
+			return
+		}
+	}
 }
 
 // count adds what a committed batch came to, where a message without a guard of its own
@@ -202,6 +212,7 @@ func (r *route) count(batch, subjects []*item, verdicts []store.Verdict) {
 			c.duplicates.Add(1)
 		default:
 			c.superseded.Add(1)
+			r.noteOlderInBatch(x, subjects)
 			ids[x.Message.ID] = true
 		}
 	}

@@ -13,7 +13,8 @@
 // transaction: guards, handlers, commit), outcome.go (what became of messages: which
 // are acknowledged, receipted, retried or rejected), foreign.go (messages without a
 // receipt address), receipts.go (the sending of receipts), floor.go (what producers
-// tell of their oldest messages), prune.go (the removal of old records), stats.go.
+// tell of their oldest messages), prune.go (the removal of old records), version.go
+// (keys whose version goes back), stats.go.
 package inbox
 
 import (
@@ -21,6 +22,7 @@ import (
 	"database/sql"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,6 +77,7 @@ type Inbox struct {
 	counters counters
 	receipts *receipts
 	floors   floors
+	versions versions
 
 	mu       sync.Mutex
 	routes   []*route
@@ -101,6 +104,7 @@ func New(db *sql.DB, dialect store.Dialect, b broker.Broker, o *Options) (*Inbox
 	}
 	in := &Inbox{o: c, ledger: ledger, broker: b, log: c.Logger.With(slog.String("consumer", c.Consumer))}
 	in.receipts = newReceipts(in)
+	ledger.OnSuperseded(in.noteSuperseded)
 	return in, nil
 }
 
@@ -143,7 +147,8 @@ func (in *Inbox) checkRoute(destination string, level waybill.Level, handler Han
 // Run consumes until ctx is cancelled. It then finishes what is being handled,
 // acknowledges and receipts it, closes the connection and returns nil, all within about
 // Options.Drain; what was not handled comes again. A database or broker that is away is
-// waited for, at start and at any time. It returns an error where waiting cannot help:
+// waited for, at start and at any time, and so is a right on the tables that is missing,
+// which the log tells. It returns an error where waiting cannot help:
 // a fault of Handle or no handler at all, tables that are missing or of another version
 // (waybill.ErrSchema), a broker that refuses our credentials at the very first
 // connection (broker.ErrRefused), or an inbox that runs already. After it has returned
@@ -153,6 +158,7 @@ func (in *Inbox) Run(ctx context.Context) error {
 		return errors.New("waybill: this inbox runs already")
 	}
 	defer in.running.Store(false)
+	defer in.ledger.CloseIdle()
 	in.mu.Lock()
 	routes, err := in.routes, in.problems.Err("inbox")
 	in.mu.Unlock()
@@ -162,7 +168,7 @@ func (in *Inbox) Run(ctx context.Context) error {
 	if len(routes) == 0 {
 		return errors.New("waybill: the inbox has no handler; call Handle before Run")
 	}
-	if err := in.checkSchema(ctx); err != nil || ctx.Err() != nil {
+	if err := in.check(ctx, levels(routes)); err != nil || ctx.Err() != nil {
 		return err
 	}
 
@@ -198,21 +204,62 @@ func (in *Inbox) Run(ctx context.Context) error {
 	return refused
 }
 
-// checkSchema checks the tables as soon as the database answers. It returns nil where
-// ctx ends before.
-func (in *Inbox) checkSchema(ctx context.Context) error {
+// check checks the tables as soon as the database answers, and whether handlers of these
+// levels can work with them: what a person has to mend is told, and waited for. It returns
+// nil where ctx ends before.
+func (in *Inbox) check(ctx context.Context, levels []waybill.Level) error {
 	wait := backoff.Backoff{Least: 100 * time.Millisecond, Most: 10 * time.Second}
 	for {
 		crash.Point("inbox.schema.before")
 		err := in.ledger.CheckSchema(ctx)
 		crash.Point("inbox.schema.after")
+		blocked := err == nil
+		if blocked {
+			err = in.checkRights(ctx, levels)
+		}
 		switch {
 		case err == nil || ctx.Err() != nil:
 			return nil
 		case errors.Is(err, waybill.ErrSchema):
 			return err
+		case !blocked:
+			in.log.ErrorContext(ctx, "the database does not answer; trying again", slog.Any("error", err))
+		case wait.Level() != slog.LevelDebug: // the first time, and then at growing intervals
+			in.log.ErrorContext(ctx, "the database does not let this inbox work; trying again", slog.Any("error", err))
 		}
-		in.log.ErrorContext(ctx, "the database does not answer; trying again", slog.Any("error", err))
 		wait.Sleep(ctx)
 	}
+}
+
+// checkTime bounds a check: it holds up the start.
+const checkTime = 30 * time.Second
+
+// checkRights looks for what would keep the inbox from its work.
+func (in *Inbox) checkRights(ctx context.Context, levels []waybill.Level) error {
+	checking, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	crash.Point("inbox.check.before")
+	findings, err := in.ledger.Check(checking, levels...)
+	crash.Point("inbox.check.after")
+	if err == nil {
+		err = store.Blocked(findings)
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range findings {
+		in.log.WarnContext(ctx, "about the consumer's database: "+f.Text)
+	}
+	return nil
+}
+
+// levels are the levels that routes have, each once.
+func levels(routes []*route) []waybill.Level {
+	var found []waybill.Level
+	for _, r := range routes {
+		if !slices.Contains(found, r.level) {
+			found = append(found, r.level)
+		}
+	}
+	return found
 }

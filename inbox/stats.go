@@ -4,9 +4,9 @@ import "sync/atomic"
 
 // counters count since the Inbox was made.
 type counters struct {
-	received, handled, duplicates, superseded, forgotten atomic.Int64
-	retried, rejected, panics, troubles, receipts        atomic.Int64
-	receiptsLost, pruned, disconnects                    atomic.Int64
+	received, handled, duplicates, superseded, forgotten, wentBack atomic.Int64
+	retried, rejected, panics, troubles, receipts                  atomic.Int64
+	receiptsLost, pruned, disconnects                              atomic.Int64
 }
 
 // Stats is what an inbox knows about itself. Its numbers are for people to look at;
@@ -18,6 +18,7 @@ type Stats struct {
 	Handled    int64 // messages whose effect was committed
 	Duplicates int64 // copies dropped
 	Superseded int64 // stale states skipped
+	WentBack   int64 // of these, states made after the one that was applied: the producer's version has gone back
 	Forgotten  int64 // messages rejected because nothing can tell whether they took effect
 	Retried    int64 // failures after which the message comes again
 	Rejected   int64 // messages given up, forgotten ones included
@@ -36,7 +37,7 @@ func (in *Inbox) Stats() Stats {
 	return Stats{
 		Connected: in.connected.Load(),
 		Received:  c.received.Load(), Handled: c.handled.Load(), Duplicates: c.duplicates.Load(),
-		Superseded: c.superseded.Load(), Forgotten: c.forgotten.Load(), Retried: c.retried.Load(),
+		Superseded: c.superseded.Load(), WentBack: c.wentBack.Load(), Forgotten: c.forgotten.Load(), Retried: c.retried.Load(),
 		Rejected: c.rejected.Load(), Panics: c.panics.Load(),
 		Receipts: c.receipts.Load(), ReceiptsLost: c.receiptsLost.Load(), Pruned: c.pruned.Load(),
 		Troubles: c.troubles.Load(), Disconnects: c.disconnects.Load(),

@@ -53,7 +53,7 @@ type Options struct {
 	Wake <-chan struct{}
 	// Listen calls notify whenever another process says that messages were committed.
 	// It blocks until ctx ends or listening does not work any more; the relay calls it
-	// again after 50 ms to 30 s. pgxdriver.Listener makes one. Default none.
+	// again after 50 ms to 30 s, unless its error matches errors.ErrUnsupported. pgxdriver.Listener makes one. Default none.
 	Listen func(ctx context.Context, notify func()) error
 
 	// MinResend and MaxResend bound the time after which a message without a

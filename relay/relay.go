@@ -112,7 +112,8 @@ func (r *Relay) Wake() {
 // Run leads the outbox, or waits while another relay does, until ctx is cancelled.
 // Then it publishes what it has read, closes its connection to the broker, gives its
 // lease back and returns nil; all of that takes no longer than about Options.Drain.
-// A database or broker that is away is waited for, at the start and at any time later.
+// A database or broker that is away is waited for, at the start and at any time later,
+// and so is a right on the tables that is missing, which the log tells.
 // Run returns an error where waiting cannot help: tables that are missing or of
 // another version (waybill.ErrSchema), or a broker that has refused us and has never
 // let us in before (broker.ErrRefused). A Relay runs once at a time: a second call of
@@ -122,6 +123,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		return errors.New("waybill: this relay runs already")
 	}
 	defer r.running.Store(false)
+	defer r.queue.CloseIdle()
 
 	work, stop := context.WithCancel(ctx)
 	var helpers sync.WaitGroup
@@ -139,7 +141,9 @@ func (r *Relay) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		var err error
 		if !checked {
-			err = r.checkSchema(ctx)
+			if err = r.checkSchema(ctx); err == nil {
+				err = r.check(ctx)
+			}
 			checked = err == nil
 		}
 		led := false
@@ -151,7 +155,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		case errors.Is(err, waybill.ErrSchema), errors.Is(err, broker.ErrRefused):
 			return err
 		case err != nil:
-			r.log.ErrorContext(ctx, "relay interrupted", slog.Any("error", err))
+			r.log.Log(ctx, levelOf(err, &wait), "relay interrupted", slog.Any("error", err))
 			if led {
 				wait.Reset()
 			}
@@ -171,6 +175,39 @@ func (r *Relay) checkSchema(ctx context.Context) error {
 	return err
 }
 
+// checkTime bounds a check: it holds up a start.
+const checkTime = 30 * time.Second
+
+// check looks for what would keep this relay from its work, before it takes the lease
+// from one that can do it. What a person has to mend is an error, and is waited for.
+func (r *Relay) check(ctx context.Context) error {
+	checking, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	crash.Point("relay.check.before")
+	findings, err := r.queue.Check(checking)
+	crash.Point("relay.check.after")
+	if err == nil {
+		err = store.Blocked(findings)
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range findings {
+		r.log.WarnContext(ctx, "about the outbox's database: "+f.Text)
+	}
+	return nil
+}
+
+// levelOf is the log level of what has interrupted the relay: what a person has to mend
+// is told at once and then at growing intervals.
+func levelOf(err error, wait *backoff.Backoff) slog.Level {
+	var blocked *store.BlockedError
+	if errors.As(err, &blocked) && wait.Level() == slog.LevelDebug {
+		return slog.LevelDebug
+	}
+	return slog.LevelError
+}
+
 // passOn wakes the relay for each value of wake, until ctx ends or wake is closed.
 func (r *Relay) passOn(ctx context.Context, wake <-chan struct{}) {
 	for {
@@ -186,13 +223,18 @@ func (r *Relay) passOn(ctx context.Context, wake <-chan struct{}) {
 	}
 }
 
-// listen calls Options.Listen again and again until ctx ends.
+// listen calls Options.Listen again and again until ctx ends, or until that says that
+// there is no listening here.
 func (r *Relay) listen(ctx context.Context) {
 	wait := backoff.Backoff{Least: 100 * time.Millisecond, Most: 30 * time.Second}
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := r.o.Listen(ctx, r.Wake)
 		if ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, errors.ErrUnsupported) {
+			r.log.WarnContext(ctx, "no listening for commits here; polling goes on", slog.Any("reason", err))
 			return
 		}
 		r.log.WarnContext(ctx, "listening for commits interrupted; polling goes on", slog.Any("error", err))

@@ -136,21 +136,16 @@ func (q *Queue) DeleteAnswered(ctx context.Context, ids []waybill.ID) (int64, er
 // execBoth runs two statements in one transaction and returns how many rows the first
 // has changed. Where it has changed none, the second runs only if it is to run always.
 func (q *Queue) execBoth(ctx context.Context, doing string, first, second Statement, always bool) (n int64, err error) {
-	tx, err := q.db.BeginTx(ctx, &sql.TxOptions{Isolation: q.dialect.Capabilities().GuardIsolation})
-	if err != nil {
-		return 0, wrap(q.dialect, Producer, doing, err)
-	}
-	defer func() { _ = tx.Rollback() }()
-	result, err := tx.ExecContext(ctx, first.SQL, first.Args...)
-	if err == nil {
-		n, err = result.RowsAffected()
-	}
-	if err == nil && (always || n > 0) {
-		err = run(ctx, tx, second)
-	}
-	if err == nil {
-		err = tx.Commit()
-	}
+	err = q.sessions.inOneTx(ctx, q.sessions.writes, func(tx Session) error {
+		result, err := tx.ExecContext(ctx, first.SQL, first.Args...)
+		if err == nil {
+			n, err = result.RowsAffected()
+		}
+		if err == nil && (always || n > 0) {
+			err = run(ctx, tx, second)
+		}
+		return err
+	})
 	if err != nil {
 		return 0, wrap(q.dialect, Producer, doing, err)
 	}

@@ -69,6 +69,7 @@ type Dialect interface {
 	// SetVersion stores a side's version. The statement has no arguments.
 	SetVersion(Names, Side, int) Statement
 
+	SessionDialect
 	TransactionDialect
 	ProducerDialect
 	ConsumerDialect

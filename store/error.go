@@ -14,7 +14,15 @@ func wrap(dialect Dialect, side Side, doing string, err error) error {
 	if dialect.Condition(err) == NoTable {
 		return &waybill.SchemaError{Side: string(side), Want: newestVersion(dialect, side), Err: err}
 	}
-	return fmt.Errorf("waybill: %s: %w", doing, Conflicting(dialect, err))
+	return explained(dialect, fmt.Errorf("waybill: %s: %w", doing, Conflicting(dialect, err)))
+}
+
+// explained adds what a person can do about err, where the dialect knows.
+func explained(dialect Dialect, err error) error {
+	if what := dialect.Explain(err); what != "" {
+		return fmt.Errorf("%w (%s)", err, what)
+	}
+	return err
 }
 
 // Conflicting has err match waybill.ErrConflict where it says that a transaction has lost

@@ -145,7 +145,7 @@ func (l *Ledger) findForgotten(ctx context.Context, tx Session, marks []Mark, ve
 	if len(producers) == 0 {
 		return nil
 	}
-	horizons, err := l.horizons(ctx, tx, producers)
+	horizons, err := l.horizons(ctx, readerOn(tx), producers)
 	if err != nil {
 		return err
 	}
@@ -192,8 +192,16 @@ func (l *Ledger) findSuperseded(ctx context.Context, tx Session, marks []Mark, v
 		}
 	}
 	for i, v := range verdicts {
-		if v == Duplicate && recorded[key{marks[i].Destination, marks[i].Topic, marks[i].Key}] != marks[i].ID {
-			verdicts[i] = Superseded
+		if v != Duplicate {
+			continue
+		}
+		applied := recorded[key{marks[i].Destination, marks[i].Topic, marks[i].Key}]
+		if applied == marks[i].ID {
+			continue
+		}
+		verdicts[i] = Superseded
+		if l.superseded != nil {
+			l.superseded(marks[i], applied)
 		}
 	}
 	return nil

@@ -17,12 +17,12 @@ type Horizon struct {
 // Horizons returns what is known of forgetting for each producer that SaveFloor has
 // made known, in order of its name.
 func (l *Ledger) Horizons(ctx context.Context) ([]Horizon, error) {
-	return l.horizons(ctx, l.db, nil)
+	return l.horizons(ctx, l.sessions.reader(), nil)
 }
 
-func (l *Ledger) horizons(ctx context.Context, db querier, producers []string) ([]Horizon, error) {
+func (l *Ledger) horizons(ctx context.Context, db reader, producers []string) ([]Horizon, error) {
 	var found []Horizon
-	err := each(ctx, db, l.dialect.Horizons(l.names, l.consumer, producers), func(rows *sql.Rows) error {
+	err := db.each(ctx, l.dialect.Horizons(l.names, l.consumer, producers), func(rows *sql.Rows) error {
 		var h Horizon
 		if err := rows.Scan(&h.Producer, &h.ID, &h.Floor); err != nil {
 			return err
@@ -37,7 +37,7 @@ func (l *Ledger) horizons(ctx context.Context, db querier, producers []string) (
 // producer known without one. A lower floor than the stored one changes nothing.
 func (l *Ledger) SaveFloor(ctx context.Context, producer string, floor waybill.ID) error {
 	s := l.dialect.SaveFloor(l.names, l.consumer, producer, floor)
-	_, err := l.db.ExecContext(ctx, s.SQL, s.Args...)
+	_, err := l.sessions.exec(ctx, l.sessions.writes, nil, s)
 	return wrap(l.dialect, Consumer, "store a floor", err)
 }
 
@@ -50,7 +50,9 @@ func Consumers(ctx context.Context, db *sql.DB, dialect Dialect, prefix string) 
 		return nil, err
 	}
 	var found []string
-	err = each(ctx, db, dialect.Consumers(names), func(rows *sql.Rows) error {
+	s := newSessions(db, dialect)
+	defer s.close()
+	err = s.reader().each(ctx, dialect.Consumers(names), func(rows *sql.Rows) error {
 		var name string
 		err := rows.Scan(&name)
 		found = append(found, name)

@@ -22,6 +22,9 @@ func Insert(ctx context.Context, tx Tx, dialect Dialect, names Names, rows []New
 	}
 	for part := range parts(sortByKey(rows), dialect.Capabilities().MaxBatch) {
 		if err := run(ctx, tx, dialect.Insert(names, part)...); err != nil {
+			if t := heldTransaction(tx); t != nil {
+				t.Note(err)
+			}
 			return wrap(dialect, Producer, "write messages", err)
 		}
 	}

@@ -20,7 +20,7 @@ type Lease struct {
 func (q *Queue) AcquireLease(ctx context.Context, name, holder string, ttl time.Duration) (Lease, error) {
 	for _, s := range q.dialect.AcquireLease(q.names, name, holder, ttl.Microseconds()) {
 		crash.Point("store.lease.before")
-		_, err := q.exec(ctx, "acquire the relay's lease", s)
+		err := q.leaseExec(ctx, "acquire the relay's lease", s)
 		crash.Point("store.lease.after")
 		if err != nil {
 			return Lease{}, err
@@ -32,7 +32,7 @@ func (q *Queue) AcquireLease(ctx context.Context, name, holder string, ttl time.
 // RenewLease extends holder's lease to ttl from now and stores its cursor; false says
 // that holder has lost it.
 func (q *Queue) RenewLease(ctx context.Context, name, holder string, ttl time.Duration, cursor int64) (bool, error) {
-	if _, err := q.exec(ctx, "renew the relay's lease", q.dialect.RenewLease(q.names, name, holder, ttl.Microseconds(), cursor)); err != nil {
+	if err := q.leaseExec(ctx, "renew the relay's lease", q.dialect.RenewLease(q.names, name, holder, ttl.Microseconds(), cursor)); err != nil {
 		return false, err
 	}
 	lease, err := q.Lease(ctx, name)
@@ -42,14 +42,20 @@ func (q *Queue) RenewLease(ctx context.Context, name, holder string, ttl time.Du
 // ReleaseLease gives holder's lease back and stores its cursor; a lease that is
 // another's stays as it is.
 func (q *Queue) ReleaseLease(ctx context.Context, name, holder string, cursor int64) error {
-	_, err := q.exec(ctx, "release the relay's lease", q.dialect.ReleaseLease(q.names, name, holder, cursor))
-	return err
+	return q.leaseExec(ctx, "release the relay's lease", q.dialect.ReleaseLease(q.names, name, holder, cursor))
 }
 
 // Lease reads the relay's lease; the zero Lease where nobody has ever taken it.
 func (q *Queue) Lease(ctx context.Context, name string) (Lease, error) {
 	var l Lease
-	found, err := q.row(ctx, "read the relay's lease", q.dialect.Lease(q.names, name), &l.Holder, &l.Left, &l.Cursor)
+	found, err := q.rowIn(ctx, q.sessions.leases, "read the relay's lease", q.dialect.Lease(q.names, name), &l.Holder, &l.Left, &l.Cursor)
 	l.Present = found
 	return l, err
+}
+
+// leaseExec runs a statement that waits for none of the others: a relay keeps its lease
+// whatever locks hold those up.
+func (q *Queue) leaseExec(ctx context.Context, doing string, s Statement) error {
+	_, err := q.sessions.exec(ctx, q.sessions.leases, nil, s)
+	return wrap(q.dialect, Producer, doing, err)
 }

@@ -12,12 +12,17 @@ import (
 // Ledger is the consumer's tables of one consumer: the guards' records and what
 // has been forgotten. It is safe for concurrent use. No method retries; errors are
 // wrapped with what was being done, and a missing table is a *waybill.SchemaError.
+//
+// As with a Queue, the settings of the pool's sessions do not matter to it.
 type Ledger struct {
-	db       *sql.DB
+	db       *sql.DB // of guards' transactions
+	sessions *sessions
 	dialect  Dialect
 	names    Names
 	consumer string
 	beginner *Beginner
+	// superseded is told of each mark that is Superseded; may be nil.
+	superseded func(m Mark, applied waybill.ID)
 }
 
 // NewLedger returns the tables of db whose names have the prefix, for consumer;
@@ -31,8 +36,14 @@ func NewLedger(db *sql.DB, dialect Dialect, prefix, consumer string) (*Ledger, e
 	if err != nil {
 		return nil, err
 	}
-	return &Ledger{db: db, dialect: dialect, names: names, consumer: consumer, beginner: NewBeginner(dialect)}, nil
+	return &Ledger{db: db, sessions: newSessions(db, dialect), dialect: dialect, names: names, consumer: consumer, beginner: NewBeginner(dialect)}, nil
 }
+
+// OnSuperseded has f called for each mark that RecordLatest finds to be Superseded, with
+// the id of the message that has taken effect; also where the transaction is rolled back
+// then. f is called by any number of goroutines at once, and must not use the Ledger. Call
+// OnSuperseded before anything else.
+func (l *Ledger) OnSuperseded(f func(m Mark, applied waybill.ID)) { l.superseded = f }
 
 // Begin opens a transaction that a guard and a handler's effect can be written in, with
 // the isolation level that the dialect's Capabilities ask for, and holds it against being
@@ -56,6 +67,14 @@ func (l *Ledger) Clock(ctx context.Context) (time.Time, error) {
 // Probe returns nil where the guards work, and why not where they do not: it writes the
 // record of a message that does not exist, and rolls it back.
 func (l *Ledger) Probe(ctx context.Context, level waybill.Level) error {
+	err := l.probe(ctx, level)
+	if err != nil && l.dialect.ReadOnly(err) {
+		err = l.probe(ctx, level) // its transactions are asked to write now
+	}
+	return err
+}
+
+func (l *Ledger) probe(ctx context.Context, level waybill.Level) error {
 	tx, err := l.Begin(ctx)
 	if err != nil {
 		return err
@@ -79,5 +98,9 @@ func (l *Ledger) Capabilities() Capabilities { return l.dialect.Capabilities() }
 // CheckSchema returns a *waybill.SchemaError where the tables are missing or of
 // another version.
 func (l *Ledger) CheckSchema(ctx context.Context) error {
-	return CheckSchema(ctx, l.db, l.dialect, l.names, Consumer)
+	return checkSchema(ctx, l.sessions.reader(), l.dialect, l.names, Consumer)
 }
+
+// CloseIdle closes the connections that are kept for the next statements. The Ledger can
+// be used again.
+func (l *Ledger) CloseIdle() { l.sessions.close() }

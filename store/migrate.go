@@ -35,16 +35,21 @@ type Migration struct {
 // Tables of a newer version are a *waybill.SchemaError and are left alone. A migration
 // that fails, or whose ctx ends, leaves nothing behind where DDL is part of
 // transactions, as in PostgreSQL and SQLite; in MySQL the next one goes on from there.
+//
+// It mends a trigger of MySQL's that cannot run any more because the account that made
+// it is gone, also where the tables have this program's version.
 func Migrate(ctx context.Context, db *sql.DB, dialect Dialect, prefix string, side Side) (err error) {
 	names, err := NewNames(prefix)
 	if err != nil {
 		return err
 	}
-	conn, err := db.Conn(ctx)
+	s := newSessions(db, dialect)
+	session, err := s.take(ctx)
 	if err != nil {
 		return fmt.Errorf("waybill: connect to the database: %w", err)
 	}
-	defer conn.Close()
+	defer s.restore(session)
+	conn := session.Conn
 	if err := lock(ctx, conn, dialect.Lock(names)); err != nil {
 		return fmt.Errorf("waybill: wait for other migrations: %w", err)
 	}
@@ -58,7 +63,10 @@ func Migrate(ctx context.Context, db *sql.DB, dialect Dialect, prefix string, si
 	if begin := dialect.BeginMigration(); begin != "" {
 		return migrateInTx(ctx, conn, dialect, names, side, begin)
 	}
-	return migrate(ctx, conn, dialect, names, side)
+	if err := migrate(ctx, conn, dialect, names, side); err != nil {
+		return err
+	}
+	return repair(ctx, session, s, names, side)
 }
 
 // migrateInTx migrates in a transaction that the statement begin opens.
@@ -119,7 +127,7 @@ func migrate(ctx context.Context, conn *sql.Conn, dialect Dialect, names Names, 
 	if err := run(ctx, conn, dialect.CreateVersions(names)...); err != nil {
 		return withAdvice(dialect, fmt.Errorf("waybill: create table %s: %w", names.Versions, err))
 	}
-	have, err := version(ctx, conn, dialect, names, side)
+	have, err := version(ctx, readerOn(conn), dialect, names, side)
 	if err != nil {
 		return err
 	}

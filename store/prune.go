@@ -43,7 +43,7 @@ func (l *Ledger) Prune(ctx context.Context, now time.Time, retention time.Durati
 		}
 		save := l.dialect.SaveHorizon(l.names, l.consumer, h.Producer, horizon)
 		crash.Point("store.horizon.before")
-		_, err := l.db.ExecContext(ctx, save.SQL, save.Args...)
+		_, err := l.sessions.exec(ctx, l.sessions.writes, nil, save)
 		crash.Point("store.horizon.after")
 		if err != nil {
 			return 0, wrap(l.dialect, Consumer, "store a horizon", err)
@@ -87,7 +87,7 @@ func (l *Ledger) pruneOnce(ctx context.Context, highest waybill.ID, limit int) (
 // old: below their own producer's horizon.
 func (l *Ledger) onceWindow(ctx context.Context, after, below waybill.ID, limit int) (read, old []waybill.ID, err error) {
 	window := l.dialect.OnceWindow(l.names, l.consumer, after, below, limit)
-	err = each(ctx, l.db, window, func(rows *sql.Rows) error {
+	err = l.sessions.each(ctx, l.sessions.reads, window, func(rows *sql.Rows) error {
 		var id waybill.ID
 		var isOld bool
 		if err := rows.Scan(&id, &isOld); err != nil {
@@ -106,24 +106,8 @@ func (l *Ledger) onceWindow(ctx context.Context, after, below waybill.ID, limit 
 // at a stricter one it would fail where another deletion takes the same records, or
 // hold off guards that write beside them.
 func (l *Ledger) remove(ctx context.Context, s Statement) (int64, error) {
-	tx, err := l.db.BeginTx(ctx, l.guardOptions())
-	if err != nil {
-		return 0, err
-	}
-	defer tx.Rollback()
-	result, err := tx.ExecContext(ctx, s.SQL, s.Args...)
-	if err != nil {
-		return 0, wrap(l.dialect, Consumer, "prune records", err)
-	}
-	n, err := result.RowsAffected()
-	if err != nil {
-		return 0, wrap(l.dialect, Consumer, "prune records", err)
-	}
 	crash.Point("store.forget.before")
-	err = tx.Commit()
+	n, err := l.sessions.exec(ctx, l.sessions.writes, l.guardOptions(), s)
 	crash.Point("store.forget.after")
-	if err != nil {
-		return 0, wrap(l.dialect, Consumer, "prune records", err)
-	}
-	return n, nil
+	return n, wrap(l.dialect, Consumer, "prune records", err)
 }

@@ -16,13 +16,20 @@ import (
 )
 
 // Queue is the producer's tables: what the relay and the commands ask of them.
-// It is safe for concurrent use. No method retries; errors are wrapped with what
-// was being done, and a missing table is a *waybill.SchemaError.
+// It is safe for concurrent use. Errors are wrapped with what was being done, and a
+// missing table is a *waybill.SchemaError. A statement that has lost to another
+// transaction is run again a few times; otherwise no method retries.
+//
+// A Queue depends on none of the settings of its pool's sessions: neither on their
+// isolation level nor on autocommit, time-outs or sql_mode. It has at most 8 statements
+// under way at a time. On MySQL and MariaDB it keeps up to as many connections, in a pool
+// with a bound up to a quarter of that, and closes them when they have been idle for some
+// seconds, or in CloseIdle.
 type Queue struct {
-	db      *sql.DB
-	dialect Dialect
-	names   Names
-	fit     atomic.Int64 // see pages
+	dialect  Dialect
+	names    Names
+	sessions *sessions
+	fit      atomic.Int64 // see pages
 }
 
 // NewQueue returns the producer's tables of db whose names have the prefix; NewNames
@@ -36,7 +43,7 @@ func NewQueue(db *sql.DB, dialect Dialect, prefix string) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Queue{db: db, dialect: dialect, names: names}, nil
+	return &Queue{dialect: dialect, names: names, sessions: newSessions(db, dialect)}, nil
 }
 
 // Clock returns the database's clock in µs since the Unix epoch.
@@ -96,28 +103,34 @@ func (q *Queue) Condition(err error) Condition { return condition(q.dialect, err
 // CheckSchema returns a *waybill.SchemaError where the tables are missing or of
 // another version.
 func (q *Queue) CheckSchema(ctx context.Context) error {
-	return CheckSchema(ctx, q.db, q.dialect, q.names, Producer)
+	return checkSchema(ctx, q.sessions.reader(), q.dialect, q.names, Producer)
 }
+
+// CloseIdle closes the connections that are kept for the next statements. The Queue can
+// be used again.
+func (q *Queue) CloseIdle() { q.sessions.close() }
 
 // exec returns the number of rows that the statement changed.
 func (q *Queue) exec(ctx context.Context, doing string, s Statement) (int64, error) {
-	result, err := q.db.ExecContext(ctx, s.SQL, s.Args...)
-	if err != nil {
-		return 0, wrap(q.dialect, Producer, doing, err)
-	}
-	return result.RowsAffected()
+	changed, err := q.sessions.exec(ctx, q.sessions.writes, nil, s)
+	return changed, wrap(q.dialect, Producer, doing, err)
 }
 
 func (q *Queue) row(ctx context.Context, doing string, s Statement, into ...any) (found bool, err error) {
-	err = q.db.QueryRowContext(ctx, s.SQL, s.Args...).Scan(into...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, wrap(q.dialect, Producer, doing, err)
+	return q.rowIn(ctx, q.sessions.reads, doing, s, into...)
+}
+
+// rowIn reads one row, if there is one, in a turn of its own.
+func (q *Queue) rowIn(ctx context.Context, turn chan struct{}, doing string, s Statement, into ...any) (found bool, err error) {
+	err = q.sessions.each(ctx, turn, s, func(rows *sql.Rows) error {
+		found = true
+		return rows.Scan(into...)
+	})
+	return found && err == nil, wrap(q.dialect, Producer, doing, err)
 }
 
 func (q *Queue) each(ctx context.Context, doing string, s Statement, scan func(*sql.Rows) error) error {
-	return wrap(q.dialect, Producer, doing, each(ctx, q.db, s, scan))
+	return wrap(q.dialect, Producer, doing, q.sessions.each(ctx, q.sessions.reads, s, scan))
 }
 
 // batches splits what one statement of the dialect cannot take at once.

@@ -59,6 +59,18 @@ type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
+// reader reads the rows that a statement returns, as the function each does.
+type reader struct {
+	each func(ctx context.Context, s Statement, scan func(*sql.Rows) error) error
+}
+
+// readerOn reads through one connection, or in one transaction.
+func readerOn(db querier) reader {
+	return reader{func(ctx context.Context, s Statement, scan func(*sql.Rows) error) error {
+		return each(ctx, db, s, scan)
+	}}
+}
+
 // errEnough ends each without an error.
 var errEnough = errors.New("enough")
 

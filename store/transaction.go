@@ -59,8 +59,9 @@ type TransactionDialect interface {
 	// Hold returns the ways to hold a transaction with these options, the best one
 	// first and one that works everywhere last: where the server does not know the
 	// statements of one, the next is tried. nonce is a random word of letters and
-	// digits that no other call uses.
-	Hold(nonce string, o *sql.TxOptions) []Hold
+	// digits that no other call uses. readWrite asks for a transaction that writes
+	// whatever the session's default is, which has been found to be another.
+	Hold(nonce string, o *sql.TxOptions, readWrite bool) []Hold
 	// Watch watches the transaction that is open on a driver's connection, as
 	// sql.Conn.Raw shows it; the zero Watch where nothing is known of that driver.
 	Watch(driverConn any) Watch
@@ -82,11 +83,12 @@ type Probe struct {
 // be given SQL: that one's Commit and Rollback, and statements that would end it, fail
 // or are found out before anything is committed. It is for one goroutine.
 type Transaction struct {
-	dialect Dialect
-	conn    *sql.Conn
-	tx      *sql.Tx
-	hold    Hold
-	watch   Watch
+	beginner *Beginner
+	dialect  Dialect
+	conn     *sql.Conn
+	tx       *sql.Tx
+	hold     Hold
+	watch    Watch
 	// ended is why it cannot be committed any more; set once.
 	ended error
 	over  bool
@@ -99,10 +101,12 @@ type Transaction struct {
 var held sync.Map
 
 // Beginner begins transactions in one database. It remembers which of the dialect's
-// ways of holding them the server knows. It is safe for concurrent use.
+// ways of holding them the server knows, and whether its sessions take no writes unless
+// they are asked to. It is safe for concurrent use.
 type Beginner struct {
-	dialect Dialect
-	way     atomic.Int32
+	dialect   Dialect
+	way       atomic.Int32
+	readWrite atomic.Bool
 }
 
 // NewBeginner returns a Beginner for databases of the dialect.
@@ -121,11 +125,11 @@ func (b *Beginner) Begin(ctx context.Context, db *sql.DB, o *sql.TxOptions) (*Tr
 			return nil, err
 		}
 		way := b.way.Load()
-		ways := b.dialect.Hold(strings.ToLower(rand.Text()), o)
+		ways := b.dialect.Hold(strings.ToLower(rand.Text()), o, b.readWrite.Load() && !o.ReadOnly)
 		if mutant.CommitUnchecked {
 			ways = []Hold{{}}
 		}
-		t := &Transaction{dialect: b.dialect, conn: conn, hold: ways[way]}
+		t := &Transaction{beginner: b, dialect: b.dialect, conn: conn, hold: ways[way]}
 		if err = t.begin(ctx, o); err == nil {
 			return t, nil
 		}
@@ -134,6 +138,7 @@ func (b *Beginner) Begin(ctx context.Context, db *sql.DB, o *sql.TxOptions) (*Tr
 		switch {
 		case ctx.Err() != nil:
 			return nil, err
+		case b.readWrite.CompareAndSwap(true, false): // nor does it take any then
 		case errors.Is(err, driver.ErrBadConn) && stale < maxStale:
 			stale++ // sql.DB.BeginTx would take another connection, too
 		case condition(b.dialect, err) == Other && int(way)+1 < len(ways):
@@ -193,12 +198,27 @@ func (t *Transaction) SQL() *sql.Tx { return t.tx }
 
 // ExecContext implements Session.
 func (t *Transaction) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return t.tx.ExecContext(ctx, query, args...)
+	result, err := t.tx.ExecContext(ctx, query, args...)
+	t.Note(err)
+	return result, err
 }
 
 // QueryContext implements Session.
 func (t *Transaction) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return t.tx.QueryContext(ctx, query, args...)
+	rows, err := t.tx.QueryContext(ctx, query, args...)
+	t.Note(err)
+	return rows, err
+}
+
+// Note takes an error of a statement that was run in the transaction; nil changes nothing.
+// Where the connection takes no writes, as after a failover, it is closed in the end and
+// not given back to its pool, which would hand it out again and again.
+func (t *Transaction) Note(err error) {
+	if err == nil || !t.dialect.ReadOnly(err) {
+		return
+	}
+	t.spoilt = true
+	t.beginner.readWrite.Store(true)
 }
 
 // Intact returns nil as long as nothing that can be seen from here has ended the
@@ -220,9 +240,12 @@ func (t *Transaction) Intact() error {
 }
 
 // Alive reports whether the database still answers on the transaction's connection, be it
-// with an error.
-func (t *Transaction) Alive(ctx context.Context) bool {
-	_, err := t.exec(ctx, `SELECT 1`)
+// with an error, and takes writes there. err is what has raised the question.
+func (t *Transaction) Alive(ctx context.Context, err error) bool {
+	if t.Note(err); t.dialect.ReadOnly(err) {
+		return false
+	}
+	_, err = t.exec(ctx, `SELECT 1`)
 	return err == nil || condition(t.dialect, err) != Unavailable
 }
 
@@ -248,6 +271,7 @@ func (t *Transaction) Commit(ctx context.Context) error {
 		err = t.close(context.WithoutCancel(ctx))
 	}
 	if err != nil {
+		t.Note(err)
 		_ = t.Rollback()
 		return Conflicting(t.dialect, err)
 	}
@@ -256,6 +280,7 @@ func (t *Transaction) Commit(ctx context.Context) error {
 	}
 	t.over = true
 	err = t.tx.Commit()
+	t.Note(err)
 	t.after()
 	if t.hold.Commits {
 		t.spoilt, err = t.spoilt || err != nil, nil
@@ -378,10 +403,18 @@ func (e *endedError) Error() string {
 func (e *endedError) Unwrap() error        { return e.why }
 func (e *endedError) Is(target error) bool { return target == waybill.ErrTxEnded }
 
+// heldTransaction is the Transaction that tx belongs to; nil where it belongs to none.
+func heldTransaction(tx Execer) *Transaction {
+	if t, ok := held.Load(tx); ok {
+		return t.(*Transaction)
+	}
+	return nil
+}
+
 // probe returns an error where no transaction is open on tx's connection.
 func probe(ctx context.Context, tx Execer, dialect Dialect) error {
-	if t, ok := held.Load(tx); ok {
-		return t.(*Transaction).Intact()
+	if t := heldTransaction(tx); t != nil {
+		return t.Intact()
 	}
 	p := dialect.Probe()
 	if len(p.Statements) == 0 {

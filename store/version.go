@@ -10,6 +10,12 @@ import (
 // CheckSchema returns a *waybill.SchemaError where one side's tables are missing
 // or of another version than this program's.
 func CheckSchema(ctx context.Context, db *sql.DB, dialect Dialect, names Names, side Side) error {
+	s := newSessions(db, dialect)
+	defer s.close()
+	return checkSchema(ctx, s.reader(), dialect, names, side)
+}
+
+func checkSchema(ctx context.Context, db reader, dialect Dialect, names Names, side Side) error {
 	have, err := version(ctx, db, dialect, names, side)
 	if err != nil {
 		return err
@@ -20,9 +26,9 @@ func CheckSchema(ctx context.Context, db *sql.DB, dialect Dialect, names Names, 
 	return nil
 }
 
-func version(ctx context.Context, db querier, dialect Dialect, names Names, side Side) (int, error) {
+func version(ctx context.Context, db reader, dialect Dialect, names Names, side Side) (int, error) {
 	var have int
-	err := each(ctx, db, dialect.Version(names, side), func(rows *sql.Rows) error { return rows.Scan(&have) })
+	err := db.each(ctx, dialect.Version(names, side), func(rows *sql.Rows) error { return rows.Scan(&have) })
 	return have, wrap(dialect, side, "read the tables' version", err)
 }
 

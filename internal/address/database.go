@@ -3,7 +3,9 @@
 package address
 
 import (
+	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +15,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	mysqldriver "github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5"
@@ -23,6 +27,7 @@ import (
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/mysql"
 	"github.com/waybill-go/waybill/store/postgres"
+	"github.com/waybill-go/waybill/store/postgres/pgxdriver"
 	"github.com/waybill-go/waybill/store/sqlite"
 )
 
@@ -35,6 +40,11 @@ const databaseForms = `use postgres://user:password@host/database, mysql://user:
 //	postgres://user:password@host:5432/database?sslmode=require   (pgx's parameters)
 //	mysql://user:password@host:3306/database?tls=true             (go-sql-driver's parameters)
 //	sqlite:path/to/file.db
+//
+// The pool has at most 40 connections, 4 with SQLite; those to a server are closed after
+// a minute without use and after five in any case. A PostgreSQL behind a pooler such as
+// PgBouncer is found out at the first connection: statements are not prepared there,
+// unless the address has a default_query_exec_mode of its own.
 func OpenDatabase(addr string) (*sql.DB, store.Dialect, error) {
 	scheme, rest, found := strings.Cut(addr, ":")
 	if !found || strings.ContainsAny(scheme, " =/@") {
@@ -63,7 +73,8 @@ func OpenDatabase(addr string) (*sql.DB, store.Dialect, error) {
 }
 
 func openPostgres(addr string) (*sql.DB, error) {
-	if _, err := serverURL(addr); err != nil {
+	u, err := serverURL(addr)
+	if err != nil {
 		return nil, err
 	}
 	config, err := pgx.ParseConfig(addr)
@@ -75,7 +86,58 @@ func openPostgres(addr string) (*sql.DB, error) {
 		}
 		return nil, err
 	}
-	return stdlib.OpenDB(*config), nil
+	if u.Query().Has("default_query_exec_mode") {
+		return bounded(stdlib.OpenDB(*config)), nil
+	}
+	var p pooler
+	return bounded(stdlib.OpenDB(*config, stdlib.OptionBeforeConnect(p.before), stdlib.OptionAfterConnect(p.after))), nil
+}
+
+// pooler finds out whether a database is behind a pooler, such as PgBouncer. There
+// statements cannot be prepared beforehand: they may come to another session.
+type pooler struct{ direct, found atomic.Bool }
+
+func (p *pooler) before(_ context.Context, config *pgx.ConnConfig) error {
+	if p.found.Load() {
+		config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	}
+	return nil
+}
+
+func (p *pooler) after(ctx context.Context, conn *pgx.Conn) error {
+	if p.found.Load() || p.direct.Load() {
+		return nil
+	}
+	pooled, err := pgxdriver.BehindPooler(ctx, conn.PgConn())
+	switch {
+	case err != nil:
+		_ = conn.Close(ctx)
+		return err
+	case !pooled:
+		p.direct.Store(true)
+		return nil
+	}
+	p.found.Store(true)
+	_ = conn.Close(ctx)
+	return driver.ErrBadConn // and database/sql connects again
+}
+
+const (
+	// maxConnections is below what servers allow by default (PostgreSQL 100, MySQL 151).
+	maxConnections = 40
+	// idleConnections are kept for idleTime.
+	idleConnections, idleTime = 10, time.Minute
+	// connectionLife: after a failover the name may lead to another server.
+	connectionLife = 5 * time.Minute
+)
+
+// bounded sets the pool's limits.
+func bounded(db *sql.DB) *sql.DB {
+	db.SetMaxOpenConns(maxConnections)
+	db.SetMaxIdleConns(idleConnections)
+	db.SetConnMaxIdleTime(idleTime)
+	db.SetConnMaxLifetime(connectionLife)
+	return db
 }
 
 // openMySQL has the driver send statements with their arguments in one round trip where
@@ -107,7 +169,7 @@ func openMySQL(addr string) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sql.OpenDB(connector), nil
+	return bounded(sql.OpenDB(connector)), nil
 }
 
 // driverLog puts what MySQL's driver says of broken connections into the log, at the

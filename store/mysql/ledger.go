@@ -81,6 +81,10 @@ STRAIGHT_JOIN {n1_record} AS r FORCE INDEX (PRIMARY)
 STRAIGHT_JOIN {n_horizon} AS h FORCE INDEX (PRIMARY)
 	ON h.consumer = r.consumer AND h.producer = r.producer AND r.message_id < h.message_id`
 
+// all ends statements that a guard reads with, in sessions that are the user's: a
+// sql_select_limit that is set there would hide what was recorded.
+const all = ` LIMIT 18446744073709551615`
+
 const consumers = `SELECT DISTINCT consumer FROM {n_horizon} ORDER BY consumer`
 
 // RecordOnce implements store.ConsumerDialect.
@@ -92,8 +96,8 @@ func (dialect) RecordOnce(n store.Names, consumer string, nonce int64, marks []s
 		ids = append(ids, m.ID.String())
 	}
 	return store.Guard{
-		Exec:  []store.Statement{statement.New(n, recordOnce+statement.List("(?, ?, ?, ?, ?)", len(marks))+recordOnceEnd, args...)},
-		Query: statement.New(n, recordedOnce+statement.List("?", len(marks))+`)`, ids...),
+		Exec:  []store.Statement{statement.New(n, recordOnce+statement.List("(?, ?, ?, "+text+", ?)", len(marks))+recordOnceEnd, args...)},
+		Query: statement.New(n, recordedOnce+statement.List("?", len(marks))+`)`+all, ids...),
 	}
 }
 
@@ -105,25 +109,25 @@ func (dialect) RecordLatest(n store.Names, consumer string, nonce int64, marks [
 	}
 	keys := append([]any{consumer, nonce}, statement.Keys(marks)...)
 	return store.Guard{
-		Exec:  []store.Statement{statement.New(n, recordLatest+statement.List("(?, ?, ?, ?, ?, ?, ?, ?)", len(marks))+recordLatestEnd, args...)},
-		Query: statement.New(n, recordedLatest+statement.List("(?, ?, ?)", len(marks))+`)`, keys...),
+		Exec:  []store.Statement{statement.New(n, recordLatest+statement.List("(?, ?, ?, "+text+", ?, ?, "+text+", ?)", len(marks))+recordLatestEnd, args...)},
+		Query: statement.New(n, recordedLatest+statement.List("(?, ?, ?)", len(marks))+`)`+all, keys...),
 	}
 }
 
 // LatestIDs implements store.ConsumerDialect.
 func (dialect) LatestIDs(n store.Names, consumer string, marks []store.Mark) store.Statement {
 	args := append([]any{consumer}, statement.Keys(marks)...)
-	return statement.New(n, latestIDs+statement.List("(?, ?, ?)", len(marks))+`)`, args...)
+	return statement.New(n, latestIDs+statement.List("(?, ?, ?)", len(marks))+`)`+all, args...)
 }
 
 // Horizons implements store.ConsumerDialect.
 func (dialect) Horizons(n store.Names, consumer string, producers []string) store.Statement {
-	text, args := horizons, []any{consumer}
+	query, args := horizons, []any{consumer}
 	if producers != nil {
-		text += ` AND producer IN (` + statement.List("?", len(producers)) + `)`
+		query += ` AND producer IN (` + statement.List("?", len(producers)) + `)`
 		args = append(args, statement.Args(producers)...)
 	}
-	return statement.New(n, text+` ORDER BY producer`, args...)
+	return statement.New(n, query+` ORDER BY producer`+all, args...)
 }
 
 // SaveFloor implements store.ConsumerDialect.

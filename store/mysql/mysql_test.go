@@ -43,6 +43,35 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+// What sessions are set to is nothing that the engine depends on.
+func TestConformanceOfAnEngineInStrangeSessions(t *testing.T) {
+	for _, setting := range []struct {
+		name   string
+		params map[string]string
+	}{
+		{"READ UNCOMMITTED without autocommit", map[string]string{
+			"autocommit": "0", "tx_isolation": "'READ-UNCOMMITTED'", "innodb_lock_wait_timeout": "1", "sql_safe_updates": "1",
+			"sql_mode": "'STRICT_ALL_TABLES,PAD_CHAR_TO_FULL_LENGTH,EMPTY_STRING_IS_NULL'",
+		}},
+		{"SERIALIZABLE and read-only", map[string]string{
+			"tx_isolation": "'SERIALIZABLE'", "tx_read_only": "1", "sql_mode": "'ORACLE'", "max_statement_time": "0.2", "sql_select_limit": "1",
+		}},
+	} {
+		t.Run(setting.name, func(t *testing.T) {
+			strange := harness(interpolated)
+			strange.Engine = func(t testing.TB, db *sql.DB) *sql.DB {
+				config := server(t)
+				config.InterpolateParams, config.Params = true, setting.params
+				if err := db.QueryRow(`SELECT DATABASE()`).Scan(&config.DBName); err != nil {
+					t.Fatal(err)
+				}
+				return connect(t, config)
+			}
+			storetest.Test(t, strange)
+		})
+	}
+}
+
 func TestProperties(t *testing.T) { storetest.Properties(t, harness(interpolated)) }
 
 func BenchmarkStore(b *testing.B) { storetest.Benchmark(b, harness(interpolated)) }

@@ -14,6 +14,10 @@ const columns = `id, message_id, destination, dest_type, business_mark, sequence
 const brief = `id, message_id, destination, dest_type, business_mark, sequence, time_stamp,
 	NULL, '', status, retry, failures, not_before, NULL`
 
+// text is the placeholder of a text or body that may be empty, in sessions that are the
+// user's: in MariaDB's sql_mode EMPTY_STRING_IS_NULL an empty literal is null.
+const text = `COALESCE(?, LEFT(' ', 0))`
+
 // insert leaves sequence to the trigger, and time_stamp where it is 0.
 const insert = `
 INSERT INTO {qmessage} (message_id, destination, dest_type, business_mark, time_stamp, headers, message_content, not_before)
@@ -112,7 +116,8 @@ func (dialect) Insert(n store.Names, rows []store.NewRow) []store.Statement {
 	for _, r := range rows {
 		args = append(args, r.ID.String(), r.Destination, statement.Flag(r.Topic), r.Key, r.TimeStamp, statement.TextOrNull(r.Headers), r.Body, r.NotBefore)
 	}
-	return []store.Statement{statement.New(n, insert+statement.List("(?, ?, ?, ?, ?, ?, ?, ?)", len(rows)), args...)}
+	const row = "(?, ?, ?, " + text + ", ?, ?, " + text + ", ?)"
+	return []store.Statement{statement.New(n, insert+statement.List(row, len(rows)), args...)}
 }
 
 // Scan implements store.ProducerDialect.

@@ -15,10 +15,10 @@ import (
 // The driver has begun an ordinary transaction by then, which is left, empty, for the
 // branch. Where a server knows no XA (Galera, TiDB), autocommit is off for as long as
 // the transaction lasts, and a savepoint tells whether it is still the one that began.
-func (dialect) Hold(nonce string, o *sql.TxOptions) []store.Hold {
+func (dialect) Hold(nonce string, o *sql.TxOptions, readWrite bool) []store.Hold {
 	branch := `'waybill-` + nonce + `'`
 	begin := []string{`ROLLBACK`}
-	if set := characteristics(o); set != "" {
+	if set := characteristics(o, readWrite); set != "" {
 		begin = append(begin, `SET TRANSACTION `+set)
 	}
 	return []store.Hold{{
@@ -37,7 +37,7 @@ func (dialect) Hold(nonce string, o *sql.TxOptions) []store.Hold {
 }
 
 // characteristics are what SET TRANSACTION sets; "" for the session's own.
-func characteristics(o *sql.TxOptions) string {
+func characteristics(o *sql.TxOptions, readWrite bool) string {
 	var set string
 	switch o.Isolation {
 	case sql.LevelReadUncommitted:
@@ -56,7 +56,7 @@ func characteristics(o *sql.TxOptions) string {
 	switch {
 	case set != "":
 		return set + `, ` + access
-	case o.ReadOnly:
+	case o.ReadOnly, readWrite:
 		return access
 	}
 	return ""

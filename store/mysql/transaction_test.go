@@ -118,8 +118,8 @@ func TestATransactionIsHeldOnASessionWithoutAutocommit(t *testing.T) {
 // noXA is a server that knows no XA, as Galera clusters and TiDB are.
 type noXA struct{ store.Dialect }
 
-func (d noXA) Hold(nonce string, o *sql.TxOptions) []store.Hold {
-	ways := d.Dialect.Hold(nonce, o)
+func (d noXA) Hold(nonce string, o *sql.TxOptions, readWrite bool) []store.Hold {
+	ways := d.Dialect.Hold(nonce, o, readWrite)
 	ways[0].Begin = []string{`ROLLBACK`, `XA UNKNOWN`}
 	return ways
 }

@@ -17,7 +17,7 @@ func (dialect) Unlock(store.Names) store.Statement { return store.Statement{} }
 // it. A lock of the session would outlive its owner behind a connection pooler.
 // READ COMMITTED lets what follows see what the lock's last holder committed.
 func (dialect) BeginMigration() string {
-	return `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(7161739460105347)`
+	return `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(7161739460105347)`
 }
 
 // CreateVersions implements store.Dialect. CREATE SCHEMA asks for CREATE on the

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"reflect"
+	"slices"
 
 	"github.com/waybill-go/waybill/store"
 )
@@ -23,12 +24,16 @@ const declareMildHold = `DECLARE waybill_hold CURSOR WITH HOLD FOR SELECT CAST(
 // Hold opens a cursor at which every COMMIT but the owner's fails. After a ROLLBACK the
 // cursor is gone, and the owner's CLOSE fails. Where a server knows no such cursors
 // (CockroachDB), the transaction is only watched.
-func (dialect) Hold(string, *sql.TxOptions) []store.Hold {
+func (dialect) Hold(_ string, _ *sql.TxOptions, readWrite bool) []store.Hold {
+	var begin []string
+	if readWrite {
+		begin = []string{`SET TRANSACTION READ WRITE`}
+	}
 	release := []string{`CLOSE waybill_hold`}
 	return []store.Hold{
-		{Name: "a cursor", Begin: []string{declareHold}, Commit: release},
-		{Name: "a mild cursor", Begin: []string{declareMildHold}, Commit: release},
-		{Name: "nothing"},
+		{Name: "a cursor", Begin: slices.Concat(begin, []string{declareHold}), Commit: release},
+		{Name: "a mild cursor", Begin: slices.Concat(begin, []string{declareMildHold}), Commit: release},
+		{Name: "nothing", Begin: begin},
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // Hold needs no statements: Watch sees to it all.
-func (dialect) Hold(string, *sql.TxOptions) []store.Hold {
+func (dialect) Hold(string, *sql.TxOptions, bool) []store.Hold {
 	return []store.Hold{{Name: "a commit hook"}}
 }
 

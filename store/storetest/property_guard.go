@@ -32,7 +32,7 @@ func guardProperty(t *rapid.T, s *suite) {
 	}
 	g := &guards{suite: s, t: t, ledgers: map[string]*store.Ledger{}, expected: map[string]*records{}}
 	for _, name := range []string{consumer, "Shipping"} {
-		ledger, err := store.NewLedger(s.db, s.dialect, "", name)
+		ledger, err := store.NewLedger(s.engine, s.dialect, "", name)
 		must(t, err)
 		g.ledgers[name], g.expected[name] = ledger, newRecords()
 	}

@@ -30,7 +30,7 @@ func queueProperty(t *rapid.T, s *suite) {
 	}
 	fresh := *s // with a Queue that has not learnt how large rows are
 	var err error
-	fresh.queue, err = store.NewQueue(s.db, s.dialect, "")
+	fresh.queue, err = store.NewQueue(s.engine, s.dialect, "")
 	must(t, err)
 	q := &queue{suite: &fresh, keys: map[destinationKey]store.Row{}, said: said{}}
 	t.Repeat(map[string]func(*rapid.T){

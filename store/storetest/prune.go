@@ -117,7 +117,7 @@ var pruneCases = []testCase{
 		if got, want := s.horizonOf(other.ledger, "p"), (store.Horizon{Producer: "p"}); got != want {
 			s.Errorf("got the other consumer's horizon %+v, want %+v", got, want)
 		}
-		names, err := store.Consumers(s.Context(), s.db, s.dialect, "")
+		names, err := store.Consumers(s.Context(), s.engine, s.dialect, "")
 		s.must(err)
 		if want := []string{"billing", consumer}; !slices.Equal(names, want) {
 			s.Errorf("got the consumers %q, want %q", names, want)

@@ -25,7 +25,7 @@ var schemaCases = []testCase{
 	{name: "many processes can migrate at once", empty: true, run: func(s *suite) {
 		s.must(concurrently(8, func(int) error {
 			for _, side := range []store.Side{store.Producer, store.Consumer} {
-				if err := store.Migrate(s.Context(), s.db, s.dialect, "", side); err != nil {
+				if err := store.Migrate(s.Context(), s.engine, s.dialect, "", side); err != nil {
 					return err
 				}
 			}
@@ -86,10 +86,10 @@ var schemaCases = []testCase{
 		}
 	}},
 	{name: "one side's tables are made without the other's", empty: true, run: func(s *suite) {
-		s.must(store.Migrate(s.Context(), s.db, s.dialect, "", store.Producer))
+		s.must(store.Migrate(s.Context(), s.engine, s.dialect, "", store.Producer))
 		s.wantSchema(nil, waybill.ErrSchema)
 		s.send(row("o", "k", ""))
-		s.must(store.Migrate(s.Context(), s.db, s.dialect, "", store.Consumer))
+		s.must(store.Migrate(s.Context(), s.engine, s.dialect, "", store.Consumer))
 		s.wantSchema(nil, nil)
 		s.wantRowCount(1)
 	}},
@@ -97,7 +97,7 @@ var schemaCases = []testCase{
 		for _, side := range []store.Side{store.Producer, store.Consumer} {
 			_, err := s.db.ExecContext(s.Context(), s.dialect.SetVersion(s.names, side, 1000).SQL)
 			s.must(err)
-			err = store.Migrate(s.Context(), s.db, s.dialect, "", side)
+			err = store.Migrate(s.Context(), s.engine, s.dialect, "", side)
 			var schemaErr *waybill.SchemaError
 			if !errors.As(err, &schemaErr) || schemaErr.Have != 1000 || schemaErr.Side != string(side) {
 				s.Errorf("migrating the %s's newer tables: got error %v, want a SchemaError with version 1000", side, err)
@@ -106,7 +106,7 @@ var schemaCases = []testCase{
 		s.wantSchema(waybill.ErrSchema, waybill.ErrSchema)
 		// The connection that migrated is fit for use, without a transaction or a lock on it.
 		s.must(concurrently(s.workers(), func(int) error {
-			err := store.Migrate(s.Context(), s.db, s.dialect, "", store.Producer)
+			err := store.Migrate(s.Context(), s.engine, s.dialect, "", store.Producer)
 			if !errors.Is(err, waybill.ErrSchema) {
 				return err
 			}
@@ -205,7 +205,7 @@ var schemaCases = []testCase{
 		for range 5 {
 			ctx, cancel := context.WithCancel(s.Context())
 			done := make(chan error, 1)
-			go func() { done <- store.Migrate(ctx, s.db, s.dialect, "", store.Producer) }()
+			go func() { done <- store.Migrate(ctx, s.engine, s.dialect, "", store.Producer) }()
 			cancel()
 			if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
 				s.Errorf("got error %v of a canceled migration, want context.Canceled or none", err)

@@ -22,6 +22,11 @@ type Harness struct {
 	// Unless the dialect's Capabilities say SingleWriter it must allow 16 connections;
 	// else 2, with a lock time-out of at least 10 s.
 	Open func(t testing.TB) *sql.DB
+	// Engine opens the database of db once more, with sessions as others may have set
+	// them up: another isolation level, no autocommit, read-only, limits of time. Queue,
+	// Ledger and migrations then work through it, and the suite's own statements through
+	// db. Nil means db itself.
+	Engine func(t testing.TB, db *sql.DB) *sql.DB
 	// Placeholder returns the n-th placeholder of a statement, from 1; nil means "?".
 	Placeholder func(n int) string
 	// Sever ends a session from outside, as an administrator or a failing
@@ -60,6 +65,7 @@ func Test(t *testing.T, h Harness) {
 	}{
 		{"schema", schemaCases}, {"insert", insertCases}, {"plain SQL", plainCases}, {"read", readCases}, {"write", writeCases}, {"confirmed", confirmedCases},
 		{"lease", leaseCases}, {"guard", guardCases}, {"guard race", raceCases}, {"prune", pruneCases}, {"condition", conditionCases}, {"transaction", transactionCases},
+		{"session", sessionCases},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, c := range group.cases {

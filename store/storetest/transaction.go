@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"slices"
 	"testing"
@@ -378,7 +379,7 @@ func connectionDies(s *suite) {
 			return t.Commit(s.Context())
 		}},
 		{"Alive", func(t *store.Transaction) error {
-			if t.Alive(s.Context()) {
+			if t.Alive(s.Context(), driver.ErrBadConn) {
 				s.Error("a dead connection is said to be alive")
 			}
 			return t.Commit(s.Context())

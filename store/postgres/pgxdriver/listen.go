@@ -2,6 +2,7 @@ package pgxdriver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,7 +20,8 @@ const closing = 5 * time.Second
 // called on this goroutine and must not block.
 //
 // The connection has to reach the server itself: a pooler that lends connections
-// for one transaction at a time loses notifications.
+// for one transaction at a time loses notifications. Where the address leads to one,
+// Listen returns an error that matches errors.ErrUnsupported.
 func Listen(ctx context.Context, connString, channel string, notify func()) error {
 	err := listen(ctx, connString, channel, notify)
 	if ctx.Err() != nil {
@@ -40,6 +42,11 @@ func listen(ctx context.Context, connString, channel string, notify func()) erro
 		defer cancel()
 		_ = conn.Close(ctx)
 	}()
+	if pooled, err := BehindPooler(ctx, conn.PgConn()); err != nil {
+		return fmt.Errorf("waybill: listen on %q: %w", channel, err)
+	} else if pooled {
+		return fmt.Errorf("waybill: listen on %q: the address leads to a pooler, which loses notifications; polling does without them: %w", channel, errors.ErrUnsupported)
+	}
 	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
 		return fmt.Errorf("waybill: listen on %q: %w", channel, err)
 	}

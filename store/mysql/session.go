@@ -1,0 +1,105 @@
+package mysql
+
+import (
+	"strings"
+
+	"github.com/waybill-go/waybill/store"
+)
+
+// isolation and timeLimit are named differently in MySQL and MariaDB: each reads the
+// comment that is its own and skips the other's.
+const (
+	isolation = `/*!80000 transaction_isolation */ /*M! tx_isolation */`
+	readOnly  = `/*!80000 transaction_read_only */ /*M! tx_read_only */`
+	timeLimit = `/*!80000 max_execution_time */ /*M! max_statement_time */`
+)
+
+// setUp ends what somebody has left open on the connection, since autocommit = 1 would
+// commit it. The engine's statements commit one by one; they read what is committed, and
+// at READ COMMITTED their locks are no wider than their rows. sql_mode has none of the
+// modes that change what a statement means, and rows are checked strictly.
+const setUp = `
+SET @waybill_isolation = @@SESSION.` + isolation + `, SESSION ` + isolation + ` = 'READ-COMMITTED',
+	@waybill_read_only = @@SESSION.` + readOnly + `, SESSION ` + readOnly + ` = 0,
+	@waybill_autocommit = @@SESSION.autocommit, SESSION autocommit = 1,
+	@waybill_sql_mode = @@SESSION.sql_mode, SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
+	@waybill_safe_updates = @@SESSION.sql_safe_updates, SESSION sql_safe_updates = 0,
+	@waybill_time_limit = @@SESSION.` + timeLimit + `, SESSION ` + timeLimit + ` = 0,
+	@waybill_select_limit = @@SESSION.sql_select_limit, SESSION sql_select_limit = DEFAULT,
+	@waybill_lock_wait = @@SESSION.innodb_lock_wait_timeout, SESSION innodb_lock_wait_timeout = 10`
+
+const setBack = `
+SET SESSION ` + isolation + ` = @waybill_isolation, SESSION ` + readOnly + ` = @waybill_read_only,
+	SESSION autocommit = @waybill_autocommit, SESSION sql_mode = @waybill_sql_mode,
+	SESSION sql_safe_updates = @waybill_safe_updates, SESSION ` + timeLimit + ` = @waybill_time_limit,
+	SESSION sql_select_limit = @waybill_select_limit, SESSION innodb_lock_wait_timeout = @waybill_lock_wait`
+
+// Setup implements store.SessionDialect.
+func (dialect) Setup() store.Setup {
+	return store.Setup{Begin: []string{`ROLLBACK`, setUp}, End: []string{setBack}}
+}
+
+// ReadOnly implements store.SessionDialect. MariaDB and MySQL say 1290 of other options
+// than read_only too, none of which hinders statements as Waybill's.
+func (dialect) ReadOnly(err error) bool {
+	switch number, _ := errorNumber(err); number {
+	case 1290, 1792, 1836, 3989: // --read-only, transaction, server, schema
+		return true
+	}
+	return false
+}
+
+// TimedOut implements store.SessionDialect.
+func (dialect) TimedOut(err error) bool {
+	switch number, _ := errorNumber(err); number {
+	case 1969, 3024: // max_statement_time, max_execution_time
+		return true
+	}
+	return false
+}
+
+// Explain implements store.SessionDialect.
+func (d dialect) Explain(err error) string {
+	number, _ := errorNumber(err)
+	switch {
+	case d.ReadOnly(err):
+		return "the database takes no writes, as a replica or after a failover: the connection is dropped and a new one is tried; where that does not help, lead the address to the primary, or have an administrator SET GLOBAL read_only = 0"
+	case number == 1449:
+		return "the account that made Waybill's trigger is gone, and the trigger runs with its rights: run 'waybill init --side producer' with an account that stays"
+	case number == 1044, number == 1142, number == 1143, number == 1370:
+		return "the database's user lacks a right: have an administrator GRANT SELECT, INSERT, UPDATE, DELETE on Waybill's tables"
+	}
+	return ""
+}
+
+// Findings implements store.SessionDialect.
+func (dialect) Findings(store.Names, store.Side) []store.Statement {
+	return []store.Statement{{SQL: `
+SELECT 0, CONCAT('innodb_flush_log_at_trx_commit is ', @@GLOBAL.innodb_flush_log_at_trx_commit,
+	': a power cut or a crash may take back what has been committed in the last second, and with it messages or the memory of them; set it to 1')
+FROM (SELECT 1) AS one
+WHERE @@GLOBAL.innodb_flush_log_at_trx_commit <> 1`}}
+}
+
+// Repair makes the trigger again, where it runs as an account that is gone or has lost its
+// rights, or is missing.
+func (d dialect) Repair(n store.Names, side store.Side, err error) []store.Statement {
+	switch number, _ := errorNumber(err); number {
+	case 1449, 4025, 3819: // no such definer; a check that the trigger's columns fail
+	default:
+		return nil
+	}
+	var drop, create []store.Statement
+	for _, m := range d.Migrations(n) {
+		for _, text := range m.Statements {
+			switch trimmed := strings.TrimSpace(text); {
+			case m.Side != side:
+			case strings.HasPrefix(trimmed, "DROP TRIGGER"):
+				drop = []store.Statement{{SQL: text}}
+			case strings.HasPrefix(trimmed, "CREATE TRIGGER"):
+				create = []store.Statement{{SQL: text}}
+			}
+		}
+	}
+	return append(drop, create...)
+}
