@@ -125,7 +125,7 @@ func (p *pump) enqueueCopies(rows []store.Row) (bad []rejection) {
 		r := &rows[i]
 		f := t.inflights[r.MessageID]
 		if f == nil || f.state != queued {
-			continue // it was confirmed meanwhile
+			continue // its receipt has come meanwhile
 		}
 		m, err := t.encode(r, f.lane)
 		if err != nil {

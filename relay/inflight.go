@@ -18,7 +18,7 @@ type inflight struct {
 	state  state
 	copies int           // how many times it was published in this term
 	sent   time.Duration // time on term.clock of the last of them
-	by     uint64        // which of Destination.Consumers have confirmed it: a bit for each
+	by     uint64        // which of Destination.Consumers have sent their receipts: a bit for each
 
 	failures int  // of its handler, as the row had it
 	adopted  bool // an earlier term sent it: when is not known

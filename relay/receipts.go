@@ -28,8 +28,10 @@ func (t *term) receive(ctx, settle context.Context, receiver broker.Receiver) er
 		if settle.Err() != nil {
 			return settle.Err()
 		}
-		// Only now, when the table has the confirmations: receipts that are lost come
-		// again with the next copy, but that takes its time.
+		// Only now, when the rows of what is done are deleted: a receipt that is lost comes
+		// again with the next copy, but that takes its time. Slow receipts are acknowledged
+		// before they are written: they wait in a channel. If the process dies their rows
+		// are as they were, and the next copies bring new ones.
 		crash.Point("relay.ack.before")
 		err = receiver.Settle(settle, deliveries, broker.Ack)
 		crash.Point("relay.ack.after")
@@ -87,7 +89,7 @@ const (
 
 // settleSlowReceipts does what receipts ask for that cost a statement each, beside the
 // receiving of others: a consumer that fails with everything must not hold up the
-// confirmations of all the others. It ends with lead, after it has written what waits
+// receipts of all the others. It ends with lead, after it has written what waits
 // then, or with settle.
 func (t *term) settleSlowReceipts(lead, settle context.Context) {
 	for settle.Err() == nil {
@@ -171,7 +173,7 @@ func (t *term) classify(ctx context.Context, receipts []consumerReceipt) (done [
 
 // countsTracked reports whether a receipt settles a message that is in the window.
 // Where the destination names its consumers, it has to be of one of these, and a
-// confirmation settles the message when it is the last of theirs. mu is held.
+// receipt "done" settles the message when it is the last of theirs. mu is held.
 func (t *term) countsTracked(ctx context.Context, f *inflight, c consumerReceipt) bool {
 	consumers := f.lane.o.Consumers
 	if len(consumers) == 0 {
@@ -206,7 +208,7 @@ func (t *term) countsUntracked(untracked map[waybill.ID]bool, c consumerReceipt)
 // untrackedReceipts says which of the ids that are in no window may be settled all the
 // same: rows that an earlier term sent, or that wait for room in their window. Most
 // name rows that are gone, as repeated receipts do. Those of destinations whose
-// consumers must all confirm are left alone: their next copies bring new receipts.
+// consumers are named are left alone: their next copies bring new receipts.
 func (t *term) untrackedReceipts(ctx context.Context, receipts []consumerReceipt) map[waybill.ID]bool {
 	var ids []waybill.ID
 	t.mu.Lock()

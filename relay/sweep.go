@@ -17,7 +17,7 @@ const (
 	sweepShare = 50
 )
 
-// sweep looks over all unconfirmed rows up to the cursor, a page at a time, for
+// sweep looks over all pending rows up to the cursor, a page at a time, for
 // those that nothing else has found: transactions that took very long to commit,
 // and whatever a fault of this program may have dropped. It reads no bodies of rows
 // that are known. It takes about a fiftieth of the time at most, however slow it is: a
@@ -97,7 +97,7 @@ func (p *pump) endSweep() {
 
 // adopt takes rows into their windows as if they had just been sent. Receipts for
 // what the last holder sent come in at the same time: a row that one of them has
-// settled may be gone by now, and nobody would ever confirm it.
+// settled may be gone by now, and no receipt would ever come for it.
 func (p *pump) adopt(rows []store.Row) {
 	t := p.t
 	t.mu.Lock()
@@ -113,7 +113,7 @@ func (p *pump) adopt(rows []store.Row) {
 			continue
 		}
 		if l.room() <= 0 || l.o.Confirm == waybill.Accepted {
-			// Nobody will ever confirm what was Accepted before our time: it is sent
+			// No answer will ever come to what an Accepted lane sent before our time: it is sent
 			// again, in its turn.
 			l.leaveInTable(r.ID)
 			continue
