@@ -214,7 +214,7 @@ type tenantOutbox struct {
 
 func (o *tenantOutbox) Send(ctx context.Context, tx outbox.Tx, m waybill.Message) error {
 	headers := map[string]string{"tenant": o.tenant, outbox.ContentType: "application/json"}
-	maps.Copy(headers, m.Headers) // what the caller sets counts
+	maps.Copy(headers, m.Headers) // a value that the caller sets counts
 	m.Headers = headers
 	return o.Outbox.Send(ctx, tx, m)
 }
