@@ -114,6 +114,7 @@
 //   - guard: the conditional write of a record in the handler's transaction; its answer decides whether the handler runs.
 //   - hold: what a dialect does so that only the code that began a transaction can end it.
 //   - horizon: an id that a consumer stores for each producer: it may have forgotten the messages with lower ids.
+//   - identity: the random word that an outbox's tables have drawn when they were made; its receipt queue's name ends in it.
 //   - in-flight: said of a message in a window: its row was read to be sent, and neither a receipt nor the broker has decided yet what becomes of the row.
 //   - inbox: the consumer's side: it guards messages, runs handlers and sends receipts.
 //   - lane: the relay's part for one destination: its window, its queue and the goroutine that publishes.
@@ -145,6 +146,7 @@
 //   - time stamp: what orders the messages of one destination and key: microseconds by the database's clock, always greater than the last one, or a version of the sender's own.
 //   - transient: not written to the broker's disk; what is lost by that is sent again.
 //   - try: one run of a handler with a message. After so many tries that failed (MaxTries) the message is rejected.
+//   - twin: another relay of the same identity, whose database is a copy of this one's.
 //   - verdict: a guard's answer on a mark: fresh, duplicate, superseded or forgotten; also how a demo or a torture ends.
 //   - window: the bounded set of one destination's messages that are in flight.
 //   - worker: one of a route's goroutines, which handles its share of the messages, a batch in one transaction.

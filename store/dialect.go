@@ -16,8 +16,8 @@
 //   - queue.go: the producer's tables; scan.go and page.go: how the relay reads them;
 //     settle.go: what becomes of a row; lease.go: which relay leads; operator.go: what
 //     commands ask; reason.go: the text of last_error
-//   - ledger.go: the consumer's tables; guard.go: the guards; horizon.go and prune.go: what
-//     may be forgotten, and forgetting it
+//   - ledger.go: the consumer's tables; guard.go: the guards; source.go: the names of
+//     producers there; horizon.go and prune.go: what may be forgotten, and forgetting it
 //   - mutant.go: a planted bug
 package store
 
