@@ -1,17 +1,20 @@
 // Package waybill is the vocabulary of registered delivery: messages, levels,
-// confirmations, receipts and the errors that go with them.
+// confirmations, receipts and the errors that go with them. The glossary at the end
+// explains every word that has a sense of its own here.
 //
 // A business change and its message commit in one database transaction (package
-// outbox); the message is sent again until the consumer has committed its effect
-// and a receipt has come back (package relay); the effect happens once, and an
-// older state never overwrites a newer one (package inbox). No promise rests on
-// the broker: what it loses, repeats or reorders costs copies and time.
+// outbox). A relay publishes the message, and sends a copy of it again and again until
+// a receipt has come back, by which the consumer says that it has committed the
+// message's effect (package relay). The consumer writes a record of the message in the
+// transaction of the effect. So the effect happens once, and an older state never
+// overwrites a newer one (package inbox). No promise depends on the broker: what it
+// loses, repeats or reorders costs copies and time.
 //
 // # Both services
 //
 // The order service sends the change's message with the transaction that makes the
-// change. The shipping service's handler writes with the transaction that remembers the
-// message. A relay goes between the two. This is the package's example:
+// change. The shipping service's handler writes with the transaction that has the record
+// of the message (the guard). A relay goes between the two. This is the package's example:
 //
 //	func ship(ctx context.Context, db *sql.DB, out *outbox.Outbox, order string) error {
 //		return out.InTx(ctx, db, func(tx *sql.Tx) error {
@@ -81,16 +84,17 @@
 //
 // The words that this module uses in a sense of its own. docs/glossary.md has the same.
 //
-//   - accepted: a destination's rows go with the broker's confirmation; the other way is consumed.
+//   - accepted: the setting of a destination whose rows are deleted when the broker has confirmed the message; the other setting is consumed.
 //   - adapter: the package that speaks one broker's protocol.
 //   - answer: what one of a destination's named consumers has said of a message: confirmed or rejected.
 //   - attempt: the number of a copy, 0 for the first.
 //   - backlog: rows of one destination that wait in the table because its window was full when they were read.
-//   - business mark: the key: the identity of the thing that a message is about, such as an order number.
+//   - business mark: a message's key: the name of the thing that the message is about, such as an order number.
 //   - capabilities: what a database or a broker is declared to be able to do.
 //   - checker: what looks for one kind of broken promise after a torture.
 //   - condition: what a database's error means: a conflict, a missing table, a database that is away.
-//   - consumed: a destination's rows go when the consumer has committed and its receipt has come back; the default.
+//   - confirmation: the broker's answer that it has a message. The consumer's answer is a receipt. A destination's setting Confirm says which of the two deletes a row.
+//   - consumed: the setting of a destination whose rows are deleted when the consumer has committed and its receipt has come back; the default.
 //   - consumer: a service that handles messages, by the name that all of its processes share.
 //   - copy: one sending of a message; all copies carry the message's one id.
 //   - crash point: a place in the code at which tests have the process kill itself.
@@ -100,17 +104,19 @@
 //   - disposition: what the inbox tells the broker of a message: done, deliver again, or dead letter.
 //   - duplicate: a copy of a message that took effect before.
 //   - durable: written to the broker's disk; the default transport.
-//   - engine: what runs over the seams: the outbox, the relay and the inbox; in package store, what runs a dialect's statements.
+//   - engine: the code that works through a seam and does not know what is behind it: outbox, relay and inbox; in package store, Queue and Ledger, which run the statements of every dialect.
 //   - failures: how often handlers have failed with a message, counted in its row.
 //   - fate: what is known of a published message: confirmed, refused, unacceptable or unknown.
-//   - floor: an id at or below that of the producer's oldest pending row whose time has come; every message tells it.
-//   - foreign producer: a program that publishes messages without asking for receipts.
+//   - floor: an id that is not above that of any row of a producer that is pending and due; every message carries it.
+//   - foreign producer: a program that publishes messages without asking for receipts. A destination that is set to accepted asks for none either, and its messages are treated alike.
 //   - forgotten: below the horizon and without a record, so that nothing can tell whether the message took effect.
 //   - fresh: recorded just now, so that the handler is to run.
 //   - gap: row ids that the cursor has passed without seeing a row; their transactions may commit later.
-//   - guard: the conditional write of a record, in the handler's transaction, that decides whether the handler runs.
-//   - horizon: the id below which a consumer may have forgotten a producer's messages.
-//   - in-flight: in a window: read to be sent, and not confirmed yet.
+//   - guard: the conditional write of a record in the handler's transaction; its answer decides whether the handler runs.
+//   - hold: what a dialect does so that only the code that began a transaction can end it.
+//   - horizon: an id that a consumer stores for each producer: it may have forgotten the messages with lower ids.
+//   - identity: the random word that an outbox's tables have drawn when they were made; its receipt queue's name ends in it.
+//   - in-flight: said of a message in a window: its row was read to be sent, and neither a receipt nor the broker has decided yet what becomes of the row.
 //   - inbox: the consumer's side: it guards messages, runs handlers and sends receipts.
 //   - lane: the relay's part for one destination: its window, its queue and the goroutine that publishes.
 //   - latest: the level that drops copies and stale states of each key.
@@ -118,25 +124,33 @@
 //   - level: what the inbox guards for a destination: once or latest.
 //   - mark: what a guard is told of one message: id, producer, destination, key and time stamp.
 //   - nemesis: what breaks things in a torture.
+//   - nonce: a random number that one guard writes into its records on MySQL and MariaDB, to read back which of them it has written.
 //   - once: the level that drops copies and handles every message.
-//   - outbox: the producer's table of unconfirmed messages, and the package that writes into it.
+//   - outbox: the producer's table of messages whose receipts have not come yet, and the package that writes into it.
 //   - outcome: what a receipt says of a message: done, retry or rejected.
 //   - parked: out of its destination's window, because some of its named consumers have answered and others are late.
 //   - planted bug: a bug that a build tag puts into the program, to show that a torture finds it.
-//   - probe: a copy that is sent to learn whether a silent consumer is back.
+//   - probe: a copy that is sent to learn whether a consumer whose receipts have stopped is back.
 //   - producer: a service that sends messages, and the name of its outbox.
 //   - pump: the relay's goroutine that reads rows and gives them to lanes.
 //   - receipt: a consumer's message that tells a producer what became of its messages.
 //   - record: a row in which a consumer remembers a message, written in the transaction of its effect.
 //   - rejected: given up by the consumer, the broker or the relay; the row stays for a person.
-//   - relay: what publishes the outbox's rows and deletes those that are confirmed.
+//   - relay: the process, or the part of one, that publishes the outbox's rows, sends copies as long as no receipt has come, and deletes the rows then.
 //   - retention: the least age of a record that may be forgotten.
-//   - seam: a small interface behind which databases, or brokers, are alike.
+//   - route: the inbox's part for one destination: its subscription, its handler and its workers.
+//   - seam: a small interface in front of all databases, or of all brokers, so that other code need not know which one it is.
+//   - sequence: the number of a message among those of its destination and key, from 1 without gaps; 0 without a key.
+//   - slow receipt: a receipt that asks for a retry or rejects: each needs a statement of its own, so it is written beside the receiving of others.
 //   - straggler: the lane of a named consumer that is late.
 //   - superseded: older than the state that the consumer has of the same key.
-//   - sweep: the relay's look over all unconfirmed rows for those that everything else has missed.
+//   - sweep: the relay's look over all pending rows up to the cursor for those that everything else has missed.
 //   - term: the time for which one relay leads, and what it knows meanwhile.
+//   - time stamp: what orders the messages of one destination and key: microseconds by the database's clock, always greater than the last one, or a version of the sender's own.
 //   - transient: not written to the broker's disk; what is lost by that is sent again.
+//   - try: one run of a handler with a message. After so many tries that failed (MaxTries) the message is rejected.
+//   - twin: another relay of the same identity, whose database is a copy of this one's.
 //   - verdict: a guard's answer on a mark: fresh, duplicate, superseded or forgotten; also how a demo or a torture ends.
 //   - window: the bounded set of one destination's messages that are in flight.
+//   - worker: one of a route's goroutines, which handles its share of the messages, a batch in one transaction.
 package waybill

@@ -12,9 +12,10 @@ import (
 	"github.com/waybill-go/waybill/internal/fault/crash"
 )
 
-// Messages of foreign producers carry no receipt address. After a failure they go back to
-// the broker, or to their worker where the broker cannot take messages back. Their tries
-// are counted here, in memory: after a restart of this process they are tried some more.
+// Messages of foreign producers carry no receipt address, and neither do those of
+// destinations that are set to Accepted. After a failure they go back to the broker, or to
+// their worker where the broker cannot take messages back. Their tries are counted here, in
+// memory: after a restart of this process they are tried some more.
 
 // maxForeign bounds the messages whose tries are counted at a time. Where there are more,
 // all begin anew.

@@ -51,13 +51,14 @@ import (
 //     after a delay that grows with each failure, and failure number Options.MaxTries
 //     rejects the message.
 //
-// Messages of foreign producers carry no receipt address (header receiptTo), so nobody
-// can be told. After a failure and after RetryAfter alike, the message comes again after
-// 0.1 s, doubled with each time up to a minute, less up to half of it at random: the time
-// given to RetryAfter is not kept. Each time counts towards MaxTries, and the first
-// failure other than RetryAfter that reaches it rejects the message; this process counts
-// in memory, and begins anew after a restart. A rejected message goes where the broker
-// keeps dead letters. A broker that keeps none drops it, and the log alone tells of it.
+// Messages of foreign producers carry no receipt address (header receiptTo), and neither do
+// those of destinations that are set to waybill.Accepted, so nobody can be told. After a
+// failure and after RetryAfter alike, the message comes again after 0.1 s, doubled with each
+// time up to a minute, less up to half of it at random: the time given to RetryAfter is not
+// kept. Each time counts towards MaxTries, and the first failure other than RetryAfter that
+// reaches it rejects the message; this process counts in memory, and begins anew after a
+// restart. A rejected message goes where the broker keeps dead letters. A broker that keeps
+// none drops it, and the log alone tells of it.
 //
 // The messages of one destination that have one key are handled by one goroutine of this
 // Inbox, one at a time; all other calls may be concurrent. ctx ends after

@@ -35,7 +35,7 @@ type Options struct {
 	// rejected. Default 20: with the relay's default delays (1 s, doubled with each
 	// failure up to 10 min, less up to half of it at random) the last try comes about
 	// 1 h 20 min after the first, and at most 1 h 47 min after it, besides the time that
-	// the tries themselves take. Messages of foreign producers come sooner; see Handler.
+	// the tries themselves take. Messages without a receipt address come sooner; see Handler.
 	MaxTries int
 
 	// Retention is the least age of a record of waybill.Once that may be removed. Default

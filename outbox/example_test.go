@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -203,6 +204,62 @@ func ExampleOutbox_Send_invalid() {
 	// Output:
 	// message 1, Headers: header name "messageId" is reserved
 	// too large: false messages: 0
+}
+
+// tenantOutbox sends messages that all have the tenant's header.
+type tenantOutbox struct {
+	*outbox.Outbox
+	tenant string
+}
+
+func (o *tenantOutbox) Send(ctx context.Context, tx outbox.Tx, m waybill.Message) error {
+	headers := map[string]string{"tenant": o.tenant, outbox.ContentType: "application/json"}
+	maps.Copy(headers, m.Headers) // a value that the caller sets counts
+	m.Headers = headers
+	return o.Outbox.Send(ctx, tx, m)
+}
+
+// Headers of the application's own go into Headers. One that every message should have is
+// set by a function around Send, which the service calls in its place.
+func ExampleOutbox_Send_headers() {
+	ctx := context.Background()
+	db, remove := openDatabase()
+	defer remove()
+	out := &tenantOutbox{must(outbox.New(sqlite.Dialect(), nil)), "acme"}
+
+	err := out.InTx(ctx, db, func(tx *sql.Tx) error {
+		err := out.Send(ctx, tx, waybill.Message{Destination: "orders", Body: []byte(`{"state": "placed"}`)})
+		if err != nil {
+			return err
+		}
+		return out.Send(ctx, tx, waybill.Message{
+			Destination: "mails",
+			Headers:     map[string]string{"priority-class": "low", outbox.ContentType: "text/plain"},
+			Body:        []byte("Thank you!"),
+		})
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	rows, err := db.QueryContext(ctx, `SELECT destination, headers FROM qmessage ORDER BY id`)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var destination, headers string
+		if err := rows.Scan(&destination, &headers); err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(destination, headers)
+	}
+	if err := rows.Err(); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// orders {"content-type":"application/json","tenant":"acme"}
+	// mails {"content-type":"text/plain","priority-class":"low","tenant":"acme"}
 }
 
 // A delayed message waits in the outbox until its time has come.

@@ -1,8 +1,8 @@
 // Package outbox writes messages in the transaction of the business change that
 // they tell of: the message exists if and only if the change committed.
 //
-// The files: outbox.go (Outbox, its options, Send, InTx, Wake) and row.go (the check of
-// a message, and its row).
+// The files: outbox.go (Outbox, its options, Send, InTx, Wake), clock.go (the time that ids
+// are minted for) and row.go (the check of a message, and its row).
 package outbox
 
 import (

@@ -2,7 +2,7 @@ package relay
 
 import "time"
 
-// pausableClock measures the time in which confirmations can arrive. It stands still
+// pausableClock measures the time in which receipts can arrive. It stands still
 // while the broker is away, and a pause of the process (a stopped machine, a suspended
 // laptop) counts little, so that neither looks like silence of every consumer and
 // floods the queues with copies.
@@ -13,7 +13,7 @@ type pausableClock struct {
 }
 
 // longestStep is the most that the clock advances between two looks at it; the
-// relay looks more often while anything is unconfirmed.
+// relay looks more often while anything waits for its receipt.
 const longestStep = 2 * time.Second
 
 // now is the time that has been measured so far.

@@ -2,7 +2,7 @@ package relay
 
 import "time"
 
-// estimator learns how long confirmations take, as TCP does for its
+// estimator learns how long receipts take, as TCP does for its
 // acknowledgements (RFC 6298), and derives after what time a message without one
 // is suspected lost.
 type estimator struct {
@@ -10,8 +10,8 @@ type estimator struct {
 	smoothed, variance time.Duration // 0 until the first sample
 }
 
-// sample takes one confirmation time. TCP takes only those of messages that were sent
-// once: of any other nobody knows which copy was confirmed (Karn's rule). Here there is
+// sample takes the time that one receipt took. TCP takes only those of messages that were
+// sent once: of any other nobody knows which copy was answered (Karn's rule). Here there is
 // one exception, which can only lengthen the time-out; see resending.noteReceipts.
 func (e *estimator) sample(took time.Duration) {
 	took = max(took, time.Microsecond)
@@ -23,7 +23,7 @@ func (e *estimator) sample(took time.Duration) {
 	e.smoothed += (took - e.smoothed) / 8
 }
 
-// timeout is the time after which a message without a confirmation is suspect.
+// timeout is the time after which a message without a receipt is suspect.
 func (e *estimator) timeout() time.Duration {
 	if e.smoothed == 0 {
 		return e.first
@@ -31,8 +31,8 @@ func (e *estimator) timeout() time.Duration {
 	return min(max(e.smoothed+max(4*e.variance, 10*time.Millisecond), e.least), e.most)
 }
 
-// reorderWindow is how much later a message may be sent than another one and still be
-// confirmed before it, without the other one being lost: consumers work in batches and
+// reorderWindow is how much later a message may be sent than another one and still have
+// its receipt before it, without the other one being lost: consumers work in batches and
 // with several workers.
 func (e *estimator) reorderWindow() time.Duration {
 	return max(2*e.variance, 20*time.Millisecond)

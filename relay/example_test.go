@@ -213,12 +213,12 @@ func ExampleRelay_Stats() {
 	fmt.Println("published:", s.Published)
 	fmt.Println("confirmed:", s.Confirmed)
 	for _, d := range s.Destinations {
-		fmt.Printf("%s: %d of a window of %d are not confirmed\n", d.Destination, d.Unconfirmed, d.Window)
+		fmt.Printf("%s: %d of a window of %d have no receipt\n", d.Destination, d.Unconfirmed, d.Window)
 	}
 	// Output:
 	// published: 2
 	// confirmed: 1
-	// orders: 1 of a window of 10000 are not confirmed
+	// orders: 1 of a window of 10000 have no receipt
 }
 
 // With Accepted the row goes when the broker has confirmed the message: for consumers
@@ -275,7 +275,7 @@ func ExampleDestination_transient() {
 	// messages after the relay connected again: 1
 }
 
-// The row of a message to a topic goes when each of the named consumers has confirmed
+// The row of a message to a topic goes when each of the named consumers has receipted
 // it.
 func ExampleDestination_consumers() {
 	shop := openShop()
@@ -297,18 +297,18 @@ func ExampleDestination_consumers() {
 	search.receive()
 	search.says(waybill.Receipt{ID: ids[0], Outcome: waybill.Done})
 	waitUntil(func() bool { return r.Stats().Receipts == 1 })
-	fmt.Println("rows after search has confirmed:", shop.rows())
+	fmt.Println("rows after the receipt of search:", shop.rows())
 
 	mail.receive()
 	mail.says(waybill.Receipt{ID: ids[0], Outcome: waybill.Done})
 	waitUntil(func() bool { return shop.rows() == 0 })
-	fmt.Println("rows after mail has confirmed, too:", shop.rows())
+	fmt.Println("rows after the receipt of mail, too:", shop.rows())
 	// Output:
-	// rows after search has confirmed: 1
-	// rows after mail has confirmed, too: 0
+	// rows after the receipt of search: 1
+	// rows after the receipt of mail, too: 0
 }
 
-// A window bounds what is with the broker and not confirmed. The rest waits in the
+// A window bounds what is with the broker and not receipted. The rest waits in the
 // table, where it is safe, and holds up no other destination.
 func ExampleDestination_window() {
 	shop := openShop()

@@ -9,7 +9,7 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-// lane is one destination: its window of unconfirmed messages, the queue of those
+// lane is one destination: its window of messages in flight, the queue of those
 // to publish, and the goroutine that publishes them. A destination that is stuck
 // holds up nobody else. A lane with a consumer's name has what that one of the
 // destination's named consumers has not confirmed in time; see straggler.go. The fields
@@ -23,7 +23,7 @@ type lane struct {
 	publish   chan struct{} // holds a value when the queue has grown
 	retired   chan struct{} // closed when the lane is given up
 
-	window map[waybill.ID]*inflight // everything from admission to its confirmation
+	window map[waybill.ID]*inflight // everything from admission until its row is written
 	queue  []outgoing               // to publish, in order
 	bytes  int                      // of bodies in queue
 
@@ -147,7 +147,7 @@ func (l *lane) take() []outgoing {
 	batch := make([]outgoing, 0, n)
 	for _, x := range l.queue[:n] {
 		if x.f.state == settling || l.window[x.f.id] != x.f {
-			continue // confirmed by a receipt for an earlier copy, or gone
+			continue // settled by the receipt of an earlier copy, or gone
 		}
 		x.f.state, x.f.sent = publishing, now
 		x.f.copies++
@@ -160,7 +160,7 @@ func (l *lane) take() []outgoing {
 	l.progressed = time.Now()
 	l.t.wake()
 	if len(batch) == 0 {
-		l.signal() // all of it was confirmed meanwhile: come again for the rest
+		l.signal() // all of it was settled meanwhile: come again for the rest
 	}
 	return batch
 }

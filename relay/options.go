@@ -34,7 +34,7 @@ type Options struct {
 	Default Destination
 
 	// Window is the greatest number of messages of one destination that the relay
-	// has read and that are not confirmed; further ones wait in the table. 1 to
+	// has read and that have no receipt yet; further ones wait in the table. 1 to
 	// 10,000,000. Default 10,000.
 	Window int
 	// Batch is the greatest number of messages read or published at once, 1 to
@@ -65,7 +65,7 @@ type Options struct {
 	// consumer asked for a retry without saying when. It doubles with each failure, and
 	// up to half of it is taken off by chance. Defaults 1 s and 10 min.
 	MinRetry, MaxRetry time.Duration
-	// Sweep is the time between two looks over all unconfirmed rows for those that
+	// Sweep is the time between two looks over all pending rows for those that
 	// everything else has missed: a quarter of it where there is reason to think that
 	// some were, and longer where a sweep is slow. Default 30 s.
 	Sweep time.Duration
@@ -88,7 +88,7 @@ type Destination struct {
 	Confirm waybill.Confirmation
 	// Transport says how messages travel; Durable by default. Accepted needs Durable.
 	Transport waybill.Transport
-	// Window is the greatest number of messages read and not confirmed; 0 means
+	// Window is the greatest number of messages read and without a receipt; 0 means
 	// Options.Window.
 	Window int
 	// Consumers are the names of consumers that must each confirm a message before
@@ -205,7 +205,7 @@ func (o *Options) wantsReceipts() bool {
 	return o.hasDestination(func(d Destination) bool { return d.Confirm == waybill.Consumed })
 }
 
-// namesConsumers reports whether any destination needs several confirmations.
+// namesConsumers reports whether any destination needs the receipts of named consumers.
 func (o *Options) namesConsumers() bool {
 	return o.hasDestination(func(d Destination) bool { return len(d.Consumers) > 0 })
 }

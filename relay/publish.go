@@ -97,7 +97,7 @@ func (l *lane) publishBatch(ctx context.Context, conn broker.Conn, batch []outgo
 type fates struct {
 	taken        int          // messages that the broker has, or may have
 	refused      bool         // there are some that it may take later
-	confirmed    []waybill.ID // whose rows may go
+	confirmed    []waybill.ID // at a destination that is Accepted: their rows may go
 	unacceptable []rejection
 	problem      error // why one was refused, or why the fate of one is not known
 	isNewProblem bool  // it is another one than that of the last batch

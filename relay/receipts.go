@@ -29,8 +29,10 @@ func (t *term) receive(ctx, settle context.Context, receiver broker.Receiver) er
 		if settle.Err() != nil {
 			return settle.Err()
 		}
-		// Only now, when the table has the confirmations: receipts that are lost come
-		// again with the next copy, but that takes its time.
+		// Only now, when the rows of what is done are deleted: a receipt that is lost comes
+		// again with the next copy, but that takes its time. Slow receipts are acknowledged
+		// before they are written: they wait in a channel. If the process dies their rows
+		// are as they were, and the next copies bring new ones.
 		crash.Point("relay.ack.before")
 		err = receiver.Settle(settle, deliveries, broker.Ack)
 		crash.Point("relay.ack.after")
@@ -113,7 +115,7 @@ const (
 
 // settleSlowReceipts does what receipts ask for that cost a statement each, beside the
 // receiving of others: a consumer that fails with everything must not hold up the
-// confirmations of all the others. It ends with lead, after it has written what waits
+// receipts of all the others. It ends with lead, after it has written what waits
 // then, or with settle.
 func (t *term) settleSlowReceipts(lead, settle context.Context) {
 	for settle.Err() == nil {

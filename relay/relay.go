@@ -1,10 +1,12 @@
 // Package relay moves messages from the outbox's table to a broker and removes
 // them when their receipts have come back.
 //
-// What has to hold rests on the table alone: a row stays until its confirmation.
-// The lease, the cursor, the windows and every timer of this package exist for
-// speed. If all of them fail, or two relays run at once, the result is extra
-// copies, which consumers drop, and never a wrong effect.
+// The promises depend on the table alone: a row stays until its receipt has come or, at a
+// destination that is set to Accepted, until the broker has confirmed its message. Here,
+// "confirmed" is said of the broker's answer, and "receipted" of the consumer's. The lease,
+// the cursor, the windows and every timer of this package exist for speed. If all of them
+// fail, or two relays run at once, the result is extra copies, which consumers drop, and
+// never a wrong effect.
 //
 // The files, from the outside in:
 //

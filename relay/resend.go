@@ -10,19 +10,19 @@ import (
 
 // resending decides when a lane's messages are sent again. Think of TCP:
 //
-//   - The time-out follows from how long confirmations take, and doubles with each
+//   - The time-out follows from how long receipts take, and doubles with each
 //     copy of a message.
-//   - A message is probably lost where others that were sent later have been confirmed
+//   - A message is probably lost where others that were sent later have been receipted
 //     and it has not. It is sent again once its time-out is over.
-//   - Where nothing is confirmed at all the consumer is probably down, and copies
+//   - Where no receipt comes at all the consumer is probably down, and copies
 //     would only lengthen its queue: one probe is sent, then after twice the time
-//     another one, and so on. A confirmation of a copy raises the number of copies
+//     another one, and so on. A receipt of a copy raises the number of copies
 //     that may be under way by one, as in slow start, so that a broker that lost
-//     everything is refilled at the pace at which its consumer confirms.
-//   - As long as messages are confirmed that were sent once, the consumer is working
+//     everything is refilled at the pace at which its consumer answers.
+//   - As long as messages are receipted that were sent once, the consumer is working
 //     through its queue, however slowly, and nobody is silent. That is why a probe is
 //     a copy of the newest message, as TCP's tail loss probe is: an old one would
-//     often be confirmed by itself, and look like the proof of a loss.
+//     often be receipted by itself, and look like the proof of a loss.
 //   - No message is probed twice before the others were, since it may be one that
 //     nobody will ever answer.
 //
@@ -33,8 +33,8 @@ type resending struct {
 
 	budget    int           // how many copies may be under way without evidence of a loss
 	stall     int           // probes in a row that nothing answered
-	probing   bool          // there was a probe, and no confirmation since
-	heard     time.Duration // when the last confirmation came
+	probing   bool          // there was a probe, and no receipt since
+	heard     time.Duration // when the last receipt came
 	progress  time.Duration // when the last one of a message came that was sent once
 	newest    time.Duration // when the newest of those was sent
 	again     []*inflight   // to be sent again as soon as the lane goes on
@@ -150,7 +150,7 @@ func (l *lane) overdue(now time.Duration, limit int) []*inflight {
 	for _, f := range chosen {
 		f.state = queued
 	}
-	// Silent messages that the budget does not allow wait for a confirmation, or for
+	// Silent messages that the budget does not allow wait for a receipt, or for
 	// the next probe's time.
 	l.nextCheck = max(s.next, now+checkEvery)
 	return chosen
@@ -172,7 +172,7 @@ func (l *lane) takeAgain(limit int) (chosen []*inflight) {
 	return chosen
 }
 
-// suspects are the messages of a window whose confirmations are overdue.
+// suspects are the messages of a window whose receipts are overdue.
 type suspects struct {
 	lost     []*inflight   // there is evidence that they are
 	silent   []*inflight   // there is none: the consumer may be down, or slow
@@ -220,7 +220,7 @@ func (l *lane) suspects(now time.Duration) suspects {
 }
 
 // limitBudget ends a slow start that is over: nothing is silent or under way any more,
-// or nothing has been confirmed for as long as the time-out.
+// or no receipt has come for as long as the time-out.
 func (r *resending) limitBudget(s *suspects, now time.Duration) {
 	if len(s.silent) == 0 && s.underWay == 0 || len(s.silent) > 0 && now-r.heard > r.timeout() {
 		r.budget = 1
@@ -228,8 +228,8 @@ func (r *resending) limitBudget(s *suspects, now time.Duration) {
 }
 
 // probes returns n of the messages that are silent, and notes that it has. It prefers
-// those with the fewest copies. Of these it takes the newest as long as nothing is
-// confirmed, and the oldest once a copy was, which tells that those before it are lost.
+// those with the fewest copies. Of these it takes the newest as long as no receipt comes,
+// and the oldest once that of a copy has, which tells that those before it are lost.
 func (r *resending) probes(silent []*inflight, n int) []*inflight {
 	if n <= 0 || len(silent) == 0 {
 		return nil

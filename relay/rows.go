@@ -10,7 +10,8 @@ import (
 	"github.com/waybill-go/waybill/internal/fault/crash"
 )
 
-// remove deletes confirmed rows and then takes their messages out of their windows.
+// remove deletes the rows of messages that are done, or Accepted and confirmed, and then
+// takes the messages out of their windows.
 func (t *term) remove(ctx context.Context, ids []waybill.ID) {
 	var deleted int64
 	t.retryUntilDone(ctx, "delete confirmed messages", func() error {

@@ -21,7 +21,7 @@ type Stats struct {
 
 	Published   int64 // copies that the broker has, or may have, first ones included
 	Copies      int64 // of these, copies beyond the first
-	Confirmed   int64 // rows deleted
+	Confirmed   int64 // rows deleted: receipted, or confirmed by the broker where it is Accepted
 	Rejected    int64 // rows kept for a person
 	Retries     int64 // times that a consumer asked for a message again
 	Receipts    int64 // receipts received, without the malformed ones
@@ -44,11 +44,11 @@ type Stats struct {
 type DestinationStats struct {
 	Destination string
 	Topic       bool
-	Unconfirmed int           // messages in the window
+	Unconfirmed int           // messages in the window: without a receipt, or, where it is Accepted, a confirmation
 	Window      int           // its size
 	Backlog     bool          // more may wait in the table for room in the window
 	Timeout     time.Duration // after which a message without a receipt is suspect
-	Silent      bool          // nothing is confirmed, though messages were sent again to find out
+	Silent      bool          // no receipts come, though messages were sent again to find out
 	LastError   string        // why the broker did not take all of the last batch; "" if it did
 	// Lagging are those of Destination.Consumers that have not confirmed in time what
 	// others have answered, in order of name.

@@ -18,7 +18,7 @@ const (
 	sweepShare = 50
 )
 
-// sweep looks over all unconfirmed rows up to the cursor, a page at a time, for
+// sweep looks over all pending rows up to the cursor, a page at a time, for
 // those that nothing else has found: transactions that took very long to commit,
 // and whatever a fault of this program may have dropped. It reads no bodies of rows
 // that are known. It takes about a fiftieth of the time at most, however slow it is: a

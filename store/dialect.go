@@ -5,6 +5,20 @@
 // (the consumer's tables) are the one engine that runs those statements for the
 // outbox, the relay and the inbox. No driver is imported here: the caller opens
 // the *sql.DB. Package storetest has the suite that every dialect passes.
+//
+// The files:
+//
+//   - dialect.go: the seam; statement.go: a statement, and who runs it; condition.go and
+//     error.go: what a database's error means, and what is made of it; transaction.go:
+//     transactions that only their owner ends, and the seam for that
+//   - names.go: the tables' names; migrate.go, version.go, script.go: how they are made
+//   - insert.go: what Send does; row.go: a message's row
+//   - queue.go: the producer's tables; scan.go and page.go: how the relay reads them;
+//     settle.go: what becomes of a row; lease.go: which relay leads; operator.go: what
+//     commands ask; reason.go: the text of last_error
+//   - ledger.go: the consumer's tables; guard.go: the guards; source.go: the names of
+//     producers there; horizon.go and prune.go: what may be forgotten, and forgetting it
+//   - mutant.go: a planted bug
 package store
 
 import (

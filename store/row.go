@@ -6,7 +6,7 @@ import (
 
 // Status values of a row of qmessage.
 const (
-	Pending  = 0 // waits for its confirmation
+	Pending  = 0 // waits for its receipt or, where it is Accepted, the broker's confirmation
 	Rejected = 2 // kept for a person; not sent
 )
 

@@ -1,5 +1,5 @@
-// Package address opens databases and brokers by their addresses, as commands,
-// examples and tests name them. No address shows its password in an error.
+// Package address opens databases and brokers by their addresses, as the command and tests
+// name them. No error shows the password of an address.
 package address
 
 import (

@@ -1,9 +1,10 @@
 // Package crash kills a process at every point that package internal/fault/crash marks:
-// before and after whatever outbox, relay and inbox ask of a database or a broker. A journey has a producer, a relay and a consumer, each a process of its own
-// (process/), two SQLite files and a NATS server in this process. Whoever dies is started
-// again, another wave of messages follows each death, and in the end everything stops in
-// good order and the databases are compared: nothing is lost, doubled, stale, phantom or
-// left over.
+// before and after whatever outbox, relay and inbox ask of a database or a broker, around
+// handlers, and between the statements of some calls of store. A journey has a producer, a
+// relay and a consumer, each a process of its own (process/), two SQLite files and a NATS
+// server in this process. Whoever dies is started again, another wave of messages follows
+// each death, and in the end everything stops in good order and the databases are compared:
+// nothing is lost, doubled, stale, phantom or left over.
 //
 // The points are read from the source, so none is forgotten; and a point that no
 // journey passes is a failure.

@@ -26,12 +26,12 @@ type service struct {
 	env     map[string]string // what "scripts/services env" prints
 }
 
-// newService starts a server. What it needs must have been installed by
-// "scripts/services install"; where the shared one does not run the test is skipped,
-// or fails where servers are required.
+// newService starts a server with scripts/services. Where that script does not run the
+// shared one, as where compose.yaml does, the test is skipped, or where servers are
+// required it fails if the script cannot start one.
 func newService(t *testing.T, name, variable string) *service {
 	t.Helper()
-	testserver.Address(t, variable)
+	testserver.Startable(t, variable)
 	s := &service{t: t, name: name, scripts: filepath.Join(t.TempDir(), "scripts")}
 	if err := os.CopyFS(s.scripts, os.DirFS("../../scripts")); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"cmp"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -62,7 +63,7 @@ func knownNames(root fs.FS) (names, error) {
 			n.targets = append(n.targets, m[1])
 		}
 	}
-	tests, err := files(root, func(name string) bool { return strings.HasSuffix(name, "_test.go") })
+	tests, err := files(root, isTest)
 	if err != nil {
 		return n, err
 	}
@@ -90,8 +91,8 @@ var (
 
 // pageProblems says which links of a page lead nowhere: to a file or heading that is not
 // there, or, where a link's text is a name and it leads to a Go file, to a file that
-// does not declare the name. Code spans that are paths, tests and make targets have to
-// exist, too.
+// does not declare the name (Name, or Type.Name where several have one). Code spans that
+// are paths, tests and make targets have to exist, too.
 func pageProblems(root fs.FS, known names, page string) (problems []string) {
 	text, err := fs.ReadFile(root, page)
 	if err != nil {
@@ -164,29 +165,79 @@ func linkProblem(root fs.FS, page, text, target string) string {
 	if err != nil {
 		return err.Error()
 	}
-	bare, _, _ := strings.Cut(code[1], "(")
-	if !slices.Contains(declared, bare) {
-		return fmt.Sprintf("%s is not declared in %s%s", bare, name, elsewhere(root, path.Dir(name), bare))
+	wanted, _, _ := strings.Cut(code[1], "(")
+	return declarationProblem(root, name, wanted, declared)
+}
+
+// declarationProblem says why a link to a Go file is not one to what its text names: the
+// file does not declare it, several things of the package have that name, or the file has
+// only an interface's method or a field where another one has the code.
+func declarationProblem(root fs.FS, name, wanted string, declared []declaration) string {
+	all, err := packageDeclarations(root, name)
+	if err != nil {
+		return err.Error()
+	}
+	matches := func(d declaration) bool { return d.name == wanted || d.qualified() == wanted }
+	here, everywhere := only(declared, matches), only(all, matches)
+	if len(here) == 0 {
+		if len(everywhere) > 0 {
+			return fmt.Sprintf("%s is not declared in %s, but in %s", wanted, name, everywhere[0].file)
+		}
+		return fmt.Sprintf("%s is not declared in %s", wanted, name)
+	}
+	if !strings.Contains(wanted, ".") {
+		best := slices.MaxFunc(everywhere, func(a, b declaration) int { return cmp.Compare(a.rank, b.rank) })
+		isBest := func(d declaration) bool { return d.rank == best.rank }
+		switch first := here[0]; {
+		case slices.ContainsFunc(here, isBest):
+			here, everywhere = only(here, isBest), only(everywhere, isBest)
+		case !slices.ContainsFunc(here, func(d declaration) bool { return d.rank > member }):
+			return fmt.Sprintf("%s is only a field or an interface's method in %s; what does the work is in %s", wanted, name, best.file)
+		default:
+			return fmt.Sprintf("%s may be %s in %s or %s in %s: write which", wanted, first.qualified(), name, best.qualified(), best.file)
+		}
+	}
+	for _, d := range everywhere {
+		if d.qualified() != here[0].qualified() {
+			return fmt.Sprintf("%s may be %s in %s or %s in %s: write which", wanted, here[0].qualified(), name, d.qualified(), d.file)
+		}
 	}
 	return ""
 }
 
-// elsewhere says in which file of a package a name is declared; "" where in none.
-func elsewhere(root fs.FS, dir, declared string) string {
-	siblings, err := fs.Glob(root, dir+"/*.go")
+func isTest(name string) bool { return strings.HasSuffix(name, "_test.go") }
+
+func only(all []declaration, which func(declaration) bool) (some []declaration) {
+	for _, d := range all {
+		if which(d) {
+			some = append(some, d)
+		}
+	}
+	return some
+}
+
+// packageDeclarations are those of all files beside a file, without those of tests unless
+// it is one.
+func packageDeclarations(root fs.FS, file string) (all []declaration, err error) {
+	siblings, err := fs.Glob(root, path.Dir(file)+"/*.go")
 	if err != nil {
-		return ""
+		return nil, err
 	}
 	for _, name := range siblings {
+		if isTest(name) && !isTest(file) {
+			continue
+		}
 		content, err := fs.ReadFile(root, name)
 		if err != nil {
-			return ""
+			return nil, err
 		}
-		if all, err := declarations(name, content); err == nil && slices.Contains(all, declared) {
-			return ", but in " + name
+		declared, err := declarations(name, content)
+		if err != nil {
+			return nil, err
 		}
+		all = append(all, declared...)
 	}
-	return ""
+	return all, nil
 }
 
 // nameProblem says why a code span names something that is not there: a path that
@@ -231,33 +282,54 @@ func anchors(page string) (all []string) {
 	return all
 }
 
-// declarations are the names that a Go file declares: functions, types, constants and
-// variables as Name and package.Name, methods and fields as Name and Type.Name.
-func declarations(name string, content []byte) (all []string, err error) {
+// declaration is something that a Go file declares.
+type declaration struct {
+	file  string
+	owner string // the type of a method or a field, or the package
+	name  string
+	rank  rank
+}
+
+// rank says what a name without its owner stands for, where there are several: rather
+// what is the package's own than a method, and rather a method than what does no work.
+type rank int
+
+const (
+	member rank = iota // a struct's field or an interface's method
+	method
+	ofPackage // a function, a type, a constant or a variable
+)
+
+// qualified is the name as a link may have it to be exact, such as "outcomes.note".
+func (d declaration) qualified() string { return d.owner + "." + d.name }
+
+// declarations are what a Go file declares: functions, types, constants and variables,
+// methods and fields.
+func declarations(name string, content []byte) (all []declaration, err error) {
 	file, err := parser.ParseFile(token.NewFileSet(), name, content, parser.SkipObjectResolution)
 	if err != nil {
 		return nil, err
 	}
-	add := func(owner, name string) { all = append(all, name, owner+"."+name) }
+	add := func(owner, what string, r rank) { all = append(all, declaration{name, owner, what, r}) }
 	for _, d := range file.Decls {
 		switch d := d.(type) {
 		case *ast.FuncDecl:
-			owner := file.Name.Name
-			if d.Recv != nil {
-				owner = receiver(d.Recv.List[0].Type)
+			if d.Recv == nil {
+				add(file.Name.Name, d.Name.Name, ofPackage)
+			} else {
+				add(receiver(d.Recv.List[0].Type), d.Name.Name, method)
 			}
-			add(owner, d.Name.Name)
 		case *ast.GenDecl:
 			for _, spec := range d.Specs {
 				switch spec := spec.(type) {
 				case *ast.TypeSpec:
-					add(file.Name.Name, spec.Name.Name)
-					for _, member := range members(spec.Type) {
-						add(spec.Name.Name, member)
+					add(file.Name.Name, spec.Name.Name, ofPackage)
+					for _, m := range members(spec.Type) {
+						add(spec.Name.Name, m, member)
 					}
 				case *ast.ValueSpec:
 					for _, value := range spec.Names {
-						add(file.Name.Name, value.Name)
+						add(file.Name.Name, value.Name, ofPackage)
 					}
 				}
 			}
@@ -266,9 +338,16 @@ func declarations(name string, content []byte) (all []string, err error) {
 	return all, nil
 }
 
+// receiver is the name of a method's type.
 func receiver(e ast.Expr) string {
 	if pointer, ok := e.(*ast.StarExpr); ok {
 		e = pointer.X
+	}
+	switch generic := e.(type) {
+	case *ast.IndexExpr:
+		e = generic.X
+	case *ast.IndexListExpr:
+		e = generic.X
 	}
 	if name, ok := e.(*ast.Ident); ok {
 		return name.Name
@@ -300,7 +379,8 @@ func TestLinksThatLeadNowhereAreFound(t *testing.T) {
 		"Makefile":       {Data: []byte("test: ## tests\n\tgo test\n")},
 		"docs/other.md":  {Data: []byte("# Other\n\n## Where it is, and `why`\n\n```\n# no heading\n```\n")},
 		"a/a.go":         {Data: []byte("package a\n\ntype T struct{ Field int }\n\nfunc (t *T) Method() {}\n\nfunc F() {}\n\ntype I interface{ Do() }\n")},
-		"a/b.go":         {Data: []byte("package a\n\nconst Moved = 1\n")},
+		"a/b.go":         {Data: []byte("package a\n\nconst Moved = 1\n\ntype U[E any] struct{ Field, Do int }\n\nfunc (U[E]) Method() {}\n\nfunc (U[E]) Work() {}\n\ntype V interface{ Work() }\n\ntype W interface{ Work() }\n\nfunc (U[E]) F() {}\n")},
+		"a/d.go":         {Data: []byte("package a\n\ntype X interface{ Work() }\n")},
 		"a/a_test.go":    {Data: []byte("package a\n\nfunc TestIt(t *testing.T) {}\n")},
 		"scripts/run":    {Data: []byte("#!/bin/sh\n")},
 		"docs/page.md":   {},
@@ -316,7 +396,15 @@ func TestLinksThatLeadNowhereAreFound(t *testing.T) {
 		{"[out](https://example.com/x)", ""},
 		{"```\n[x](../x.go)\n```", ""},
 		{"[`F`](../a/a.go), [`a.F`](../a/a.go), [`F()`](../a/a.go), [`a/a.go`](../a/a.go), [text](../a/a.go)", ""},
-		{"[`Method`](../a/a.go), [`T.Method`](../a/a.go), [`T.Field`](../a/a.go), [`I.Do`](../a/a.go)", ""},
+		{"[`T.Method`](../a/a.go), [`T.Field`](../a/a.go), [`I.Do`](../a/a.go), [`U.Method`](../a/b.go)", ""},
+		{"[`Method`](../a/a.go)", "Method may be T.Method in a/a.go or U.Method in a/b.go: write which"},
+		{"[`Method`](../a/b.go)", "Method may be U.Method in a/b.go or T.Method in a/a.go: write which"},
+		{"[`F`](../a/a.go), [`U.F`](../a/b.go)", ""},
+		{"[`F`](../a/b.go)", "F may be U.F in a/b.go or a.F in a/a.go: write which"},
+		{"[`T.Method`](../a/b.go)", "T.Method is not declared in a/b.go, but in a/a.go"},
+		{"[`Field`](../a/a.go)", "Field may be T.Field in a/a.go or U.Field in a/b.go: write which"},
+		{"[`Work`](../a/b.go), [`V.Work`](../a/b.go), [`X.Work`](../a/d.go)", ""},
+		{"[`Work`](../a/d.go)", "Work is only a field or an interface's method in a/d.go; what does the work is in a/b.go"},
 		{"[`G`](../a/a.go)", "G is not declared in a/a.go"},
 		{"[`T.F`](../a/a.go)", "T.F is not declared"},
 		{"[`Moved`](../a/a.go)", "Moved is not declared in a/a.go, but in a/b.go"},

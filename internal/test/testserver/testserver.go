@@ -13,7 +13,8 @@ import (
 const Required = "WAYBILL_TEST_REQUIRE"
 
 // Version returns what the server of such a variable says it is, such as
-// "ActiveMQ 5.18.3"; "" where that is not known.
+// "ActiveMQ 5.18.3", as "scripts/services env" tells it; "" where that is not known, as of
+// a server that something else has started.
 func Version(variable string) string {
 	return os.Getenv("WAYBILL_TEST_" + strings.ToUpper(Service(variable)) + "_VERSION")
 }
@@ -36,6 +37,21 @@ func Address(t testing.TB, variable string) string {
 	name := Service(variable)
 	missing(t, "%s is not set: no %s server. To run this test: scripts/services start %s && eval \"$(scripts/services env)\"", variable, name, name)
 	return ""
+}
+
+// Startable ends a test that starts a server of its own with scripts/services, in order to
+// kill it, unless that script runs the variable's server, too: then the script can start
+// another one. A server of compose.yaml tells nothing of that: there the script may have
+// neither the packages nor the right to install them. Where servers are required the test
+// goes on, and fails if it cannot start one.
+func Startable(t testing.TB, variable string) {
+	t.Helper()
+	Address(t, variable)
+	if Version(variable) != "" || os.Getenv(Required) == "1" {
+		return
+	}
+	name := Service(variable)
+	t.Skipf("%s is no server that scripts/services has started (but one of compose.yaml, perhaps), and this test starts and kills one of its own with that script. To run this test: scripts/services start %s && eval \"$(scripts/services env)\"; or set %s=1", variable, name, Required)
 }
 
 // Program returns the path of a server's program, for tests that start servers of
