@@ -170,8 +170,7 @@ func (r *Reader) Read(ctx context.Context) (*Report, error) {
 	return report, nil
 }
 
-// check looks at what a person should know of the database, once for all reports: it
-// uses up an id of the outbox's, which would show in their rates.
+// check looks at what a person should know of the database, once for all reports.
 func (r *Reader) check(ctx context.Context) ([]Finding, error) {
 	if r.checked {
 		return r.findings, nil
