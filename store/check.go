@@ -20,6 +20,9 @@ type Finding struct {
 // Repairer is implemented by a Dialect whose tables may break by what happens around
 // them, such as the end of the account that made them.
 type Repairer interface {
+	// Trial writes a message that nobody will ever see, as a writer of plain SQL does; it
+	// uses up no id. It is rolled back.
+	Trial(Names) Statement
 	// Repair returns the statements that mend a side's tables, where err, of a statement
 	// that should have worked, shows that they are broken; none otherwise. They are run
 	// one by one, outside of transactions.
@@ -110,16 +113,10 @@ func (c *checker) tryTables(ctx context.Context) {
 	if !ok || c.err != nil || c.closed {
 		return
 	}
-	err := c.sessions.try(ctx, trialMessage(d, c.names)...)
+	err := c.sessions.try(ctx, repairer.Trial(c.names))
 	if err != nil && len(repairer.Repair(c.names, c.side, err)) > 0 {
 		c.add(true, wrap(d, c.side, "write messages", err))
 	}
-}
-
-// trialMessage writes a message that nobody will ever see.
-func trialMessage(d Dialect, n Names) []Statement {
-	id := waybill.NewID()
-	return d.Insert(n, []NewRow{{ID: id, Destination: "check", Key: id.String(), Body: []byte{}}})
 }
 
 // ask adds what the dialect finds out by asking.
@@ -177,7 +174,7 @@ func repair(ctx context.Context, c *session, s *sessions, n Names, side Side) er
 	if !ok || side != Producer {
 		return nil
 	}
-	broken := s.tryIn(ctx, c, false, trialMessage(s.dialect, n))
+	broken := s.tryIn(ctx, c, false, []Statement{repairer.Trial(n)})
 	if broken == nil {
 		return nil
 	}

@@ -1,9 +1,12 @@
 package mysql
 
 import (
+	"math/rand/v2"
+	"strconv"
 	"strings"
 
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/statement"
 )
 
 // isolation and timeLimit are named differently in MySQL and MariaDB: each reads the
@@ -79,6 +82,17 @@ SELECT 0, CONCAT('innodb_flush_log_at_trx_commit is ', @@GLOBAL.innodb_flush_log
 	': a power cut or a crash may take back what has been committed in the last second, and with it messages or the memory of them; set it to 1')
 FROM (SELECT 1) AS one
 WHERE @@GLOBAL.innodb_flush_log_at_trx_commit <> 1`}}
+}
+
+// trial has an id below all others, so that it uses up none of theirs.
+const trial = `
+INSERT INTO {qmessage} (id, destination, business_mark, message_content)
+VALUES (?, 'check', ?, 'x')`
+
+// Trial implements store.Repairer.
+func (dialect) Trial(n store.Names) store.Statement {
+	id := -1 - rand.Int64N(1<<62)
+	return statement.New(n, trial, id, strconv.FormatInt(id, 10))
 }
 
 // Repair makes the trigger again, where it runs as an account that is gone or has lost its

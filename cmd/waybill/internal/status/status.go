@@ -9,6 +9,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -26,6 +27,15 @@ type Report struct {
 	Producer Producer  `json:"producer"`
 	Consumer Consumer  `json:"consumer"`
 	Rates    *Rates    `json:"rates,omitempty"`
+	// Findings are what a person should know of the database, as the first report found it.
+	Findings []Finding `json:"findings,omitempty"`
+}
+
+// Finding is something about the database, such as a right that is missing.
+type Finding struct {
+	Side   string `json:"side"` // producer or consumer
+	Blocks bool   `json:"blocks"`
+	Text   string `json:"text"`
 }
 
 // Producer is the state of the outbox.
@@ -111,6 +121,9 @@ type Reader struct {
 	names   store.Names
 	queue   *store.Queue
 	address string
+
+	checked  bool
+	findings []Finding
 }
 
 // NewReader reads the tables of db with the prefix. address names the database in
@@ -135,6 +148,9 @@ func (r *Reader) Read(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	report := &Report{Database: r.address, At: time.UnixMicro(clock).UTC()}
+	if report.Findings, err = r.check(ctx); err != nil {
+		return nil, err
+	}
 	producer := r.readProducer(ctx, report)
 	consumer := r.readConsumer(ctx, report)
 	for _, err := range []error{producer, consumer} {
@@ -152,6 +168,40 @@ func (r *Reader) Read(ctx context.Context) (*Report, error) {
 		report.Consumer.Problem = consumer.Error()
 	}
 	return report, nil
+}
+
+// check looks at what a person should know of the database, once for all reports.
+func (r *Reader) check(ctx context.Context) ([]Finding, error) {
+	if r.checked {
+		return r.findings, nil
+	}
+	ledger, err := store.NewLedger(r.db, r.dialect, r.prefix, "status")
+	if err != nil {
+		return nil, err
+	}
+	defer ledger.CloseIdle()
+	producer, err := r.queue.Check(ctx)
+	if err != nil && !errors.Is(err, waybill.ErrSchema) {
+		return nil, err
+	}
+	consumer, err := ledger.Check(ctx, waybill.Once, waybill.Latest)
+	if err != nil && !errors.Is(err, waybill.ErrSchema) {
+		return nil, err
+	}
+	r.checked = true
+	r.add(store.Producer, producer)
+	r.add(store.Consumer, consumer)
+	return r.findings, nil
+}
+
+// add adds what was found on one side, each text once.
+func (r *Reader) add(side store.Side, found []store.Finding) {
+	for _, f := range found {
+		known := slices.ContainsFunc(r.findings, func(other Finding) bool { return other.Text == f.Text })
+		if !known {
+			r.findings = append(r.findings, Finding{Side: string(side), Blocks: f.Blocks, Text: f.Text})
+		}
+	}
 }
 
 func missing(err error) bool {

@@ -209,3 +209,24 @@ func (d *database) record(ctx context.Context) {
 		}
 	}
 }
+
+func TestReadTellsWhatMayLoseCommits(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.db")
+	d := open(t, "sqlite:"+path, "")
+	d.migrate(store.Producer)
+	if r := d.read(); len(r.Findings) != 0 {
+		t.Errorf("got %+v of good tables, want no findings", r.Findings)
+	}
+	d.db.SetMaxOpenConns(1)
+	if _, err := d.db.Exec(`PRAGMA synchronous = OFF`); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := status.NewReader(d.db, d.dialect, "", "the database")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.reader = reader
+	if r := d.read(); len(r.Findings) != 1 || r.Findings[0].Blocks || !strings.Contains(d.text(), "synchronous is OFF") {
+		t.Errorf("got %+v, want a remark that synchronous is OFF", r.Findings)
+	}
+}

@@ -20,6 +20,13 @@ func (r *Report) Write(w io.Writer) error {
 	fmt.Fprintf(t, "Database\t%s\n", r.Database)
 	r.writeProducer(t)
 	r.writeConsumer(t)
+	for _, f := range r.Findings {
+		word := "Note"
+		if f.Blocks {
+			word = "Trouble"
+		}
+		fmt.Fprintf(t, "\n%s\t%s's side: %s\n", word, f.Side, sentence(f.Text))
+	}
 	return t.Flush()
 }
 
