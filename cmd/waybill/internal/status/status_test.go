@@ -140,7 +140,7 @@ func (d *database) everything() {
 	if _, err := queue.AcquireLease(ctx, "relay", "host/1/X", time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if text := d.text(); strings.Contains(text, "Copied database") {
+	if text := d.text(); strings.Contains(text, "Twin ") {
 		t.Errorf("got\n%swant nothing of a copied database", text)
 	}
 	if err := queue.NoteTwin(ctx, "staging/1/Y"); err != nil {
