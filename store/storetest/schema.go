@@ -6,6 +6,7 @@ import (
 	"errors"
 	"regexp"
 	"strings"
+	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
@@ -199,6 +200,21 @@ var schemaCases = []testCase{
 		s.must(err)
 		if other == first {
 			s.Errorf("got the identity %q twice, want another one for another outbox", other)
+		}
+	}},
+	{name: "another relay of an outbox's identity is noted with the time", run: func(s *suite) {
+		holder, _, err := s.queue.Twin(s.Context())
+		s.must(err)
+		if holder != "" {
+			s.Errorf("got the twin %q of a new outbox, want none", holder)
+		}
+		for _, name := range []string{"host/1/A", "hö'st/2/B", strings.Repeat("🚚", 100)} {
+			s.must(s.queue.NoteTwin(s.Context(), name))
+			holder, ago, err := s.queue.Twin(s.Context())
+			s.must(err)
+			if !strings.HasPrefix(name, holder) || holder == "" || ago < 0 || ago > time.Minute {
+				s.Errorf("got the twin %q of %v ago, want %q now", holder, ago, name)
+			}
 		}
 	}},
 	{name: "a canceled migration leaves its connection fit for use", empty: true, run: func(s *suite) {

@@ -140,8 +140,17 @@ func (d *database) everything() {
 	if _, err := queue.AcquireLease(ctx, "relay", "host/1/X", time.Minute); err != nil {
 		t.Fatal(err)
 	}
+	if text := d.text(); strings.Contains(text, "Twin ") {
+		t.Errorf("got\n%swant nothing of a copied database", text)
+	}
+	if err := queue.NoteTwin(ctx, "staging/1/Y"); err != nil {
+		t.Fatal(err)
+	}
 	r := d.read()
 	meter.Observe(r)
+	if identity, err := queue.Identity(ctx); err != nil || r.Producer.Identity != identity || r.Producer.Twin == nil || r.Producer.Twin.Holder != "staging/1/Y" || r.Producer.Twin.Ago > 60 {
+		t.Errorf("got the identity %q and the twin %+v, want %q (%v) and the one that was heard", r.Producer.Identity, r.Producer.Twin, identity, err)
+	}
 	if r.Rates == nil || r.Rates.Committed <= 0 || r.Rates.Confirmed != 0 {
 		t.Errorf("got rates %+v, want messages committed and none confirmed", r.Rates)
 	}
@@ -155,7 +164,7 @@ func (d *database) everything() {
 	if d := p.Destinations[2]; !d.Topic || d.OldestAge > -3000 {
 		t.Errorf("got %+v, want a topic whose message is due in an hour", d)
 	}
-	for _, want := range []string{"host/1/X leads", "prices (topic)", "due in 59m", "Rejected  1"} {
+	for _, want := range []string{"host/1/X leads", "staging/1/Y has this outbox's identity", "prices (topic)", "due in 59m", "Rejected  1"} {
 		if text := d.text(); !strings.Contains(text, want) {
 			t.Errorf("got\n%swant %q in it", text, want)
 		}

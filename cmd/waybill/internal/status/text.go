@@ -38,7 +38,7 @@ func (r *Report) writeProducer(w io.Writer) {
 	}
 	fmt.Fprintf(w, "Relay\t%s\n", p.Relay.text())
 	if p.Twin != nil {
-		fmt.Fprintf(w, "Copied database\t%s has this outbox's identity, too, and takes its receipts (heard %s ago)\n",
+		fmt.Fprintf(w, "Twin\t%s has this outbox's identity, too, and takes its receipts (heard %s ago)\n",
 			p.Twin.Holder, terminal.Span(time.Duration(p.Twin.Ago*float64(time.Second))))
 	}
 	fmt.Fprintf(w, "Pending\t%s\n", terminal.Number(p.Pending))
