@@ -146,7 +146,7 @@ func (t *term) settleOne(ctx context.Context, c slowReceipt) {
 		if t.isAnswered(ctx, c.consumerReceipt) {
 			return
 		}
-		t.save(ctx, t.confirmationsOf(c.ID)) // they stay
+		t.note(ctx, t.confirmationsOf(c.ID), map[waybill.ID][]string{c.ID: c.consumers}) // they stay
 	}
 	failures, delay := 0, c.After
 	if c.After == 0 {

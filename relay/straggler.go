@@ -281,9 +281,10 @@ func (t *term) tellLag(ctx context.Context, now time.Time) {
 	}
 }
 
-// dropOrphans deletes answers on messages whose rows are gone, a page in one step: where
-// two relays led at once, a person has deleted rows, or a destination names no consumers
-// any more. It takes no greater part of the time than sweeps.
+// dropOrphans deletes answers on messages whose rows are gone, a page in one step: where a
+// repeated receipt was being written while the row went, two relays led at once, a person
+// has deleted rows, or a destination names no consumers any more. It takes no greater part
+// of the time than sweeps.
 func (p *pump) dropOrphans(ctx context.Context) (bool, error) {
 	began := time.Now()
 	if p.t.answered.Load() != answersSome || began.Before(p.nextOrphans) {

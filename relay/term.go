@@ -28,7 +28,7 @@ type term struct {
 	start        func(*lane)            // starts a lane's goroutine
 	woken        chan struct{}          // holds a value when the pump is to look again
 	slowReceipts chan slowReceipt       // receipts that cost a statement each; see settleSlowReceipts
-	answered     atomic.Int32           // whether there may be anything in qconfirmed; see knownAnswers
+	answered     atomic.Int32           // whether there may be anything in qconfirmed; see answersOn
 	floor        atomic.Pointer[string] // the header "floor" of the messages sent now; nil until it is known
 
 	// The receiving goroutine's own: when a twin may be noted and logged again.
