@@ -240,7 +240,7 @@ func (t *term) classifyAnyone(b *batch, c consumerReceipt, f *inflight) {
 	}
 	switch {
 	case f == nil:
-		t.noteOvertaken(c.ID)
+		t.noteOvertaken(c)
 	case !settled:
 		f.state = settling
 		b.hear(f)
@@ -279,7 +279,7 @@ func (t *term) classifyNamed(ctx context.Context, b *batch, c consumerReceipt, f
 	}
 	switch {
 	case f == nil:
-		t.noteOvertaken(c.ID)
+		t.noteOvertaken(c)
 	case isOpen:
 		f.state = settling
 		b.hear(f)
@@ -296,11 +296,11 @@ func (t *term) tracked(c consumerReceipt) *inflight {
 	return t.parked[parkedKey{c.ID, c.consumer}]
 }
 
-// noteOvertaken notes that a receipt settles a message that is in no window, while the
-// first sweep fills the windows. mu is held.
-func (t *term) noteOvertaken(id waybill.ID) {
+// noteOvertaken notes that there is a receipt for a message that is in no window, while
+// the first sweep fills the windows. mu is held.
+func (t *term) noteOvertaken(c consumerReceipt) {
 	if t.overtaken != nil {
-		t.overtaken[id] = true
+		t.overtaken[c.ID] = append(t.overtaken[c.ID], c.consumer)
 	}
 }
 

@@ -157,12 +157,18 @@ func (t *term) resume(ctx context.Context, r *store.Row, known []store.Answer) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.inflights[r.MessageID] != nil || t.overtaken[r.MessageID] {
-		return
+	if t.inflights[r.MessageID] == nil {
+		t.laneOf(r.Destination, r.Topic).parkRow(r, a.missing(consumers), t.overtaken[r.MessageID])
 	}
-	l := t.laneOf(r.Destination, r.Topic)
-	for _, consumer := range a.missing(consumers) {
-		t.stragglerOf(l, consumer).takes(r.ID, r.MessageID, r.Failures, t.clock.now())
+}
+
+// parkRow gives a row that was sent to the stragglers of those consumers that are missing
+// and have not answered since. mu is held.
+func (l *lane) parkRow(r *store.Row, missing, answered []string) {
+	for _, consumer := range missing {
+		if !slices.Contains(answered, consumer) {
+			l.t.stragglerOf(l, consumer).takes(r.ID, r.MessageID, r.Failures, l.t.clock.now())
+		}
 	}
 }
 
