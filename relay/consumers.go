@@ -155,7 +155,13 @@ func (t *term) note(ctx context.Context, said []store.Answer, consumers map[wayb
 	if len(said) == 0 {
 		return
 	}
-	t.save(ctx, said)
+	t.answered.Store(answersSome)
+	t.retryUntilDone(ctx, "note who has confirmed", func() error {
+		crash.Point("relay.note.before")
+		err := t.r.queue.SaveAnswers(ctx, said)
+		crash.Point("relay.note.after")
+		return err
+	})
 	ids := make([]waybill.ID, 0, len(consumers))
 	for id := range consumers {
 		ids = append(ids, id)
@@ -170,20 +176,6 @@ func (t *term) note(ctx context.Context, said []store.Answer, consumers map[wayb
 		}
 	}
 	t.wake()
-}
-
-// save writes answers.
-func (t *term) save(ctx context.Context, said []store.Answer) {
-	if len(said) == 0 {
-		return
-	}
-	t.answered.Store(answersSome)
-	t.retryUntilDone(ctx, "note who has confirmed", func() error {
-		crash.Point("relay.note.before")
-		err := t.r.queue.SaveAnswers(ctx, said)
-		crash.Point("relay.note.after")
-		return err
-	})
 }
 
 // readAnswers reads what is known of messages.

@@ -438,3 +438,45 @@ func TestAParkedMessageIsOneCopyForAllWhoLackIt(t *testing.T) {
 		s.wantNumber("answers", 0, countAnswers)
 	})
 }
+
+func TestASuccessorWaitsForTheOthersWhereOneConsumerAnswersWhileItReads(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		known bool // shop's confirmation is in the table when the rows are read
+	}{{"again", true}, {"for the first time", false}} {
+		t.Run(c.name, func(t *testing.T) {
+			inBubble(t, named(50), func(t *testing.T, s *steppedTerm) {
+				s.insert(5, 1)
+				s.steps()
+				s.publishes()
+				ids := s.messages()
+				if c.known {
+					s.say("shop", waybill.Done, ids...)
+					s.passes(3 * time.Second)
+				}
+				s = s.successor()
+				rows, err := s.r.queue.Sweep(t.Context(), 0, 5, 100)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.say("shop", waybill.Done, ids...)
+				if c.known {
+					err = s.pump.adopt(t.Context(), rows)
+				} else {
+					for i := range rows { // as if the answers were not there yet when they were read
+						s.adopt(&rows[i])
+					}
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(s.parked) != 5 || len(s.inflights) != 0 {
+					t.Errorf("%d messages are parked and %d in the window, want all 5 parked for audit", len(s.parked), len(s.inflights))
+				}
+				s.say("audit", waybill.Done, ids...)
+				s.wantNumber("rows", 0, countRows)
+				s.wantNumber("answers", 0, countAnswers)
+			})
+		})
+	}
+}

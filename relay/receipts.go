@@ -148,7 +148,7 @@ func (t *term) settleOne(ctx context.Context, c slowReceipt) {
 		if t.isAnswered(ctx, c.consumerReceipt) {
 			return
 		}
-		t.save(ctx, t.confirmationsOf(c.ID)) // they stay
+		t.note(ctx, t.confirmationsOf(c.ID), map[waybill.ID][]string{c.ID: c.consumers}) // they stay
 	}
 	failures, delay := 0, c.After
 	if c.After == 0 {
@@ -242,7 +242,7 @@ func (t *term) classifyAnyone(b *batch, c consumerReceipt, f *inflight) {
 	}
 	switch {
 	case f == nil:
-		t.noteOvertaken(c.ID)
+		t.noteOvertaken(c)
 	case !settled:
 		f.state = settling
 		b.hear(f)
@@ -281,7 +281,7 @@ func (t *term) classifyNamed(ctx context.Context, b *batch, c consumerReceipt, f
 	}
 	switch {
 	case f == nil:
-		t.noteOvertaken(c.ID)
+		t.noteOvertaken(c)
 	case isOpen:
 		f.state = settling
 		b.hear(f)
@@ -298,11 +298,11 @@ func (t *term) tracked(c consumerReceipt) *inflight {
 	return t.parked[parkedKey{c.ID, c.consumer}]
 }
 
-// noteOvertaken notes that a receipt settles a message that is in no window, while the
-// first sweep fills the windows. mu is held.
-func (t *term) noteOvertaken(id waybill.ID) {
+// noteOvertaken notes that there is a receipt for a message that is in no window, while
+// the first sweep fills the windows. mu is held.
+func (t *term) noteOvertaken(c consumerReceipt) {
 	if t.overtaken != nil {
-		t.overtaken[id] = true
+		t.overtaken[c.ID] = append(t.overtaken[c.ID], c.consumer)
 	}
 }
 

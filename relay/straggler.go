@@ -157,12 +157,18 @@ func (t *term) resume(ctx context.Context, r *store.Row, known []store.Answer) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.inflights[r.MessageID] != nil || t.overtaken[r.MessageID] {
-		return
+	if t.inflights[r.MessageID] == nil {
+		t.laneOf(r.Destination, r.Topic).parkRow(r, a.missing(consumers), t.overtaken[r.MessageID])
 	}
-	l := t.laneOf(r.Destination, r.Topic)
-	for _, consumer := range a.missing(consumers) {
-		t.stragglerOf(l, consumer).takes(r.ID, r.MessageID, r.Failures, t.clock.now())
+}
+
+// parkRow gives a row that was sent to the stragglers of those consumers that are missing
+// and have not answered since. mu is held.
+func (l *lane) parkRow(r *store.Row, missing, answered []string) {
+	for _, consumer := range missing {
+		if !slices.Contains(answered, consumer) {
+			l.t.stragglerOf(l, consumer).takes(r.ID, r.MessageID, r.Failures, l.t.clock.now())
+		}
 	}
 }
 
@@ -281,9 +287,10 @@ func (t *term) tellLag(ctx context.Context, now time.Time) {
 	}
 }
 
-// dropOrphans deletes answers on messages whose rows are gone, a page in one step: where
-// two relays led at once, a person has deleted rows, or a destination names no consumers
-// any more. It takes no greater part of the time than sweeps.
+// dropOrphans deletes answers on messages whose rows are gone, a page in one step: where a
+// repeated receipt was being written while the row went, two relays led at once, a person
+// has deleted rows, or a destination names no consumers any more. It takes no greater part
+// of the time than sweeps.
 func (p *pump) dropOrphans(ctx context.Context) (bool, error) {
 	began := time.Now()
 	if p.t.answered.Load() != answersSome || began.Before(p.nextOrphans) {

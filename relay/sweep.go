@@ -122,10 +122,15 @@ func (p *pump) adopt(ctx context.Context, rows []store.Row) error {
 func (t *term) adopt(r *store.Row) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.inflights[r.MessageID] != nil || t.overtaken[r.MessageID] {
-		return // known, or settled
+	if t.inflights[r.MessageID] != nil {
+		return
 	}
 	l := t.laneOf(r.Destination, r.Topic)
+	if said := t.overtaken[r.MessageID]; len(said) > 0 {
+		// It is settled, or its answers have been written since they were read.
+		l.parkRow(r, l.o.Consumers, said)
+		return
+	}
 	if l.waitsInTable(r.ID) {
 		return
 	}

@@ -28,7 +28,7 @@ type term struct {
 	start        func(*lane)            // starts a lane's goroutine
 	woken        chan struct{}          // holds a value when the pump is to look again
 	slowReceipts chan slowReceipt       // receipts that cost a statement each; see settleSlowReceipts
-	answered     atomic.Int32           // whether there may be anything in qconfirmed; see knownAnswers
+	answered     atomic.Int32           // whether there may be anything in qconfirmed; see answersOn
 	floor        atomic.Pointer[string] // the header "floor" of the messages sent now; nil until it is known
 
 	// The receiving goroutine's own: when a twin may be noted and logged again.
@@ -49,9 +49,10 @@ type term struct {
 	order      []*lane // all lanes in the order in which they were made
 	cursor     int64   // rows up to here have been read
 	repeated   repeated
-	// overtaken holds the messages in no window that receipts have settled while the
-	// first sweep was reading them; nil after it. See pump.adopt.
-	overtaken map[waybill.ID]bool
+	// overtaken holds the messages in no window that receipts were about while the first
+	// sweep was reading them, and the consumers that sent these; nil after it. See
+	// pump.adopt.
+	overtaken map[waybill.ID][]string
 }
 
 type laneKey struct {
@@ -76,7 +77,7 @@ func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 		cursor:       cursor,
 	}
 	if cursor > 0 {
-		t.overtaken = map[waybill.ID]bool{}
+		t.overtaken = map[waybill.ID][]string{}
 	}
 	t.pump = newPump(t, clock)
 	t.link = &link{t: t, up: make(chan struct{})}
