@@ -249,7 +249,7 @@ func (in *Inbox) checkRights(ctx context.Context, levels []waybill.Level) error 
 		return err
 	}
 	for _, f := range findings {
-		in.log.WarnContext(ctx, "about the consumer's database: "+f.Text)
+		in.log.WarnContext(ctx, "about the consumer's database", slog.String("finding", f.Text))
 	}
 	return nil
 }

@@ -195,7 +195,7 @@ func (r *Relay) check(ctx context.Context) error {
 		return err
 	}
 	for _, f := range findings {
-		r.log.WarnContext(ctx, "about the outbox's database: "+f.Text)
+		r.log.WarnContext(ctx, "about the outbox's database", slog.String("finding", f.Text))
 	}
 	return nil
 }
