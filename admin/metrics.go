@@ -36,7 +36,7 @@ func (s *server) metrics(w http.ResponseWriter, r *http.Request) {
 		{"receipts", "Receipts received.", all.Relay.Receipts},
 		{"malformed_receipts", "Receipts dropped because they make no sense.", all.Relay.Malformed},
 		{"unknown_receipts", "Receipts dropped because nobody waits for them.", all.Relay.Unknown},
-		{"strange_receipts", "Receipts for rows that are not there and were not sent twice.", all.Relay.Strange},
+		{"strange_receipts", "Confirmations of rows that are not there and of which none was to be expected.", all.Relay.Strange},
 		{"twins", "Hellos of another relay with this outbox's identity: its database is a copy.", all.Relay.Twins},
 		{"disconnects", "Broker connections that were lost or could not be made.", all.Relay.Disconnects},
 		{"swept", "Rows that only the sweep found.", all.Relay.Swept},

@@ -28,7 +28,7 @@ func (t *term) remove(ctx context.Context, ids []waybill.ID) {
 	t.forget(ids...)
 }
 
-// noteMissing counts the receipts for rows that were not there and of which no second one
+// noteMissing counts the receipts for rows that were not there and of which no further one
 // was to be expected. Only the number of rows is known, so where some of these ids had
 // one, it counts none too many.
 func (t *term) noteMissing(ids []waybill.ID, missing int64) {
@@ -46,8 +46,9 @@ func (t *term) noteMissing(ids []waybill.ID, missing int64) {
 // maxRepeated is how many messages each half of repeated has.
 const maxRepeated = 20_000
 
-// repeated are the messages that were sent more than once and have gone lately: each copy
-// brings a receipt, and one was enough. A message that was sent once costs nothing here.
+// repeated are the messages that have gone lately and of which more than one receipt was to
+// be expected, because they were sent more than once, or to a topic: one was enough. A
+// message that was sent once to a queue costs nothing here.
 type repeated struct{ young, old map[waybill.ID]struct{} }
 
 func (r *repeated) add(id waybill.ID) {
@@ -101,7 +102,7 @@ func (t *term) forget(ids ...waybill.ID) {
 	for _, id := range ids {
 		if f := t.inflights[id]; f != nil {
 			f.lane.drop(f)
-			if f.copies > 1 {
+			if f.copies > 1 || f.adopted || f.lane.topic {
 				t.repeated.add(id)
 			}
 		}

@@ -27,7 +27,7 @@ type Stats struct {
 	Receipts    int64 // receipts received, without the malformed ones
 	Malformed   int64 // receipts dropped because they make no sense
 	Unknown     int64 // receipts dropped because nobody waits for them, where Destination.Consumers are named
-	Strange     int64 // receipts for rows that are not there and were not sent twice: made up, another outbox's, or an earlier term's
+	Strange     int64 // confirmations of rows that are not there and of which none was to be expected: made up, another outbox's, or an earlier term's
 	Twins       int64 // times that another relay of this outbox's identity was heard: its database is a copy
 	Disconnects int64 // broker connections that were lost, and tries to connect that failed
 	Swept       int64 // rows that only the sweep found

@@ -239,3 +239,20 @@ func TestAStrangersFloorHasNothingOfAnOutboxForgotten(t *testing.T) {
 		}
 	})
 }
+
+func TestEachConsumersReceiptForATopicIsToBeExpected(t *testing.T) {
+	w := newWorld(t, databases[0], memory.New(nil))
+	r := w.relay()
+	w.runs(r.Run)
+	p := w.peer()
+	received := p.subscribe(broker.Subscription{Destination: "prices", Topic: true, Group: "shop"})
+	id := waybill.NewID()
+	w.commit(waybill.Message{ID: id, Destination: "prices", Topic: true})
+	received.next()
+	for range 3 { // of three consumers: the first lets the row go
+		p.says(id, "done", "")
+	}
+	p.says(waybill.NewID(), "done", "")
+	w.emptied(5 * time.Second)
+	w.waits("the one that nobody has sent is strange, and no other", 5*time.Second, func() bool { return r.Stats().Receipts == 4 && r.Stats().Strange == 1 })
+}
