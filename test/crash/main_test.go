@@ -76,6 +76,7 @@ var prepare = sync.OnceValue(func() error {
 	if err != nil {
 		return fmt.Errorf("build the processes' program: %w\n%s", err, out)
 	}
+	var source string
 	for _, x := range []struct {
 		name   string
 		side   store.Side
@@ -92,10 +93,12 @@ var prepare = sync.OnceValue(func() error {
 		if _, err := db.Exec(x.tables); err != nil {
 			return err
 		}
-		if x.side == store.Consumer {
-			if err := remember(db); err != nil {
+		if x.side == store.Producer {
+			if source, err = sourceOf(db); err != nil {
 				return err
 			}
+		} else if err := remember(db, source); err != nil {
+			return err
 		}
 		if err := db.Close(); err != nil {
 			return err
@@ -104,8 +107,18 @@ var prepare = sync.OnceValue(func() error {
 	return nil
 })
 
+// sourceOf is the name under which a consumer remembers the outbox's messages.
+func sourceOf(db *sql.DB) (string, error) {
+	queue, err := store.NewQueue(db, sqlite.Dialect(), "")
+	if err != nil {
+		return "", err
+	}
+	identity, err := queue.Identity(context.Background())
+	return store.Source("shop", waybill.ReceiptQueue("shop", identity)), err
+}
+
 // remember makes a record so old that it may be forgotten.
-func remember(db *sql.DB) error {
+func remember(db *sql.DB, source string) error {
 	ctx := context.Background()
 	ledger, err := store.NewLedger(db, sqlite.Dialect(), "", "depot")
 	if err != nil {
@@ -116,7 +129,7 @@ func remember(db *sql.DB) error {
 		return err
 	}
 	defer tx.Rollback()
-	old := store.Mark{ID: waybill.NewIDAt(time.Now().Add(-48 * time.Hour)), Producer: "shop", Destination: "payments"}
+	old := store.Mark{ID: waybill.NewIDAt(time.Now().Add(-48 * time.Hour)), Producer: source, Destination: "payments"}
 	if _, err := ledger.RecordOnce(ctx, tx, []store.Mark{old}); err != nil {
 		return err
 	}
