@@ -26,10 +26,11 @@ import (
 // with a bound up to a quarter of that, and closes them when they have been idle for some
 // seconds, or in CloseIdle.
 type Queue struct {
-	dialect  Dialect
-	names    Names
-	sessions *sessions
-	fit      atomic.Int64 // see pages
+	dialect   Dialect
+	names     Names
+	sessions  *sessions
+	deletions deletions
+	fit       atomic.Int64 // see pages
 }
 
 // NewQueue returns the producer's tables of db whose names have the prefix; NewNames

@@ -149,6 +149,11 @@ func (s *sessions) run(ctx context.Context, turn chan struct{}, o *sql.TxOptions
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	return s.runNow(ctx, o, f)
+}
+
+// runNow is run for a caller whose turn it is.
+func (s *sessions) runNow(ctx context.Context, o *sql.TxOptions, f func(Session) (begun bool, err error)) error {
 	for stale, repeats := 0, 0; ; {
 		began := time.Now()
 		begun, err := s.once(ctx, o, f)

@@ -14,7 +14,7 @@ import (
 // and quiet those of their methods that ask nothing of either.
 var (
 	seams = []string{"queue", "ledger", "db", "tx", "broker", "conn", "receiver", "publish"}
-	quiet = []string{"Capabilities", "Condition", "Done", "Err", "Intact", "SQL"}
+	quiet = []string{"Capabilities", "CloseIdle", "Condition", "Done", "Err", "Intact", "OnSuperseded", "SQL"}
 )
 
 // TestEveryStepIsBetweenPoints reads outbox, relay and inbox: a statement that calls a
