@@ -224,16 +224,16 @@ func TestAStrangersFloorHasNothingOfAnOutboxForgotten(t *testing.T) {
 		header := func(name, value string) broker.Header { return broker.Header{Name: name, Value: value} }
 		ours := header("receiptTo", waybill.ReceiptQueue("peer", "7q3mk2xw9d4hznsb6t5vfc8a"))
 		p.publish(arrival(done, "orders", "k1", 1, ours, header("floor", done.String())))
-		w.waits("it is handled", 10*time.Second, func() bool { return w.effects() == 1 })
+		w.waits("it is handled", 60*time.Second, func() bool { return w.effects() == 1 })
 		high := header("floor", waybill.NewID().String())
 		forged := `SELECT count(*) FROM n_horizon WHERE message_id IS NOT NULL AND floor = '` + high.Value + `'`
 		for i, receiptTo := range []string{"", "ack.peer", "ack.peer.0000000000000000"} {
 			p.publish(arrival(waybill.NewID(), "orders", fmt.Sprint("forged", i), 1, header("receiptTo", receiptTo), high))
 		}
-		w.waits("what is below the strangers' floors is forgotten", 10*time.Second, func() bool { return w.number(w.consumer, forged) > 0 })
+		w.waits("what is below the strangers' floors is forgotten", 60*time.Second, func() bool { return w.number(w.consumer, forged) > 0 })
 		p.publish(arrival(done, "orders", "k1", 1, ours))
 		p.publish(arrival(waiting, "orders", "k2", 1, ours))
-		w.waits("what waited is handled", 10*time.Second, func() bool { return w.effects() == 5 })
+		w.waits("what waited is handled", 60*time.Second, func() bool { return w.effects() == 5 })
 		if n := w.number(w.consumer, `SELECT count(*) FROM n1_record WHERE message_id = '`+done.String()+`'`); n != 1 {
 			t.Errorf("got %d records of what was done, want it kept", n)
 		}
