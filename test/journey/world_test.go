@@ -120,6 +120,7 @@ type world struct {
 	log      *slog.Logger
 
 	relayOptions relay.Options
+	identity     string // of the outbox; see receiptQueue
 	inboxOptions inbox.Options
 }
 
@@ -207,15 +208,17 @@ func (w *world) runs(run func(ctx context.Context) error) (stop func()) {
 // receiptQueue is where the relay's receipts come back.
 func (w *world) receiptQueue() string {
 	w.t.Helper()
-	queue, err := store.NewQueue(w.producer, w.database.dialect, "")
-	if err != nil {
-		w.t.Fatal(err)
+	if w.identity == "" {
+		queue, err := store.NewQueue(w.producer, w.database.dialect, "")
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		defer queue.CloseIdle()
+		if w.identity, err = queue.Identity(context.Background()); err != nil {
+			w.t.Fatal(err)
+		}
 	}
-	identity, err := queue.Identity(context.Background())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return waybill.ReceiptQueue("waybill", identity)
+	return waybill.ReceiptQueue("waybill", w.identity)
 }
 
 func (w *world) relay() *relay.Relay {
