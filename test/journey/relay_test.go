@@ -388,8 +388,10 @@ func TestAMessageCostsOneInsertOneDeleteAndNoUpdate(t *testing.T) {
 	writes := func(column, table string) int64 {
 		return w.number(w.producer, `SELECT `+column+` FROM pg_stat_user_tables WHERE relname = $1`, table)
 	}
-	// Statistics arrive when each connection has been idle for a moment.
-	w.waits("the statistics are in", 15*time.Second, func() bool { return writes("n_tup_del", "qmessage") >= n })
+	// Each connection tells its statistics when it has been idle for up to ten seconds.
+	w.waits("the statistics are in", time.Minute, func() bool {
+		return writes("n_tup_ins", "qmessage") >= n && writes("n_tup_del", "qmessage") >= n
+	})
 	if i, d, u := writes("n_tup_ins", "qmessage"), writes("n_tup_del", "qmessage"), writes("n_tup_upd", "qmessage"); i != n || d != n || u != 0 {
 		t.Errorf("%d messages cost %d inserts, %d deletes, %d updates of qmessage; want %d, %d and none", n, i, d, u, n, n)
 	}
