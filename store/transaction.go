@@ -26,6 +26,10 @@ type Hold struct {
 	Plain bool
 	// Begin runs right after the driver has begun.
 	Begin []string
+	// Unknown says that an error of Begin comes of a server, or a role, that can never
+	// hold a transaction in this way. Any other error is a failure of the moment, and
+	// must not make transactions looser from then on. Nil stands for never.
+	Unknown func(err error) bool
 	// Commit runs when the owner commits, before the driver does. It fails where the
 	// transaction is not the one that Begin ran in.
 	Commit []string
@@ -141,7 +145,7 @@ func (b *Beginner) Begin(ctx context.Context, db *sql.DB, o *sql.TxOptions) (*Tr
 		case b.readWrite.CompareAndSwap(true, false): // nor does it take any then
 		case errors.Is(err, driver.ErrBadConn) && stale < maxStale:
 			stale++ // sql.DB.BeginTx would take another connection, too
-		case condition(b.dialect, err) == Other && int(way)+1 < len(ways):
+		case int(way)+1 < len(ways) && ways[way].Unknown != nil && ways[way].Unknown(err):
 			b.way.CompareAndSwap(way, way+1)
 		default:
 			return nil, err

@@ -25,6 +25,7 @@ func (dialect) Hold(nonce string, o *sql.TxOptions, readWrite bool) []store.Hold
 		Name:     "an XA branch",
 		Plain:    true,
 		Begin:    append(begin, `XA START `+branch),
+		Unknown:  noXA,
 		Commit:   []string{`XA END ` + branch, `XA COMMIT ` + branch + ` ONE PHASE`},
 		Commits:  true,
 		Rollback: []string{`XA END ` + branch, `XA ROLLBACK ` + branch},
@@ -34,6 +35,12 @@ func (dialect) Hold(nonce string, o *sql.TxOptions, readWrite bool) []store.Hold
 		Commit: []string{`RELEASE SAVEPOINT waybill_hold`},
 		After:  []string{`SET SESSION autocommit = @waybill_autocommit`},
 	}}
+}
+
+// noXA knows the errors of servers without XA: no such statement, not supported, disabled.
+func noXA(err error) bool {
+	number, _ := errorNumber(err)
+	return number == 1064 || number == 1235 || number == 1289
 }
 
 // characteristics are what SET TRANSACTION sets; "" for the session's own.

@@ -31,10 +31,24 @@ func (dialect) Hold(_ string, _ *sql.TxOptions, readWrite bool) []store.Hold {
 	}
 	release := []string{`CLOSE waybill_hold`}
 	return []store.Hold{
-		{Name: "a cursor", Begin: slices.Concat(begin, []string{declareHold}), Commit: release},
-		{Name: "a mild cursor", Begin: slices.Concat(begin, []string{declareMildHold}), Commit: release},
+		{Name: "a cursor", Begin: slices.Concat(begin, []string{declareHold}), Unknown: noCursor, Commit: release},
+		{Name: "a mild cursor", Begin: slices.Concat(begin, []string{declareMildHold}), Unknown: noCursor, Commit: release},
 		{Name: "nothing", Begin: begin},
 	}
+}
+
+// noCursor knows the errors of servers, and roles, that may not declare such a cursor: no
+// such statement or function, not supported, not allowed.
+func noCursor(err error) bool {
+	var coded interface{ SQLState() string }
+	if !errors.As(err, &coded) {
+		return false
+	}
+	switch coded.SQLState() {
+	case "42601", "42883", "0A000", "42501":
+		return true
+	}
+	return false
 }
 
 var (
