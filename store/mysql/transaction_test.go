@@ -173,3 +173,33 @@ func TestWithoutXAASavepointTellsThatTheTransactionHasEnded(t *testing.T) {
 		})
 	}
 }
+
+// unwell is a server whose first XA START fails for a reason of the moment.
+type unwell struct {
+	store.Dialect
+	calls *int
+}
+
+func (d unwell) Hold(nonce string, o *sql.TxOptions, readWrite bool) []store.Hold {
+	ways := d.Dialect.Hold(nonce, o, readWrite)
+	if *d.calls++; *d.calls == 1 {
+		ways[0].Begin = []string{`SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not now'`}
+	}
+	return ways
+}
+
+func TestAFailureOfTheMomentDoesNotMakeTransactionsLooser(t *testing.T) {
+	db := withProcedures(t, interpolated)
+	beginner := store.NewBeginner(unwell{mysql.Dialect(), new(int)})
+	if _, err := beginner.Begin(t.Context(), db, nil); err == nil {
+		t.Fatal("got a transaction, want the server's error")
+	}
+	tx, err := beginner.Begin(t.Context(), db, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.SQL().ExecContext(t.Context(), `COMMIT`); err == nil {
+		t.Error("COMMIT was let through, want it refused as in an XA branch")
+	}
+}
