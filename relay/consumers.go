@@ -306,8 +306,8 @@ func (t *term) confirmationsOf(id waybill.ID) []store.Answer {
 	return f.confirmations(id, f.lane.o.Consumers)
 }
 
-// isAnswered reports whether a consumer has answered, of a message in no window of its:
-// what it asks for now, of a copy that was sent for others, must not hold up those.
+// isAnswered reports whether a consumer has answered already, of a message in no window of
+// its: a copy that was sent for others, and what it says to that, must not hold up those.
 func (t *term) isAnswered(ctx context.Context, c consumerReceipt) bool {
 	t.mu.Lock()
 	isTracked := t.tracked(c) != nil

@@ -23,7 +23,7 @@ const (
 	// failure, busy database, lock wait time-out). Running it again may succeed.
 	Conflict
 	// Unavailable: the database or the connection to it is away (refused, reset,
-	// shutting down, starting up), or it cannot write for now: out of connections, of
+	// shutting down, starting up), or it takes no writes at the moment: out of connections, of
 	// memory or of disk space, read-only after a failover.
 	Unavailable
 )

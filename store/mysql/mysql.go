@@ -21,10 +21,10 @@ package mysql
 
 import (
 	"database/sql"
-	"errors"
 	"reflect"
 
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/statement"
 )
 
 // clock is the server's clock in µs when the statement began. UTC_TIMESTAMP has no
@@ -77,7 +77,7 @@ func (dialect) Condition(err error) store.Condition {
 // errorNumber finds the server's error number in the chain of err: go-sql-driver's
 // error has it in a field.
 func errorNumber(err error) (number uint64, ok bool) {
-	for ; err != nil; err = errors.Unwrap(err) {
+	for err := range statement.Tree(err) {
 		v := reflect.ValueOf(err)
 		if v.Kind() == reflect.Pointer {
 			v = v.Elem()
@@ -94,7 +94,7 @@ func errorNumber(err error) (number uint64, ok bool) {
 
 // lostConnection knows the errors of go-sql-driver that say so by their text alone.
 func lostConnection(err error) bool {
-	for ; err != nil; err = errors.Unwrap(err) {
+	for err := range statement.Tree(err) {
 		switch err.Error() {
 		case "invalid connection", "bad connection", "busy buffer":
 			return true

@@ -12,11 +12,11 @@
 package sqlite
 
 import (
-	"errors"
 	"reflect"
 	"strings"
 
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/statement"
 )
 
 // clock is the host's clock in µs. It has the resolution of a millisecond.
@@ -73,7 +73,7 @@ func (dialect) Condition(err error) store.Condition {
 // resultCode finds the driver's error in the chain of err, and its result code: modernc
 // and ncruces have a method Code, mattn a field of this name, each of a type of its own.
 func resultCode(err error) (code int64, coded error) {
-	for ; err != nil; err = errors.Unwrap(err) {
+	for err := range statement.Tree(err) {
 		v := reflect.ValueOf(err)
 		if m := v.MethodByName("Code"); m.IsValid() && m.Type().NumIn() == 0 && m.Type().NumOut() == 1 {
 			if code, ok := integer(m.Call(nil)[0]); ok {
