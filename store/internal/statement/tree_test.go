@@ -19,7 +19,7 @@ func TestTreeFindsWhatIsWrappedInEveryWay(t *testing.T) {
 		"Join":       fmt.Errorf("c: %w", errors.Join(beside, deep)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if all := slices.Collect(statement.Tree(err)); !slices.Contains(all, deep) || all[0] != err {
+			if all := slices.Collect(statement.Tree(err)); slices.Index(all, err) != 0 || !slices.Contains(all, deep) {
 				t.Errorf("got %v, want %q first and %q among them", all, err, deep)
 			}
 		})
