@@ -159,14 +159,37 @@ func (l *Ledger) findForgotten(ctx context.Context, tx Session, marks []Mark, ve
 	return nil
 }
 
+// latestKey is a key of RecordLatest.
+type latestKey struct {
+	destination string
+	topic       bool
+	key         string
+}
+
+func (m Mark) latestKey() latestKey { return latestKey{m.Destination, m.Topic, m.Key} }
+
+// readLatest calls yield with what is recorded for the marks' keys.
+func (l *Ledger) readLatest(ctx context.Context, tx Session, marks []Mark, yield func(k latestKey, id waybill.ID)) error {
+	for batch := range batches(l.dialect, marks) {
+		err := each(ctx, tx, l.dialect.LatestIDs(l.names, l.consumer, batch), func(rows *sql.Rows) error {
+			var k latestKey
+			var id waybill.ID
+			if err := rows.Scan(&k.destination, &k.topic, &k.key, &id); err != nil {
+				return err
+			}
+			yield(k, id)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // findSuperseded turns Duplicate into Superseded where another message's record
 // stands for the mark's key.
 func (l *Ledger) findSuperseded(ctx context.Context, tx Session, marks []Mark, verdicts []Verdict) error {
-	type key struct {
-		destination string
-		topic       bool
-		key         string
-	}
 	var known []Mark
 	for i, v := range verdicts {
 		if v == Duplicate {
@@ -176,26 +199,16 @@ func (l *Ledger) findSuperseded(ctx context.Context, tx Session, marks []Mark, v
 	if len(known) == 0 {
 		return nil
 	}
-	recorded := make(map[key]waybill.ID, len(known))
-	for batch := range batches(l.dialect, known) {
-		err := each(ctx, tx, l.dialect.LatestIDs(l.names, l.consumer, batch), func(rows *sql.Rows) error {
-			var k key
-			var id waybill.ID
-			if err := rows.Scan(&k.destination, &k.topic, &k.key, &id); err != nil {
-				return err
-			}
-			recorded[k] = id
-			return nil
-		})
-		if err != nil {
-			return err
-		}
+	recorded := make(map[latestKey]waybill.ID, len(known))
+	err := l.readLatest(ctx, tx, known, func(k latestKey, id waybill.ID) { recorded[k] = id })
+	if err != nil {
+		return err
 	}
 	for i, v := range verdicts {
 		if v != Duplicate {
 			continue
 		}
-		applied := recorded[key{marks[i].Destination, marks[i].Topic, marks[i].Key}]
+		applied := recorded[marks[i].latestKey()]
 		if applied == marks[i].ID {
 			continue
 		}

@@ -2,7 +2,7 @@ package store
 
 import (
 	"context"
-	"database/sql"
+	"fmt"
 	"strings"
 
 	waybill "github.com/waybill-go/waybill"
@@ -14,13 +14,7 @@ func (l *Ledger) selectThenUpdate(ctx context.Context, tx Session, marks []Mark)
 	verdicts := make([]Verdict, len(marks))
 	for i, m := range marks {
 		stale := false
-		err := each(ctx, tx, l.dialect.LatestIDs(l.names, l.consumer, marks[i:i+1]), func(rows *sql.Rows) error {
-			var k, d string
-			var id waybill.ID
-			err := rows.Scan(&d, &k, &id)
-			stale = id.Compare(m.ID) >= 0
-			return err
-		})
+		err := l.readLatest(ctx, tx, marks[i:i+1], func(_ latestKey, id waybill.ID) { stale = id.Compare(m.ID) >= 0 })
 		if stale {
 			verdicts[i] = Superseded
 		} else if err == nil {
@@ -38,7 +32,11 @@ func (l *Ledger) selectThenUpdate(ctx context.Context, tx Session, marks []Mark)
 
 func (l *Ledger) removeLatest(ctx context.Context, tx Session, m Mark) error {
 	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
-	_, err := tx.ExecContext(ctx, "DELETE FROM "+l.names.Latest+" WHERE consumer = "+quote(l.consumer)+
-		" AND dest_name = "+quote(m.Destination)+" AND business_mark = "+quote(m.Key))
+	topic := 0
+	if m.Topic {
+		topic = 1
+	}
+	_, err := tx.ExecContext(ctx, fmt.Sprintf("DELETE FROM %s WHERE consumer = %s AND dest_name = %s AND dest_type = %d AND business_mark = %s",
+		l.names.Latest, quote(l.consumer), quote(m.Destination), topic, quote(m.Key)))
 	return err
 }
