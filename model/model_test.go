@@ -1,5 +1,5 @@
-// Package model checks that the protocol's model speaks of the code that is there.
-// TLC checks the model itself: make model.
+// Package model checks that the protocol's models speak of the code that is there.
+// TLC checks the models themselves: make model.
 package model
 
 import (
@@ -28,34 +28,40 @@ var (
 	primed     = regexp.MustCompile(`\w'`)
 	mutant     = regexp.MustCompile(`Mutant (?:=|#) "([^"]+)"`)
 	constant   = regexp.MustCompile(`(?m)^  (\w+) = `)
+	configured = regexp.MustCompile(`^\\\* module: (\w+)\n`)
 )
 
+// modules are the models, with the number of actions that each has at least.
+var modules = map[string]int{"Waybill": 20, "Consumers": 12}
+
 func TestEveryActionNamesCodeThatExists(t *testing.T) {
-	definitions := definitions(t)
-	actions := actions(t, definitions["Next"])
-	if len(actions) < 20 {
-		t.Fatalf("Next has %d actions; it had more than 20", len(actions))
-	}
 	files := map[string]map[string]bool{}
-	for _, a := range actions {
-		if _, ok := definitions[a.name]; !ok {
-			t.Errorf("Next names %s, which is not defined", a.name)
+	for module, least := range modules {
+		definitions := definitions(t, module)
+		actions := actions(t, definitions["Next"])
+		if len(actions) < least {
+			t.Fatalf("%s: Next has %d actions; it had %d or more", module, len(actions), least)
 		}
-		if a.code == "" {
-			t.Errorf(`%s has no comment "\* code: file.go Name" in Next`, a.name)
-			continue
-		}
-		for place := range strings.SplitSeq(a.code, ";") {
-			file, names, _ := strings.Cut(strings.TrimSpace(place), " ")
-			if files[file] == nil {
-				files[file] = declared(t, file)
+		for _, a := range actions {
+			if _, ok := definitions[a.name]; !ok {
+				t.Errorf("%s: Next names %s, which is not defined", module, a.name)
 			}
-			if strings.TrimSpace(names) == "" {
-				t.Errorf("%s: %s names nothing in it", a.name, file)
+			if a.code == "" {
+				t.Errorf(`%s: %s has no comment "\* code: file.go Name" in Next`, module, a.name)
+				continue
 			}
-			for name := range strings.SplitSeq(names, ",") {
-				if name = strings.TrimSpace(name); !files[file][name] {
-					t.Errorf("%s stands for %s in %s, which is not there: say in model/Waybill.tla which code it stands for", a.name, name, file)
+			for place := range strings.SplitSeq(a.code, ";") {
+				file, names, _ := strings.Cut(strings.TrimSpace(place), " ")
+				if files[file] == nil {
+					files[file] = declared(t, file)
+				}
+				if strings.TrimSpace(names) == "" {
+					t.Errorf("%s: %s: %s names nothing in it", module, a.name, file)
+				}
+				for name := range strings.SplitSeq(names, ",") {
+					if name = strings.TrimSpace(name); !files[file][name] {
+						t.Errorf("%[1]s stands for %[2]s in %[3]s, which is not there: say in model/%[4]s.tla which code it stands for", a.name, name, file, module)
+					}
 				}
 			}
 		}
@@ -63,33 +69,50 @@ func TestEveryActionNamesCodeThatExists(t *testing.T) {
 }
 
 func TestEveryActionIsInNext(t *testing.T) {
-	definitions := definitions(t)
-	used := map[string]bool{}
-	for _, a := range actions(t, definitions["Next"]) {
-		used[a.name] = true
-	}
-	if !used["Send"] || !used["Handle"] {
-		t.Fatalf("Next was not understood: %v", used)
-	}
-	for name, body := range definitions {
-		if !primed.MatchString(body) || used[name] {
-			continue
+	for module := range modules {
+		definitions := definitions(t, module)
+		used := map[string]bool{}
+		for _, a := range actions(t, definitions["Next"]) {
+			used[a.name] = true
 		}
-		// Not an action of its own, but a part of some.
-		part := regexp.MustCompile(`\b` + name + `\b`)
-		if !slices.ContainsFunc(slices.Collect(maps.Keys(used)), func(a string) bool { return part.MatchString(definitions[a]) }) {
-			t.Errorf("%s changes variables and is no part of Next", name)
+		if !used["Handle"] {
+			t.Fatalf("%s: Next was not understood: %v", module, used)
+		}
+		for name, body := range definitions {
+			if !primed.MatchString(body) || used[name] {
+				continue
+			}
+			// Not an action of its own, but a part of some.
+			part := regexp.MustCompile(`\b` + name + `\b`)
+			if !slices.ContainsFunc(slices.Collect(maps.Keys(used)), func(a string) bool { return part.MatchString(definitions[a]) }) {
+				t.Errorf("%s: %s changes variables and is no part of Next", module, name)
+			}
 		}
 	}
 }
 
-func TestEveryMutantIsRun(t *testing.T) {
-	known := map[string]bool{}
-	for _, m := range mutant.FindAllStringSubmatch(read(t, "Waybill.tla"), -1) {
-		known[m[1]] = true
+func TestEveryModuleIsListed(t *testing.T) {
+	files, err := filepath.Glob("*.tla")
+	if err != nil {
+		t.Fatal(err)
 	}
-	definitions := definitions(t)
-	run := map[string]bool{}
+	var found []string
+	for _, file := range files {
+		found = append(found, strings.TrimSuffix(file, ".tla"))
+	}
+	if listed := slices.Sorted(maps.Keys(modules)); !slices.Equal(found, listed) {
+		t.Errorf("there are the modules %v, and the tests know of %v", found, listed)
+	}
+}
+
+func TestEveryMutantIsRun(t *testing.T) {
+	known := map[string]map[string]bool{} // of each module
+	for module := range modules {
+		known[module] = map[string]bool{}
+		for _, m := range mutant.FindAllStringSubmatch(read(t, module+".tla"), -1) {
+			known[module][m[1]] = false
+		}
+	}
 	for line := range strings.Lines(read(t, "runs")) {
 		fields := strings.Fields(line)
 		if len(fields) == 0 || strings.HasPrefix(line, "#") {
@@ -100,11 +123,16 @@ func TestEveryMutantIsRun(t *testing.T) {
 			continue
 		}
 		config, expected := read(t, fields[0]+".cfg"), fields[1]
+		module := configured.FindStringSubmatch(config)
+		if module == nil || known[module[1]] == nil {
+			t.Errorf("%s.cfg does not begin with the name of its module", fields[0])
+			continue
+		}
 		constants := map[string]bool{}
 		for _, c := range constant.FindAllStringSubmatch(config, -1) {
 			constants[c[1]] = true
 		}
-		if _, ok := definitions[expected]; expected != "holds" && (!ok || !strings.Contains(config, "  "+expected+"\n")) {
+		if _, ok := definitions(t, module[1])[expected]; expected != "holds" && (!ok || !strings.Contains(config, "  "+expected+"\n")) {
 			t.Errorf("runs: %s.cfg does not check %s", fields[0], expected)
 		}
 		for _, change := range fields[2:] {
@@ -115,23 +143,26 @@ func TestEveryMutantIsRun(t *testing.T) {
 			if name != "Mutant" {
 				continue
 			}
-			if value = strings.Trim(value, `"`); !known[value] {
-				t.Errorf("runs: the model has no mutant %q", value)
+			value = strings.Trim(value, `"`)
+			if _, ok := known[module[1]][value]; !ok {
+				t.Errorf("runs: the module %s has no mutant %q", module[1], value)
 			}
-			run[value] = true
+			known[module[1]][value] = true
 		}
 	}
-	for m := range known {
-		if !run[m] {
-			t.Errorf("the mutant %q is never run", m)
+	for module, mutants := range known {
+		for m, isRun := range mutants {
+			if !isRun {
+				t.Errorf("the mutant %q of %s is never run", m, module)
+			}
 		}
 	}
 }
 
-// definitions returns the body of each of the module's definitions.
-func definitions(t *testing.T) map[string]string {
+// definitions returns the body of each of a module's definitions.
+func definitions(t *testing.T, module string) map[string]string {
 	t.Helper()
-	text := read(t, "Waybill.tla")
+	text := read(t, module+".tla")
 	found := map[string]string{}
 	places := definition.FindAllStringSubmatchIndex(text, -1)
 	for i, p := range places {
@@ -171,7 +202,7 @@ func declared(t *testing.T, file string) map[string]bool {
 	names := map[string]bool{}
 	parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", filepath.FromSlash(file)), nil, parser.SkipObjectResolution)
 	if err != nil {
-		t.Errorf("model/Waybill.tla names a file that cannot be read: %v", err)
+		t.Errorf("a model names a file that cannot be read: %v", err)
 		return names
 	}
 	for _, d := range parsed.Decls {
