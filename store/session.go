@@ -86,6 +86,8 @@ type sessions struct {
 type session struct {
 	*sql.Conn
 	made, used time.Time
+	// unfit: it does not take Setup.Transaction, as a standby's does not.
+	unfit bool
 }
 
 func newSessions(db *sql.DB, dialect Dialect) *sessions {
@@ -214,6 +216,7 @@ func (s *sessions) inTx(ctx context.Context, c *session, o *sql.TxOptions, f fun
 	defer tx.Rollback() // does nothing after a commit
 	for _, text := range s.setup.Transaction {
 		if _, err := tx.ExecContext(ctx, text); err != nil {
+			c.unfit = true
 			return false, err
 		}
 	}
@@ -257,11 +260,11 @@ func (s *sessions) takeKept() *session {
 }
 
 // give takes a connection back, after a statement that came to err. One that is dead, or
-// leads to a database that takes no writes, is closed: its pool must not hand it out
-// again.
+// leads to a database that takes no writes or no settings, is closed: its pool must not
+// hand it out again.
 func (s *sessions) give(ctx context.Context, c *session, err error) {
 	switch {
-	case ctx.Err() != nil || condition(s.dialect, err) == Unavailable:
+	case c.unfit, ctx.Err() != nil, condition(s.dialect, err) == Unavailable:
 		Discard(c.Conn)
 	case len(s.setup.Begin) == 0:
 		_ = c.Close()

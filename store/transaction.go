@@ -123,13 +123,14 @@ func (b *Beginner) Begin(ctx context.Context, db *sql.DB, o *sql.TxOptions) (*Tr
 	if o == nil {
 		o = &sql.TxOptions{}
 	}
+	refused := false // to write where the session's default is not to
 	for stale := 0; ; {
 		conn, err := db.Conn(ctx)
 		if err != nil {
 			return nil, err
 		}
-		way := b.way.Load()
-		ways := b.dialect.Hold(strings.ToLower(rand.Text()), o, b.readWrite.Load() && !o.ReadOnly)
+		way, readWrite := b.way.Load(), b.readWrite.Load() && !o.ReadOnly && !refused
+		ways := b.dialect.Hold(strings.ToLower(rand.Text()), o, readWrite)
 		if mutant.CommitUnchecked {
 			ways = []Hold{{}}
 		}
@@ -142,7 +143,9 @@ func (b *Beginner) Begin(ctx context.Context, db *sql.DB, o *sql.TxOptions) (*Tr
 		switch {
 		case ctx.Err() != nil:
 			return nil, err
-		case b.readWrite.CompareAndSwap(true, false): // nor does it take any then
+		case readWrite: // a standby refuses it, and most others need not be asked
+			refused = true
+			b.readWrite.Store(false)
 		case errors.Is(err, driver.ErrBadConn) && stale < maxStale:
 			stale++ // sql.DB.BeginTx would take another connection, too
 		case int(way)+1 < len(ways) && ways[way].Unknown != nil && ways[way].Unknown(err):
