@@ -254,12 +254,13 @@ Next ==
        \/ RestartRelay(r)     \* code: relay/term.go newTerm
        \/ SaveLate(r)         \* code: relay/consumers.go note
 
-\* Nothing that can be done is put off for ever, and nothing has to go wrong.
+\* Nothing that can be done is put off for ever, and nothing has to go wrong.  A receipt
+\* waits for others that came before it, but has its turn (SF).
 Fairness ==
   /\ WF_vars(Send)
   /\ \A c \in Consumers : WF_vars(Handle(c) \/ Refuse(c))
   /\ \A a \in Answers :
-       WF_vars(\E r \in Relays : HearAndSave(r, a) \/ (a[2] = "confirmed" /\ HearInWindow(r, a[1])))
+       SF_vars(\E r \in Relays : HearAndSave(r, a) \/ (a[2] = "confirmed" /\ HearInWindow(r, a[1])))
   /\ \A r \in Relays :
        WF_vars(Park(r)) /\ WF_vars(Read(r)) /\ WF_vars(Resume(r)) /\ WF_vars(Finish(r)) /\ WF_vars(SaveLate(r))
 
