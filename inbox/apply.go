@@ -8,11 +8,13 @@ import (
 	"maps"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/fault/crash"
 	"github.com/waybill-go/waybill/internal/fault/mutant"
+	"github.com/waybill-go/waybill/internal/wire"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -153,6 +155,18 @@ func (r *route) run(ctx context.Context, tx *store.Transaction, x *item) *failur
 	return f
 }
 
+// panicError is what a handler has panicked with. The stack is for the log alone: it
+// travels in no receipt.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+// Error is the value, on one line.
+func (e *panicError) Error() string {
+	return strings.ReplaceAll(wire.ErrorText(fmt.Sprintf("panic: %v", e.value)), "\n", " ")
+}
+
 // call calls the handler. A panic is an error like any other.
 func (r *route) call(ctx context.Context, tx *sql.Tx, x *item) (timedOut bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, r.o.Timeout)
@@ -160,7 +174,7 @@ func (r *route) call(ctx context.Context, tx *sql.Tx, x *item) (timedOut bool, e
 	defer func() {
 		if p := recover(); p != nil {
 			r.in.counters.panics.Add(1)
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			err = &panicError{p, debug.Stack()}
 		}
 	}()
 	m := x.Message // the handler's own: what it changes does not show in a next try

@@ -78,7 +78,9 @@ func (w *worker) remedy(ctx context.Context, f *failure, seen *trouble, several 
 		// As far as one can tell nothing is wrong with the messages: they wait for the
 		// database.
 		w.r.in.counters.troubles.Add(1)
-		w.r.in.log.ErrorContext(ctx, "database trouble; trying again", slog.String("destination", w.r.destination), slog.Any("error", f.err))
+		if times, due := w.r.in.repeats.Due("database", f.err.Error()); due {
+			w.r.in.log.ErrorContext(ctx, "database trouble; trying again", slog.String("destination", w.r.destination), slog.Int64("times", times), slog.Any("error", f.err))
+		}
 	}
 	return chosen
 }
@@ -140,8 +142,10 @@ func (w *worker) tellConflict(ctx context.Context, f *failure) {
 			slog.String("destination", w.r.destination), slog.String("id", id), slog.Any("error", f.err))
 		return
 	}
-	w.r.in.log.WarnContext(ctx, "the database had rolled a transaction back, and a handler went on in it; nothing of it is committed, and it runs again",
-		slog.String("destination", w.r.destination), slog.String("id", id), slog.Any("error", f.lost))
+	if times, due := w.r.in.repeats.Due("went on "+w.r.destination, f.lost.Error()); due {
+		w.r.in.log.WarnContext(ctx, "the database had rolled a transaction back, and a handler went on in it; nothing of it is committed, and it runs again",
+			slog.String("destination", w.r.destination), slog.String("id", id), slog.Int64("times", times), slog.Any("error", f.lost))
+	}
 }
 
 // isConflict says whether the transaction lost to another one.

@@ -4,34 +4,37 @@ import (
 	"sync"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/recent"
 )
 
 // floors are what producers tell with their messages: each one's highest floor, and the
 // one that the database has.
 type floors struct {
-	mu      sync.Mutex
-	highest map[string]waybill.ID
-	stored  map[string]waybill.ID
+	mu    sync.Mutex
+	known recent.Map[string, producerFloor]
 }
 
-// maxProducers bounds the producers that are remembered: their names come with
-// messages, which could name any number.
-const maxProducers = 10_000
+// producerFloor is what one producer has told.
+type producerFloor struct {
+	highest  waybill.ID
+	stored   waybill.ID
+	isStored bool // stored is what the database has
+}
+
+// maxProducers is how many producers are remembered at least: those whose messages came
+// last. Their names come with messages, which could name any number.
+const maxProducers = 5000
 
 // note takes a floor that came with a message; the zero ID says that the producer
 // tells none.
 func (f *floors) note(producer string, floor waybill.ID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.highest == nil {
-		f.highest, f.stored = map[string]waybill.ID{}, map[string]waybill.ID{}
-	}
-	known, ok := f.highest[producer]
-	if !ok && len(f.highest) >= maxProducers {
-		return
-	}
-	if !ok || floor.Compare(known) > 0 {
-		f.highest[producer] = floor
+	f.known.Most = maxProducers
+	known, ok := f.known.Get(producer)
+	if !ok || floor.Compare(known.highest) > 0 {
+		known.highest = floor
+		f.known.Set(producer, known)
 	}
 }
 
@@ -40,9 +43,9 @@ func (f *floors) unsaved() map[string]waybill.ID {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	unsaved := map[string]waybill.ID{}
-	for producer, floor := range f.highest {
-		if stored, ok := f.stored[producer]; !ok || stored != floor {
-			unsaved[producer] = floor
+	for producer, known := range f.known.All() {
+		if !known.isStored || known.stored != known.highest {
+			unsaved[producer] = known.highest
 		}
 	}
 	return unsaved
@@ -52,5 +55,8 @@ func (f *floors) unsaved() map[string]waybill.ID {
 func (f *floors) saved(producer string, floor waybill.ID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.stored[producer] = floor
+	if known, ok := f.known.Get(producer); ok {
+		known.stored, known.isStored = floor, true
+		f.known.Set(producer, known)
+	}
 }

@@ -17,26 +17,24 @@ import (
 // their worker where the broker cannot take messages back. Their tries are counted here, in
 // memory: after a restart of this process they are tried some more.
 
-// maxForeign bounds the messages whose tries are counted at a time. Where there are more,
-// all begin anew.
+// maxForeign is how many messages' tries are counted at least: of those that were tried
+// last.
 const maxForeign = 10_000
 
 // countForeign counts a try that has failed and returns how many there have been.
 func (r *route) countForeign(id waybill.ID) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.tries) >= maxForeign {
-		clear(r.tries)
-	}
-	r.tries[id]++
-	return r.tries[id]
+	tries, _ := r.tries.Get(id)
+	r.tries.Set(id, tries+1)
+	return tries + 1
 }
 
 // forgetForeign drops the count of a message that does not come again.
 func (r *route) forgetForeign(id waybill.ID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.tries, id)
+	r.tries.Delete(id)
 }
 
 // requeue gives a message back after a while, without holding up its worker.

@@ -32,6 +32,7 @@ import (
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
 	"github.com/waybill-go/waybill/internal/option"
+	"github.com/waybill-go/waybill/internal/repeat"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -76,6 +77,7 @@ type Inbox struct {
 	running atomic.Bool
 
 	counters counters
+	repeats  repeat.Filter // what the log has of what goes on
 	receipts *receipts
 	floors   floors
 	versions versions
@@ -223,10 +225,11 @@ func (in *Inbox) check(ctx context.Context, levels []waybill.Level) error {
 			return nil
 		case errors.Is(err, waybill.ErrSchema):
 			return err
-		case !blocked:
-			in.log.ErrorContext(ctx, "the database does not answer; trying again", slog.Any("error", err))
-		case wait.Level() != slog.LevelDebug: // the first time, and then at growing intervals
-			in.log.ErrorContext(ctx, "the database does not let this inbox work; trying again", slog.Any("error", err))
+		}
+		if times, due := in.repeats.Due("check", err.Error()); due && blocked {
+			in.log.ErrorContext(ctx, "the database does not let this inbox work; trying again", slog.Int64("times", times), slog.Any("error", err))
+		} else if due {
+			in.log.ErrorContext(ctx, "the database does not answer; trying again", slog.Int64("times", times), slog.Any("error", err))
 		}
 		wait.Sleep(ctx)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/fault/crash"
 	"github.com/waybill-go/waybill/internal/fault/mutant"
+	"github.com/waybill-go/waybill/internal/wire"
 )
 
 // outcomes collects what became of messages, to acknowledge and receipt them
@@ -70,6 +71,26 @@ func (e *gaveUpError) Error() string {
 }
 func (e *gaveUpError) Unwrap() error { return e.err }
 
+// about are the log's attributes of a message, before others.
+func about(r *route, x *item, times int64, others ...slog.Attr) []any {
+	all := []any{slog.String("destination", r.destination), slog.String("id", x.Message.ID.String()), slog.Int64("times", times)}
+	for _, a := range others {
+		if !a.Equal(slog.Attr{}) {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// stackOf is the stack of a panic, for the log.
+func stackOf(err error) slog.Attr {
+	var panicked *panicError
+	if !errors.As(err, &panicked) {
+		return slog.Attr{}
+	}
+	return slog.String("stack", string(panicked.stack))
+}
+
 // failed decides what a handler's failure means: that the message is given up, or that
 // it comes again.
 func (o *outcomes) failed(ctx context.Context, x *item, err error) {
@@ -95,13 +116,15 @@ func (o *outcomes) failed(ctx context.Context, x *item, err error) {
 func (o *outcomes) retry(ctx context.Context, x *item, tries int, later *waybill.RetryError, reason error) {
 	in := o.r.in
 	in.counters.retried.Add(1)
-	in.log.WarnContext(ctx, "handler failed; the message comes again", slog.String("destination", o.r.destination),
-		slog.String("id", x.Message.ID.String()), slog.Int("tries", tries), slog.Any("error", reason))
+	if times, due := in.repeats.Due("handler of "+o.r.destination, reason.Error()); due {
+		in.log.WarnContext(ctx, "handler failed; the message comes again", about(o.r, x, times,
+			slog.Int("tries", tries), slog.String("error", reason.Error()), stackOf(reason))...)
+	}
 	if x.ReceiptTo == "" {
 		o.requeue(ctx, x, tries)
 		return
 	}
-	receipt := waybill.Receipt{Outcome: waybill.Retry, Error: reason.Error()}
+	receipt := waybill.Receipt{Outcome: waybill.Retry, Error: wire.ErrorText(reason.Error())}
 	if later != nil {
 		receipt.After = max(later.After, time.Millisecond) // 0 leaves it to the producer
 	} else {
@@ -118,13 +141,15 @@ const postponeTime = time.Minute
 func (o *outcomes) postpone(ctx context.Context, x *item, reason error) {
 	in := o.r.in
 	in.counters.troubles.Add(1)
-	in.log.ErrorContext(ctx, "the guard fails with this message and works with others; it comes again", slog.String("destination", o.r.destination),
-		slog.String("id", x.Message.ID.String()), slog.Duration("after", postponeTime), slog.Any("error", reason))
+	if times, due := in.repeats.Due("guard of "+o.r.destination, reason.Error()); due {
+		in.log.ErrorContext(ctx, "the guard fails with this message and works with others; it comes again",
+			about(o.r, x, times, slog.Duration("after", postponeTime), slog.Any("error", reason))...)
+	}
 	if x.ReceiptTo == "" {
 		o.requeue(ctx, x, 10)
 		return
 	}
-	o.note(x, waybill.Receipt{Outcome: waybill.Retry, After: postponeTime, Error: "not recorded: " + reason.Error()})
+	o.note(x, waybill.Receipt{Outcome: waybill.Retry, After: postponeTime, Error: wire.ErrorText("not recorded: " + reason.Error())})
 }
 
 // reject gives a message up: its producer keeps it for a person. A message of a foreign
@@ -133,10 +158,14 @@ func (o *outcomes) postpone(ctx context.Context, x *item, reason error) {
 func (o *outcomes) reject(ctx context.Context, x *item, reason error) {
 	in := o.r.in
 	in.counters.rejected.Add(1)
-	in.log.ErrorContext(ctx, "message rejected", slog.String("destination", o.r.destination),
-		slog.String("id", x.Message.ID.String()), slog.String("producer", x.Message.Producer), slog.Any("reason", reason))
-	if x.ReceiptTo != "" && !x.Message.ID.IsZero() {
-		o.note(x, waybill.Receipt{Outcome: waybill.Rejected, Error: reason.Error()})
+	isKept := x.ReceiptTo != "" && !x.Message.ID.IsZero()
+	// Of one that is dropped the log alone tells.
+	if times, due := in.repeats.Due("rejection at "+o.r.destination, reason.Error()); due || !isKept && !in.broker.Capabilities().DeadLetter {
+		in.log.ErrorContext(ctx, "message rejected", about(o.r, x, max(times, 1),
+			slog.String("producer", x.Message.Producer), slog.String("reason", reason.Error()), stackOf(reason))...)
+	}
+	if isKept {
+		o.note(x, waybill.Receipt{Outcome: waybill.Rejected, Error: wire.ErrorText(reason.Error())})
 		return
 	}
 	x.noted = true

@@ -27,7 +27,9 @@ func (in *Inbox) pruneRepeatedly(ctx context.Context) {
 		}
 		began := time.Now()
 		if err := in.prune(ctx); err != nil && ctx.Err() == nil {
-			in.log.WarnContext(ctx, "pruning interrupted; trying again later", slog.Any("error", err))
+			if times, due := in.repeats.Due("pruning", err.Error()); due {
+				in.log.WarnContext(ctx, "pruning interrupted; trying again later", slog.Int64("times", times), slog.Any("error", err))
+			}
 		}
 		// A pass reads through the tables: where they are large it comes less often.
 		pause = max(in.o.PruneEvery, 50*time.Since(began))

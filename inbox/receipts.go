@@ -18,31 +18,32 @@ import (
 type receipts struct {
 	in *Inbox
 
-	mu       sync.Mutex
-	waiting  map[string][]waybill.Receipt // by queue
-	reported map[string]string            // by queue: the reason in the log why it takes none
-	count    int                          // of the receipts in waiting
-	sending  bool
-	idle     chan struct{} // closed while nothing waits or is being sent
-	arrived  chan struct{}
+	mu      sync.Mutex
+	waiting map[string][]waybill.Receipt // by queue
+	bytes   int                          // of queues' names and errors in waiting
+	count   int                          // of the receipts in waiting
+	sending bool
+	idle    chan struct{} // closed while nothing waits or is being sent
+	arrived chan struct{}
 }
 
 const (
-	maxWaiting  = 100_000 // receipts that are kept while the broker is away
-	maxReported = 1000    // queues whose reason is remembered
+	maxWaiting      = 100_000  // receipts that are kept while the broker is away
+	maxWaitingBytes = 32 << 20 // of their errors, and of the names of queues
 )
 
 func newReceipts(in *Inbox) *receipts {
 	idle := make(chan struct{})
 	close(idle)
-	return &receipts{in: in, waiting: map[string][]waybill.Receipt{}, reported: map[string]string{}, idle: idle, arrived: make(chan struct{}, 1)}
+	return &receipts{in: in, waiting: map[string][]waybill.Receipt{}, idle: idle, arrived: make(chan struct{}, 1)}
 }
 
 // add takes receipts to send.
 func (r *receipts) add(queue string, all []waybill.Receipt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.count+len(all) > maxWaiting {
+	bytes := r.bytes + size(queue, all)
+	if r.count+len(all) > maxWaiting || bytes > maxWaitingBytes {
 		r.in.counters.receiptsLost.Add(int64(len(all)))
 		return
 	}
@@ -50,8 +51,17 @@ func (r *receipts) add(queue string, all []waybill.Receipt) {
 		r.idle = make(chan struct{})
 	}
 	r.waiting[queue] = append(r.waiting[queue], all...)
-	r.count += len(all)
+	r.count, r.bytes = r.count+len(all), bytes
 	r.wake()
+}
+
+// size is how many bytes are kept of receipts, besides their ids.
+func size(queue string, all []waybill.Receipt) int {
+	bytes := len(queue)
+	for i := range all {
+		bytes += len(all[i].Error)
+	}
+	return bytes
 }
 
 // wake has send look for receipts.
@@ -106,7 +116,7 @@ func (r *receipts) flush(ctx context.Context, conn broker.Conn) bool {
 func (r *receipts) take() (messages []broker.Message, carried [][]waybill.Receipt) {
 	r.mu.Lock()
 	waiting := r.waiting
-	r.waiting, r.count = map[string][]waybill.Receipt{}, 0
+	r.waiting, r.count, r.bytes = map[string][]waybill.Receipt{}, 0, 0
 	r.sending = len(waiting) > 0
 	r.mu.Unlock()
 	for queue, all := range waiting {
@@ -126,42 +136,35 @@ func (r *receipts) published(ctx context.Context, queue string, carried []waybil
 	switch {
 	case result.Fate == broker.Confirmed:
 		r.in.counters.receipts.Add(int64(len(carried)))
-		delete(r.reported, queue)
-	case result.Fate == broker.Unknown && r.count+len(carried) <= maxWaiting:
+		r.in.repeats.Over("receipts " + queue)
+	case result.Fate == broker.Unknown && r.count+len(carried) <= maxWaiting && r.bytes+size(queue, carried) <= maxWaitingBytes:
 		r.waiting[queue] = append(carried, r.waiting[queue]...)
-		r.count += len(carried)
+		r.count, r.bytes = r.count+len(carried), r.bytes+size(queue, carried)
 		if broken != nil || ctx.Err() != nil {
 			return
 		}
-		if reason, isNew := r.report(queue, result.Err); isNew {
+		reason := errorText(result.Err)
+		if times, due := r.in.repeats.Due("receipts "+queue, reason); due {
 			r.in.log.WarnContext(ctx, "receipts not taken by the broker; they are sent again",
-				slog.String("queue", queue), slog.String("error", reason))
+				slog.String("queue", queue), slog.Int64("times", times), slog.String("error", reason))
 		}
 	default:
 		// The queue is gone or full, or there is no room to keep them.
 		r.in.counters.receiptsLost.Add(int64(len(carried)))
-		if reason, isNew := r.report(queue, result.Err); isNew {
+		reason := errorText(result.Err)
+		if times, due := r.in.repeats.Due("receipts "+queue, reason); due {
 			r.in.log.WarnContext(ctx, "receipts not taken by the broker; the messages' next copies bring new ones",
-				slog.String("queue", queue), slog.String("error", reason))
+				slog.String("queue", queue), slog.Int64("times", times), slog.String("error", reason))
 		}
 	}
 }
 
-// report returns why a queue takes no receipts, and whether the log does not say so yet.
-// r.mu is held.
-func (r *receipts) report(queue string, err error) (reason string, isNew bool) {
-	reason = "no reason given"
-	if err != nil {
-		reason = err.Error()
+// errorText is an error's text, and says so where there is no error.
+func errorText(err error) string {
+	if err == nil {
+		return "no reason given"
 	}
-	if r.reported[queue] == reason {
-		return reason, false
-	}
-	if len(r.reported) >= maxReported {
-		clear(r.reported) // messages name the queues, and could name any number
-	}
-	r.reported[queue] = reason
-	return reason, true
+	return err.Error()
 }
 
 // drain waits until everything is sent or ctx ends. Without a connection there is

@@ -12,6 +12,7 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/recent"
 )
 
 // route is one destination: its handler and its workers.
@@ -25,11 +26,11 @@ type route struct {
 	seed        maphash.Seed
 
 	mu    sync.Mutex
-	tries map[waybill.ID]int // of messages that carry no receipt address; see foreign.go
+	tries recent.Map[waybill.ID, int] // of messages that carry no receipt address; see foreign.go
 }
 
 func newRoute(in *Inbox, destination string, level waybill.Level, handler Handler, o HandleOptions) *route {
-	r := &route{in: in, destination: destination, level: level, handler: handler, o: o, seed: maphash.MakeSeed(), tries: map[waybill.ID]int{}}
+	r := &route{in: in, destination: destination, level: level, handler: handler, o: o, seed: maphash.MakeSeed(), tries: recent.Map[waybill.ID, int]{Most: maxForeign}}
 	for range o.Workers {
 		r.workers = append(r.workers, newWorker(r))
 	}
@@ -61,7 +62,9 @@ func (r *route) receive(ctx, alive context.Context, conn broker.Conn) {
 			return
 		default:
 		}
-		r.in.log.WarnContext(ctx, "subscription ended; subscribing again", slog.String("destination", r.destination), slog.Any("error", err))
+		if times, due := r.in.repeats.Due("subscription "+r.destination, err.Error()); due {
+			r.in.log.WarnContext(ctx, "subscription ended; subscribing again", slog.String("destination", r.destination), slog.Int64("times", times), slog.Any("error", err))
+		}
 		if time.Since(began) > wait.Most {
 			wait.Reset()
 		}

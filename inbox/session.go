@@ -26,7 +26,9 @@ func (in *Inbox) connect(receive, settle, finish context.Context) error {
 		if errors.Is(err, broker.ErrRefused) && !in.wasConnected.Load() {
 			return err
 		}
-		in.log.Log(receive, wait.Level(), "no connection to the broker; connecting again", slog.Any("error", err))
+		if times, due := in.repeats.Due("connection", errorText(err)); due {
+			in.log.WarnContext(receive, "no connection to the broker; connecting again", slog.Int64("times", times), slog.Any("error", err))
+		}
 		in.counters.disconnects.Add(1)
 		if time.Since(began) > wait.Most {
 			wait.Reset()

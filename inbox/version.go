@@ -2,10 +2,12 @@ package inbox
 
 import (
 	"log/slog"
+	"strconv"
 	"sync"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/recent"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -14,7 +16,7 @@ import (
 // than what was applied.
 type versions struct {
 	mu   sync.Mutex
-	told map[versionedKey]*backward
+	told recent.Map[versionedKey, *backward]
 }
 
 type versionedKey struct {
@@ -29,7 +31,7 @@ type backward struct {
 	next  int64 // the count at which it is told again
 }
 
-// maxBackward bounds the keys that are remembered; those beyond it are counted alone.
+// maxBackward is how many keys are remembered at least.
 const maxBackward = 1000
 
 // ownVersion is how far a time stamp is from the time at which its message was made where
@@ -44,7 +46,8 @@ func hasGoneBack(m store.Mark, applied waybill.ID) bool {
 }
 
 // noteSuperseded takes a state that is not applied, and the message that was. It tells of
-// a key whose version has gone back at the first, second, fourth, eighth time and so on.
+// a key whose version has gone back at the first, second, fourth, eighth time and so on,
+// and of a few keys at a time.
 func (in *Inbox) noteSuperseded(m store.Mark, applied waybill.ID) {
 	if !hasGoneBack(m, applied) {
 		return
@@ -53,21 +56,19 @@ func (in *Inbox) noteSuperseded(m store.Mark, applied waybill.ID) {
 	key := versionedKey{m.Destination, m.Topic, m.Key}
 	in.versions.mu.Lock()
 	defer in.versions.mu.Unlock()
-	b := in.versions.told[key]
-	if b == nil && len(in.versions.told) >= maxBackward {
-		return
-	}
+	in.versions.told.Most = maxBackward
+	b, _ := in.versions.told.Get(key)
 	if b == nil {
-		if in.versions.told == nil {
-			in.versions.told = map[versionedKey]*backward{}
-		}
 		b = &backward{next: 1}
-		in.versions.told[key] = b
+		in.versions.told.Set(key, b)
 	}
 	if b.count++; b.count < b.next {
 		return
 	}
 	b.next *= 2
+	if _, due := in.repeats.Due("versions at "+m.Destination, m.Key+" "+strconv.FormatInt(b.next, 10)); !due {
+		return
+	}
 	in.log.Warn("a state is skipped that was made after the one that was applied: its version has gone back; has the producer begun to count anew?",
 		slog.String("destination", m.Destination), slog.String("key", m.Key), slog.Int64("time_stamp", m.TimeStamp),
 		slog.String("id", m.ID.String()), slog.String("applied", applied.String()), slog.Int64("times", b.count))

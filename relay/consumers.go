@@ -276,13 +276,16 @@ func (l *lane) recall(f *inflight, known []store.Answer) {
 	f.answers = a
 }
 
-// isOneOf reports which of the consumers has sent a receipt; -1 and a warning for one
-// that is none of them. mu may be held.
+// isOneOf reports which of the consumers has sent a receipt; -1 for one that is none of
+// them, which is counted and told now and then. mu may be held.
 func (t *term) isOneOf(ctx context.Context, consumers []string, c consumerReceipt) int {
 	who := slices.Index(consumers, c.consumer)
 	if who < 0 {
 		t.r.counters.unknown.Add(1)
-		t.log.WarnContext(ctx, "receipt from a consumer that the destination does not have; dropped", slog.String("id", c.ID.String()), slog.String("consumer", c.consumer))
+		if times, due := t.r.repeats.Due("consumer "+c.consumer, ""); due {
+			t.log.WarnContext(ctx, "receipts from a consumer that the destination does not have are dropped; is its name misspelt, there or in Destination.Consumers?",
+				slog.String("consumer", c.consumer), slog.Any("consumers", consumers), slog.Int64("times", times), slog.String("id", c.ID.String()))
+		}
 	}
 	return who
 }
@@ -290,7 +293,9 @@ func (t *term) isOneOf(ctx context.Context, consumers []string, c consumerReceip
 // rejectOf notes that one of several named consumers has rejected a message. The others
 // go on.
 func (t *term) rejectOf(ctx context.Context, c consumerReceipt, consumers []string) {
-	t.log.WarnContext(ctx, "one of its consumers has rejected a message; the others go on", slog.String("id", c.ID.String()), slog.String("consumer", c.consumer), slog.String("reason", c.Error))
+	if times, due := t.r.repeats.Due("rejected by "+c.consumer, c.Error); due {
+		t.log.WarnContext(ctx, "one of its consumers has rejected a message; the others go on", slog.String("id", c.ID.String()), slog.String("consumer", c.consumer), slog.Int64("times", times), slog.String("reason", c.Error))
+	}
 	said := append(t.confirmationsOf(c.ID), store.Answer{MessageID: c.ID, Consumer: c.consumer, Rejected: true, Reason: c.Error})
 	t.note(ctx, said, map[waybill.ID][]string{c.ID: consumers})
 }

@@ -119,7 +119,9 @@ func (r *Relay) keepLease(ctx context.Context, t *term, end context.CancelCauseF
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			r.log.WarnContext(ctx, "lease not renewed", slog.Any("error", err))
+			if times, due := r.repeats.Due("lease", err.Error()); due {
+				r.log.WarnContext(ctx, "lease not renewed", slog.Int64("times", times), slog.Any("error", err))
+			}
 			if time.Since(renewed) > r.o.Lease {
 				end(err)
 				return

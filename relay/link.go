@@ -49,7 +49,9 @@ func (l *link) run(lead, settle, closing context.Context) error {
 		if errors.Is(err, broker.ErrRefused) && !l.t.r.wasConnected.Load() {
 			return err
 		}
-		l.t.log.Log(settle, wait.Level(), "no connection to the broker; connecting again", slog.Any("error", err))
+		if times, due := l.t.r.repeats.Due("connection", err.Error()); due {
+			l.t.log.WarnContext(settle, "no connection to the broker; connecting again", slog.Int64("times", times), slog.Any("error", err))
+		}
 		l.t.r.counters.disconnects.Add(1)
 		if time.Since(began) > wait.Most {
 			wait.Reset()

@@ -61,8 +61,10 @@ func (l *lane) send(ctx context.Context, conn broker.Conn, batch []outgoing) (re
 	// A destination that blocks its producers has refused the batch. Where the
 	// connection is to blame, we wait for the next one anyway.
 	refused = fates.refused || timedOut
-	if fates.problem != nil && fates.isNewProblem {
-		l.t.r.log.WarnContext(ctx, "messages not taken by the broker; they are sent again", slog.String("destination", l.destination), slog.Bool("refused", refused), slog.Any("error", fates.problem))
+	if fates.problem != nil {
+		if times, due := l.t.r.repeats.Due("publish "+l.destination, fates.problem.Error()); due {
+			l.t.r.log.WarnContext(ctx, "messages not taken by the broker; they are sent again", slog.String("destination", l.destination), slog.Bool("refused", refused), slog.Int64("times", times), slog.Any("error", fates.problem))
+		}
 	}
 	for _, r := range fates.unacceptable {
 		l.t.reject(ctx, r.id, r.reason)
@@ -100,7 +102,6 @@ type fates struct {
 	confirmed    []waybill.ID // at a destination that is Accepted: their rows may go
 	unacceptable []rejection
 	problem      error // why one was refused, or why the fate of one is not known
-	isNewProblem bool  // it is another one than that of the last batch
 }
 
 // noteFates notes in the window what became of a batch.
@@ -114,12 +115,10 @@ func (l *lane) noteFates(batch []outgoing, results []broker.Result) (all fates) 
 		l.progressed = time.Now()
 		l.t.r.counters.published.Add(int64(all.taken))
 	}
-	before := l.lastError
 	l.lastError = ""
 	if all.problem != nil {
 		l.lastError = all.problem.Error()
 	}
-	all.isNewProblem = l.lastError != before
 	l.t.wake()
 	return all
 }

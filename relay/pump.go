@@ -68,7 +68,9 @@ func (p *pump) run(ctx context.Context) {
 			return
 		}
 		if err != nil {
-			p.t.log.ErrorContext(ctx, "reading messages failed; trying again", slog.Any("error", err))
+			if times, due := p.t.r.repeats.Due("reading", err.Error()); due {
+				p.t.log.ErrorContext(ctx, "reading messages failed; trying again", slog.Int64("times", times), slog.Any("error", err))
+			}
 			trouble.Sleep(ctx)
 			continue
 		}

@@ -98,7 +98,9 @@ func (t *term) decode(ctx context.Context, deliveries []broker.Delivery) (receip
 		consumer, some, bad, reason := wire.DecodeReceipts(&deliveries[i].Message)
 		if bad > 0 {
 			t.r.counters.malformed.Add(int64(bad))
-			t.log.WarnContext(ctx, "malformed receipt dropped", slog.Int("count", bad), slog.Any("reason", reason))
+			if times, due := t.r.repeats.Due("malformed", ""); due {
+				t.log.WarnContext(ctx, "malformed receipts dropped", slog.Int("count", bad), slog.Int64("times", times), slog.Any("reason", reason))
+			}
 		}
 		for _, r := range some {
 			receipts = append(receipts, consumerReceipt{r, consumer})

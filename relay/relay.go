@@ -43,6 +43,7 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/repeat"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -61,6 +62,7 @@ type Relay struct {
 	wasConnected atomic.Bool
 
 	counters counters
+	repeats  repeat.Filter          // what the log has of what goes on
 	twin     atomic.Pointer[string] // the last one that was heard
 	mu       sync.Mutex
 	term     *term // the current one; nil while this relay does not lead
@@ -157,7 +159,9 @@ func (r *Relay) Run(ctx context.Context) error {
 		case errors.Is(err, waybill.ErrSchema), errors.Is(err, broker.ErrRefused):
 			return err
 		case err != nil:
-			r.log.Log(ctx, levelOf(err, &wait), "relay interrupted", slog.Any("error", err))
+			if times, due := r.repeats.Due("relay", err.Error()); due {
+				r.log.ErrorContext(ctx, "relay interrupted", slog.Int64("times", times), slog.Any("error", err))
+			}
 			if led {
 				wait.Reset()
 			}
@@ -200,16 +204,6 @@ func (r *Relay) check(ctx context.Context) error {
 	return nil
 }
 
-// levelOf is the log level of what has interrupted the relay: what a person has to mend
-// is told at once and then at growing intervals.
-func levelOf(err error, wait *backoff.Backoff) slog.Level {
-	var blocked *store.BlockedError
-	if errors.As(err, &blocked) && wait.Level() == slog.LevelDebug {
-		return slog.LevelDebug
-	}
-	return slog.LevelError
-}
-
 // passOn wakes the relay for each value of wake, until ctx ends or wake is closed.
 func (r *Relay) passOn(ctx context.Context, wake <-chan struct{}) {
 	for {
@@ -239,7 +233,9 @@ func (r *Relay) listen(ctx context.Context) {
 			r.log.WarnContext(ctx, "no listening for commits here; polling goes on", slog.Any("reason", err))
 			return
 		}
-		r.log.WarnContext(ctx, "listening for commits interrupted; polling goes on", slog.Any("error", err))
+		if times, due := r.repeats.Due("listening", reasonOf(err)); due {
+			r.log.WarnContext(ctx, "listening for commits interrupted; polling goes on", slog.Int64("times", times), slog.Any("error", err))
+		}
 		if time.Since(began) > wait.Most {
 			wait.Reset()
 		}

@@ -8,6 +8,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/recent"
 )
 
 // remove deletes the rows of messages that are done, or Accepted and confirmed, and then
@@ -36,36 +37,20 @@ func (t *term) noteMissing(ids []waybill.ID, missing int64) {
 	defer t.mu.Unlock()
 	var strange int64
 	for _, id := range ids {
-		if t.inflights[id] == nil && !t.repeated.has(id) {
+		if t.inflights[id] == nil && !t.repeated.Has(id) {
 			strange++
 		}
 	}
 	t.r.counters.strange.Add(min(strange, missing))
 }
 
-// maxRepeated is how many messages each half of repeated has.
+// maxRepeated is how many messages repeated has at least.
 const maxRepeated = 20_000
 
 // repeated are the messages that have gone lately and of which more than one receipt was to
 // be expected, because they were sent more than once, or to a topic: one was enough. A
 // message that was sent once to a queue costs nothing here.
-type repeated struct{ young, old map[waybill.ID]struct{} }
-
-func (r *repeated) add(id waybill.ID) {
-	if len(r.young) >= maxRepeated {
-		r.young, r.old = nil, r.young
-	}
-	if r.young == nil {
-		r.young = map[waybill.ID]struct{}{}
-	}
-	r.young[id] = struct{}{}
-}
-
-func (r *repeated) has(id waybill.ID) bool {
-	_, young := r.young[id]
-	_, old := r.old[id]
-	return young || old
-}
+type repeated = recent.Map[waybill.ID, struct{}]
 
 // reject keeps a row for a person and takes its message out of its window.
 func (t *term) reject(ctx context.Context, id waybill.ID, reason string) {
@@ -75,7 +60,9 @@ func (t *term) reject(ctx context.Context, id waybill.ID, reason string) {
 		crash.Point("relay.reject.after")
 		if found {
 			t.r.counters.rejected.Add(1)
-			t.log.WarnContext(ctx, "message rejected; see 'waybill list --rejected'", slog.String("id", id.String()), slog.String("reason", reason))
+			if times, due := t.r.repeats.Due("rejected", reason); due {
+				t.log.WarnContext(ctx, "message rejected; see 'waybill list --rejected'", slog.String("id", id.String()), slog.Int64("times", times), slog.String("reason", reason))
+			}
 		}
 		return err
 	})
@@ -103,7 +90,7 @@ func (t *term) forget(ids ...waybill.ID) {
 		if f := t.inflights[id]; f != nil {
 			f.lane.drop(f)
 			if f.copies > 1 || f.adopted || f.lane.topic {
-				t.repeated.add(id)
+				t.repeated.Set(id, struct{}{})
 			}
 		}
 		t.forgetParked(id)
@@ -120,7 +107,9 @@ func (t *term) retryUntilDone(ctx context.Context, doing string, run func() erro
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		t.log.ErrorContext(ctx, "database trouble; trying again", slog.String("doing", doing), slog.Any("error", err))
+		if times, due := t.r.repeats.Due(doing, err.Error()); due {
+			t.log.ErrorContext(ctx, "database trouble; trying again", slog.String("doing", doing), slog.Int64("times", times), slog.Any("error", err))
+		}
 		wait.Sleep(ctx)
 	}
 }

@@ -75,6 +75,7 @@ func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 		stragglers:   map[stragglerKey]*lane{},
 		parked:       map[parkedKey]*inflight{},
 		cursor:       cursor,
+		repeated:     repeated{Most: maxRepeated},
 	}
 	if cursor > 0 {
 		t.overtaken = map[waybill.ID][]string{}

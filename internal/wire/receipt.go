@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	waybill "github.com/waybill-go/waybill"
@@ -26,8 +27,8 @@ const maxError = 2000
 // maxAfter bounds how far a receipt may postpone a copy; one that says more means this.
 const maxAfter = 30 * 24 * time.Hour
 
-// EncodeReceipts makes the message that carries a consumer's receipts. It cuts long
-// errors, and the fraction of a millisecond off delays.
+// EncodeReceipts makes the message that carries a consumer's receipts. Errors are those
+// of ErrorText. It cuts the fraction of a millisecond off delays.
 func EncodeReceipts(receiptTo, consumer string, receipts []waybill.Receipt) broker.Message {
 	body := make([]byte, 0, 64+len(receipts)*64)
 	body = append(body, `{"consumer":`...)
@@ -52,7 +53,7 @@ func EncodeReceipts(receiptTo, consumer string, receipts []waybill.Receipt) brok
 		}
 		if r.Error != "" {
 			body = append(body, `,"error":`...)
-			body = appendString(body, cut(r.Error))
+			body = appendString(body, ErrorText(r.Error))
 		}
 		body = append(body, '}')
 	}
@@ -70,9 +71,16 @@ func appendString(b []byte, s string) []byte {
 	return append(b, text...)
 }
 
-// cut makes an error valid UTF-8 of at most maxError bytes.
-func cut(s string) string {
+// ErrorText makes an error's text one that travels in a receipt: valid UTF-8 of at most
+// maxError bytes, without control characters but for tabs and line ends.
+func ErrorText(s string) string {
 	s = strings.ToValidUTF8(s[:min(len(s), maxError+utf8.UTFMax)], "\uFFFD")
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return ' '
+		}
+		return r
+	}, s)
 	if len(s) <= maxError {
 		return s
 	}
@@ -103,6 +111,9 @@ func DecodeReceipts(m *broker.Message) (consumer string, receipts []waybill.Rece
 	if err := json.Unmarshal(m.Body, &body); err != nil {
 		return "", nil, 1, fmt.Errorf("the body is no receipt: %w", err)
 	}
+	if utf8.RuneCountInString(body.Consumer) > waybill.MaxName {
+		return "", nil, 1, fmt.Errorf("the consumer's name %.80q is longer than %d characters", body.Consumer, waybill.MaxName)
+	}
 	receipts = make([]waybill.Receipt, 0, len(body.Receipts))
 	for _, r := range body.Receipts {
 		id, err := waybill.ParseID(r.ID)
@@ -120,7 +131,7 @@ func DecodeReceipts(m *broker.Message) (consumer string, receipts []waybill.Rece
 			continue
 		}
 		after := time.Duration(min(max(r.AfterMS, 0), float64(maxAfter.Milliseconds()))) * time.Millisecond
-		receipts = append(receipts, waybill.Receipt{ID: id, Outcome: r.Outcome, After: after, Tries: int(min(max(r.Tries, 0), math.MaxInt32)), Error: cut(r.Error)})
+		receipts = append(receipts, waybill.Receipt{ID: id, Outcome: r.Outcome, After: after, Tries: int(min(max(r.Tries, 0), math.MaxInt32)), Error: ErrorText(r.Error)})
 	}
 	return body.Consumer, receipts, bad, reason
 }

@@ -13,6 +13,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/jsonl"
 	"github.com/waybill-go/waybill/inbox"
+	"github.com/waybill-go/waybill/internal/recent"
 )
 
 // printAgain is after how long a message comes again that could not be printed.
@@ -24,13 +25,13 @@ type Printer struct {
 	mu      sync.Mutex
 	w       io.Writer
 	broken  func(error)
-	printed recent
+	printed ids
 }
 
 // NewPrinter prints to w. broken is called when w takes nothing more; it should end
 // the run: the message is not to blame and comes again.
 func NewPrinter(w io.Writer, broken func(error)) *Printer {
-	return &Printer{w: w, broken: broken}
+	return &Printer{w: w, broken: broken, printed: ids{Most: remembered}}
 }
 
 // Handle is the inbox.Handler. A message whose transaction was rolled back and run
@@ -42,14 +43,14 @@ func (p *Printer) Handle(_ context.Context, _ *sql.Tx, m *waybill.Message) error
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.printed.has(m.ID) {
+	if p.printed.Has(m.ID) {
 		return nil
 	}
 	if _, err := p.w.Write(text); err != nil {
 		p.broken(err)
 		return waybill.RetryAfter(printAgain, fmt.Errorf("print: %w", err))
 	}
-	p.printed.add(m.ID)
+	p.printed.Set(m.ID, struct{}{})
 	return nil
 }
 
@@ -61,14 +62,14 @@ type Quota struct {
 	left    int
 	slack   int
 	stop    func()
-	handled recent
+	handled ids
 }
 
 // NewQuota ends the run, by calling stop while the last handler runs, once fewer
 // than slack of left messages remain: with slack 1, once all are handled. The
 // transaction under way is still committed.
 func NewQuota(left, slack int, stop func()) *Quota {
-	return &Quota{left: left, slack: slack, stop: stop}
+	return &Quota{left: left, slack: slack, stop: stop, handled: ids{Most: remembered}}
 }
 
 // Limit returns h with the quota. A message whose transaction was rolled back and
@@ -80,10 +81,10 @@ func (q *Quota) Limit(h inbox.Handler) inbox.Handler {
 		}
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		if q.handled.has(m.ID) {
+		if q.handled.Has(m.ID) {
 			return nil
 		}
-		q.handled.add(m.ID)
+		q.handled.Set(m.ID, struct{}{})
 		if q.left--; q.left < q.slack {
 			q.stop()
 		}
@@ -91,25 +92,9 @@ func (q *Quota) Limit(h inbox.Handler) inbox.Handler {
 	}
 }
 
-// remembered is how many ids a recent keeps at least. A message is handled again
+// ids are those of messages that were handled lately.
+type ids = recent.Map[waybill.ID, struct{}]
+
+// remembered is how many ids are kept at least. A message is handled again
 // within its batch's next try, so this is far more than enough.
 const remembered = 10_000
-
-// recent remembers the latest ids, in two generations.
-type recent struct{ young, old map[waybill.ID]struct{} }
-
-func (r *recent) has(id waybill.ID) bool {
-	_, young := r.young[id]
-	_, old := r.old[id]
-	return young || old
-}
-
-func (r *recent) add(id waybill.ID) {
-	if len(r.young) >= remembered {
-		r.old, r.young = r.young, nil
-	}
-	if r.young == nil {
-		r.young = make(map[waybill.ID]struct{})
-	}
-	r.young[id] = struct{}{}
-}
