@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/fault/crash"
@@ -162,9 +163,14 @@ type panicError struct {
 	stack []byte
 }
 
-// Error is the value, on one line.
+// Error is the value, bounded and on one line.
 func (e *panicError) Error() string {
-	return strings.ReplaceAll(wire.ErrorText(fmt.Sprintf("panic: %v", e.value)), "\n", " ")
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, wire.ErrorText(fmt.Sprintf("panic: %v", e.value)))
 }
 
 // call calls the handler. A panic is an error like any other.

@@ -2,8 +2,10 @@ package relay
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
+	"unicode/utf8"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
@@ -89,6 +91,8 @@ func (t *term) handle(ctx context.Context, deliveries []broker.Delivery) {
 	}
 }
 
+var errLongName = fmt.Errorf("the consumer's name is longer than %d characters", waybill.MaxName)
+
 // decode returns the receipts in some receipt messages.
 func (t *term) decode(ctx context.Context, deliveries []broker.Delivery) (receipts []consumerReceipt) {
 	for i := range deliveries {
@@ -96,6 +100,9 @@ func (t *term) decode(ctx context.Context, deliveries []broker.Delivery) (receip
 			continue
 		}
 		consumer, some, bad, reason := wire.DecodeReceipts(&deliveries[i].Message)
+		if utf8.RuneCountInString(consumer) > waybill.MaxName {
+			some, bad, reason = nil, 1, errLongName // it would be kept with each answer
+		}
 		if bad > 0 {
 			t.r.counters.malformed.Add(int64(bad))
 			if times, due := t.r.repeats.Due("malformed", ""); due {

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	waybill "github.com/waybill-go/waybill"
@@ -72,15 +71,9 @@ func appendString(b []byte, s string) []byte {
 }
 
 // ErrorText makes an error's text one that travels in a receipt: valid UTF-8 of at most
-// maxError bytes, without control characters but for tabs and line ends.
+// maxError bytes.
 func ErrorText(s string) string {
 	s = strings.ToValidUTF8(s[:min(len(s), maxError+utf8.UTFMax)], "\uFFFD")
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
-			return ' '
-		}
-		return r
-	}, s)
 	if len(s) <= maxError {
 		return s
 	}
@@ -110,9 +103,6 @@ func DecodeReceipts(m *broker.Message) (consumer string, receipts []waybill.Rece
 	}
 	if err := json.Unmarshal(m.Body, &body); err != nil {
 		return "", nil, 1, fmt.Errorf("the body is no receipt: %w", err)
-	}
-	if utf8.RuneCountInString(body.Consumer) > waybill.MaxName {
-		return "", nil, 1, fmt.Errorf("the consumer's name %.80q is longer than %d characters", body.Consumer, waybill.MaxName)
 	}
 	receipts = make([]waybill.Receipt, 0, len(body.Receipts))
 	for _, r := range body.Receipts {
