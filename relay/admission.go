@@ -40,7 +40,7 @@ func (t *term) admit(ctx context.Context, r *store.Row, from source, known []sto
 		return
 	}
 	l := t.laneOf(r.Destination, r.Topic)
-	if l.waitsInTable(r.ID) && from != readBacklog {
+	if l == nil || l.waitsInTable(r.ID) && from != readBacklog {
 		t.mu.Unlock()
 		return
 	}

@@ -25,7 +25,9 @@ type lane struct {
 
 	window map[waybill.ID]*inflight // everything from admission until its row is written
 	queue  []outgoing               // to publish, in order
-	bytes  int                      // of bodies in queue
+	bytes  int                      // of the messages in queue
+
+	publishing int // bytes of the batch that the lane's goroutine has
 
 	// backlogFrom: rows above this id, up to the cursor, wait in the table because the
 	// window or queue was full when they were read. noBacklog where there are none.
@@ -45,6 +47,15 @@ const noBacklog = math.MaxInt64
 type outgoing struct {
 	f       *inflight
 	message broker.Message
+}
+
+// size is what a message weighs, in bytes: its body and its headers.
+func (x *outgoing) size() int {
+	n := len(x.message.Body)
+	for _, h := range x.message.Headers {
+		n += len(h.Name) + len(h.Value)
+	}
+	return n
 }
 
 // newLane returns the lane of a destination, with nothing in it. Its goroutine is not
@@ -74,12 +85,12 @@ func (l *lane) windowSize() int {
 	return l.t.r.o.Window
 }
 
-// room is how many more messages the window takes.
-func (l *lane) room() int { return l.windowSize() - len(l.window) }
+// room is how many more messages the window takes; not above 0 where there is none.
+func (l *lane) room() int { return l.limit() - len(l.window) }
 
-// queueFull says whether enough waits for the broker already.
+// queueFull says whether enough waits for the broker already, here or in all lanes.
 func (l *lane) queueFull() bool {
-	return len(l.queue) >= 2*l.t.r.o.Batch || l.bytes >= l.t.r.o.BatchBytes
+	return len(l.queue) >= 2*l.t.r.o.Batch || l.bytes >= l.t.r.o.BatchBytes || l.outOfBytes()
 }
 
 // leaveInTable leaves a row, and those after it, in the table for scanBacklog to find.
@@ -118,8 +129,10 @@ func (l *lane) drop(f *inflight) {
 // enqueue puts a message of the window into the publishing queue.
 func (l *lane) enqueue(f *inflight, m broker.Message) {
 	f.state = queued
-	l.queue = append(l.queue, outgoing{f, m})
-	l.bytes += len(m.Body)
+	x := outgoing{f, m}
+	l.queue = append(l.queue, x)
+	l.bytes += x.size()
+	l.t.bytes += x.size()
 	l.signal()
 }
 
@@ -136,17 +149,24 @@ func (l *lane) take() []outgoing {
 	l.t.mu.Lock()
 	defer l.t.mu.Unlock()
 	n, bytes := 0, 0
-	for n < len(l.queue) && n < l.t.r.o.Batch && (n == 0 || bytes+len(l.queue[n].message.Body) <= l.t.r.o.BatchBytes) {
-		bytes += len(l.queue[n].message.Body)
+	for n < len(l.queue) && n < l.t.r.o.Batch {
+		size := l.queue[n].size()
+		if n > 0 && bytes+size > l.t.r.o.BatchBytes {
+			break
+		}
+		bytes += size
 		n++
 	}
 	if n == 0 {
 		return nil
 	}
+	taken := bytes
 	now := l.t.clock.now()
 	batch := make([]outgoing, 0, n)
 	for _, x := range l.queue[:n] {
 		if x.f.state == settling || l.window[x.f.id] != x.f {
+			l.t.bytes -= x.size()
+			bytes -= x.size()
 			continue // settled by the receipt of an earlier copy, or gone
 		}
 		x.f.state, x.f.sent = publishing, now
@@ -155,7 +175,8 @@ func (l *lane) take() []outgoing {
 	}
 	clear(l.queue[:n])
 	l.queue = l.queue[n:]
-	l.bytes -= bytes
+	l.bytes -= taken
+	l.publishing += bytes
 	l.nextCheck = min(l.nextCheck, now+l.timeout())
 	l.progressed = time.Now()
 	l.t.wake()
@@ -175,4 +196,13 @@ func (l *lane) putBack(batch []outgoing) {
 		}
 	}
 	l.queue = append(batch, l.queue...)
+	l.bytes += l.publishing
+	l.publishing = 0
+}
+
+// published notes that the batch is published, or not, and is not held any more. mu is
+// held.
+func (l *lane) published() {
+	l.t.bytes -= l.publishing
+	l.publishing = 0
 }

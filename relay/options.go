@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -44,6 +45,18 @@ type Options struct {
 	// wait for one destination's broker; the last message may go beyond it. 1 to
 	// 1 GiB. Default 4 MiB.
 	BatchBytes int
+
+	// InFlight is the greatest number of messages of all destinations together that the
+	// relay has read and that have no receipt yet, each named consumer's of its own
+	// included. One destination has as many at most as are left for the others, so a
+	// consumer that is away does not take it all. 1 to 100,000,000. Default 200,000, or
+	// twice the greatest Window if that is more; one costs about 300 bytes.
+	InFlight int
+	// InFlightBytes bounds the messages, in bytes of their bodies and headers, of all
+	// destinations together that wait for the broker or are being published; the last one
+	// may go beyond it. It is shared like InFlight. Default 64 MiB, or eight
+	// times BatchBytes if that is more.
+	InFlightBytes int
 
 	// Poll is the longest time between two looks at the table when nothing wakes
 	// the relay. Default 500 ms.
@@ -120,6 +133,13 @@ func (o *Options) withDefaults() (Options, error) {
 	check.Count("Window", &c.Window, 10_000, 10_000_000)
 	check.Count("Batch", &c.Batch, 500, 10_000)
 	check.Count("BatchBytes", &c.BatchBytes, 4<<20, 1<<30)
+	greatest := c.Window
+	c.hasDestination(func(d Destination) bool {
+		greatest = max(greatest, d.Window)
+		return false
+	})
+	check.Count("InFlight", &c.InFlight, max(200_000, 2*greatest), 100_000_000)
+	check.Count("InFlightBytes", &c.InFlightBytes, max(64<<20, min(c.BatchBytes, math.MaxInt/8)*8), 0)
 	check.Duration("Poll", &c.Poll, 500*time.Millisecond)
 	check.Duration("MinResend", &c.MinResend, time.Second)
 	check.Duration("MaxResend", &c.MaxResend, max(time.Minute, c.MinResend))

@@ -108,6 +108,7 @@ type fates struct {
 func (l *lane) noteFates(batch []outgoing, results []broker.Result) (all fates) {
 	l.t.mu.Lock()
 	defer l.t.mu.Unlock()
+	l.published()
 	for i, x := range batch {
 		l.noteFate(x.f, results[i], &all)
 	}

@@ -307,12 +307,18 @@ func (t *term) tracked(c consumerReceipt) *inflight {
 	return t.parked[parkedKey{c.ID, c.consumer}]
 }
 
+// maxOvertaken bounds what noteOvertaken remembers. A message beyond it is adopted, and
+// found to be gone when its time-out is over.
+const maxOvertaken = 100_000
+
 // noteOvertaken notes that there is a receipt for a message that is in no window, while
 // the first sweep fills the windows. mu is held.
 func (t *term) noteOvertaken(c consumerReceipt) {
-	if t.overtaken != nil {
-		t.overtaken[c.ID] = append(t.overtaken[c.ID], c.consumer)
+	said := t.overtaken[c.ID]
+	if t.overtaken == nil || said == nil && len(t.overtaken) >= maxOvertaken || slices.Contains(said, c.consumer) {
+		return
 	}
+	t.overtaken[c.ID] = append(said, c.consumer)
 }
 
 // untrackedReceipts says which of the messages that are in no window may be settled all

@@ -18,6 +18,7 @@
 //     room), gaps.go (rows that commit late), sweep.go (rows that everything else has
 //     missed), copies.go (rows that are sent again), floor.go (the oldest pending row)
 //   - admission.go: which of these rows go into a window
+//   - budget.go: what all destinations share
 //   - lane.go: one destination's window and queue; inflight.go: a message in the
 //     window; publish.go: from the queue to the broker
 //   - resend.go: when to send again; estimator.go and clock.go: what that is measured by

@@ -162,7 +162,7 @@ func (p *pump) lanesWithRoom() []*lane {
 	defer p.t.mu.Unlock()
 	var lanes []*lane
 	for _, l := range p.t.order {
-		if l.hasBacklog() && !l.queueFull() && l.room() >= min(p.t.r.o.Batch, max(l.windowSize()/4, 1)) {
+		if l.hasBacklog() && !l.queueFull() && l.room() >= min(p.t.r.o.Batch, max(l.limit()/4, 1)) {
 			lanes = append(lanes, l)
 		}
 	}

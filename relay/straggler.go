@@ -55,7 +55,7 @@ const never = time.Duration(math.MaxInt64)
 func (l *lane) isStraggler() bool { return l.consumer != "" }
 
 // isCrowded says whether too much of the window waits for the few who have not answered.
-func (l *lane) isCrowded() bool { return l.answered > l.windowSize()/2 }
+func (l *lane) isCrowded() bool { return l.answered > l.limit()/2 }
 
 // stragglerOf returns a consumer's straggler. Where there is none it makes one and starts
 // its goroutine. mu is held.
@@ -157,8 +157,11 @@ func (t *term) resume(ctx context.Context, r *store.Row, known []store.Answer) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.inflights[r.MessageID] == nil {
-		t.laneOf(r.Destination, r.Topic).parkRow(r, a.missing(consumers), t.overtaken[r.MessageID])
+	if t.inflights[r.MessageID] != nil {
+		return
+	}
+	if l := t.laneOf(r.Destination, r.Topic); l != nil {
+		l.parkRow(r, a.missing(consumers), t.overtaken[r.MessageID])
 	}
 }
 

@@ -126,6 +126,9 @@ func (t *term) adopt(r *store.Row) {
 		return
 	}
 	l := t.laneOf(r.Destination, r.Topic)
+	if l == nil {
+		return
+	}
 	if said := t.overtaken[r.MessageID]; len(said) > 0 {
 		// It is settled, or its answers have been written since they were read.
 		l.parkRow(r, l.o.Consumers, said)

@@ -47,8 +47,11 @@ type term struct {
 	stragglers map[stragglerKey]*lane
 	parked     map[parkedKey]*inflight
 	order      []*lane // all lanes in the order in which they were made
-	cursor     int64   // rows up to here have been read
-	repeated   repeated
+	bytes      int     // what all of them have queued or are publishing
+	// noLaneUntil: there are as many lanes as there may be, and none can go; see makeRoom.
+	noLaneUntil time.Time
+	cursor      int64 // rows up to here have been read
+	repeated    repeated
 	// overtaken holds the messages in no window that receipts were about while the first
 	// sweep was reading them, and the consumers that sent these; nil after it. See
 	// pump.adopt.
@@ -126,10 +129,15 @@ func (t *term) wake() {
 }
 
 // laneOf returns the destination's lane. Where there is none it makes one, with the
-// destination's options, and starts its goroutine. mu is held.
+// destination's options, and starts its goroutine; it returns nil where there are too many.
+// mu is held.
 func (t *term) laneOf(destination string, topic bool) *lane {
 	key := laneKey{destination, topic}
 	l := t.lanes[key]
+	if l == nil && !t.makeRoom() {
+		t.pump.gaps.missed = true // the sweep comes back for the row
+		return nil
+	}
 	if l == nil {
 		l = newLane(t, key)
 		t.lanes[key] = l
@@ -148,17 +156,37 @@ func (t *term) retire(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.order = slices.DeleteFunc(t.order, func(l *lane) bool {
-		if len(l.window) > 0 || len(l.queue) > 0 || l.hasBacklog() || now.Sub(l.progressed) < idleLane {
+		if !l.isIdle() || now.Sub(l.progressed) < idleLane {
 			return false
 		}
-		if l.isStraggler() {
-			delete(t.stragglers, stragglerKey{l.laneKey, l.consumer})
-		} else {
-			delete(t.lanes, l.laneKey)
-		}
-		close(l.retired)
+		t.giveUp(l)
 		return true
 	})
+}
+
+// isIdle says whether a lane has nothing to do. mu is held.
+func (l *lane) isIdle() bool {
+	return len(l.window) == 0 && len(l.queue) == 0 && !l.hasBacklog()
+}
+
+// giveUp ends a lane that is idle; the caller takes it out of order. mu is held.
+func (t *term) giveUp(l *lane) {
+	if l.isStraggler() {
+		delete(t.stragglers, stragglerKey{l.laneKey, l.consumer})
+	} else {
+		delete(t.lanes, l.laneKey)
+	}
+	close(l.retired)
+}
+
+// isRetired says whether a lane was given up.
+func (l *lane) isRetired() bool {
+	select {
+	case <-l.retired:
+		return true
+	default:
+		return false
+	}
 }
 
 // safeCursor is the cursor for a successor, which takes the rows up to it as sent.
