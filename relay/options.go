@@ -53,8 +53,8 @@ type Options struct {
 	// twice the greatest Window if that is more; one costs about 300 bytes.
 	InFlight int
 	// InFlightBytes bounds the messages, in bytes of their bodies and headers, of all
-	// destinations together that wait for the broker or are being published; the last one
-	// may go beyond it. It is shared like InFlight. Default 64 MiB, or eight
+	// destinations together that wait for the broker or are being published; what is read
+	// at once (BatchBytes) may go beyond it. It is shared like InFlight. Default 64 MiB, or eight
 	// times BatchBytes if that is more.
 	InFlightBytes int
 
