@@ -97,6 +97,35 @@ func CheckHeader(name, value string) error {
 // maxHeader is the greatest length of a header's value, in characters.
 const maxHeader = 32 << 10
 
+// MaxHeaders is the greatest number of a message's headers, and MaxHeaderBytes that of the
+// bytes of all their names and values: brokers bound them too, and some end the connection
+// over more.
+const (
+	MaxHeaders     = 100
+	MaxHeaderBytes = 64 << 10
+)
+
+// CheckHeaders reports why a sender may not use these headers for one message, or nil:
+// they are more than MaxHeaders, or than MaxHeaderBytes, or CheckHeader refuses one.
+func CheckHeaders(headers map[string]string) error {
+	if len(headers) > MaxHeaders {
+		return fmt.Errorf("there are %d headers, the limit is %d", len(headers), MaxHeaders)
+	}
+	bytes := 0
+	for name, value := range headers {
+		bytes += len(name) + len(value)
+	}
+	if bytes > MaxHeaderBytes {
+		return fmt.Errorf("the names and values of the headers have %d bytes, the limit is %d; put large content into the body", bytes, MaxHeaderBytes)
+	}
+	for name, value := range headers {
+		if err := CheckHeader(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // brokersPrefixes begin the names by which brokers know headers of their own. With
 // _AMQ_DUPL_ID, Artemis would confirm the second copy of a message and drop it, or
 // end a STOMP connection over it.

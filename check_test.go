@@ -112,6 +112,31 @@ func TestHeadersThatABrokerCouldMistakeAreRefused(t *testing.T) {
 	}
 }
 
+func TestHeadersAreBoundedInNumberAndBytes(t *testing.T) {
+	many := func(n, bytes int) map[string]string {
+		headers := map[string]string{}
+		for i := range n {
+			name := fmt.Sprintf("h%04d", i)
+			headers[name] = strings.Repeat("v", bytes/n-len(name))
+		}
+		return headers
+	}
+	for _, c := range []struct {
+		name    string
+		headers map[string]string
+		want    string // a part of the error; "" for none
+	}{
+		{"none", nil, ""},
+		{"as many as there may be", many(waybill.MaxHeaders, 2000), ""},
+		{"one more", many(waybill.MaxHeaders+1, 2020), "101 headers, the limit is 100"},
+		{"as large as they may be", many(64, waybill.MaxHeaderBytes), ""},
+		{"larger", many(64, waybill.MaxHeaderBytes+64), "65600 bytes, the limit is 65536"},
+		{"a name that is none", map[string]string{"a b": ""}, "letter"},
+	} {
+		t.Run(c.name, func(t *testing.T) { expect(t, waybill.CheckHeaders(c.headers), c.want) })
+	}
+}
+
 // expect fails where err is not one that has want in it; want "" stands for no error.
 func expect(t *testing.T, err error, want string) {
 	t.Helper()

@@ -30,7 +30,7 @@ type Message struct {
 	// increasing per key. A caller who has a version of its own, such as an
 	// optimistic-lock column, passes it here (above 0) and it is used unchanged.
 	TimeStamp int64
-	// Headers are the sender's own headers. CheckHeader has the rules; the name
+	// Headers are the sender's own headers. CheckHeaders has the rules; the name
 	// "content-type", in lower case, travels as each protocol's own content type.
 	// A received message may have more of them, which its broker has added.
 	Headers map[string]string

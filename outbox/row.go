@@ -104,10 +104,8 @@ func (o *Outbox) check(m *waybill.Message) *waybill.MessageError {
 		err.TooLarge = true
 		return err
 	}
-	for name, value := range m.Headers {
-		if err := waybill.CheckHeader(name, value); err != nil {
-			return invalid("Headers", err)
-		}
+	if err := waybill.CheckHeaders(m.Headers); err != nil {
+		return invalid("Headers", err)
 	}
 	if m.NotBefore.Year() > 9999 {
 		return invalid("NotBefore", errors.New("is after the year 9999"))

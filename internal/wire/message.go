@@ -94,19 +94,25 @@ func waybillHeaders(r *store.Row, attempt int, o Origin) []broker.Header {
 	return headers
 }
 
+// maxObject bounds the JSON text of headers: a byte of a value takes six at most.
+const maxObject = 8 * waybill.MaxHeaderBytes
+
 // addSenders adds the sender's own headers, a JSON object of strings or nothing.
 func addSenders(m *broker.Message, object string) error {
 	if object == "" {
 		return nil
 	}
+	if len(object) > maxObject {
+		return fmt.Errorf("headers take %d bytes of JSON, the limit for their names and values is %d", len(object), waybill.MaxHeaderBytes)
+	}
 	var own map[string]string
 	if err := json.Unmarshal([]byte(object), &own); err != nil {
 		return fmt.Errorf("headers are no JSON object of strings: %w", err)
 	}
+	if err := waybill.CheckHeaders(own); err != nil {
+		return err
+	}
 	for name, value := range own {
-		if err := waybill.CheckHeader(name, value); err != nil {
-			return err
-		}
 		if name == ContentType {
 			m.ContentType = value
 			continue
@@ -123,14 +129,29 @@ type Arrival struct {
 	Floor     waybill.ID // zero where unknown
 }
 
+// The bounds of what a message brings: more than a sender may use, since brokers and others
+// on the way add headers, and foreign programs have rules of their own.
+const (
+	maxArrived      = 10 * waybill.MaxHeaders
+	maxArrivedBytes = 4 * waybill.MaxHeaderBytes
+)
+
 // ErrNoID says that a message carries no usable identity, so that no guard can
 // tell it from its copies.
 var ErrNoID = errors.New("the message has no header messageId with a UUIDv7")
 
-// Decode reads a message that has arrived. Where it fails the Arrival holds what
+// Decode reads a message that has arrived. One whose headers are beyond the bounds fails,
+// and none of the sender's are kept. Where it fails the Arrival holds what
 // could be read: where that is an ID and a ReceiptTo, a receipt is still possible.
 func Decode(m *broker.Message) (Arrival, error) {
 	d := decoder{a: Arrival{Message: waybill.Message{Destination: m.Destination, Topic: m.Topic, Body: m.Body}}}
+	bytes := 0
+	for _, h := range m.Headers {
+		bytes += len(h.Name) + len(h.Value)
+	}
+	if d.isBounded = len(m.Headers) <= maxArrived && bytes <= maxArrivedBytes; !d.isBounded {
+		d.report(fmt.Errorf("the message has %d headers of %d bytes, the limits are %d and %d", len(m.Headers), bytes, maxArrived, maxArrivedBytes))
+	}
 	for _, h := range m.Headers {
 		d.header(h)
 	}
@@ -145,8 +166,9 @@ func Decode(m *broker.Message) (Arrival, error) {
 
 // decoder reads one message's headers.
 type decoder struct {
-	a       Arrival
-	problem error // the first one
+	a         Arrival
+	problem   error // the first one
+	isBounded bool
 }
 
 func (d *decoder) header(h broker.Header) {
@@ -184,6 +206,9 @@ func (d *decoder) header(h broker.Header) {
 
 // senders keeps a header of the sender's own.
 func (d *decoder) senders(name, value string) {
+	if !d.isBounded {
+		return
+	}
 	if d.a.Message.Headers == nil {
 		d.a.Message.Headers = make(map[string]string, 4)
 	}

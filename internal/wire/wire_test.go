@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -8,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -68,6 +71,67 @@ func TestALongErrorIsCutAtACharacter(t *testing.T) {
 			}
 			if want := strings.ToValidUTF8(c.reason, "\uFFFD"); !strings.HasPrefix(want, got) {
 				t.Errorf("got an error that ends with %q, want the beginning of %.10q…", got[len(got)-10:], want)
+			}
+		})
+	}
+}
+
+// headers returns n headers with so many bytes in all.
+func headers(n, bytes int) (all []broker.Header) {
+	for i := range n {
+		name := fmt.Sprintf("h%05d", i)
+		all = append(all, broker.Header{Name: name, Value: strings.Repeat("v", max(bytes/n-len(name), 0))})
+	}
+	return all
+}
+
+func TestARowWhoseHeadersAreTooManyOrTooLargeIsRefused(t *testing.T) {
+	object := func(all []broker.Header) string {
+		m := map[string]string{}
+		for _, h := range all {
+			m[h.Name] = h.Value
+		}
+		text, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	for _, c := range []struct{ name, headers, want string }{
+		{"as many as there may be", object(headers(100, 60_000)), ""},
+		{"escaped, and as large as they may be", `{"a":"` + strings.Repeat(`\u00e9`, 30_000) + `"}`, ""},
+		{"too many", object(headers(10_000, 60_000)), "10000 headers"},
+		{"too large", object(headers(10, 100_000)), "100000 bytes"},
+		{"far too large", object(headers(10, 10<<20)), "bytes of JSON"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Encode(&store.Row{MessageID: waybill.NewID(), Destination: "orders", Headers: c.headers}, 0, Origin{})
+			if (c.want == "") != (err == nil) || err != nil && (!strings.Contains(err.Error(), c.want) || len(err.Error()) > 500) {
+				t.Errorf("got error %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestAMessageThatArrivesWithTooManyOrTooLargeHeadersKeepsNoneOfThem(t *testing.T) {
+	id := waybill.NewID()
+	for _, c := range []struct {
+		name   string
+		extra  []broker.Header
+		isKept bool
+	}{
+		{"many", headers(900, 200_000), true},
+		{"too many", headers(10_000, 1000), false},
+		{"too large", headers(20, 10<<20), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := broker.Message{Destination: "orders", Headers: append([]broker.Header{{Name: MessageID, Value: id.String()}, {Name: ReceiptTo, Value: "ack.shop"}}, c.extra...)}
+			a, err := Decode(&m)
+			if a.Message.ID != id || a.ReceiptTo != "ack.shop" {
+				t.Errorf("got %v and %q, want the id and the queue for a receipt", a.Message.ID, a.ReceiptTo)
+			}
+			if c.isKept != (err == nil) || c.isKept != (len(a.Message.Headers) == len(c.extra)) || !c.isKept && a.Message.Headers != nil {
+				t.Errorf("got %d headers and error %v, want them kept: %v", len(a.Message.Headers), err, c.isKept)
 			}
 		})
 	}
