@@ -1,6 +1,9 @@
 package postgres
 
 import (
+	"crypto/sha256"
+	"fmt"
+
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/internal/statement"
@@ -175,9 +178,20 @@ func (dialect) Twin(n store.Names) store.Statement { return statement.New(n, twi
 // Clock implements store.ProducerDialect.
 func (dialect) Clock() store.Statement { return store.Statement{SQL: `SELECT ` + clock} }
 
+// maxIdentifier is the greatest length of a name in PostgreSQL, in bytes. pg_notify refuses
+// a longer one, and LISTEN cuts it.
+const maxIdentifier = 63
+
 // Channel is the channel on which Notify speaks and a relay listens, for tables
-// with this prefix.
-func Channel(prefix string) string { return prefix + "qmessage" }
+// with this prefix: the name of the table of messages or, where that is too long for a
+// channel, a hash of it.
+func Channel(prefix string) string {
+	name := prefix + "qmessage"
+	if len(name) <= maxIdentifier {
+		return name
+	}
+	return fmt.Sprintf("waybill_%x", sha256.Sum256([]byte(name)))[:maxIdentifier]
+}
 
 // Notify implements store.ProducerDialect. A notification locks the whole
 // database's queue of notifications until its commit, so it belongs into no

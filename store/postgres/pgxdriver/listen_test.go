@@ -51,6 +51,36 @@ func TestAListenerHearsEachNotificationOfItsChannel(t *testing.T) {
 	}
 }
 
+func TestTheLongestPrefixHasAChannelToo(t *testing.T) {
+	_, db, short := connect(t, pgx.QueryExecModeCacheStatement)
+	schema := (strings.TrimSuffix(short, ".") + strings.Repeat("_long", 8))[:40]
+	prefix := schema + "." + strings.Repeat("p", 20)
+	t.Cleanup(func() {
+		if _, err := db.Exec(`DROP SCHEMA IF EXISTS ` + schema + ` CASCADE`); err != nil {
+			t.Error(err)
+		}
+	})
+	names := dialecttest.Migrate(t, db, postgres.Dialect(), prefix)
+	dialecttest.Migrate(t, db, postgres.Dialect(), prefix)
+	ctx, cancel := context.WithCancel(t.Context())
+	heard, ended := make(chan struct{}), make(chan error, 1)
+	listen := pgxdriver.Listener(testserver.Address(t, "WAYBILL_TEST_POSTGRES"), postgres.Channel(prefix))
+	go func() { ended <- listen(ctx, func() { heard <- struct{}{} }) }()
+	<-heard // it listens
+	if _, err := db.ExecContext(t.Context(), `INSERT INTO `+names.Message+` (destination, business_mark, message_content) VALUES ('orders', 'A-1', 'x')`); err != nil {
+		t.Fatal(err)
+	}
+	notify := postgres.Dialect().Notify(names)
+	if _, err := db.ExecContext(t.Context(), notify.SQL, notify.Args...); err != nil {
+		t.Fatal(err)
+	}
+	<-heard
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAListenerReturnsWhenItsConnectionBreaks(t *testing.T) {
 	_, db, prefix := connect(t, pgx.QueryExecModeCacheStatement)
 	heard, ended := make(chan struct{}), make(chan error, 1)
