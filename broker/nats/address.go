@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/waybill-go/waybill/broker/internal/dial"
 )
 
 // address is where the servers are and how to log in.
@@ -48,6 +50,8 @@ func parse(text string, o *Options) (*address, url.Values, error) {
 			if o.Replicas, err = strconv.Atoi(parameters.Get(name)); err != nil {
 				return nil, nil, errors.New("the parameter replicas is no number")
 			}
+		case name != "ca" && name != "cert" && name != "key" && name != "server_name" && parameters.Get(name) == "":
+			return nil, nil, dial.ErrNoValue
 		case name != "ca" && name != "cert" && name != "key" && name != "server_name":
 			return nil, nil, fmt.Errorf("the address has the unknown parameter %.40q", name)
 		case !a.secure:

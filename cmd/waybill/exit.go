@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/waybill-go/waybill/internal/redact"
 )
 
 // The exit statuses. Scripts rely on them.
@@ -53,8 +55,9 @@ func exitStatus(stderr io.Writer, cmd *cobra.Command, err error, running, interr
 }
 
 // message is an error's text for a person: on one line where a driver breaks it,
-// and without the name that begins the library's own errors.
+// without the name that begins the library's own errors, and without the password of an
+// address that was given where none belongs.
 func message(err error) string {
 	text := strings.ReplaceAll(err.Error(), "\n\t", " ")
-	return strings.TrimPrefix(text, "waybill: ")
+	return redact.Message(strings.TrimPrefix(text, "waybill: "))
 }

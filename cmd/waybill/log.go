@@ -5,7 +5,22 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+
+	"github.com/waybill-go/waybill/internal/redact"
 )
+
+// withoutPasswords redacts addresses in what is logged, such as in a driver's error.
+func withoutPasswords(_ []string, a slog.Attr) slog.Attr {
+	switch a.Value.Kind() {
+	case slog.KindString:
+		a.Value = slog.StringValue(redact.Message(a.Value.String()))
+	case slog.KindAny:
+		if err, ok := a.Value.Any().(error); ok {
+			a.Value = slog.StringValue(redact.Message(err.Error()))
+		}
+	}
+	return a
+}
 
 // setLogger makes the process's logger write to stderr.
 func setLogger(stderr io.Writer, level, format string) error {
@@ -18,7 +33,7 @@ func setLogger(stderr io.Writer, level, format string) error {
 	default:
 		return fmt.Errorf("--log-level is %.40q; use debug, info, warn or error", level)
 	}
-	o := &slog.HandlerOptions{Level: l}
+	o := &slog.HandlerOptions{Level: l, ReplaceAttr: withoutPasswords}
 	switch format {
 	case "text":
 		slog.SetDefault(slog.New(slog.NewTextHandler(stderr, o)))

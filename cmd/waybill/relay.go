@@ -77,6 +77,8 @@ func (f *relayFlags) register(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.accepted, "accepted", nil, "`destinations` whose rows go when the broker has the message, without receipts; topic:NAME for a topic alone, * for all")
 	flags.StringArrayVar(&f.consumers, "consumers", nil, "`TOPIC=NAME,NAME`: all these consumers must confirm; otherwise the first to confirm suffices; may be repeated")
 	flags.IntVar(&f.relay.Window, "window", 10_000, "most messages per destination that are sent and not confirmed")
+	flags.IntVar(&f.relay.InFlight, "in-flight", 0, "most messages of all destinations that are sent and not confirmed (default 200,000, or twice the window)")
+	flags.IntVar(&f.relay.InFlightBytes, "in-flight-bytes", 0, "most bytes of messages of all destinations that wait for the broker (default 64 MiB)")
 	flags.IntVar(&f.relay.Batch, "batch", 500, "most messages read or published at once")
 	flags.DurationVar(&f.relay.Lease, "lease", 15*time.Second, "how long a relay that died keeps others waiting")
 	flags.DurationVar(&f.relay.Poll, "poll", 500*time.Millisecond, "longest time between two looks at an idle table")
@@ -86,7 +88,7 @@ func (f *relayFlags) register(cmd *cobra.Command) {
 
 // options checks the flags, and adds what follows from them.
 func (f *relayFlags) options(cmd *cobra.Command, o *options, d *database) (*relay.Options, error) {
-	if err := checkPositive(cmd, "window", "batch", "lease", "poll", "min-resend", "max-resend"); err != nil {
+	if err := checkPositive(cmd, "window", "in-flight", "in-flight-bytes", "batch", "lease", "poll", "min-resend", "max-resend"); err != nil {
 		return nil, err
 	}
 	ro := f.relay

@@ -132,3 +132,22 @@ func TestTheCommandItselfHelps(t *testing.T) {
 		})
 	}
 }
+
+func TestAnAddressInAWrongPlaceShowsNoPassword(t *testing.T) {
+	t.Parallel()
+	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
+	w.ok("", "init")
+	for _, addr := range []string{
+		"postgres://user:hunter2@host/app", "postgres://user?hunter2@host/app", "mysql:user:hunter2@host/app", "nats://hunter2@host", "user:hunter2@tcp(host)/app",
+	} {
+		for _, args := range [][]string{
+			{addr}, {"status", addr}, {"send", "orders", addr}, {"show", addr}, {"relay", "--producer", "shop", "--window", addr},
+			{"status", "--prefix", addr}, {"status", "--db", "x" + addr}, {"relay", "--producer", "shop", "--broker", "x" + addr}, {"status", "--log-level", addr},
+		} {
+			r := w.at(t).run("", args...)
+			if r.status == 0 || strings.Contains(r.stdout+r.stderr, "hunter2") {
+				t.Errorf("%q: got exit status %d and the output %s%s, want an error without the password", args, r.status, r.stdout, r.stderr)
+			}
+		}
+	}
+}

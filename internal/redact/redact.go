@@ -52,7 +52,7 @@ func (e *redacted) Error() string { return e.text }
 func (e *redacted) Unwrap() error { return e.err }
 
 // word is what may be an address in a text: it has a scheme, or an '@' behind a ':'.
-var word = regexp.MustCompile("[^\\s\"'`]+(?:://|:[^\\s\"'`]*@)[^\\s\"'`]*")
+var word = regexp.MustCompile("[^\\s\"'`]*(?:://|:[^\\s\"'`]*@)[^\\s\"'`]*")
 
 // Message returns a text with each address in it redacted.
 func Message(text string) string {

@@ -78,6 +78,9 @@ func Parse(address string, schemes map[string]Scheme, config *tls.Config, known 
 	}
 	for name := range t.Query {
 		if !tlsParameters[name] && !slices.Contains(known, name) {
+			if t.Query.Get(name) == "" {
+				return nil, ErrNoValue
+			}
 			return nil, fmt.Errorf("the address has the unknown parameter %.40q", name)
 		}
 	}
@@ -92,6 +95,10 @@ func Parse(address string, schemes map[string]Scheme, config *tls.Config, known 
 	t.TLS, err = TLS(t.Query, t.Host, config)
 	return t, err
 }
+
+// ErrNoValue says that an address has an unknown parameter without a value, whose name it
+// does not show: that may be a part of a password with a '?' in it.
+var ErrNoValue = errors.New("the address has an unknown parameter without a value: percent-encode special characters of the user and password")
 
 // Dial opens a network connection, with its TLS handshake where there is TLS. An error that
 // another try cannot help matches broker.ErrRefused.

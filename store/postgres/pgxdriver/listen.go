@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/waybill-go/waybill/internal/redact"
 )
 
 // closing bounds the time that a listener's connection takes to say goodbye.
@@ -31,11 +33,11 @@ func Listen(ctx context.Context, connString, channel string, notify func()) erro
 }
 
 func listen(ctx context.Context, connString, channel string, notify func()) error {
-	// What pgx says of an address that it cannot parse or reach names host and user
-	// and hides the password.
-	conn, err := pgx.Connect(ctx, connString)
+	// What pgx says of an address repeats it, and does not find every password in one that
+	// is wrong.
+	conn, err := connect(ctx, connString)
 	if err != nil {
-		return fmt.Errorf("waybill: listen on %q: %w", channel, err)
+		return fmt.Errorf("waybill: listen on %q: %w", channel, redact.Error(connString, err))
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
@@ -56,6 +58,17 @@ func listen(ctx context.Context, connString, channel string, notify func()) erro
 			return fmt.Errorf("waybill: listen on %q: %w", channel, err)
 		}
 	}
+}
+
+func connect(ctx context.Context, connString string) (*pgx.Conn, error) {
+	config, err := pgx.ParseConfig(connString)
+	if err != nil {
+		if inner := errors.Unwrap(err); inner != nil {
+			err = inner // the outer one repeats the address
+		}
+		return nil, fmt.Errorf("the address cannot be read: %w", err)
+	}
+	return pgx.ConnectConfig(ctx, config)
 }
 
 // Listener returns Listen for one server and channel, in the form that
