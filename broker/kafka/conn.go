@@ -16,6 +16,7 @@ import (
 
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/internal/dial"
+	"github.com/waybill-go/waybill/internal/recent"
 )
 
 // conn is one connection to a cluster: a client of the library for publishing, another
@@ -34,7 +35,7 @@ type conn struct {
 	err       error
 	transient *client
 	receivers map[*receiver]struct{}
-	topics    map[destination]*lookup
+	topics    recent.Map[destination, *lookup]
 }
 
 var _ broker.Conn = (*conn)(nil)
@@ -79,7 +80,7 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 
 // connect connects and logs in with a mechanism, or with nil does not log in.
 func (b *Broker) connect(ctx context.Context, login sasl.Mechanism) (*conn, error) {
-	c := &conn{broker: b, login: login, done: make(chan struct{}), receivers: map[*receiver]struct{}{}, topics: map[destination]*lookup{}}
+	c := &conn{broker: b, login: login, done: make(chan struct{}), receivers: map[*receiver]struct{}{}, topics: recent.Map[destination, *lookup]{Most: maxTopics}}
 	var err error
 	if c.durable, err = c.client(kgo.RequiredAcks(kgo.AllISRAcks())); err != nil {
 		return nil, err

@@ -25,6 +25,10 @@ type lookup struct {
 	err  error
 }
 
+// maxTopics is how many destinations' topics are remembered at least. Of any other one the
+// cluster is asked again.
+const maxTopics = 10_000
+
 // requestTime bounds one conversation about topics.
 const requestTime = 30 * time.Second
 
@@ -32,14 +36,14 @@ const requestTime = 30 * time.Second
 // It asks once for each conn; several callers at the same time wait for one answer.
 func (c *conn) resolve(ctx context.Context, d destination) (string, error) {
 	c.mu.Lock()
-	l := c.topics[d]
-	if l == nil {
+	l, ok := c.topics.Get(d)
+	if !ok {
 		if c.err != nil {
 			defer c.mu.Unlock()
 			return "", c.err
 		}
 		l = &lookup{done: make(chan struct{})}
-		c.topics[d] = l
+		c.topics.Set(d, l)
 		c.running.Go(func() {
 			alive, cancel := c.alive()
 			defer cancel()
@@ -73,7 +77,7 @@ func (c *conn) resolve(ctx context.Context, d destination) (string, error) {
 func (c *conn) unresolve(d destination) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.topics, d)
+	c.topics.Delete(d)
 }
 
 // find looks for the topic of a destination, and makes one where there is none.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/internal/dial"
+	"github.com/waybill-go/waybill/internal/recent"
 )
 
 // conn is a connection to one server.
@@ -31,7 +32,7 @@ type conn struct {
 
 	mu        sync.Mutex
 	err       error
-	places    map[destination]*place
+	places    recent.Map[destination, *place]
 	receivers map[*receiver]struct{}
 }
 
@@ -51,7 +52,7 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 		b:         b,
 		done:      make(chan struct{}),
 		exited:    make(chan struct{}),
-		places:    map[destination]*place{},
+		places:    recent.Map[destination, *place]{Most: maxPlaces},
 		receivers: map[*receiver]struct{}{},
 	}
 	c.window.limit(b.options.Window)

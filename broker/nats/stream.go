@@ -30,15 +30,19 @@ type destination struct {
 	topic bool
 }
 
+// maxPlaces is how many destinations' places are remembered at least. Of any other one the
+// server is asked again.
+const maxPlaces = 10_000
+
 // place returns the place of a destination, with what this connection knows of it.
 func (c *conn) place(name string, topic bool) *place {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := destination{name, topic}
-	p := c.places[key]
-	if p == nil {
+	p, ok := c.places.Get(key)
+	if !ok {
 		p = &place{name: name, topic: topic, subject: subject(name, topic, c.b.options.Prefix)}
-		c.places[key] = p
+		c.places.Set(key, p)
 	}
 	return p
 }
@@ -47,8 +51,9 @@ func (c *conn) place(name string, topic bool) *place {
 func (c *conn) forget(p *place) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if key := (destination{p.name, p.topic}); c.places[key] == p {
-		delete(c.places, key)
+	key := destination{p.name, p.topic}
+	if known, _ := c.places.Get(key); known == p {
+		c.places.Delete(key)
 	}
 }
 

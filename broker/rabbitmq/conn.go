@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/internal/recent"
 )
 
 // conn is one connection to a broker: a network connection for publishing and, from the
@@ -33,7 +34,7 @@ type conn struct {
 	mu        sync.Mutex
 	err       error
 	receivers map[*receiver]struct{}
-	declared  map[string]*declaration
+	declared  recent.Map[string, *declaration]
 }
 
 var _ broker.Conn = (*conn)(nil)
@@ -44,7 +45,7 @@ func newConn(b *Broker) *conn {
 		broker: b, done: make(chan struct{}),
 		idle: make(chan *publisherChannel, maxPublisherChannels), fresh: make(chan struct{}, maxPublisherChannels),
 		opening:   make(chan struct{}, 1),
-		receivers: map[*receiver]struct{}{}, declared: map[string]*declaration{},
+		receivers: map[*receiver]struct{}{}, declared: recent.Map[string, *declaration]{Most: maxDeclared},
 	}
 	for range maxPublisherChannels {
 		c.fresh <- struct{}{}

@@ -14,6 +14,9 @@ type declaration struct {
 	err  error
 }
 
+// maxDeclared is how many declarations are remembered at least. Any other one is made again.
+const maxDeclared = 10_000
+
 // ensure declares the queue or exchange of a route, once for each connection. Several
 // callers at the same time wait for one declaration.
 func (c *conn) ensure(ctx context.Context, to route) error {
@@ -22,14 +25,14 @@ func (c *conn) ensure(ctx context.Context, to route) error {
 	}
 	id := to.exchange + "\x00" + to.key
 	c.mu.Lock()
-	d := c.declared[id]
-	if d == nil {
+	d, ok := c.declared.Get(id)
+	if !ok {
 		if c.err != nil {
 			defer c.mu.Unlock()
 			return c.err
 		}
 		d = &declaration{done: make(chan struct{})}
-		c.declared[id] = d
+		c.declared.Set(id, d)
 		c.running.Go(func() {
 			c.declaring.Lock()
 			defer c.declaring.Unlock()
@@ -66,7 +69,7 @@ func (c *conn) ensure(ctx context.Context, to route) error {
 func (c *conn) undeclare(to route) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.declared, to.exchange+"\x00"+to.key)
+	c.declared.Delete(to.exchange + "\x00" + to.key)
 }
 
 // onChannel calls f with a channel of its own: RabbitMQ ends a channel over an error.
