@@ -51,7 +51,7 @@ const noLaneFor = 100 * time.Millisecond
 // makeRoom reports whether there may be one more lane. Where there are many it gives up
 // those that have been idle for the longest time, half of all that are idle. mu is held.
 func (t *term) makeRoom() bool {
-	if len(t.order) < maxLanes {
+	if len(t.order) < t.maxLanes {
 		return true
 	}
 	now := time.Now()
@@ -70,7 +70,7 @@ func (t *term) makeRoom() bool {
 		t.giveUp(l)
 	}
 	t.order = slices.DeleteFunc(t.order, func(l *lane) bool { return l.isRetired() })
-	if len(t.order) < maxLanes {
+	if len(t.order) < t.maxLanes {
 		return true
 	}
 	t.noLaneUntil = now.Add(noLaneFor)

@@ -58,7 +58,7 @@ func (s *steppedTerm) confirms(destination string) (confirmed int) {
 }
 
 func TestConsumersThatAreAwayDoNotTakeTheMessagesInFlightFromTheOthers(t *testing.T) {
-	for _, away := range []int{1, 3, 40, 400} {
+	for _, away := range []int{1, 3, 150} {
 		t.Run(fmt.Sprint(away), func(t *testing.T) {
 			const inFlight = 100
 			inBubble(t, Options{Window: 50, InFlight: inFlight}, func(t *testing.T, s *steppedTerm) {
@@ -149,7 +149,8 @@ func TestLargeMessagesOfManyDestinationsStayWithinTheBytes(t *testing.T) {
 
 func TestDestinationsThatAreMadeUpForSingleMessagesAreBounded(t *testing.T) {
 	inBubble(t, Options{Window: 10}, func(t *testing.T, s *steppedTerm) {
-		const destinations = maxLanes + 500
+		const maxLanes, destinations = 1000, 1500
+		s.maxLanes = maxLanes
 		s.insertInto(destinations, 1, 1)
 		sent := 0
 		for range destinations/500 + 5 {
@@ -187,17 +188,15 @@ func TestAMisspeltConsumersNameIsOneLineAndNotOneAReceipt(t *testing.T) {
 			t.Errorf("got %d lines and %d receipts counted, want 1 and 500:\n%.1000s", got, s.r.Stats().Unknown, logged.String())
 		}
 		time.Sleep(time.Minute)
-		for i := range 10_000 {
-			s.say(fmt.Sprintf("stranger %d", i), waybill.Done, s.messages()[0])
-			if i == 100 {
-				break
-			}
+		id := s.messages()[0]
+		for i := range 300 {
+			s.say(fmt.Sprintf("stranger %d", i), waybill.Done, id)
 		}
 		if got := strings.Count(logged.String(), "\n"); got > 80 {
 			t.Errorf("got %d lines over names that a stranger made up", got)
 		}
 		logged.Reset()
-		long := wire.EncodeReceipts("ack.x", strings.Repeat("x", 1<<20), []waybill.Receipt{{ID: s.messages()[0], Outcome: waybill.Done}})
+		long := wire.EncodeReceipts("ack.x", strings.Repeat("x", 1<<20), []waybill.Receipt{{ID: id, Outcome: waybill.Done}})
 		before := s.r.Stats().Malformed
 		s.handle(t.Context(), []broker.Delivery{{Message: long}})
 		if logged.Len() > 1000 || s.r.Stats().Malformed != before+1 {

@@ -47,7 +47,8 @@ type term struct {
 	stragglers map[stragglerKey]*lane
 	parked     map[parkedKey]*inflight
 	order      []*lane // all lanes in the order in which they were made
-	bytes      int     // what all of them have queued or are publishing
+	maxLanes   int
+	bytes      int // what all of them have queued or are publishing
 	// noLaneUntil: there are as many lanes as there may be, and none can go; see makeRoom.
 	noLaneUntil time.Time
 	cursor      int64 // rows up to here have been read
@@ -79,6 +80,7 @@ func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 		parked:       map[parkedKey]*inflight{},
 		cursor:       cursor,
 		repeated:     repeated{Most: maxRepeated},
+		maxLanes:     maxLanes,
 	}
 	if cursor > 0 {
 		t.overtaken = map[waybill.ID][]string{}
