@@ -43,7 +43,7 @@ launch() {
 	[[ ! -e $server/log ]] || mv "$server/log" "$server/log.1"
 	save_ports
 	(
-		exec 9>&-
+		exec 6>&- 9>&-
 		cd -P "$home" || exit
 		server_run
 	) >"$server/log" 2>&1 </dev/null &
