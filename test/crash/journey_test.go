@@ -258,13 +258,14 @@ func (j *journey) sendForeign(ctx context.Context) error {
 	return nil
 }
 
-// settled says whether all that was to be committed has been, and has arrived.
+// settled says whether all that was to be committed has been, and has arrived. Answers on
+// rows that are gone are dropped by a sweep.
 func (j *journey) settled(ctx context.Context) (bool, error) {
 	if j.producer.up() || j.written < j.wanted() || !j.producer.diesNoMore() || j.rough && j.restarts == 0 || !j.relay.up() || !j.consumer.up() {
 		return false, nil
 	}
-	pending, err := count(ctx, j.shop, `SELECT count(*) FROM qmessage WHERE status = 0`)
-	return pending == 0, err
+	waiting, err := count(ctx, j.shop, `SELECT (SELECT count(*) FROM qmessage WHERE status = 0) + (SELECT count(*) FROM qconfirmed)`)
+	return waiting == 0, err
 }
 
 // String says how far it has come.
@@ -272,7 +273,8 @@ func (j *journey) String() string {
 	text := fmt.Sprintf("%d of %d waves are written", j.written, j.waves)
 	if j.shop != nil {
 		pending, err := count(context.Background(), j.shop, `SELECT count(*) FROM qmessage WHERE status = 0`)
-		text += fmt.Sprintf(", %d rows are pending (%v)", pending, err)
+		answers, answersErr := count(context.Background(), j.shop, `SELECT count(*) FROM qconfirmed`)
+		text += fmt.Sprintf(", %d rows are pending (%v) and %d answers are kept (%v)", pending, err, answers, answersErr)
 	}
 	for _, a := range j.processes() {
 		if a == nil {
