@@ -5,7 +5,10 @@ SHELL := bash
 GO ?= go
 # The packages of "make test", "make unit" and "make bench": make test PKG=./relay/...
 PKG ?= ./...
-TIMEOUT ?= 20m
+# How long one package may take: long, since a wait that gets on no more fails by itself.
+TIMEOUT ?= 60m
+# How many packages "make test" tests at a time: most of them wait for a server now and then.
+PARALLEL ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 1))))
 # How long "make fuzz" tries each target: make fuzz FUZZTIME=10m
 FUZZTIME ?= 10s
 
@@ -29,9 +32,13 @@ build: ## the command, as bin/waybill, and all packages
 test: ## every test, with the race detector, against real servers, which it installs, starts and stops
 	WAYBILL_TEST_REQUIRE=1 scripts/services run -- $(MAKE) --no-print-directory race
 
+# These take longest, so they begin first.
+LONGEST := ./test/journey ./broker/kafka ./broker/amqp1 ./broker/stomp ./test/crash
+
 .PHONY: race
 race:
-	$(call each,$(GO) test -race -timeout $(TIMEOUT) $(PKG))
+	$(call each,$(GO) test -race -p $(PARALLEL) -timeout $(TIMEOUT) \
+		$(if $(filter ./...,$(PKG)),$$([[ $$module != . ]] || echo $(LONGEST))) $(PKG))
 
 .PHONY: unit
 unit: ## the tests that need no server; the others are skipped

@@ -74,7 +74,7 @@ func run(r *relay.Relay) (stop func()) {
 
 // waitUntil waits for something that happens soon.
 func waitUntil(so func() bool) {
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for !so() {

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl"
 
 	"github.com/waybill-go/waybill/broker"
@@ -52,6 +54,22 @@ func (c *client) close() {
 	c.kill()
 }
 
+// ping returns once a broker answers: one of those that the client knows of, or a seed. It
+// asks one after the other, each once, and returns the last one's error. Each has a request
+// of its own: when the client ends, the library may still read the request of one broker
+// while it numbers the next one's (its own Ping shares one among them).
+func (c *client) ping(ctx context.Context) error {
+	var err error
+	for _, b := range slices.Concat(c.DiscoveredBrokers(), c.SeedBrokers()) {
+		request := kmsg.NewPtrMetadataRequest()
+		request.Topics = []kmsg.MetadataRequestTopic{} // none, which nil would not be
+		if _, err = b.Request(ctx, request); err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
+}
+
 // Connect reaches a broker, logs in, and keeps the connection. See broker.Broker.
 func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 	logins := b.mechanisms
@@ -87,7 +105,7 @@ func (b *Broker) connect(ctx context.Context, login sasl.Mechanism) (*conn, erro
 	}
 	// The library ignores the context of the request while it logs in.
 	stop := context.AfterFunc(ctx, c.durable.kill)
-	err = c.durable.Ping(ctx)
+	err = c.durable.ping(ctx)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -198,7 +216,7 @@ func (c *conn) probe() {
 		case <-tick.C:
 		}
 		limited, cancel := context.WithTimeout(ctx, 2*c.broker.options.PingInterval)
-		err := c.durable.Ping(limited)
+		err := c.durable.ping(limited)
 		cancel()
 		if err != nil {
 			c.end(fmt.Errorf("kafka: no broker answers: %w", err))

@@ -18,11 +18,12 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/internal/servertest"
 	"github.com/waybill-go/waybill/broker/kafka"
+	"github.com/waybill-go/waybill/internal/test/patience"
 	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 // limit is how long a test may take.
-const limit = time.Minute
+const limit = patience.Limit
 
 // hostOf is the host and port of an address.
 func hostOf(t testing.TB, address string) string {

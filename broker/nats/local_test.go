@@ -15,10 +15,8 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/nats"
+	"github.com/waybill-go/waybill/internal/test/patience"
 )
-
-// patience bounds every wait of these tests.
-const patience = 20 * time.Second
 
 // local starts a server in the test's process, on a port of its own.
 func local(t testing.TB, change func(*server.Options)) *server.Server {
@@ -32,7 +30,7 @@ func local(t testing.TB, change func(*server.Options)) *server.Server {
 		t.Fatal(err)
 	}
 	s.Start()
-	if !s.ReadyForConnections(patience) {
+	if !s.ReadyForConnections(patience.Limit) {
 		t.Fatal("the server did not start")
 	}
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
@@ -66,7 +64,7 @@ type rig struct {
 
 func connect(t testing.TB, address string, o options) *rig {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience.Limit)
 	t.Cleanup(cancel)
 	c, err := open(t, address, o).Connect(ctx)
 	if err != nil {

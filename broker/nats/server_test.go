@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/waybill-go/waybill/broker/brokertest"
+	"github.com/waybill-go/waybill/internal/test/patience"
 	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
@@ -70,7 +71,7 @@ func (s *process) start(t testing.TB) {
 		t.Fatal(err)
 	}
 	b := open(t, "nats://"+s.address(), options{})
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience.Limit)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

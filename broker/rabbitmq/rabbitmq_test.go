@@ -16,11 +16,12 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/internal/servertest"
 	"github.com/waybill-go/waybill/broker/rabbitmq"
+	"github.com/waybill-go/waybill/internal/test/patience"
 	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 // limit is how long a test may take.
-const limit = 30 * time.Second
+const limit = patience.Limit
 
 // rig is what a test works with: a connection, one of the client library's own, and names
 // that are new.

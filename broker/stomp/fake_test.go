@@ -11,12 +11,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/go-stomp/stomp/v3/frame"
 
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/stomp"
+	"github.com/waybill-go/waybill/internal/test/patience"
 )
 
 // fake is a broker that says what a test tells it to.
@@ -222,7 +222,7 @@ func TestEveryMessageGetsTheFateThatTheBrokerTold(t *testing.T) {
 			if c.transient {
 				transport = transient
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience.Limit)
 			defer cancel()
 			results, err := conn.Publish(ctx, batch(c.bodies...), transport)
 			var got []broker.Fate

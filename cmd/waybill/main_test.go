@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/waybill-go/waybill/internal/test/patience"
 )
 
 // asCommand is the variable that makes this test program the command itself.
@@ -23,9 +25,6 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
-
-// limit is the longest that anything may take on a busy machine.
-const limit = time.Minute
 
 // workspace is where a command runs: its directory, and the variables that name its
 // databases and broker.
@@ -80,7 +79,7 @@ func (w *workspace) run(stdin string, args ...string) result {
 	if err := cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
-	timer := time.AfterFunc(limit, func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(patience.Limit, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	err := cmd.Wait()
 	var exit *exec.ExitError
@@ -189,7 +188,7 @@ func (p *process) ends() int {
 	p.t.Helper()
 	select {
 	case <-p.ended:
-	case <-time.After(limit):
+	case <-time.After(patience.Limit):
 		p.t.Fatal("the process does not end")
 	}
 	return p.cmd.ProcessState.ExitCode()
@@ -207,11 +206,5 @@ func (p *process) stops() {
 // eventually waits for a condition.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(limit)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited for %v, want %s", limit, what)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	patience.Until(t, what, condition)
 }

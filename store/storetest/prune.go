@@ -8,6 +8,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/test/patience"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -153,7 +154,7 @@ var pruneCases = []testCase{
 		s.must(err)
 		_, err = s.ledger.RecordLatest(s.Context(), tx, []store.Mark{mark("p", "p key 0", 2), mark("p", "new key", 2)})
 		s.must(err)
-		ctx, cancel := context.WithTimeout(s.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(s.Context(), patience.Limit)
 		defer cancel()
 		// The five old records are not the guard's.
 		deleted, err := s.ledger.Prune(ctx, now, 24*time.Hour, 3)

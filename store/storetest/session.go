@@ -6,6 +6,8 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+
+	"github.com/waybill-go/waybill/internal/test/patience"
 )
 
 // The engine's own statements need little of a pool and nothing of its sessions.
@@ -26,7 +28,7 @@ var sessionCases = []testCase{
 	}},
 	{name: "a pool of one connection is enough, and is left free", run: func(s *suite) {
 		s.engine.SetMaxOpenConns(1)
-		ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(s.Context(), patience.Limit)
 		defer cancel()
 		s.must(concurrently(20, func(int) error {
 			_, scan := s.queue.Scan(ctx, 0, 10, 0)

@@ -7,9 +7,9 @@ import (
 	"errors"
 	"slices"
 	"testing"
-	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/test/patience"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -354,7 +354,7 @@ func deadConnections(s *suite) {
 	for _, conn := range conns {
 		conn.Close()
 	}
-	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(s.Context(), patience.Limit)
 	defer cancel()
 	t, err := store.NewBeginner(s.dialect).Begin(ctx, s.db, nil)
 	s.must(err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/test/patience"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -181,7 +182,7 @@ var writeCases = []testCase{
 		s.must(err)
 		defer tx.Rollback()
 		s.must(s.insert(tx, row("o", "k", ""), row("o", "", "")))
-		ctx, cancel := context.WithTimeout(s.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(s.Context(), patience.Limit)
 		defer cancel()
 		all := s.all()
 		// So many ids that a scan of the table looks cheaper than to look each one up.

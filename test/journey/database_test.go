@@ -13,6 +13,7 @@ import (
 	"github.com/waybill-go/waybill/broker/memory"
 	"github.com/waybill-go/waybill/inbox"
 	"github.com/waybill-go/waybill/internal/address"
+	"github.com/waybill-go/waybill/internal/test/patience"
 	"github.com/waybill-go/waybill/internal/test/testserver"
 	"github.com/waybill-go/waybill/relay"
 	"github.com/waybill-go/waybill/store"
@@ -115,7 +116,7 @@ func TestTablesThatAreMissingOrOfAnotherVersionStopTheRelayAndTheInbox(t *testin
 	b := memory.New(nil)
 	run := func() (errs []error) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience.Limit)
 		defer cancel()
 		r, err := relay.New(db, sqlite.Dialect(), b, &relay.Options{Producer: "waybill", Logger: testLog(t)})
 		if err != nil {

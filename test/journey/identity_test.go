@@ -41,10 +41,7 @@ func (l *lockedText) String() string {
 // handles makes a consumer of the destination and counts what it handles.
 func (w *world) handles(destination string, topic bool) *atomic.Int64 {
 	w.t.Helper()
-	in, err := inbox.New(w.consumer, w.database.dialect, w.broker, &w.inboxOptions)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	in := w.newInbox(&w.inboxOptions)
 	var handled atomic.Int64
 	in.HandleWith(destination, waybill.Once, func(context.Context, *sql.Tx, *waybill.Message) error {
 		handled.Add(1)

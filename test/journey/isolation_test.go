@@ -2,8 +2,10 @@ package journey
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +13,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/memory"
+	"github.com/waybill-go/waybill/internal/test/patience"
 )
 
 // paced is a broker that takes its time with some destinations.
@@ -50,29 +53,32 @@ func plain(destination string) func(int) waybill.Message {
 }
 
 func TestALongBacklogForASlowBrokerHoldsUpNobodyElse(t *testing.T) {
-	w := newWorld(t, onSQLite, &paced{memory.New(nil), func(ctx context.Context, destination string) {
-		if destination == "slow" {
-			select {
-			case <-time.After(90 * time.Millisecond): // for each batch of 50
-			case <-ctx.Done():
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, onSQLite, &paced{memory.New(nil), func(ctx context.Context, destination string) {
+			if destination == "slow" {
+				select {
+				case <-time.After(90 * time.Millisecond): // of the bubble's time, for each batch of 50
+				case <-ctx.Done():
+				}
 			}
+		}})
+		w.relayOptions.Window, w.relayOptions.Batch = 1_000_000, 50
+		fast := w.peer().subscribe(broker.Subscription{Destination: "fast"})
+		w.commit(waybill.Message{Destination: "fast"})
+		w.commitMany(4_000, plain("slow"))
+		last := waybill.NewID()
+		w.commit(waybill.Message{ID: last, Destination: "fast"})
+		r := w.relay()
+		stop := w.runs(r.Run)
+		for idOf(t, fast.next()) != last {
 		}
-	}})
-	w.relayOptions.Window, w.relayOptions.Batch = 1_000_000, 50
-	fast := w.peer().subscribe(broker.Subscription{Destination: "fast"})
-	w.commit(waybill.Message{Destination: "fast"})
-	w.commitMany(4_000, plain("slow"))
-	last := waybill.NewID()
-	w.commit(waybill.Message{ID: last, Destination: "fast"})
-	r := w.relay()
-	w.runs(r.Run)
-	for idOf(t, fast.next()) != last {
-	}
-	// A relay that waits for the slow one has published all but a queue and a batch by
-	// then, which are 150.
-	if s := r.Stats(); s.Published > 3_600 {
-		t.Errorf("the last message came when %d of 4,000 that have nothing to do with it were published, want 3,600 at most", s.Published)
-	}
+		// A relay that waits for the slow one has published all but a queue and a batch by
+		// then, which are 150.
+		if s := r.Stats(); s.Published > 3_600 {
+			t.Errorf("the last message came when %d of 4,000 that have nothing to do with it were published, want 3,600 at most", s.Published)
+		}
+		stop()
+	})
 }
 
 func TestADestinationThatBlocksItsProducersHoldsUpNobodyElse(t *testing.T) {
@@ -98,17 +104,40 @@ func TestADestinationThatBlocksItsProducersHoldsUpNobodyElse(t *testing.T) {
 	})
 }
 
+// locks keeps everybody else from changing a destination's rows until it is undone.
+func (w *world) locks(destination string) (undo func()) {
+	w.t.Helper()
+	tx, err := w.producer.BeginTx(context.Background(), &sql.TxOptions{Isolation: sql.LevelReadCommitted}) // which locks no gaps
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	undo = sync.OnceFunc(func() {
+		if err := tx.Rollback(); err != nil {
+			w.t.Error(err)
+		}
+	})
+	w.t.Cleanup(undo)
+	if _, err := tx.Exec(w.q(`UPDATE qmessage SET last_error = '' WHERE destination = ?`), destination); err != nil {
+		w.t.Fatal(err)
+	}
+	return undo
+}
+
 func TestAConsumerThatFailsWithEverythingHoldsUpNobodyElse(t *testing.T) {
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
-		w.relayOptions.MinResend, w.relayOptions.FirstResend, w.relayOptions.MaxResend = time.Minute, time.Minute, time.Minute
-		w.relayOptions.MinRetry = time.Minute
+		w.resendsNever()
+		w.relayOptions.MinRetry, w.relayOptions.MaxRetry = time.Hour, time.Hour
 		r := w.relay()
 		w.runs(r.Run)
 		w.runs(w.inbox().Run)
-		const failing = 5_000
+		const failing = 1_000
 		ids := w.commitMany(failing, plain("failing"))
 		w.waits("they are sent", 30*time.Second, func() bool { return r.Stats().Published == failing })
+		written := func() {}
+		if !d.dialect.Capabilities().SingleWriter { // one transaction's rows do not lock the others'
+			written = w.locks("failing")
+		}
 		p := w.peer()
 		for i := 0; i < failing; i += 100 {
 			all := make([]string, 100)
@@ -117,12 +146,11 @@ func TestAConsumerThatFailsWithEverythingHoldsUpNobodyElse(t *testing.T) {
 			}
 			p.receipt(`{"consumer":"peer","receipts":[` + strings.Join(all, ",") + `]}`)
 		}
-		w.waits("their receipts are read", 30*time.Second, func() bool { return r.Stats().Receipts == failing })
+		receipts := func() any { return r.Stats().Receipts }
+		patience.Until(t, "their receipts are read", func() bool { return r.Stats().Receipts == failing }, receipts)
 		w.commit(waybill.Message{Destination: "events"})
 		w.waits("another consumer's message is confirmed", 30*time.Second, func() bool { return r.Stats().Confirmed == 1 })
-		if s := r.Stats(); s.Retries > failing/2 {
-			t.Errorf("it was confirmed after %d of %d retries that have nothing to do with it, want half of them at most", s.Retries, failing)
-		}
+		written()
 		w.waits("all are postponed", time.Minute, func() bool {
 			return w.number(w.producer, `SELECT count(*) FROM qmessage WHERE failures = 1 AND not_before > 0`) == failing
 		})

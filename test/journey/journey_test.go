@@ -62,7 +62,7 @@ func (w *world) produce(n int) {
 func TestEveryMessageTakesEffectOnceAndItsRowGoes(t *testing.T) {
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
-		w.relayOptions.FirstResend, w.relayOptions.MinResend, w.relayOptions.MaxResend = time.Minute, time.Minute, time.Minute
+		w.resendsNever()
 		r := w.relay()
 		in := w.inbox()
 		w.runs(r.Run)
@@ -103,12 +103,16 @@ func TestRelaysAndConsumersThatStopAndStartLoseNothing(t *testing.T) {
 			w.produce(4000)
 		}()
 		for running := true; running; {
-			stopRelay, stopOther, stopInbox := w.runs(w.relay().Run), w.runs(w.relay().Run), w.runs(w.inbox().Run)
-			select {
-			case <-produced:
-				running = false
-			case <-time.After(150 * time.Millisecond):
-			}
+			in := w.inbox()
+			stopRelay, stopOther, stopInbox := w.runs(w.relay().Run), w.runs(w.relay().Run), w.runs(in.Run)
+			w.waits("more is handled, or all is committed", 30*time.Second, func() bool {
+				select {
+				case <-produced:
+					running = false
+				default:
+				}
+				return !running || in.Stats().Handled >= 50
+			})
 			stopInbox()
 			stopRelay()
 			stopOther()

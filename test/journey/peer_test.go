@@ -11,6 +11,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/internal/test/patience"
 )
 
 // peer is a consumer or producer that is no Waybill: it speaks to the broker alone.
@@ -85,10 +86,9 @@ func (s *subscription) within(limit time.Duration) (*broker.Message, bool) {
 // next waits for the next message and fails the test where none comes.
 func (s *subscription) next() *broker.Message {
 	s.t.Helper()
-	const limit = 10 * time.Second
-	m, ok := s.within(limit)
+	m, ok := s.within(patience.Limit)
 	if !ok {
-		s.t.Fatalf("no message arrived within %v", limit)
+		s.t.Fatalf("no message arrived within %v", patience.Limit)
 	}
 	return m
 }

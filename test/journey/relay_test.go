@@ -39,7 +39,7 @@ func TestAMessageTravelsWithTheHeadersOfTheProtocol(t *testing.T) {
 			t.Errorf("attempt = %q, want 1", got)
 		}
 		lowest := waybill.LowestID(id.Time()).String()
-		for range 3 { // the floor is not asked for each time
+		for range 50 { // the floor is not asked for each time
 			if header(t, m, "floor") == lowest {
 				break
 			}
@@ -123,6 +123,7 @@ func TestAReceiptThatMakesNoSenseIsDroppedAndTheOthersCount(t *testing.T) {
 func TestARejectedMessageStaysForAPersonAndCanBeSentAgain(t *testing.T) {
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
+		w.relayOptions.MaxResend = 500 * time.Millisecond
 		w.runs(w.relay().Run)
 		p := w.peer()
 		received := p.subscribe(broker.Subscription{Destination: "orders"})
@@ -131,8 +132,15 @@ func TestARejectedMessageStaysForAPersonAndCanBeSentAgain(t *testing.T) {
 		received.next()
 		p.says(id, "rejected", `,"error":"no such order"`)
 		w.waits("it is rejected", 5*time.Second, w.isRejected)
-		if m, ok := received.within(1200 * time.Millisecond); ok {
-			t.Errorf("a rejected message was sent again: %v", m.Headers)
+		// A copy or two may have been on their way; those of a relay that goes on never end.
+		for copies := 0; ; copies++ {
+			m, ok := received.within(1200 * time.Millisecond)
+			if !ok {
+				break
+			}
+			if copies == 5 {
+				t.Fatalf("a rejected message is sent again and again: %v", m.Headers)
+			}
 		}
 		queue, err := store.NewQueue(w.producer, d.dialect, "")
 		if err != nil {
@@ -157,6 +165,7 @@ func TestARejectedMessageStaysForAPersonAndCanBeSentAgain(t *testing.T) {
 func TestARetryReceiptBringsTheNextCopyAfterItsTime(t *testing.T) {
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
+		w.resendsNever()
 		w.relayOptions.MinRetry = time.Millisecond
 		w.runs(w.relay().Run)
 		p := w.peer()
@@ -197,10 +206,7 @@ func TestADelayedMessageWaitsForItsTimeAndHoldsNoFloor(t *testing.T) {
 		w.commit(waybill.Message{Destination: "events", Key: "later", NotBefore: due})
 		w.commit(waybill.Message{Destination: "events", Key: "month", NotBefore: due.Add(30 * 24 * time.Hour)})
 		w.commit(waybill.Message{Destination: "events", Key: "now"})
-		w.waits("the undelayed one is done", 5*time.Second, func() bool { return w.effects() == 1 })
-		if time.Now().After(due) {
-			t.Skip("the machine is too slow to tell")
-		}
+		w.waits("the undelayed one is done", 5*time.Second, func() bool { return w.effects() >= 1 })
 		w.waits("the delayed one is done", 10*time.Second, func() bool { return w.effects() == 2 })
 		if time.Now().Before(due) {
 			t.Errorf("it came %v early", time.Until(due))
@@ -220,6 +226,7 @@ func TestADelayedMessageWaitsForItsTimeAndHoldsNoFloor(t *testing.T) {
 func TestRowsThatCommitLateAreFound(t *testing.T) {
 	d := onPostgres // SQLite has one writer, whose rows commit in order
 	w := newWorld(t, d, memory.New(nil))
+	w.resendsNever()
 	r := w.relay()
 	w.runs(r.Run)
 	w.runs(w.inbox().Run)
@@ -359,7 +366,7 @@ func keyedEvent(i int) waybill.Message {
 func TestASuccessorDoesNotSendEverythingAgain(t *testing.T) {
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
-		w.relayOptions.FirstResend, w.relayOptions.MaxResend = 30*time.Second, time.Minute
+		w.resendsNever()
 		first := w.relay()
 		stop := w.runs(first.Run)
 		w.commitMany(500, keyedEvent)
@@ -379,7 +386,7 @@ func TestASuccessorDoesNotSendEverythingAgain(t *testing.T) {
 
 func TestAMessageCostsOneInsertOneDeleteAndNoUpdate(t *testing.T) {
 	w := newWorld(t, onPostgres, memory.New(nil))
-	w.relayOptions.FirstResend, w.relayOptions.MinResend, w.relayOptions.MaxResend = time.Minute, time.Minute, time.Minute
+	w.resendsNever()
 	w.runs(w.relay().Run)
 	w.runs(w.inbox().Run)
 	const n = 1000

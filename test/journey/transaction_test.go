@@ -173,6 +173,7 @@ func TestARetryReceiptThatComesTwiceIsOneFailure(t *testing.T) {
 	b := memory.New(nil)
 	b.SetFaults(memory.Fault{Where: memory.Receipts, Repeat: 1})
 	w := newWorld(t, onSQLite, b)
+	w.resendsNever()
 	w.inboxOptions.MaxTries = 5
 	w.relayOptions.MinRetry, w.relayOptions.MaxRetry = 20*time.Millisecond, 50*time.Millisecond
 	var calls atomic.Int64

@@ -1,15 +1,15 @@
 // Package layout compares the maps of this repository with the repository: the tree of
 // packages and the layers in docs/design.md with the disk and with the packages'
 // imports, the glossary with the package comment, and the links and names in all
-// documents with what they lead to.
+// documents with what they lead to. And it finds tests that sleep.
 //
 // Each comparison is a function that returns what is wrong, a sentence each. It is tried
 // on made-up input first, which it has to find fault with, and then on the repository.
 //
 // The files: tree_test.go (the tree of packages), layer_test.go (who may import whom),
 // link_test.go (links, and the names of functions, files, tests and make targets),
-// word_test.go (the glossary and the package comment), page_test.go (what all of them
-// need to read a page).
+// word_test.go (the glossary and the package comment), sleep_test.go (no test sleeps in
+// order to wait), page_test.go (what all of them need to read a page).
 package layout
 
 import (

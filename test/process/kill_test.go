@@ -17,16 +17,14 @@ import (
 	"time"
 
 	"github.com/waybill-go/waybill/internal/address"
+	"github.com/waybill-go/waybill/internal/test/patience"
 	"github.com/waybill-go/waybill/internal/test/testserver"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/postgres"
 )
 
-// How long things may take, on a machine that is busy with other tests.
-const (
-	progressLimit = time.Minute     // between two kills
-	drainLimit    = 2 * time.Minute // until the outbox is empty
-)
+// pollEvery is how often the databases are asked how far things are.
+const pollEvery = 5 * time.Millisecond
 
 // Variables of the environment.
 const (
@@ -136,16 +134,16 @@ func (s *scenario) kill(kills []kill) {
 	s.t.Helper()
 	for i, k := range kills {
 		before := s.effects()
-		if !until(progressLimit, func() bool { return s.effects() > before+int64(k.effects) || s.t.Failed() }) {
-			s.t.Fatalf("kill %d: got no progress within %v: %d effects of %d messages", i, progressLimit, s.effects(), s.producer.sent.Load())
-		}
+		patience.Until(s.t, fmt.Sprintf("progress after kill %d", i), func() bool {
+			return s.effects() > before+int64(k.effects) || s.t.Failed()
+		}, s.progress)
 		for _, victim := range k.victims {
 			s.supervisor.kill(s.supervisor.processes[victim])
 		}
 		committed := s.producer.committed.Load()
-		until(progressLimit, func() bool {
+		patience.Until(s.t, fmt.Sprintf("more messages before life %d", i+1), func() bool {
 			return s.producer.committed.Load() >= committed+int64(k.commits) || s.backlog() > maxBacklog || s.t.Failed()
-		})
+		}, s.progress)
 		for _, victim := range k.victims {
 			s.supervisor.start(s.supervisor.processes[victim])
 		}
@@ -155,15 +153,19 @@ func (s *scenario) kill(kills []kill) {
 // drain waits until the outbox is empty, now that nothing is killed any more.
 func (s *scenario) drain() {
 	s.t.Helper()
-	var left int64
-	empty := func() bool {
-		left = countRows(s.t, s.producerDB, "qmessage WHERE status = 0")
-		return left == 0
-	}
-	if !until(drainLimit, empty) {
-		s.t.Errorf("got %d rows left after %v, want none", left, drainLimit)
-		s.supervisor.logStats()
-	}
+	defer func() {
+		if s.t.Failed() {
+			s.supervisor.logStats()
+		}
+	}()
+	patience.Until(s.t, "no row is left", func() bool {
+		return countRows(s.t, s.producerDB, "qmessage WHERE status = 0") == 0
+	}, s.progress)
+}
+
+// progress is how far the messages have come.
+func (s *scenario) progress() any {
+	return fmt.Sprintf("%d messages sent, %d effects, %d rows left", s.producer.sent.Load(), s.effects(), s.backlog())
 }
 
 // freeAddress returns an address on which nobody listens.
@@ -233,7 +235,10 @@ func watch(t *testing.T, db *sql.DB, query string) (last func() int64) {
 				t.Errorf("%s: %v", query, err)
 				return
 			}
-			time.Sleep(pollEvery)
+			select {
+			case <-ctx.Done():
+			case <-time.After(pollEvery):
+			}
 		}
 	}()
 	t.Cleanup(func() {

@@ -2,7 +2,6 @@ package process
 
 import (
 	"math/rand/v2"
-	"time"
 )
 
 // kill is one step of a plan: who is killed, and what has to have happened since the
@@ -39,19 +38,4 @@ func plan(dice *rand.Rand, n, relays, consumers int) []kill {
 		}
 	}
 	return kills
-}
-
-// pollEvery is how often a condition is looked at.
-const pollEvery = 5 * time.Millisecond
-
-// until waits for a condition, and reports whether it came true within limit.
-func until(limit time.Duration, condition func() bool) bool {
-	deadline := time.Now().Add(limit)
-	for !condition() {
-		if time.Now().After(deadline) {
-			return false
-		}
-		time.Sleep(pollEvery)
-	}
-	return true
 }

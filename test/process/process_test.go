@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/waybill-go/waybill/internal/test/patience"
 )
 
 // process is a relay or a consumer, which is killed and started again.
@@ -113,10 +115,10 @@ func (s *supervisor) stop() {
 		}
 		select {
 		case <-p.ended:
-		case <-time.After(30 * time.Second):
+		case <-time.After(patience.Limit):
 			_ = p.cmd.Process.Kill()
 			<-p.ended
-			s.t.Errorf("%s did not stop within 30 s of SIGTERM\n%s", p.name, p.log)
+			s.t.Errorf("%s did not stop within %v of SIGTERM\n%s", p.name, patience.Limit, p.log)
 		}
 		if !p.cmd.ProcessState.Success() {
 			s.t.Errorf("%s ended with %v\n%s", p.name, p.cmd.ProcessState, p.log)

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/outbox"
@@ -57,7 +58,10 @@ func (p *producer) start(t *testing.T, seed uint64) (stop func()) {
 			dice := rand.New(rand.NewPCG(seed, uint64(i)))
 			for n := 0; ctx.Err() == nil; n++ {
 				if p.backlog() > maxBacklog {
-					until(pollEvery, func() bool { return ctx.Err() != nil })
+					select {
+					case <-ctx.Done():
+					case <-time.After(pollEvery):
+					}
 					continue
 				}
 				if err := p.transact(ctx, dice, fmt.Sprintf("%d-%d", i, n)); err != nil && ctx.Err() == nil {

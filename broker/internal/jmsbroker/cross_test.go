@@ -12,6 +12,7 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/amqp1"
 	"github.com/waybill-go/waybill/broker/stomp"
+	"github.com/waybill-go/waybill/internal/test/patience"
 	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
@@ -44,7 +45,7 @@ func TestWhatOneProtocolPublishesTheOtherConsumes(t *testing.T) {
 }
 
 func cross(t *testing.T, from, to broker.Broker, transport waybill.Transport, topic bool) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience.Limit)
 	defer cancel()
 	sender, receiver := connect(ctx, t, from), connect(ctx, t, to)
 	base := fmt.Sprintf("cross-%d", time.Now().UnixNano())

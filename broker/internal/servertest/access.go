@@ -10,6 +10,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/internal/test/patience"
 	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
@@ -63,7 +64,7 @@ func (a Access) Test(t *testing.T) {
 		{"does not log in", change(t, a.Plain, func(u *url.URL, _ url.Values) { u.User = nil })},
 	} {
 		t.Run("a client that "+c.who+" is refused", func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), patience.Limit)
 			defer cancel()
 			b := a.Open(t, c.address)
 			if shown := fmt.Sprintf("%v %+v %#v", b, b, b); strings.Contains(shown, wrong) || strings.Contains(shown, right) {
@@ -85,7 +86,7 @@ func (a Access) Test(t *testing.T) {
 
 // works checks that messages can be sent and received.
 func (a Access) works(t *testing.T, address string) {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience.Limit)
 	defer cancel()
 	c := connect(ctx, t, a.Open(t, address))
 	queue := "access-" + waybill.NewID().String()

@@ -15,14 +15,12 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/brokertest"
 	"github.com/waybill-go/waybill/broker/internal/restart"
+	"github.com/waybill-go/waybill/internal/test/patience"
 	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 // Open returns an adapter's Broker for an address.
 type Open func(t testing.TB, address string) broker.Broker
-
-// patience bounds every wait of these tests.
-const patience = 30 * time.Second
 
 // Harness is the conformance suite's harness for the server whose address is in a
 // variable such as WAYBILL_TEST_RABBITMQ. The caller adds what only its adapter needs.
@@ -148,7 +146,7 @@ func receive(ctx context.Context, t testing.TB, c broker.Conn, queue string) (br
 // the server keeps such messages.
 func DeadLetter(t *testing.T, b broker.Broker, deadLetters string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience.Limit)
 	defer cancel()
 	c := connect(ctx, t, b)
 	queue := "dead-" + waybill.NewID().String()
@@ -182,7 +180,7 @@ func DeadLetter(t *testing.T, b broker.Broker, deadLetters string) {
 // the link, and end after less than idle without a heartbeat.
 func Silence(t *testing.T, b broker.Broker, link brokertest.Link, idle time.Duration) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), idle+patience)
+	ctx, cancel := context.WithTimeout(t.Context(), idle+patience.Limit)
 	defer cancel()
 	c := connect(ctx, t, b)
 	if _, err := c.Subscribe(ctx, broker.Subscription{Destination: "silence", Prefetch: 10}); err != nil {

@@ -2,15 +2,16 @@ package embedded_test
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"testing"
-	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/nats"
 	"github.com/waybill-go/waybill/broker/nats/embedded"
+	"github.com/waybill-go/waybill/internal/test/patience"
 )
 
 // port returns a loopback address with a port that is free.
@@ -46,16 +47,13 @@ func TestDepthsCountWhatIsNotSettled(t *testing.T) {
 	expect := func(want map[string]int) {
 		t.Helper()
 		var got map[string]int
-		for range 200 { // JetStream does not answer an acknowledgement
+		// JetStream does not answer an acknowledgement.
+		patience.Until(t, fmt.Sprintf("depths of %v", want), func() bool {
 			if got, err = b.Depths(); err != nil {
 				t.Fatal(err)
 			}
-			if maps.Equal(got, want) {
-				return
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		t.Errorf("depths %v, want %v", got, want)
+			return maps.Equal(got, want)
+		}, func() any { return got })
 	}
 	expect(map[string]int{"orders": 2, "ack.shop": 1})
 	if err := r.Settle(t.Context(), deliveries, broker.Ack); err != nil {

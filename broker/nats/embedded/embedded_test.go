@@ -18,6 +18,7 @@ import (
 	"github.com/waybill-go/waybill/broker/brokertest"
 	"github.com/waybill-go/waybill/broker/nats"
 	"github.com/waybill-go/waybill/broker/nats/embedded"
+	"github.com/waybill-go/waybill/internal/test/patience"
 )
 
 // start starts a server in a directory of the test's own.
@@ -65,12 +66,9 @@ func BenchmarkEmbedded(b *testing.B) {
 	}
 }
 
-// patience bounds every wait of these tests.
-const patience = 30 * time.Second
-
 func connect(t testing.TB, b broker.Broker) (context.Context, broker.Conn) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience.Limit)
 	t.Cleanup(cancel)
 	c, err := b.Connect(ctx)
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/waybill-go/waybill/internal/test/patience"
 )
 
 // server is one that keeps its connections for the test.
@@ -70,10 +72,8 @@ func (s *server) set(c Conditions) {
 	}
 }
 
-const (
-	patience = 10 * time.Second
-	quiet    = 100 * time.Millisecond // in which nothing may come
-)
+// quiet is how long nothing may come.
+const quiet = 100 * time.Millisecond
 
 // passes writes text to one connection, which must arrive at the other.
 func (s *server) passes(from, to net.Conn, text string) {
@@ -87,7 +87,7 @@ func (s *server) passes(from, to net.Conn, text string) {
 func (s *server) arrives(to net.Conn, text string) {
 	s.t.Helper()
 	got := make([]byte, len(text))
-	_ = to.SetReadDeadline(time.Now().Add(patience))
+	_ = to.SetReadDeadline(time.Now().Add(patience.Limit))
 	if _, err := io.ReadFull(to, got); err != nil || string(got) != text {
 		s.t.Fatalf("got %q, %v; want %q", got, err, text)
 	}
@@ -105,7 +105,7 @@ func (s *server) silent(c net.Conn) {
 // broken sees to it that a connection has ended otherwise than in good order.
 func (s *server) broken(c net.Conn) {
 	s.t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(patience))
+	_ = c.SetReadDeadline(time.Now().Add(patience.Limit))
 	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) {
 		s.t.Fatalf("read: %v", err)
 	}
@@ -308,7 +308,7 @@ func TestAServerThatIsNotThereEndsTheConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetReadDeadline(time.Now().Add(patience))
+	_ = c.SetReadDeadline(time.Now().Add(patience.Limit))
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("read: %v", err)
 	}

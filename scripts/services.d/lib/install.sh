@@ -76,7 +76,7 @@ maven() {
 	shift
 	mkdir -p "$dist" "$server"
 	for try in 1 2 3; do
-		if flock "$dist/maven.lock" mvn -q -B "$plugin:$goal" "$@" >"$server/log" 2>&1 </dev/null 9>&-; then
+		if flock "$dist/maven.lock" timeout 15m mvn -q -B "$plugin:$goal" "$@" >"$server/log" 2>&1 </dev/null 9>&-; then
 			return
 		fi
 		sleep "$try"

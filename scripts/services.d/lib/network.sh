@@ -40,6 +40,7 @@ port() {
 	fi
 	if [[ ! $base || $base == auto ]]; then
 		base=$(cat "$state/port-base" 2>/dev/null || echo 61000)
+		[[ $base != auto ]] || base=61000 # until choose_port_base has chosen
 	fi
 	echo "${!variable:-$((base + port_offset[$1]))}"
 }
@@ -49,6 +50,9 @@ port() {
 # was chosen before is kept while a server of this checkout runs.
 choose_port_base() {
 	local base=${WAYBILL_PORT_BASE:-} offset
+	if [[ ! $base && $(cat "$state/port-base" 2>/dev/null) == auto ]]; then
+		base=auto
+	fi
 	[[ $base ]] || return 0
 	if [[ $base != auto ]]; then
 		if [[ ! $base =~ ^[0-9]{4,5}$ ]] || ((10#$base < 1024 || 10#$base > 64000)); then
@@ -60,13 +64,19 @@ choose_port_base() {
 	if [[ $(not_running "${all[@]}") != $(printf '%s\n' "${all[@]}") ]]; then
 		return
 	fi
+	mkdir -p "$dist"
 	for base in 61000 62000 63000 64000 {20000..31000..1000}; do
+		# Another checkout may have chosen it and not begun to listen: the lock is held
+		# until this script ends, and no server has it.
+		exec 6>>"$dist/ports-$base.lock"
+		flock -n 6 || continue
 		for offset in "${port_offset[@]}"; do
 			! taken $((base + offset)) || continue 2
 		done
 		echo "$base" >"$state/port-base"
 		return
 	done
+	exec 6>&-
 	die "found no free block of ports; set WAYBILL_PORT_BASE"
 }
 

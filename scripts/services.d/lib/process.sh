@@ -43,7 +43,7 @@ launch() {
 	[[ ! -e $server/log ]] || mv "$server/log" "$server/log.1"
 	save_ports
 	(
-		exec 9>&-
+		exec 6>&- 9>&-
 		cd -P "$home" || exit
 		server_run
 	) >"$server/log" 2>&1 </dev/null &
@@ -115,9 +115,10 @@ kill_helper() {
 	rm -f "$server/helper"
 }
 
-# kill_processes "PID START"...: all at once, and waits until they are gone.
+# kill_processes "PID START"...: all at once, and waits until they are gone, which one that
+# waits for its disk is not soon.
 kill_processes() {
-	local process
+	local process deadline=$((SECONDS + ${WAYBILL_STOP_TIMEOUT:-60}))
 	local -a left=()
 	for process; do
 		! same "$process" || left+=("${process% *}")
@@ -125,7 +126,10 @@ kill_processes() {
 	((${#left[@]})) || return 0
 	kill -KILL "${left[@]}" 2>/dev/null || true
 	for process; do
-		while same "$process"; do sleep 0.05; done
+		while same "$process"; do
+			((SECONDS < deadline)) || fail "is not gone ${WAYBILL_STOP_TIMEOUT:-60} s after it was killed (process ${process% *})"
+			sleep 0.05
+		done
 	done
 }
 

@@ -51,7 +51,7 @@ prepare() {
 	make_home
 	# In the background, since "set -e" is off within "( ... ) || fail".
 	(
-		exec 9>&-
+		exec 6>&- 9>&-
 		cd -P "$home" || exit
 		server_prepare
 	) >"$server/log" 2>&1 </dev/null &

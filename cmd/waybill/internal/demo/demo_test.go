@@ -17,6 +17,7 @@ import (
 	"github.com/waybill-go/waybill/cmd/waybill/internal/faulty"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/supervisor"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/supervisor/supervisortest"
+	"github.com/waybill-go/waybill/internal/test/patience"
 )
 
 func TestMain(m *testing.M) { os.Exit(supervisortest.Main(m, RunRole)) }
@@ -160,7 +161,7 @@ func TestAProcessEndsWhenTheDemoDoes(t *testing.T) {
 		if err == nil {
 			t.Error("got no error, want one that says that the demo has ended")
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience.Limit):
 		t.Error("got a process that goes on, want it to end with its demo")
 	}
 }
