@@ -94,7 +94,7 @@ func (c *checkout) services(command string, env ...string) string {
 	return string(out)
 }
 
-// starts starts the listener and returns its address.
+// starts has the listener start, and returns its address.
 func (c *checkout) starts(env ...string) string {
 	c.t.Helper()
 	c.services("start", env...)
