@@ -53,6 +53,7 @@ func TestAMessageThatCannotBeSentIsRefusedBeforeAnythingIsWritten(t *testing.T) 
 		{"a broker's header", waybill.Message{Destination: "a", Headers: map[string]string{"JMSType": "x"}}, "Headers"},
 		{"header value not UTF-8", waybill.Message{Destination: "a", Headers: map[string]string{"a": "\xff"}}, "Headers"},
 		{"header value with a line break", waybill.Message{Destination: "a", Headers: map[string]string{"a": "x\r\nb: y"}}, "Headers"},
+		{"large headers", waybill.Message{Destination: "a", Headers: map[string]string{"a": strings.Repeat("x", 32<<10), "b": strings.Repeat("x", 32<<10)}}, "Headers"},
 		{"far future", waybill.Message{Destination: "a", NotBefore: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}, "NotBefore"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -95,7 +95,7 @@ func TestNamedConsumersThatAreAwayAreBoundedTogether(t *testing.T) {
 			for d := range 3 {
 				s.confirms(fmt.Sprintf("away.%d", d))
 			}
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // the bubble's time
 		}
 		if got := len(s.inflights) + len(s.parked); got > 100+len(s.order) {
 			t.Errorf("got %d in flight, want 100 and one for each of %d lanes at most", got, len(s.order))
@@ -137,7 +137,7 @@ func TestLargeMessagesOfManyDestinationsStayWithinTheBytes(t *testing.T) {
 					most = max(most, held)
 					s.publish(c.refuses)
 					confirmed += s.confirms("orders") + s.confirms("away.7")
-					time.Sleep(10 * time.Millisecond)
+					time.Sleep(10 * time.Millisecond) // the bubble's time
 				}
 				if most > total+page+2*size || most < total/4 {
 					t.Errorf("held %d bytes, want up to %d and what is read at once", most, total)
@@ -163,7 +163,7 @@ func TestDestinationsThatAreMadeUpForSingleMessagesAreBounded(t *testing.T) {
 		for i := range 600 {
 			s.confirms(fmt.Sprintf("away.%d", i))
 		}
-		for began := time.Now(); sent < destinations && time.Since(began) < 2*time.Minute; time.Sleep(time.Second) {
+		for began := time.Now(); sent < destinations && time.Since(began) < 2*time.Minute; time.Sleep(time.Second) { // the bubble's time
 			s.steps()
 			s.publish(nil)
 			sent = int(s.r.Stats().Published - s.r.Stats().Copies)
@@ -187,7 +187,7 @@ func TestAMisspeltConsumersNameIsOneLineAndNotOneAReceipt(t *testing.T) {
 		if got := strings.Count(logged.String(), "shoop"); got != 1 || s.r.Stats().Unknown != 500 {
 			t.Errorf("got %d lines and %d receipts counted, want 1 and 500:\n%.1000s", got, s.r.Stats().Unknown, logged.String())
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) // the bubble's time
 		id := s.messages()[0]
 		for i := range 300 {
 			s.say(fmt.Sprintf("stranger %d", i), waybill.Done, id)

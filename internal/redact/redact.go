@@ -80,7 +80,7 @@ func split(addr string) (shown string, secrets []string) {
 	rest = s.user(scheme, rest, isURL)
 	before, query, hasQuery := strings.Cut(rest, "?")
 	if isURL {
-		fragment := ""
+		var fragment string
 		before, fragment, _ = strings.Cut(before, "#")
 		if fragment != "" {
 			fragment += "?" + query

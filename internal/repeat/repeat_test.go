@@ -23,9 +23,9 @@ func TestWhatGoesOnIsToldAtOnceAndThenAtGrowingIntervals(t *testing.T) {
 				counted += times
 			}
 		}
-		want := []time.Duration{0, 5, 15, 35, 75, 135, 195, 255, 315}
-		for i := range want {
-			want[i] *= time.Minute
+		var want []time.Duration
+		for _, minutes := range []int{0, 5, 15, 35, 75, 135, 195, 255, 315} {
+			want = append(want, time.Duration(minutes)*time.Minute)
 		}
 		if !slices.Equal(told, want) {
 			t.Errorf("told after %v, want %v", told, want)
