@@ -15,6 +15,7 @@ var checks = []struct{ name, what string }{
 	{"doubled", "with more than one effect"},
 	{"stale", "effects that overwrote a newer state"},
 	{"phantom", "effects, or rows, of a transaction that was rolled back or never was"},
+	{"held_up", "states that one of a topic's consumers did not get while the other one was away"},
 	{"leftover", "messages still in the outbox after everything was healed"},
 	{"sequence", "states whose sequence or time stamp is not in the order of their commits"},
 	{"conservation", "accounts that do not agree with the transfers"},
@@ -92,6 +93,10 @@ func (r *run) check(ctx context.Context) (*result, error) {
 		}
 	}
 	c.checkJournals()
+	if r.heldUp > 0 {
+		c.add(violation{check: "held_up", text: fmt.Sprintf("a consumer of the topic had not got %d states that were committed while the other one was away, and got no more", r.heldUp)})
+		c.Broken["held_up"] = r.heldUp
+	}
 	return &c.result, nil
 }
 

@@ -30,6 +30,7 @@ var Faults = []Fault{
 	{"handlers", "handlers that are slow, hang, panic, fail, ask for another copy, end their transaction, and reject", 3, (*nemesis).handlers},
 	{"leaders", "relays that lead although another one does", 2, (*nemesis).leaders},
 	{"clock", "a producer whose clock is an hour off (records are then kept for two hours, and forgetting is not tried)", 0, nil},
+	{"absent", "one of a topic's two consumers away for long, with some seeds from the beginning until all else is healed; the other one has to keep up (an even seed has a topic only where this fault is named)", 0, nil},
 	{"snapshot", "long transactions that hold the producer's database at its oldest snapshot", 1, (*nemesis).snapshot},
 	{"broker", "the broker killed and started again (servers: --broker-kill, --broker-start)", 2, (*nemesis).restartBroker},
 	{"wipe", "the broker killed and started again without its data (servers: --broker-wipe too)", 2, (*nemesis).wipeBroker},

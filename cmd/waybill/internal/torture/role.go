@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/nats"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/faulty"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/supervisor"
@@ -121,14 +122,19 @@ func connect(c command) (*database, network, error) {
 	if err != nil {
 		return nil, network{}, err
 	}
-	b, err := address.OpenBroker(c.Broker)
-	if c.Dir != "" { // the embedded broker, which delivers again sooner then
-		b, err = nats.New(c.Broker, &nats.Options{Name: c.Name, AckWait: ackWait})
-	}
+	b, err := openBroker(c)
 	if err != nil {
 		return nil, network{}, err
 	}
 	return d, network{faulty.New(b, &faulty.Options{Seed: c.Seed})}, nil
+}
+
+// openBroker opens a process's broker. The embedded one delivers again sooner.
+func openBroker(c command) (broker.Broker, error) {
+	if c.Dir != "" {
+		return nats.New(c.Broker, &nats.Options{Name: c.Name, AckWait: ackWait})
+	}
+	return address.OpenBroker(c.Broker)
 }
 
 // Handle sets the network's faults.

@@ -90,7 +90,17 @@ func (r *run) setup(ctx context.Context) error {
 		}
 	}
 	r.setupProcesses(at)
-	return nil
+	r.chooseAbsent()
+	return r.readRedelivery()
+}
+
+// readRedelivery asks the adapter when the broker delivers again what a dead process had.
+func (r *run) readRedelivery() error {
+	b, err := openBroker(command{Broker: r.brokerAddr, Dir: r.embeddedDir()})
+	if err == nil {
+		r.redelivery = b.Capabilities().Redelivery
+	}
+	return err
 }
 
 // putProxies puts a proxy before each server that can have one, if the network is to be
@@ -130,9 +140,7 @@ func (r *run) setupProcesses(at addresses) {
 	if r.chosen["clock"] || r.brokerIsTrusted() {
 		common.Retention = longRetention
 	}
-	if r.broker != nil {
-		common.Dir = r.brokerDir()
-	}
+	common.Dir = r.embeddedDir()
 	producer := common
 	producer.Role, producer.Database = producerRole, at.producersDB
 	for i := range producerCount {
@@ -191,7 +199,7 @@ func (r *run) process(name string, c command) *process {
 // topic says that some orders go to a topic. With even seeds none do: a relay that
 // counts consumers looks at all receipts in another way, and rows that wait for two hold
 // the floor up while things are broken, so that little is forgotten.
-func (r *run) topic() bool { return r.o.Seed%2 == 1 }
+func (r *run) topic() bool { return r.o.Seed%2 == 1 || r.named }
 
 // brokerIsTrusted says that nothing in this run makes the broker lose what it has
 // confirmed. Only then notices have to arrive, whose rows go with its confirmation;
@@ -202,6 +210,14 @@ func (r *run) topic() bool { return r.o.Seed%2 == 1 }
 func (r *run) brokerIsTrusted() bool {
 	happens := func(fault string) bool { return r.chosen[fault] && r.impossible(fault) == "" }
 	return !happens("messages") && !happens("wipe") && (r.broker != nil || !happens("disk"))
+}
+
+// embeddedDir is brokerDir; "" where the broker is a server.
+func (r *run) embeddedDir() string {
+	if r.broker == nil {
+		return ""
+	}
+	return r.brokerDir()
 }
 
 func (r *run) brokerDir() string { return filepath.Join(r.dir, "broker") }

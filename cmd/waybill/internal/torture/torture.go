@@ -13,8 +13,8 @@
 // The files: torture.go (options, Run), run.go (a run from its beginning to its end),
 // setup.go (its processes and proxies), faults.go (what can be broken), nemesis.go (what
 // breaks it), active.go (network and handler faults), server.go (servers that are killed),
-// filler.go (a full disk), proxy.go (the network), recovery.go (healing, and what comes
-// after it), checker.go and history.go (the verdict), report.go (what a person sees),
+// filler.go (a full disk), absent.go (a consumer that is away), proxy.go (the network),
+// recovery.go (healing, and what comes after it), checker.go and history.go (the verdict), report.go (what a person sees),
 // cleanup.go (what is removed), tables.go (the application's tables), journal.go (what
 // producers know), and the processes: role.go, producer.go, worker.go, workload.go,
 // relay.go, consumer.go, embedded.go.
@@ -31,6 +31,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -131,6 +132,7 @@ func Run(ctx context.Context, program func() (*exec.Cmd, error), out io.Writer, 
 	r := &run{
 		o: options, exec: program, out: out, dir: dir, chosen: chosen,
 		name: strings.ToLower(rand.Text()[:6]), began: time.Now(), missing: map[string]string{},
+		named: slices.Contains(options.Faults, "absent"),
 	}
 	report, err := r.execute(ctx)
 	if options.Dir == "" && err == nil && report.OK {
