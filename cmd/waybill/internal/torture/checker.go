@@ -17,7 +17,9 @@ var checks = []struct{ name, what string }{
 	{"phantom", "effects, or rows, of a transaction that was rolled back or never was"},
 	{"held_up", "states that one of a topic's consumers did not get while the other one was away"},
 	{"leftover", "messages still in the outbox after everything was healed"},
-	{"sequence", "states whose sequence or time stamp is not in the order of their commits"},
+	{"sequence", "messages whose sequence or time stamp is not in the order of their commits"},
+	{"altered", "messages whose body, key or headers are not what was sent"},
+	{"early", "delayed messages that took effect before their time"},
 	{"conservation", "accounts that do not agree with the transfers"},
 	{"unsaved", "transactions whose COMMIT succeeded and that their database does not have"},
 }
@@ -67,9 +69,11 @@ type checker struct {
 	result
 	producerDB, consumerDB *database
 	trusted                bool // the broker: it has lost nothing that it confirmed
-	journal                map[string]fate
+	journal                *knowledge
+	clock                  clock
 	transfers              map[string]bool  // all that were committed
 	notices                map[string]bool  // all that were committed
+	parcels                map[string]state // all that were committed: their codes, and numbers among these
 	states                 map[state]string // all that were committed, with their tokens
 	tokens                 map[string]bool  // transactions that the producers' database has
 	newest                 map[string]int64 // version by order
@@ -80,13 +84,14 @@ func (r *run) check(ctx context.Context) (*result, error) {
 	c := &checker{
 		result:     result{Broken: map[string]int64{}},
 		producerDB: r.producerDB, consumerDB: r.consumerDB, trusted: r.brokerIsTrusted(),
-		transfers: map[string]bool{}, notices: map[string]bool{}, states: map[state]string{}, tokens: map[string]bool{}, newest: map[string]int64{},
+		clock:     r.dbClock,
+		transfers: map[string]bool{}, notices: map[string]bool{}, parcels: map[string]state{}, states: map[state]string{}, tokens: map[string]bool{}, newest: map[string]int64{},
 	}
 	var err error
 	if c.journal, err = readJournals(r.dir); err != nil {
 		return nil, err
 	}
-	steps := []func(context.Context) error{c.readProducer, c.checkTransfers, c.checkNotices, c.checkOrders, c.checkAudit, c.checkAccounts, c.checkOutbox}
+	steps := []func(context.Context) error{c.readProducer, c.checkTransfers, c.checkNotices, c.checkParcels, c.checkOrders, c.checkAudit, c.checkStamps, c.checkAccounts, c.checkOutbox}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("compare the databases: %w", err)
@@ -114,7 +119,18 @@ func (c *checker) readProducer(ctx context.Context) error {
 			return err
 		}
 	}
-	err := c.producerDB.each(ctx, `SELECT id, version, token FROM {order_state}`, func(rows *sql.Rows) error {
+	err := c.producerDB.each(ctx, `SELECT id, code, version FROM {parcel}`, func(rows *sql.Rows) error {
+		var id string
+		var code, version int64
+		err := rows.Scan(&id, &code, &version)
+		c.parcels[id] = state{parcelKey(code), version}
+		c.tokens[tokenOf(id)] = true
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = c.producerDB.each(ctx, `SELECT id, version, token FROM {order_state}`, func(rows *sql.Rows) error {
 		var s state
 		var token string
 		err := rows.Scan(&s.id, &s.version, &token)
@@ -123,7 +139,7 @@ func (c *checker) readProducer(ctx context.Context) error {
 		c.newest[s.id] = max(c.newest[s.id], s.version)
 		return err
 	})
-	c.Sent = int64(len(c.transfers) + len(c.notices) + len(c.states))
+	c.Sent = int64(len(c.transfers) + len(c.notices) + len(c.parcels) + len(c.states))
 	return err
 }
 
@@ -135,6 +151,27 @@ func (c *checker) checkTransfers(ctx context.Context) error {
 	applied, err := c.checkOnce(ctx, "transfer", c.transfers, true)
 	c.Applied += applied
 	return err
+}
+
+// checkParcels: each has arrived once, and with everything that was in it.
+func (c *checker) checkParcels(ctx context.Context) error {
+	committed := make(map[string]bool, len(c.parcels))
+	for id := range c.parcels {
+		committed[id] = true
+	}
+	applied, err := c.checkOnce(ctx, "parcel", committed, true)
+	c.Applied += applied
+	if err != nil {
+		return err
+	}
+	return c.consumerDB.each(ctx, `SELECT ref, digest FROM {effect} WHERE kind = ? ORDER BY n`, func(rows *sql.Rows) error {
+		var id, digest string
+		err := rows.Scan(&id, &digest)
+		if committed[id] && digest != c.journal.digests[tokenOf(id)] {
+			c.add(violation{"altered", fmt.Sprintf("parcel %s is not what was sent", id), "parcel", id, 0})
+		}
+		return err
+	}, "parcel")
 }
 
 // checkNotices: none has two effects, and where the broker keeps what it has confirmed each
@@ -249,8 +286,6 @@ func (c *checker) checkOrderEffect(e orderEffect, h *orderHistory) (check, text 
 		return "doubled", "took effect twice"
 	case e.version < newest.version:
 		return "stale", fmt.Sprintf("took effect after version %d", newest.version)
-	case e.sequence != e.version:
-		return "sequence", fmt.Sprintf("has the sequence %d", e.sequence)
 	case e.timeStamp <= newest.timeStamp:
 		return "sequence", fmt.Sprintf("has the time stamp %d, and an older one %d", e.timeStamp, newest.timeStamp)
 	}
@@ -338,8 +373,8 @@ func (c *checker) checkOutbox(ctx context.Context) error {
 
 // checkJournals compares what the producers know with what their database has.
 func (c *checker) checkJournals() {
-	for _, token := range slices.Sorted(maps.Keys(c.journal)) {
-		switch f := c.journal[token]; {
+	for _, token := range slices.Sorted(maps.Keys(c.journal.fates)) {
+		switch f := c.journal.fates[token]; {
 		case f == committed && !c.tokens[token]:
 			c.add(violation{check: "unsaved", text: fmt.Sprintf("transaction %s was committed, and its database does not have it", token)})
 		case f == rolledBack && c.tokens[token]:
@@ -351,7 +386,7 @@ func (c *checker) checkJournals() {
 		}
 	}
 	for token := range c.tokens {
-		if _, known := c.journal[token]; !known {
+		if _, known := c.journal.fates[token]; !known {
 			c.add(violation{check: "phantom", text: fmt.Sprintf("the database has transaction %s, for which its producer never sent a COMMIT", token)})
 		}
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // maxStore is the size of the embedded broker's disk in bytes, as far as it knows.
-const maxStore = 24 << 20
+const maxStore = 48 << 20
 
 // fillDisk fills the broker's disk until it takes no more, and makes room again after a
 // while.

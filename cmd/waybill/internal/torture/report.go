@@ -22,6 +22,8 @@ type Report struct {
 	Conservation int64 `json:"conservation"`
 	Unsaved      int64 `json:"unsaved"`
 	HeldUp       int64 `json:"held_up"`
+	Altered      int64 `json:"altered"`
+	Early        int64 `json:"early"`
 
 	Unkept     int64             `json:"unkept"`      // messages whose rows went with the broker's confirmation, and that it lost
 	RolledBack int64             `json:"rolled_back"` // transactions
@@ -60,6 +62,7 @@ func (r *run) report(ctx context.Context, v *result) (*Report, error) {
 		Duplicates: consumers.Duplicates + max(consumers.Superseded-v.Superseded, 0),
 	},
 		Sequence: v.Broken["sequence"], Conservation: v.Broken["conservation"], Unsaved: v.Broken["unsaved"], HeldUp: v.Broken["held_up"], KeptUp: r.keptUp,
+		Altered: v.Broken["altered"], Early: v.Broken["early"],
 		Unkept: v.Unkept, RolledBack: v.RolledBack, Unknown: v.Unknown,
 		Failures: consumers.Failures, Forgotten: consumers.Forgotten, Pruned: consumers.Pruned,
 		Faults: r.injectedSoFar(), Missing: r.missing,
@@ -178,7 +181,7 @@ func (r *run) printChecks(p *Report) {
 	r.say("")
 	broken := map[string]int64{
 		"lost": p.Lost, "doubled": p.Doubled, "stale": p.Stale, "phantom": p.Phantom,
-		"leftover": p.Leftover, "sequence": p.Sequence, "conservation": p.Conservation, "unsaved": p.Unsaved, "held_up": p.HeldUp,
+		"leftover": p.Leftover, "sequence": p.Sequence, "conservation": p.Conservation, "unsaved": p.Unsaved, "held_up": p.HeldUp, "altered": p.Altered, "early": p.Early,
 	}
 	for _, c := range checks {
 		r.say("%9d  %-12s %s", broken[c.name], c.name, c.what)

@@ -34,6 +34,7 @@ type run struct {
 
 	producerDB, consumerDB       *database
 	identity                     string // of the run's outbox
+	dbClock                      clock  // of the producers' database
 	producers, relays, consumers []*process
 	rogue, broker                *process // broker: nil where it is a server
 	proxies                      []*proxy
@@ -98,6 +99,9 @@ func (r *run) execute(ctx context.Context) (report *Report, err error) {
 		return nil, context.Cause(ctx)
 	}
 	if err := r.recovery(ctx); err != nil {
+		return nil, err
+	}
+	if r.dbClock.ended, err = r.readClock(ctx); err != nil {
 		return nil, err
 	}
 	result, err := r.check(ctx)

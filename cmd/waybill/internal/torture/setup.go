@@ -59,6 +59,10 @@ func (r *run) openDatabases(ctx context.Context) error {
 	if r.identity, err = queue.Identity(ctx); err != nil {
 		return err
 	}
+	if r.dbClock.began, err = r.readClock(ctx); err != nil {
+		return err
+	}
+	r.dbClock.ahead = time.UnixMicro(r.dbClock.began).Sub(time.Now())
 	return r.consumerDB.create(ctx, store.Consumer, r.topic())
 }
 
