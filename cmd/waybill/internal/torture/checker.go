@@ -30,6 +30,7 @@ type result struct {
 	Sent       int64 // messages committed
 	Applied    int64 // of these, with an effect
 	Superseded int64 // without one, rightly: a newer state of their order has taken effect
+	Foreign    int64 // foreign messages with an effect
 	Unkept     int64 // notices that a broker which was made to lose things has lost
 	RolledBack int64 // transactions
 	Unknown    int64 // transactions whose producer was not told how they ended
@@ -71,6 +72,7 @@ type checker struct {
 	trusted                bool // the broker: it has lost nothing that it confirmed
 	journal                *knowledge
 	clock                  clock
+	visits                 map[string]bool  // see run
 	transfers              map[string]bool  // all that were committed
 	notices                map[string]bool  // all that were committed
 	parcels                map[string]state // all that were committed: their codes, and numbers among these
@@ -84,14 +86,14 @@ func (r *run) check(ctx context.Context) (*result, error) {
 	c := &checker{
 		result:     result{Broken: map[string]int64{}},
 		producerDB: r.producerDB, consumerDB: r.consumerDB, trusted: r.brokerIsTrusted(),
-		clock:     r.dbClock,
+		clock: r.dbClock, visits: r.visits,
 		transfers: map[string]bool{}, notices: map[string]bool{}, parcels: map[string]state{}, states: map[state]string{}, tokens: map[string]bool{}, newest: map[string]int64{},
 	}
 	var err error
 	if c.journal, err = readJournals(r.dir); err != nil {
 		return nil, err
 	}
-	steps := []func(context.Context) error{c.readProducer, c.checkTransfers, c.checkNotices, c.checkParcels, c.checkOrders, c.checkAudit, c.checkStamps, c.checkAccounts, c.checkOutbox}
+	steps := []func(context.Context) error{c.readProducer, c.checkTransfers, c.checkNotices, c.checkParcels, c.checkForeign, c.checkOrders, c.checkAudit, c.checkStamps, c.checkAccounts, c.checkOutbox}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("compare the databases: %w", err)
@@ -148,7 +150,7 @@ func tokenOf(id string) string { return id[:max(strings.LastIndexByte(id, '-'), 
 
 // checkTransfers: each has one effect, and there are no others.
 func (c *checker) checkTransfers(ctx context.Context) error {
-	applied, err := c.checkOnce(ctx, "transfer", c.transfers, true)
+	applied, err := c.checkOnce(ctx, "transfer", c.transfers, c.transfers)
 	c.Applied += applied
 	return err
 }
@@ -159,7 +161,7 @@ func (c *checker) checkParcels(ctx context.Context) error {
 	for id := range c.parcels {
 		committed[id] = true
 	}
-	applied, err := c.checkOnce(ctx, "parcel", committed, true)
+	applied, err := c.checkOnce(ctx, "parcel", committed, committed)
 	c.Applied += applied
 	if err != nil {
 		return err
@@ -177,7 +179,11 @@ func (c *checker) checkParcels(ctx context.Context) error {
 // checkNotices: none has two effects, and where the broker keeps what it has confirmed each
 // has one.
 func (c *checker) checkNotices(ctx context.Context) error {
-	applied, err := c.checkOnce(ctx, "notice", c.notices, c.trusted)
+	must := c.notices
+	if !c.trusted {
+		must = nil
+	}
+	applied, err := c.checkOnce(ctx, "notice", c.notices, must)
 	c.Applied += applied
 	if !c.trusted {
 		c.Unkept = int64(len(c.notices)) - applied
@@ -193,12 +199,12 @@ func (c *checker) checkAudit(ctx context.Context) error {
 			public[auditRef(s)] = true
 		}
 	}
-	_, err := c.checkOnce(ctx, auditGroup, public, true)
+	_, err := c.checkOnce(ctx, auditGroup, public, public)
 	return err
 }
 
-// checkOnce returns how many of those that were committed have an effect.
-func (c *checker) checkOnce(ctx context.Context, kind string, committed map[string]bool, mustArrive bool) (applied int64, err error) {
+// checkOnce returns how many of those that were committed have an effect; some of them must.
+func (c *checker) checkOnce(ctx context.Context, kind string, committed, must map[string]bool) (applied int64, err error) {
 	seen := make(map[string]bool, len(committed))
 	err = c.consumerDB.each(ctx, `SELECT ref FROM {effect} WHERE kind = ? ORDER BY n`, func(rows *sql.Rows) error {
 		var id string
@@ -216,10 +222,10 @@ func (c *checker) checkOnce(ctx context.Context, kind string, committed map[stri
 		seen[id] = true
 		return nil
 	}, kind)
-	if err != nil || !mustArrive {
+	if err != nil {
 		return applied, err
 	}
-	for _, id := range slices.Sorted(maps.Keys(committed)) {
+	for _, id := range slices.Sorted(maps.Keys(must)) {
 		if !seen[id] {
 			c.add(violation{"lost", fmt.Sprintf("%s %s was committed and took no effect", kind, id), kind, id, 0})
 		}

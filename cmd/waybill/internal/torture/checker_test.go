@@ -228,6 +228,12 @@ func TestEachCheckFindsItsViolation(t *testing.T) {
 		{"a delayed message before its time", func(r *endedRun) {
 			r.consumer(`UPDATE {effect} SET due = 3000000 WHERE kind = 'parcel'`)
 		}, []string{"early"}},
+		{"a foreign message that took effect twice", func(r *endedRun) {
+			r.visits = map[string]bool{"foreign-1": false}
+			r.effect(foreignKind, "foreign-1", 0, "", 0)
+			r.effect(foreignKind, "foreign-1", 0, "", 0)
+		}, []string{"doubled"}},
+		{"a foreign message that was to take effect", func(r *endedRun) { r.visits = map[string]bool{"foreign-1": true, "foreign-2": false} }, []string{"lost"}},
 		{"a consumer that was held up", func(r *endedRun) { r.heldUp = 7 }, []string{"held_up"}},
 		{"money from nowhere", func(r *endedRun) {
 			r.consumer(`UPDATE {consumer_account} SET balance = balance + 1 WHERE id = 'account-0007'`)

@@ -44,8 +44,9 @@ type consumer struct {
 	in     *inbox.Inbox
 	faults atomic.Pointer[handlerFaults]
 
-	mu   sync.Mutex
-	dice *rand.Rand
+	mu     sync.Mutex
+	dice   *rand.Rand
+	failed map[string]int // how often foreign messages were handled
 }
 
 func newConsumer(cmd command, log *slog.Logger) (*consumer, error) {
@@ -53,7 +54,7 @@ func newConsumer(cmd command, log *slog.Logger) (*consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &consumer{network: n, cmd: cmd, db: d, dice: rand.New(rand.NewPCG(cmd.Seed, 7))}
+	c := &consumer{network: n, cmd: cmd, db: d, dice: rand.New(rand.NewPCG(cmd.Seed, 7)), failed: map[string]int{}}
 	c.faults.Store(&handlerFaults{})
 	receipts := waybill.Durable
 	if cmd.Seed%2 == 0 { // which differs from one life to the next
@@ -129,6 +130,9 @@ func (c *consumer) faultyHandler(read func(*waybill.Message) (*payload, error), 
 		p, err := read(m)
 		if err != nil {
 			return err
+		}
+		if p.Foreign != "" {
+			return c.visit(ctx, tx, m, p)
 		}
 		faults := *c.faults.Load()
 		// What one of a topic's consumers rejects goes again to all of them.

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -83,8 +84,11 @@ func parcelBody(dice *rand.Rand) []byte {
 	return body
 }
 
-// unpack reads what the headers say. Where they do not, no committed parcel will fit.
+// unpack reads what the headers say.
 func unpack(m *waybill.Message) (*payload, error) {
+	if m.Headers[parcelToken] == "" {
+		return nil, waybill.Permanent(errors.New("the message is no parcel: it has no header " + parcelToken))
+	}
 	p := &payload{Token: m.Headers[parcelToken]}
 	p.Version, _ = strconv.ParseInt(m.Headers[parcelVersion], 10, 64)
 	p.Due, _ = strconv.ParseInt(m.Headers[parcelDue], 10, 64)

@@ -26,6 +26,7 @@ type Report struct {
 	Early        int64 `json:"early"`
 
 	Unkept     int64             `json:"unkept"`      // messages whose rows went with the broker's confirmation, and that it lost
+	Foreign    int64             `json:"foreign"`     // messages of foreign producers that took effect
 	RolledBack int64             `json:"rolled_back"` // transactions
 	Unknown    int64             `json:"unknown"`     // transactions whose producer was not told how they ended
 	KeptUp     int64             `json:"kept_up"`     // effects at a topic's consumer while the other one was away
@@ -63,7 +64,7 @@ func (r *run) report(ctx context.Context, v *result) (*Report, error) {
 	},
 		Sequence: v.Broken["sequence"], Conservation: v.Broken["conservation"], Unsaved: v.Broken["unsaved"], HeldUp: v.Broken["held_up"], KeptUp: r.keptUp,
 		Altered: v.Broken["altered"], Early: v.Broken["early"],
-		Unkept: v.Unkept, RolledBack: v.RolledBack, Unknown: v.Unknown,
+		Unkept: v.Unkept, Foreign: v.Foreign, RolledBack: v.RolledBack, Unknown: v.Unknown,
 		Failures: consumers.Failures, Forgotten: consumers.Forgotten, Pruned: consumers.Pruned,
 		Faults: r.injectedSoFar(), Missing: r.missing,
 		Seed: r.o.Seed, Seconds: float64(time.Since(r.began).Milliseconds()) / 1000,
@@ -148,6 +149,7 @@ func (r *run) printResult(p *Report) {
 		{p.Unkept, "lost by a broker that was trusted (Accepted), as that goes"},
 		{p.RolledBack, "transactions rolled back"},
 		{p.Unknown, "transactions killed or cut inside COMMIT"},
+		{p.Foreign, "foreign messages took effect"},
 		{p.Failures, "handlers failed"},
 		{p.KeptUp, "took effect at a topic's consumer while the other one was away"},
 		{p.Pruned, "records forgotten"},

@@ -51,6 +51,7 @@ type run struct {
 	missing  map[string]string // faults that cannot be, with the reason
 	hookErr  error             // of the user's commands
 	absent   *absence          // nil for none
+	visits   map[string]bool   // foreign messages that may take effect, and whether they have to
 
 	gaveUp    string        // what still waited when patience was at its end
 	heldUp    int64         // states that a consumer did not get while another one was away

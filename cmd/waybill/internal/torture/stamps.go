@@ -48,6 +48,8 @@ func (c *checker) checkStamps(ctx context.Context) error {
 		}
 		known := true
 		switch s.kind {
+		case foreignKind:
+			return nil
 		case "transfer", "notice":
 		case "parcel":
 			var of state

@@ -13,11 +13,12 @@
 // The files: torture.go (options, Run), run.go (a run from its beginning to its end),
 // setup.go (its processes and proxies), faults.go (what can be broken), nemesis.go (what
 // breaks it), active.go (network and handler faults), server.go (servers that are killed),
-// filler.go (a full disk), absent.go (a consumer that is away), proxy.go (the network),
-// recovery.go (healing, and what comes after it), checker.go and history.go (the verdict), report.go (what a person sees),
+// filler.go (a full disk), absent.go (a consumer that is away), foreign.go (a foreign
+// producer), proxy.go (the network),
+// recovery.go (healing, and what comes after it), checker.go, stamps.go and history.go (the verdict), report.go (what a person sees),
 // cleanup.go (what is removed), tables.go (the application's tables), journal.go (what
 // producers know), and the processes: role.go, producer.go, worker.go, workload.go,
-// relay.go, consumer.go, embedded.go.
+// parcel.go, relay.go, consumer.go, embedded.go.
 package torture
 
 import (
@@ -131,7 +132,7 @@ func Run(ctx context.Context, program func() (*exec.Cmd, error), out io.Writer, 
 	}
 	r := &run{
 		o: options, exec: program, out: out, dir: dir, chosen: chosen,
-		name: strings.ToLower(rand.Text()[:6]), began: time.Now(), missing: map[string]string{},
+		name: strings.ToLower(rand.Text()[:6]), began: time.Now(), missing: map[string]string{}, visits: map[string]bool{},
 		named: slices.Contains(options.Faults, "absent"),
 	}
 	report, err := r.execute(ctx)

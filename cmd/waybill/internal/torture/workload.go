@@ -26,6 +26,10 @@ type payload struct {
 	Target   string `json:"target,omitempty"`
 	Amount   int64  `json:"amount,omitempty"`
 
+	Foreign string `json:"foreign,omitempty"` // a foreign producer's name of it
+	Fails   int    `json:"fails,omitempty"`   // so often, in each process
+	GivesUp bool   `json:"gives_up,omitempty"`
+
 	Parcel string `json:"-"` // a parcel's body is none of this
 	Digest string `json:"-"`
 }
