@@ -27,8 +27,8 @@ deleted at the end, too, but for ActiveMQ's queues and topics, which neither STO
 AMQP 1.0 can delete: those stay, all but empty.
 Without them it runs on SQLite files and the embedded broker.
 
-To have your servers killed, give the commands that do it; those that start, and the
-one that makes room on a disk, must not return before the server serves, and are tried
+To have your servers killed, give the commands that do it; those that start, and
+those that make room on a disk, must not return before the server serves, and are tried
 three times. With Docker, say:
 
   --broker-kill 'docker kill mq' --broker-start 'docker start mq && sleep 15'
@@ -95,6 +95,8 @@ func (f *tortureFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&t.BrokerFree, "broker-free", "", "`command` that makes room again and waits until it serves")
 	flags.StringVar(&t.DBKill, "db-kill", "", "`command` that kills the databases' server")
 	flags.StringVar(&t.DBStart, "db-start", "", "`command` that starts it and waits until it serves")
+	flags.StringVar(&t.DBFill, "db-fill", "", "`command` that fills the databases' disk")
+	flags.StringVar(&t.DBFree, "db-free", "", "`command` that makes room again and waits until they serve")
 	flags.DurationVar(&t.Patience, "patience", 0, "how long to wait at the end while nothing moves any more (default 1m)")
 	flags.StringVar(&t.Dir, "dir", "", "empty directory to keep logs and journals in")
 	flags.BoolVar(&t.Keep, "keep", false, "leave the run's tables in the databases, and its queues at the broker")

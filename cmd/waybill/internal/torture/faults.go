@@ -36,6 +36,7 @@ var Faults = []Fault{
 	{"broker", "the broker killed and started again (servers: --broker-kill, --broker-start)", 2, (*nemesis).restartBroker},
 	{"wipe", "the broker killed and started again without its data (servers: --broker-wipe too)", 2, (*nemesis).wipeBroker},
 	{"disk", "the broker's disk full (servers: --broker-fill, --broker-free)", 2, (*nemesis).fillDisk},
+	{"dbdisk", "the databases' disk full (servers: --db-fill, --db-free)", 2, (*nemesis).fillDatabase},
 	{"database", "the databases' server killed and started again (--db-kill, --db-start)", 2, (*nemesis).restartDatabase},
 }
 

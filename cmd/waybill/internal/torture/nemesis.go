@@ -86,6 +86,10 @@ func (r *run) impossible(fault string) string {
 		if r.broker == nil {
 			return needs(r.o.BrokerFill, r.o.BrokerFree)
 		}
+	case "dbdisk":
+		if !r.onSQLite() {
+			return needs(r.o.DBFill, r.o.DBFree)
+		}
 	case "database":
 		return needs(r.o.DBKill, r.o.DBStart)
 	case "absent":

@@ -89,6 +89,7 @@ func (p *producer) Stats() stats {
 // Handle ends the producer where the command says so: in good order, or by its death inside
 // the next COMMIT.
 func (p *producer) Handle(c command) (stop bool) {
+	p.db.handle(c)
 	if c.DieInCommit {
 		p.dieInCommit.Store(true)
 	}

@@ -68,6 +68,7 @@ func (r *run) heal(ctx context.Context) error {
 		}
 	}
 	none := func(f *activeFaults) { *f = activeFaults{} }
+	r.setFaults(producerRole, r.producers, none)
 	r.setFaults(relayRole, r.relays, none)
 	r.setFaults(consumerRole, r.consumers, none)
 	return r.startAll(ctx)

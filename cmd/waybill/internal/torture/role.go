@@ -47,6 +47,7 @@ type command struct {
 
 	Network     *faulty.Network `json:"network,omitempty"`
 	Handlers    *handlerFaults  `json:"handlers,omitempty"`
+	Full        *bool           `json:"full,omitempty"` // SQLite's file may not grow
 	DieInCommit bool            `json:"die_in_commit,omitempty"`
 	Stop        bool            `json:"stop,omitempty"`
 }
@@ -113,8 +114,11 @@ func newRole(c command, log *slog.Logger) (supervisor.Role[command, stats], erro
 	return nil, fmt.Errorf("a run has no role %q", c.Role)
 }
 
-// network is the run's broker with faults, as a process reaches it.
-type network struct{ *faulty.Broker }
+// network is the run's broker with faults, as a process reaches it, and its database.
+type network struct {
+	*faulty.Broker
+	database *database
+}
 
 // connect opens a process's database and broker.
 func connect(c command) (*database, network, error) {
@@ -126,7 +130,7 @@ func connect(c command) (*database, network, error) {
 	if err != nil {
 		return nil, network{}, err
 	}
-	return d, network{faulty.New(b, &faulty.Options{Seed: c.Seed})}, nil
+	return d, network{faulty.New(b, &faulty.Options{Seed: c.Seed}), d}, nil
 }
 
 // openBroker opens a process's broker. The embedded one delivers again sooner.
@@ -137,8 +141,9 @@ func openBroker(c command) (broker.Broker, error) {
 	return address.OpenBroker(c.Broker)
 }
 
-// Handle sets the network's faults.
+// Handle sets the faults of the network and of the database.
 func (n network) Handle(c command) (stop bool) {
+	n.database.handle(c)
 	if c.Network != nil {
 		n.Set(*c.Network)
 	}

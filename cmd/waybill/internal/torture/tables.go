@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/waybill-go/waybill/cmd/waybill/internal/verdict"
 	"github.com/waybill-go/waybill/internal/address"
@@ -51,6 +54,9 @@ type database struct {
 	dialect store.Dialect
 	kind    string // the scheme of its address
 	prefix  string // of all tables of the run
+
+	sizing sync.Mutex // held while connections are told how large the file may be
+	full   atomic.Bool
 }
 
 // openDatabase opens a database; its tables may not be there yet.
@@ -108,6 +114,45 @@ func (d *database) effectIndex() string {
 		return d.prefix + "effect_id ON " + bare + "effect"
 	}
 	return bare + "effect_id ON " + d.prefix + "effect"
+}
+
+// onSQLite says that the run's databases are files of SQLite.
+func (r *run) onSQLite() bool {
+	return strings.HasPrefix(r.o.ProducerDB, "sqlite:") && strings.HasPrefix(r.o.ConsumerDB, "sqlite:")
+}
+
+// handle has SQLite's file be full, or not any more, where the command says so.
+func (d *database) handle(c command) {
+	if c.Full != nil && d.full.Swap(*c.Full) != *c.Full {
+		go d.resize()
+	}
+}
+
+// unlimited is SQLite's own greatest number of a file's pages.
+const unlimited = 1<<30 - 1
+
+// resize tells all connections of the pool how large the file may be: as large as it is,
+// where it is full. Each connection has a limit of its own, so they are kept.
+func (d *database) resize() {
+	d.sizing.Lock()
+	defer d.sizing.Unlock()
+	all := d.Stats().MaxOpenConnections
+	d.SetMaxIdleConns(all)
+	pages := unlimited
+	if d.full.Load() {
+		pages = 1
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for range all {
+		conn, err := d.Conn(ctx)
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		var now int64
+		_ = conn.QueryRowContext(ctx, fmt.Sprintf("PRAGMA max_page_count = %d", pages)).Scan(&now) // never below what there is
+	}
 }
 
 // create makes one side's tables, with Waybill's, and what is in them at the start. topic
