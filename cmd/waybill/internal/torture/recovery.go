@@ -98,6 +98,9 @@ func (r *run) drain(ctx context.Context) error {
 			copies = moved
 			quiet.Reset()
 		}
+		if wait, err := r.isDelayed(ctx); err == nil && wait {
+			quiet.Reset()
+		}
 		if err == nil && now != before {
 			before = now
 			quiet.Reset()
@@ -111,6 +114,17 @@ func (r *run) drain(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// isDelayed says whether there are rows whose time has not come: a consumer may have asked
+// for another copy in a minute.
+func (r *run) isDelayed(ctx context.Context) (bool, error) {
+	latest, err := r.producerDB.number(ctx, `SELECT coalesce(max(not_before), 0) FROM {qmessage} WHERE status = 0`)
+	if err != nil || latest == 0 {
+		return false, err
+	}
+	now, err := r.readClock(ctx)
+	return latest > now, err
 }
 
 // lastEffect is the number of the effect that was written last.

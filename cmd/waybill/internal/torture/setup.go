@@ -210,10 +210,11 @@ func (r *run) topic() bool { return r.o.Seed%2 == 1 || r.named }
 // they hold no floor, so that then nothing may be forgotten early.
 //
 // A server whose disk is full may lose some of that (NATS 2.9.10 did), and the embedded
-// broker does not: it knows how much it may store.
+// broker does not: it knows how much it may store. Where a handler fails because the
+// database's disk is full, a broker may put away what it has delivered too often.
 func (r *run) brokerIsTrusted() bool {
 	happens := func(fault string) bool { return r.chosen[fault] && r.impossible(fault) == "" }
-	return !happens("messages") && !happens("wipe") && (r.broker != nil || !happens("disk"))
+	return !happens("messages") && !happens("wipe") && !happens("dbdisk") && (r.broker != nil || !happens("disk"))
 }
 
 // embeddedDir is brokerDir; "" where the broker is a server.
