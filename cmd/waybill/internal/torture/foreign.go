@@ -12,7 +12,6 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/internal/wire"
 )
 
 // foreignBatch is how many messages a foreign producer writes at a time.
@@ -79,21 +78,21 @@ func (n *nemesis) foreignMessage(dice *rand.Rand) (m broker.Message, visit *payl
 	header := func(name, value string) { m.Headers = append(m.Headers, broker.Header{Name: name, Value: value}) }
 	kind := dice.IntN(5)
 	if kind > 0 { // else it is nobody's
-		header(wire.MessageID, waybill.NewID().String())
+		header("messageId", waybill.NewID().String())
 	}
 	switch kind {
 	case 0, 1: // a body that no handler reads
 	case 2:
-		header([]string{wire.TimeStamp, wire.Sequence, wire.Attempt}[dice.IntN(3)], "-1e3")
+		header([]string{"timeStamp", "sequence", "attempt"}[dice.IntN(3)], "-1e3")
 	case 3:
-		header(wire.ReceiptTo, to.Transfers) // where nobody may be answered
+		header("receiptTo", to.Transfers) // where nobody may be answered
 	default:
 		m.Destination, m.Topic = []string{to.Transfers, to.Quick, to.Orders}[dice.IntN(3)], false
 		visit = &payload{Foreign: fmt.Sprintf("foreign-%x", dice.Uint64()), Fails: max(dice.IntN(8)-3, 0), GivesUp: dice.IntN(4) == 0}
 		m.Body, _ = json.Marshal(visit) // strings and numbers
 		m.Key = visit.Foreign
-		header(wire.BusinessMark, m.Key)
-		header(wire.TimeStamp, strconv.FormatInt(time.Now().UnixMicro(), 10))
+		header("businessMark", m.Key)
+		header("timeStamp", strconv.FormatInt(time.Now().UnixMicro(), 10))
 	}
 	return m, visit
 }
