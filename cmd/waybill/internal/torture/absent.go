@@ -59,17 +59,18 @@ func (n *nemesis) absences(ctx context.Context, dice *rand.Rand) {
 		n.claim(a.who.Name)
 		return
 	}
-	span := func(least, most time.Duration) time.Duration {
-		return min(between(dice, n.o.Duration*least/100, n.o.Duration*most/100+time.Second), time.Minute)
+	span := func(least, most float64) time.Duration { // as parts of the run
+		part := func(of float64) time.Duration { return time.Duration(of * float64(n.o.Duration)) }
+		return min(between(dice, part(least), part(most)+time.Second), time.Minute)
 	}
 	for {
-		backoff.Sleep(ctx, span(2, 15))
+		backoff.Sleep(ctx, span(0.02, 0.15))
 		a := n.absenceOf(dice.IntN(len(topicGroups)))
 		release, ok := n.claimSoon(ctx, a.who.Name)
 		if !ok {
 			return
 		}
-		n.leave(ctx, a, dice.IntN(2) == 0, span(25, 50))
+		n.leave(ctx, a, dice.IntN(2) == 0, span(0.25, 0.5))
 		release()
 	}
 }

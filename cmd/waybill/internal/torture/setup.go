@@ -62,7 +62,7 @@ func (r *run) openDatabases(ctx context.Context) error {
 	if r.dbClock.began, err = r.readClock(ctx); err != nil {
 		return err
 	}
-	r.dbClock.ahead = time.UnixMicro(r.dbClock.began).Sub(time.Now())
+	r.dbClock.ahead = time.Until(time.UnixMicro(r.dbClock.began))
 	return r.consumerDB.create(ctx, store.Consumer, r.topic())
 }
 
