@@ -96,3 +96,17 @@ func TestAConsumerIsAwayWhereThereIsATopic(t *testing.T) {
 		})
 	}
 }
+
+func TestTheJudgeWaitsUntilTheBrokerDeliversAgain(t *testing.T) {
+	for addr, want := range map[string]time.Duration{
+		"nats://host": 30 * time.Second, "kafka://host": 15 * time.Second, "stomp://host": 0,
+	} {
+		r := &run{brokerAddr: addr, o: Options{Patience: time.Second}}
+		if err := r.readRedelivery(); err != nil {
+			t.Fatal(err)
+		}
+		if r.redelivery != want || r.patience() != time.Second+2*want {
+			t.Errorf("%s: got %v after which it delivers again, and a patience of %v; want %v", addr, r.redelivery, r.patience(), want)
+		}
+	}
+}
