@@ -234,6 +234,9 @@ type Capabilities struct {
 	// AckDeadline: a message that is not settled within it comes again, although its
 	// receiver is still there; 0 for none.
 	AckDeadline time.Duration
+	// Redelivery is how long after a receiver has died, with its process or its connection,
+	// what it had not settled comes again; 0 where that is when the broker has noticed.
+	Redelivery time.Duration
 }
 
 var (

@@ -149,5 +149,6 @@ func (b *Broker) Capabilities() broker.Capabilities {
 		Cumulative:   true,
 		MaxMessage:   b.options.MaxMessage,
 		Unroutable:   true,
+		Redelivery:   b.options.SessionTimeout,
 	}
 }

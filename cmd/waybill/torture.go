@@ -12,8 +12,9 @@ import (
 
 const tortureHelp = `Break a database and broker set-up on purpose, and judge the result.
 
-Producers commit and roll back money transfers and changes of orders; relays move
-their messages, and consumers make their own accounts and orders of them. All of them
+Producers commit and roll back money transfers and changes of orders, and send parcels
+of any bytes; relays move their messages, and consumers make their own accounts and
+orders of them. All of them
 are processes, which are killed and paused. What is between them and the servers is
 cut, delayed and black-holed; messages and receipts are lost, doubled and reordered;
 handlers hang, panic and fail. Then everything is healed, and the outbox has to empty
@@ -24,11 +25,12 @@ are dropped at the end, unless a promise was broken. Queues are called torture.<
 and ack.torture-<run>, and with odd seeds there is a topic torture.<run>.public with two
 subscriptions; the broker's user must be allowed to make and delete them. They are
 deleted at the end, too, but for ActiveMQ's queues and topics, which neither STOMP nor
-AMQP 1.0 can delete: those stay, all but empty.
+AMQP 1.0 can delete: those stay, all but empty. What a foreign producer wrote (the fault
+foreign) and consumers rejected stays where the broker keeps dead letters.
 Without them it runs on SQLite files and the embedded broker.
 
-To have your servers killed, give the commands that do it; those that start, and the
-one that makes room on a disk, must not return before the server serves, and are tried
+To have your servers killed, give the commands that do it; those that start, and
+those that make room on a disk, must not return before the server serves, and are tried
 three times. With Docker, say:
 
   --broker-kill 'docker kill mq' --broker-start 'docker start mq && sleep 15'
@@ -95,6 +97,8 @@ func (f *tortureFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&t.BrokerFree, "broker-free", "", "`command` that makes room again and waits until it serves")
 	flags.StringVar(&t.DBKill, "db-kill", "", "`command` that kills the databases' server")
 	flags.StringVar(&t.DBStart, "db-start", "", "`command` that starts it and waits until it serves")
+	flags.StringVar(&t.DBFill, "db-fill", "", "`command` that fills the databases' disk")
+	flags.StringVar(&t.DBFree, "db-free", "", "`command` that makes room again and waits until they serve")
 	flags.DurationVar(&t.Patience, "patience", 0, "how long to wait at the end while nothing moves any more (default 1m)")
 	flags.StringVar(&t.Dir, "dir", "", "empty directory to keep logs and journals in")
 	flags.BoolVar(&t.Keep, "keep", false, "leave the run's tables in the databases, and its queues at the broker")

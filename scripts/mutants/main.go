@@ -53,6 +53,7 @@ var mutants = []mutant{
 	{name: "delete_on_publish", faults: "messages", violations: []string{"lost"}},
 	{name: "delete_on_retry", faults: "handlers", violations: []string{"lost"}},
 	{name: "first_consumer", faults: "handlers,pause,wipe", violations: []string{"lost"}, topic: true},
+	{name: "window_held", faults: "absent", violations: []string{"held_up"}, topic: true},
 	{name: "cursor_without_sweep", faults: "messages", violations: []string{"leftover"}, postgres: true},
 	{name: "no_resend", faults: "messages", violations: []string{"leftover"}},
 	{name: "process_clock", faults: "clock", violations: []string{"lost", "sequence"}},
@@ -193,7 +194,7 @@ func (m *mutant) torture(ctx context.Context, program, db string) (found []strin
 		if err != nil {
 			return nil, 0, err
 		}
-		for _, violation := range []string{"lost", "doubled", "stale", "phantom", "leftover", "sequence", "conservation", "unsaved"} {
+		for _, violation := range []string{"lost", "doubled", "stale", "phantom", "leftover", "sequence", "conservation", "unsaved", "held_up"} {
 			if n, _ := report[violation].(float64); n > 0 && !slices.Contains(found, violation) {
 				found = append(found, violation)
 			}

@@ -36,7 +36,7 @@ server_run() {
 	rm -f data/postmaster.pid
 	become "$bin/postgres" -D data -c port="$(port POSTGRES)" -c listen_addresses=127.0.0.1 \
 		-c unix_socket_directories= -c max_connections=200 -c shared_buffers=256MB \
-		-c fsync=on -c logging_collector=off
+		-c fsync=on -c logging_collector=off ${WAYBILL_DISK:+-c max_wal_size=128MB}
 }
 
 server_ready() {

@@ -36,6 +36,8 @@ const (
 	// FirstConsumer: the relay takes the first receipt for enough, where several
 	// consumers must confirm.
 	FirstConsumer = chosen == "first_consumer"
+	// WindowHeld: what one of several consumers lacks stays in its destination's window.
+	WindowHeld = chosen == "window_held"
 	// CursorWithoutSweep: the relay reads forward only, and never looks back for what
 	// committed late or was sent by a relay that is gone.
 	CursorWithoutSweep = chosen == "cursor_without_sweep"

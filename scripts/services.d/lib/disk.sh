@@ -33,7 +33,8 @@ fill_server() {
 	local room deadline=$((SECONDS + 30))
 	room=$(($(stat -f -c '%a * %S' "$home/.") - full_at))
 	# Fails where what the server writes meanwhile leaves less.
-	head -c "$((room > 0 ? room : 0))" /dev/zero >>"$home/filler" 2>/dev/null || true
+	((room <= 0)) || fallocate -l "$room" "$home/filler" 2>/dev/null ||
+		head -c "$room" /dev/zero >>"$home/filler" 2>/dev/null || true
 	while declare -F server_is_full >/dev/null && alive && ! server_is_full; do
 		((SECONDS < deadline)) || fail "does not notice that its disk is full"
 		sleep 0.1

@@ -233,21 +233,77 @@ func (p *Process[C, S]) signal(s os.Signal, paused bool) bool {
 	return true
 }
 
-// Stop ends the process in good order by a command that says so, and without notice where
-// it does not end within patience. Either way what did not end well is an error.
+// Stop ends the process in good order by a command that says so; see StopAll.
 func (p *Process[C, S]) Stop(patience time.Duration, command C) error {
-	l := p.dismiss(command)
+	return StopAll(patience, command, p)
+}
+
+// StopAll ends processes in good order by a command that says so, all at the same time, so
+// that none is kept from ending by what the others still do. Those that are left when for
+// as long as patience none of them has ended or told anything new, and at the latest after
+// ten times as long, are ended without notice, and say in their logs what they were doing.
+// What did not end well is an error.
+func StopAll[C any, S Stats[S]](patience time.Duration, command C, processes ...*Process[C, S]) error {
+	lives := make([]*life, len(processes))
+	for i, p := range processes {
+		lives[i] = p.dismiss(command)
+	}
+	type moved struct {
+		left int
+		told S
+	}
+	progress := func() (m moved) {
+		for i, p := range processes {
+			if !lives[i].hasEnded() {
+				m.left++
+			}
+			m.told = m.told.Add(p.Stats())
+		}
+		return m
+	}
+	limited, cancel := context.WithTimeout(context.Background(), 10*patience)
+	defer cancel()
+	_, _ = Wait(limited, patience, func() bool { return progress().left == 0 }, progress)
+	var errs []error
+	for i, p := range processes {
+		errs = append(errs, p.stopped(lives[i], patience))
+	}
+	return errors.Join(errs...)
+}
+
+// stopped ends a process that should have ended by now, and returns what is wrong with how
+// it ended.
+func (p *Process[C, S]) stopped(l *life, patience time.Duration) error {
 	if l == nil {
 		return nil
 	}
-	if !l.endsWithin(patience) {
-		_ = l.cmd.Process.Kill()
-		<-l.ended
+	if !l.hasEnded() {
+		if l.cmd.Process.Signal(dumpSignal) != nil || !l.endsWithin(dumpTime) {
+			_ = l.cmd.Process.Kill()
+			<-l.ended
+		}
+		return fmt.Errorf("the %s did not stop: nothing had moved for %v; %s has what it was doing", p.Name, patience, p.LogPath)
 	}
 	if l.err != nil {
 		return fmt.Errorf("the %s did not stop in good order: %w\n%s", p.Name, l.err, p.Tail())
 	}
 	return nil
+}
+
+// dumpTime is how long a process may take to write down what it is doing.
+const dumpTime = 2 * time.Second
+
+// hasEnded says whether the process has ended, or was never there.
+func (l *life) hasEnded() bool {
+	if l == nil {
+		return true
+	}
+	select {
+	case <-l.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // Stats are those of all the role's processes together.
@@ -272,12 +328,24 @@ func (p *Process[C, S]) Kills() int {
 }
 
 // Within waits until done says so, at most for as long as limit, and reports whether it
-// did. It returns the context's cause where that ends.
+// did. It returns the context's cause where that ends. Time in which this process itself
+// did not run, as on a machine that is overloaded, does not count.
 func Within(ctx context.Context, limit time.Duration, done func() bool) (bool, error) {
+	return Wait(ctx, limit, done, func() struct{} { return struct{}{} })
+}
+
+// Wait is Within with a limit that begins anew whenever progress returns another value than
+// before.
+func Wait[P comparable](ctx context.Context, limit time.Duration, done func() bool, progress func() P) (bool, error) {
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
-	for deadline := time.Now().Add(limit); !done(); {
-		if time.Now().After(deadline) {
+	var idle Stopwatch
+	for before := progress(); !done(); {
+		if now := progress(); now != before {
+			before = now
+			idle.Reset()
+		}
+		if idle.Time() > limit {
 			return false, nil
 		}
 		select {
@@ -288,3 +356,25 @@ func Within(ctx context.Context, limit time.Duration, done func() bool) (bool, e
 	}
 	return true, nil
 }
+
+// Stopwatch measures time from its first use, or its last Reset, and of the time between
+// two looks a quarter of a second at most: while this process did not run, those that it
+// waits for had no time either. The zero value is ready to use, by one goroutine.
+type Stopwatch struct {
+	looked time.Time
+	spent  time.Duration
+}
+
+// Time is the time so far.
+func (s *Stopwatch) Time() time.Duration {
+	const most = 250 * time.Millisecond
+	now := time.Now()
+	if !s.looked.IsZero() {
+		s.spent += min(now.Sub(s.looked), most)
+	}
+	s.looked = now
+	return s.spent
+}
+
+// Reset begins anew.
+func (s *Stopwatch) Reset() { *s = Stopwatch{looked: time.Now()} }

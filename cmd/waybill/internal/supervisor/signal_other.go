@@ -11,6 +11,7 @@ import (
 var (
 	stopSignal     = os.Interrupt
 	continueSignal = os.Interrupt
+	dumpSignal     = os.Interrupt
 )
 
 // Detach does nothing here.

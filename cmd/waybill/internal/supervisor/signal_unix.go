@@ -10,6 +10,7 @@ import (
 const (
 	stopSignal     = syscall.SIGSTOP
 	continueSignal = syscall.SIGCONT
+	dumpSignal     = syscall.SIGQUIT // a Go program writes down its goroutines and ends
 )
 
 // Detach has a command run in a session of its own, so that a terminal's interrupt does

@@ -14,6 +14,7 @@ import (
 type activeFaults struct {
 	relays, consumers faulty.Network
 	handlers          handlerFaults
+	full              bool // the databases' files may not grow
 }
 
 // networkFaults are what the faults "messages" and "receipts" do.
@@ -69,6 +70,10 @@ func (r *run) setFaults(role string, processes []*process, change func(*activeFa
 func (r *run) withActiveFaults(c command) command {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.onSQLite() {
+		full := r.active.full
+		c.Full = &full
+	}
 	switch c.Role {
 	case relayRole:
 		network := r.active.relays

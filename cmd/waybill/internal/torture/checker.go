@@ -15,8 +15,11 @@ var checks = []struct{ name, what string }{
 	{"doubled", "with more than one effect"},
 	{"stale", "effects that overwrote a newer state"},
 	{"phantom", "effects, or rows, of a transaction that was rolled back or never was"},
+	{"held_up", "states that one of a topic's consumers did not get while the other one was away"},
 	{"leftover", "messages still in the outbox after everything was healed"},
-	{"sequence", "states whose sequence or time stamp is not in the order of their commits"},
+	{"sequence", "messages whose sequence or time stamp is not in the order of their commits"},
+	{"altered", "messages whose body, key or headers are not what was sent"},
+	{"early", "delayed messages that took effect before their time"},
 	{"conservation", "accounts that do not agree with the transfers"},
 	{"unsaved", "transactions whose COMMIT succeeded and that their database does not have"},
 }
@@ -27,6 +30,7 @@ type result struct {
 	Sent       int64 // messages committed
 	Applied    int64 // of these, with an effect
 	Superseded int64 // without one, rightly: a newer state of their order has taken effect
+	Foreign    int64 // foreign messages with an effect
 	Unkept     int64 // notices that a broker which was made to lose things has lost
 	RolledBack int64 // transactions
 	Unknown    int64 // transactions whose producer was not told how they ended
@@ -66,9 +70,12 @@ type checker struct {
 	result
 	producerDB, consumerDB *database
 	trusted                bool // the broker: it has lost nothing that it confirmed
-	journal                map[string]fate
+	journal                *knowledge
+	clock                  clock
+	visits                 map[string]bool  // see run
 	transfers              map[string]bool  // all that were committed
 	notices                map[string]bool  // all that were committed
+	parcels                map[string]state // all that were committed: their codes, and numbers among these
 	states                 map[state]string // all that were committed, with their tokens
 	tokens                 map[string]bool  // transactions that the producers' database has
 	newest                 map[string]int64 // version by order
@@ -79,19 +86,24 @@ func (r *run) check(ctx context.Context) (*result, error) {
 	c := &checker{
 		result:     result{Broken: map[string]int64{}},
 		producerDB: r.producerDB, consumerDB: r.consumerDB, trusted: r.brokerIsTrusted(),
-		transfers: map[string]bool{}, notices: map[string]bool{}, states: map[state]string{}, tokens: map[string]bool{}, newest: map[string]int64{},
+		clock: r.dbClock, visits: r.visits,
+		transfers: map[string]bool{}, notices: map[string]bool{}, parcels: map[string]state{}, states: map[state]string{}, tokens: map[string]bool{}, newest: map[string]int64{},
 	}
 	var err error
 	if c.journal, err = readJournals(r.dir); err != nil {
 		return nil, err
 	}
-	steps := []func(context.Context) error{c.readProducer, c.checkTransfers, c.checkNotices, c.checkOrders, c.checkAudit, c.checkAccounts, c.checkOutbox}
+	steps := []func(context.Context) error{c.readProducer, c.checkTransfers, c.checkNotices, c.checkParcels, c.checkForeign, c.checkOrders, c.checkAudit, c.checkStamps, c.checkAccounts, c.checkOutbox}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("compare the databases: %w", err)
 		}
 	}
 	c.checkJournals()
+	if r.heldUp > 0 {
+		c.add(violation{check: "held_up", text: fmt.Sprintf("a consumer of the topic had not got %d states that were committed while the other one was away, and got no more", r.heldUp)})
+		c.Broken["held_up"] = r.heldUp
+	}
 	return &c.result, nil
 }
 
@@ -109,7 +121,18 @@ func (c *checker) readProducer(ctx context.Context) error {
 			return err
 		}
 	}
-	err := c.producerDB.each(ctx, `SELECT id, version, token FROM {order_state}`, func(rows *sql.Rows) error {
+	err := c.producerDB.each(ctx, `SELECT id, code, version FROM {parcel}`, func(rows *sql.Rows) error {
+		var id string
+		var code, version int64
+		err := rows.Scan(&id, &code, &version)
+		c.parcels[id] = state{parcelKey(code), version}
+		c.tokens[tokenOf(id)] = true
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = c.producerDB.each(ctx, `SELECT id, version, token FROM {order_state}`, func(rows *sql.Rows) error {
 		var s state
 		var token string
 		err := rows.Scan(&s.id, &s.version, &token)
@@ -118,7 +141,7 @@ func (c *checker) readProducer(ctx context.Context) error {
 		c.newest[s.id] = max(c.newest[s.id], s.version)
 		return err
 	})
-	c.Sent = int64(len(c.transfers) + len(c.notices) + len(c.states))
+	c.Sent = int64(len(c.transfers) + len(c.notices) + len(c.parcels) + len(c.states))
 	return err
 }
 
@@ -127,15 +150,40 @@ func tokenOf(id string) string { return id[:max(strings.LastIndexByte(id, '-'), 
 
 // checkTransfers: each has one effect, and there are no others.
 func (c *checker) checkTransfers(ctx context.Context) error {
-	applied, err := c.checkOnce(ctx, "transfer", c.transfers, true)
+	applied, err := c.checkOnce(ctx, "transfer", c.transfers, c.transfers)
 	c.Applied += applied
 	return err
+}
+
+// checkParcels: each has arrived once, and with everything that was in it.
+func (c *checker) checkParcels(ctx context.Context) error {
+	committed := make(map[string]bool, len(c.parcels))
+	for id := range c.parcels {
+		committed[id] = true
+	}
+	applied, err := c.checkOnce(ctx, "parcel", committed, committed)
+	c.Applied += applied
+	if err != nil {
+		return err
+	}
+	return c.consumerDB.each(ctx, `SELECT ref, digest FROM {effect} WHERE kind = ? ORDER BY n`, func(rows *sql.Rows) error {
+		var id, digest string
+		err := rows.Scan(&id, &digest)
+		if committed[id] && digest != c.journal.digests[tokenOf(id)] {
+			c.add(violation{"altered", fmt.Sprintf("parcel %s is not what was sent", id), "parcel", id, 0})
+		}
+		return err
+	}, "parcel")
 }
 
 // checkNotices: none has two effects, and where the broker keeps what it has confirmed each
 // has one.
 func (c *checker) checkNotices(ctx context.Context) error {
-	applied, err := c.checkOnce(ctx, "notice", c.notices, c.trusted)
+	must := c.notices
+	if !c.trusted {
+		must = nil
+	}
+	applied, err := c.checkOnce(ctx, "notice", c.notices, must)
 	c.Applied += applied
 	if !c.trusted {
 		c.Unkept = int64(len(c.notices)) - applied
@@ -151,12 +199,12 @@ func (c *checker) checkAudit(ctx context.Context) error {
 			public[auditRef(s)] = true
 		}
 	}
-	_, err := c.checkOnce(ctx, auditGroup, public, true)
+	_, err := c.checkOnce(ctx, auditGroup, public, public)
 	return err
 }
 
-// checkOnce returns how many of those that were committed have an effect.
-func (c *checker) checkOnce(ctx context.Context, kind string, committed map[string]bool, mustArrive bool) (applied int64, err error) {
+// checkOnce returns how many of those that were committed have an effect; some of them must.
+func (c *checker) checkOnce(ctx context.Context, kind string, committed, must map[string]bool) (applied int64, err error) {
 	seen := make(map[string]bool, len(committed))
 	err = c.consumerDB.each(ctx, `SELECT ref FROM {effect} WHERE kind = ? ORDER BY n`, func(rows *sql.Rows) error {
 		var id string
@@ -174,10 +222,10 @@ func (c *checker) checkOnce(ctx context.Context, kind string, committed map[stri
 		seen[id] = true
 		return nil
 	}, kind)
-	if err != nil || !mustArrive {
+	if err != nil {
 		return applied, err
 	}
-	for _, id := range slices.Sorted(maps.Keys(committed)) {
+	for _, id := range slices.Sorted(maps.Keys(must)) {
 		if !seen[id] {
 			c.add(violation{"lost", fmt.Sprintf("%s %s was committed and took no effect", kind, id), kind, id, 0})
 		}
@@ -244,8 +292,6 @@ func (c *checker) checkOrderEffect(e orderEffect, h *orderHistory) (check, text 
 		return "doubled", "took effect twice"
 	case e.version < newest.version:
 		return "stale", fmt.Sprintf("took effect after version %d", newest.version)
-	case e.sequence != e.version:
-		return "sequence", fmt.Sprintf("has the sequence %d", e.sequence)
 	case e.timeStamp <= newest.timeStamp:
 		return "sequence", fmt.Sprintf("has the time stamp %d, and an older one %d", e.timeStamp, newest.timeStamp)
 	}
@@ -333,8 +379,8 @@ func (c *checker) checkOutbox(ctx context.Context) error {
 
 // checkJournals compares what the producers know with what their database has.
 func (c *checker) checkJournals() {
-	for _, token := range slices.Sorted(maps.Keys(c.journal)) {
-		switch f := c.journal[token]; {
+	for _, token := range slices.Sorted(maps.Keys(c.journal.fates)) {
+		switch f := c.journal.fates[token]; {
 		case f == committed && !c.tokens[token]:
 			c.add(violation{check: "unsaved", text: fmt.Sprintf("transaction %s was committed, and its database does not have it", token)})
 		case f == rolledBack && c.tokens[token]:
@@ -346,7 +392,7 @@ func (c *checker) checkJournals() {
 		}
 	}
 	for token := range c.tokens {
-		if _, known := c.journal[token]; !known {
+		if _, known := c.journal.fates[token]; !known {
 			c.add(violation{check: "phantom", text: fmt.Sprintf("the database has transaction %s, for which its producer never sent a COMMIT", token)})
 		}
 	}

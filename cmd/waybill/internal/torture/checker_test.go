@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/waybill-go/waybill/store"
 )
@@ -106,6 +107,14 @@ func (r *endedRun) audits(order string, version int64, token string) {
 	r.effect(auditGroup, auditRef(state{order, version}), version, token, version)
 }
 
+// parcel commits a parcel of the first code, the first of its kind, and what arrives of it.
+func (r *endedRun) parcel(token, arrives string) {
+	r.t.Helper()
+	r.producer(`INSERT INTO {parcel} VALUES (?, 0, 1, 'm')`, token+parcelSuffix)
+	r.consumer(`INSERT INTO {effect} (kind, ref, version, token, message_id, sequence, time_stamp, attempt, happened, who, due, digest)
+		VALUES ('parcel', ?, 1, ?, 'm', 1, 7, 0, 1000000, 'test', 900000, ?)`, token+parcelSuffix, token, arrives)
+}
+
 // journals writes what a producer knows.
 func (r *endedRun) journals(lines ...string) {
 	r.t.Helper()
@@ -133,7 +142,8 @@ func (r *endedRun) sound() {
 	r.takes("public-01", 2, "b")
 	r.audits("public-01", 2, "b")
 	r.audits("public-01", 1, "a")
-	r.journals("a begun", "a committed", "b begun", "b committed", "r rolled-back", "u begun", "v begun", "v unknown")
+	r.parcel("a", "d1")
+	r.journals("a parcel d1", "a begun", "a committed", "b begun", "b committed", "r rolled-back", "u begun", "v begun", "v unknown")
 }
 
 func TestASoundRunIsFoundSound(t *testing.T) {
@@ -143,7 +153,7 @@ func TestASoundRunIsFoundSound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &result{Sent: 6, Applied: 4, Superseded: 2, RolledBack: 1, Unknown: 2, Broken: map[string]int64{}}
+	want := &result{Sent: 7, Applied: 5, Superseded: 2, RolledBack: 1, Unknown: 2, Broken: map[string]int64{}}
 	if !got.ok() || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -191,15 +201,49 @@ func TestEachCheckFindsItsViolation(t *testing.T) {
 			r.holds(4, "b")
 			r.consumer(`UPDATE {effect} SET time_stamp = 1 WHERE version = 4`)
 		}, []string{"sequence"}},
+		{"a wrong sequence at the audit", func(r *endedRun) {
+			r.consumer(`UPDATE {effect} SET sequence = 9 WHERE kind = 'audit' AND version = 2`)
+		}, []string{"sequence"}},
+		{"time stamps out of order at the audit, where nobody else saw the state", func(r *endedRun) {
+			r.consumer(`UPDATE {effect} SET time_stamp = 1000 WHERE kind = 'audit' AND version = 1`)
+		}, []string{"sequence"}},
+		{"a time stamp that is another one at the audit", func(r *endedRun) {
+			r.consumer(`UPDATE {effect} SET time_stamp = time_stamp + 1 WHERE kind = 'audit' AND version = 2`)
+		}, []string{"sequence"}},
+		{"a sequence without a key", func(r *endedRun) {
+			r.consumer(`UPDATE {effect} SET sequence = 1 WHERE kind = 'transfer'`)
+		}, []string{"sequence"}},
+		{"a time stamp of another day", func(r *endedRun) {
+			r.dbClock = clock{began: 2 * 24 * time.Hour.Microseconds(), ended: 2 * 24 * time.Hour.Microseconds()}
+		}, []string{"sequence"}},
+		{"a parcel's gap in the sequence", func(r *endedRun) {
+			r.consumer(`UPDATE {effect} SET sequence = 2 WHERE kind = 'parcel'`)
+		}, []string{"sequence"}},
+		{"a parcel that has changed", func(r *endedRun) {
+			r.consumer(`UPDATE {effect} SET digest = 'd2' WHERE kind = 'parcel'`)
+		}, []string{"altered"}},
+		{"a parcel that nobody sent", func(r *endedRun) {
+			r.consumer(`UPDATE {effect} SET ref = 'x-parcel' WHERE kind = 'parcel'`)
+		}, []string{"lost", "phantom"}},
+		{"a delayed message before its time", func(r *endedRun) {
+			r.consumer(`UPDATE {effect} SET due = 3000000 WHERE kind = 'parcel'`)
+		}, []string{"early"}},
+		{"a foreign message that took effect twice", func(r *endedRun) {
+			r.visits = map[string]bool{"foreign-1": false}
+			r.effect(foreignKind, "foreign-1", 0, "", 0)
+			r.effect(foreignKind, "foreign-1", 0, "", 0)
+		}, []string{"doubled"}},
+		{"a foreign message that was to take effect", func(r *endedRun) { r.visits = map[string]bool{"foreign-1": true, "foreign-2": false} }, []string{"lost"}},
+		{"a consumer that was held up", func(r *endedRun) { r.heldUp = 7 }, []string{"held_up"}},
 		{"money from nowhere", func(r *endedRun) {
 			r.consumer(`UPDATE {consumer_account} SET balance = balance + 1 WHERE id = 'account-0007'`)
 		}, []string{"conservation"}},
 		{"a row left over", func(r *endedRun) {
 			r.producer(`INSERT INTO {qmessage} (destination, message_content) VALUES ('x', x'00')`)
 		}, []string{"leftover"}},
-		{"a commit that its database has lost", func(r *endedRun) { r.journals("a committed", "b committed", "u begun", "w committed") }, []string{"unsaved"}},
-		{"a rollback that its database has", func(r *endedRun) { r.journals("a committed", "b rolled-back", "u begun") }, []string{"phantom"}},
-		{"a transaction that nobody sent", func(r *endedRun) { r.journals("a committed", "b committed") }, []string{"phantom"}},
+		{"a commit that its database has lost", func(r *endedRun) { r.journals("a parcel d1", "a committed", "b committed", "u begun", "w committed") }, []string{"unsaved"}},
+		{"a rollback that its database has", func(r *endedRun) { r.journals("a parcel d1", "a committed", "b rolled-back", "u begun") }, []string{"phantom"}},
+		{"a transaction that nobody sent", func(r *endedRun) { r.journals("a parcel d1", "a committed", "b committed") }, []string{"phantom"}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			r := newEndedRun(t)
@@ -307,7 +351,7 @@ func TestAJournalsHalfLineIsAnUnknownTransaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := readJournals(dir)
-	if want := map[string]fate{"a": committed, "b": unknown}; err != nil || !maps.Equal(got, want) {
+	if want := map[string]fate{"a": committed, "b": unknown}; err != nil || !maps.Equal(got.fates, want) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
 }

@@ -44,8 +44,9 @@ type consumer struct {
 	in     *inbox.Inbox
 	faults atomic.Pointer[handlerFaults]
 
-	mu   sync.Mutex
-	dice *rand.Rand
+	mu     sync.Mutex
+	dice   *rand.Rand
+	failed map[string]int // how often foreign messages were handled
 }
 
 func newConsumer(cmd command, log *slog.Logger) (*consumer, error) {
@@ -53,7 +54,7 @@ func newConsumer(cmd command, log *slog.Logger) (*consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &consumer{network: n, cmd: cmd, db: d, dice: rand.New(rand.NewPCG(cmd.Seed, 7))}
+	c := &consumer{network: n, cmd: cmd, db: d, dice: rand.New(rand.NewPCG(cmd.Seed, 7)), failed: map[string]int{}}
 	c.faults.Store(&handlerFaults{})
 	receipts := waybill.Durable
 	if cmd.Seed%2 == 0 { // which differs from one life to the next
@@ -82,6 +83,7 @@ func (c *consumer) handle(group string, from destinations) {
 	case onceGroup:
 		c.in.Handle(from.Transfers, waybill.Once, c.withFaults(c.transfer))
 		c.in.Handle(from.Quick, waybill.Once, c.withFaults(c.transfer))
+		c.in.Handle(from.Parcels, waybill.Once, c.faultyHandler(unpack, c.parcel))
 		c.in.Handle(from.Notices, waybill.Once, c.notice)
 	case latestGroup:
 		c.in.Handle(from.Orders, waybill.Latest, c.withFaults(c.order))
@@ -111,15 +113,30 @@ func consumerName(group string) string { return "torture-" + group }
 type handler func(ctx context.Context, tx *sql.Tx, m *waybill.Message, p *payload) error
 
 // withFaults makes an inbox's handler of work, with all that handlers do wrong.
-func (c *consumer) withFaults(work handler) inbox.Handler {
+func (c *consumer) withFaults(work handler) inbox.Handler { return c.faultyHandler(readBody, work) }
+
+// readBody reads a message's payload from its body.
+func readBody(m *waybill.Message) (*payload, error) {
+	p := new(payload)
+	if err := json.Unmarshal(m.Body, p); err != nil {
+		return nil, waybill.Permanent(err)
+	}
+	return p, nil
+}
+
+// faultyHandler is withFaults for messages that read reads.
+func (c *consumer) faultyHandler(read func(*waybill.Message) (*payload, error), work handler) inbox.Handler {
 	return func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
-		var p payload
-		if err := json.Unmarshal(m.Body, &p); err != nil {
-			return waybill.Permanent(err)
+		p, err := read(m)
+		if err != nil {
+			return err
+		}
+		if p.Foreign != "" {
+			return c.visit(ctx, tx, m, p)
 		}
 		faults := *c.faults.Load()
 		// What one of a topic's consumers rejects goes again to all of them.
-		if faults.Reject > 0 && !m.Topic && pick(string(m.Body), faults.Reject) {
+		if faults.Reject > 0 && !m.Topic && pick(m.ID.String(), faults.Reject) {
 			return waybill.Permanent(errors.New("not taken, for as long as the fault is active"))
 		}
 		if c.oneIn(faults.Hang) {
@@ -127,7 +144,7 @@ func (c *consumer) withFaults(work handler) inbox.Handler {
 			return ctx.Err()
 		}
 		c.delay(ctx)
-		if err := work(ctx, tx, m, &p); err != nil {
+		if err := work(ctx, tx, m, p); err != nil {
 			return err
 		}
 		switch {
@@ -140,7 +157,7 @@ func (c *consumer) withFaults(work handler) inbox.Handler {
 		case c.oneIn(faults.End):
 			c.end(ctx, tx)
 			// What it goes on to write must not be all that is left of it.
-			_ = c.effect(ctx, tx, m, "behind the end", p.Token, &p)
+			_ = c.effect(ctx, tx, m, "behind the end", p.Token, p)
 		}
 		return nil
 	}
@@ -201,12 +218,16 @@ func (c *consumer) transfer(ctx context.Context, tx *sql.Tx, m *waybill.Message,
 // notice may be slow and has no other faults: after a failure the broker would have to
 // deliver the message again, and not every broker does.
 func (c *consumer) notice(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
-	var p payload
-	if err := json.Unmarshal(m.Body, &p); err != nil {
-		return waybill.Permanent(err)
+	p, err := readBody(m)
+	if err != nil {
+		return err
 	}
 	c.delay(ctx)
-	return c.effect(ctx, tx, m, "notice", p.Notice, &p)
+	return c.effect(ctx, tx, m, "notice", p.Notice, p)
+}
+
+func (c *consumer) parcel(ctx context.Context, tx *sql.Tx, m *waybill.Message, p *payload) error {
+	return c.effect(ctx, tx, m, "parcel", p.Parcel, p)
 }
 
 func (c *consumer) order(ctx context.Context, tx *sql.Tx, m *waybill.Message, p *payload) error {
@@ -233,9 +254,9 @@ func auditedState(ref string) (order string, version int64) {
 
 func (c *consumer) effect(ctx context.Context, tx *sql.Tx, m *waybill.Message, kind, ref string, p *payload) error {
 	_, err := tx.ExecContext(ctx, c.db.sql(`
-		INSERT INTO {effect} (kind, ref, version, token, message_id, sequence, time_stamp, attempt, happened, who)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
-		kind, ref, p.Version, p.Token, m.ID.String(), m.Sequence, m.TimeStamp, m.Attempt, time.Now().UnixMicro(), c.cmd.Name)
+		INSERT INTO {effect} (kind, ref, version, token, message_id, sequence, time_stamp, attempt, happened, who, due, digest)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
+		kind, ref, p.Version, p.Token, m.ID.String(), m.Sequence, m.TimeStamp, m.Attempt, time.Now().UnixMicro(), c.cmd.Name, p.Due, p.Digest)
 	return err
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 // maxStore is the size of the embedded broker's disk in bytes, as far as it knows.
-const maxStore = 24 << 20
+const maxStore = 48 << 20
 
 // fillDisk fills the broker's disk until it takes no more, and makes room again after a
 // while.
@@ -26,26 +26,56 @@ func (n *nemesis) fillDisk(ctx context.Context, dice *rand.Rand) {
 	defer release()
 	span := between(dice, time.Second, 4*time.Second)
 	if n.broker == nil {
-		n.fillServer(ctx, span)
+		n.fillServer(ctx, "disk", "the broker's disk", n.o.BrokerFill, n.o.BrokerFree, span)
 	} else if err := n.fillEmbedded(ctx, span); err != nil && ctx.Err() == nil {
 		n.fail(fmt.Errorf("fill the broker's disk: %w", err))
 	}
 }
 
-// fillServer fills the disk of a user's server by the user's own command.
-func (n *nemesis) fillServer(ctx context.Context, span time.Duration) {
-	err := hook(ctx, n.o.BrokerFill)
+// fillDatabase fills the databases' disk: by the user's own command, and where there is none
+// SQLite's files may not grow.
+func (n *nemesis) fillDatabase(ctx context.Context, dice *rand.Rand) {
+	release, ok := n.claim("database")
+	if !ok {
+		return
+	}
+	defer release()
+	span := between(dice, time.Second, 4*time.Second)
+	if n.o.DBFill != "" && n.o.DBFree != "" {
+		n.fillServer(ctx, "dbdisk", "the databases' disk", n.o.DBFill, n.o.DBFree, span)
+		return
+	}
+	n.count("dbdisk")
+	n.note("the databases' files may not grow for %v", span)
+	n.setFull(true)
+	backoff.Sleep(ctx, span)
+	n.setFull(false)
+	n.note("the databases' files may grow again")
+	backoff.Sleep(ctx, time.Second)
+}
+
+// setFull has the files of SQLite be as large as they may be, or ends that.
+func (r *run) setFull(full bool) {
+	change := func(f *activeFaults) { f.full = full }
+	r.setFaults(producerRole, r.producers, change)
+	r.setFaults(relayRole, r.relays, change)
+	r.setFaults(consumerRole, r.consumers, change)
+}
+
+// fillServer fills the disk of a user's server by the user's own command, and then frees it.
+func (n *nemesis) fillServer(ctx context.Context, fault, disk, fill, free string, span time.Duration) {
+	err := hook(ctx, fill)
 	if err == nil {
-		n.count("disk")
-		n.note("the broker's disk is full for %v", span)
+		n.count(fault)
+		n.note("%s is full for %v", disk, span)
 		backoff.Sleep(ctx, span)
 	}
 	// Whatever became of the first, a user's server must not stay without room.
-	if err = errors.Join(err, n.startHook(ctx, n.o.BrokerFree)); err != nil {
+	if err = errors.Join(err, n.startHook(ctx, free)); err != nil {
 		n.hookFailed(err)
 		return
 	}
-	n.note("the broker's disk has room again")
+	n.note("%s has room again", disk)
 	backoff.Sleep(ctx, 2*time.Second)
 }
 

@@ -34,7 +34,7 @@ func (r *run) history(ctx context.Context, v violation) ([]string, error) {
 	}
 	h := &history{run: r, violation: v, group: v.kind, version: v.version, ids: map[string]bool{}, lines: []string{v.text}}
 	switch v.kind {
-	case "transfer", "notice":
+	case "transfer", "notice", "parcel":
 		h.group = onceGroup
 	case auditGroup:
 		h.order, h.version = auditedState(v.ref)
@@ -73,7 +73,7 @@ func (h *history) tellCommits(ctx context.Context) error {
 			token = tokenOf(token)
 		}
 		h.ids[id] = true
-		h.add("producer's database: version %d, transaction %s (its producer knows it as %s), message %s", version, token, orNothing(string(journal[token])), id)
+		h.add("producer's database: version %d, transaction %s (its producer knows it as %s), message %s", version, token, orNothing(string(journal.fates[token])), id)
 		return err
 	}, args...)
 }

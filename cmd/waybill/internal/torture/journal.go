@@ -41,13 +41,27 @@ func (j *journal) write(token string, f fate) error {
 	return err
 }
 
-// readJournals returns the last fate of each transaction of a run.
-func readJournals(dir string) (map[string]fate, error) {
+// writeDigest notes what is in a transaction's parcel.
+func (j *journal) writeDigest(token, digest string) error {
+	return j.write(token, digestMark+fate(digest))
+}
+
+// digestMark stands in place of a fate, before a digest.
+const digestMark fate = "parcel "
+
+// knowledge is what the producers know of a run.
+type knowledge struct {
+	fates   map[string]fate   // the last one of each transaction
+	digests map[string]string // of the transactions' parcels
+}
+
+// readJournals returns what the producers of a run know.
+func readJournals(dir string) (*knowledge, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "*.journal"))
 	if err != nil {
 		return nil, err
 	}
-	all := map[string]fate{}
+	all := &knowledge{map[string]fate{}, map[string]string{}}
 	for _, path := range paths {
 		if err := readJournal(path, all); err != nil {
 			return nil, err
@@ -56,7 +70,7 @@ func readJournals(dir string) (map[string]fate, error) {
 	return all, nil
 }
 
-func readJournal(path string, all map[string]fate) error {
+func readJournal(path string, all *knowledge) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err
@@ -65,13 +79,17 @@ func readJournal(path string, all map[string]fate) error {
 	lines := bufio.NewScanner(file)
 	for lines.Scan() {
 		token, f, found := strings.Cut(lines.Text(), " ")
+		digest, isDigest := strings.CutPrefix(f, string(digestMark))
 		switch fate(f) {
 		case begun, committed, rolledBack, unknown:
-			all[token] = fate(f)
+			all.fates[token] = fate(f)
 		default:
 			// Half a line: the process was killed while it wrote it.
-			if found {
-				all[token] = unknown
+			switch {
+			case isDigest:
+				all.digests[token] = digest
+			case found:
+				all.fates[token] = unknown
 			}
 		}
 	}

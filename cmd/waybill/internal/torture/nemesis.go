@@ -38,6 +38,9 @@ func (r *run) injectFaults(ctx context.Context) {
 			_ = r.resendRejected(limited) // a database that is away now will be back
 		}
 	})
+	if r.chosen["absent"] && r.missing["absent"] == "" {
+		n.work.Go(func() { n.absences(limited, rand.New(rand.NewPCG(r.o.Seed, 2))) })
+	}
 	dice := rand.New(rand.NewPCG(r.o.Seed, 1))
 	for i := uint64(0); limited.Err() == nil; i++ {
 		backoff.Sleep(limited, between(dice, r.o.Every/6, r.o.Every*11/6))
@@ -83,8 +86,16 @@ func (r *run) impossible(fault string) string {
 		if r.broker == nil {
 			return needs(r.o.BrokerFill, r.o.BrokerFree)
 		}
+	case "dbdisk":
+		if !r.onSQLite() {
+			return needs(r.o.DBFill, r.o.DBFree)
+		}
 	case "database":
 		return needs(r.o.DBKill, r.o.DBStart)
+	case "absent":
+		if !r.topic() {
+			return "an even seed has no topic"
+		}
 	case "network":
 		if len(r.proxies) == 0 {
 			return "no proxy fits these addresses"

@@ -28,6 +28,8 @@ type producer struct {
 const (
 	workers    = 4     // of a producer
 	maxBacklog = 8_000 // rows in the outbox at which they pause
+	// maxPublic is the same where one of the topic's consumers is away, whose rows stay.
+	maxPublic = 100_000
 )
 
 func newProducer(c command, log *slog.Logger) (*producer, error) {
@@ -59,13 +61,24 @@ func (p *producer) Run(ctx context.Context) error {
 func (p *producer) watchBacklog(ctx context.Context) {
 	for ctx.Err() == nil {
 		limited, cancel := context.WithTimeout(ctx, 5*time.Second)
-		if n, err := p.db.number(limited, `SELECT count(*) FROM {qmessage}`); err == nil {
+		if n, err := p.countBacklog(limited); err == nil {
 			p.backlog.Store(n)
 			p.ready.Store(true)
 		}
 		cancel()
 		backoff.Sleep(ctx, 200*time.Millisecond)
 	}
+}
+
+// countBacklog counts the outbox's rows, and where these are many, of those to the topic
+// only what is above maxPublic.
+func (p *producer) countBacklog(ctx context.Context) (n int64, err error) {
+	n, err = p.db.number(ctx, `SELECT count(*) FROM {qmessage}`)
+	if err != nil || n <= maxBacklog {
+		return n, err
+	}
+	public, err := p.db.number(ctx, `SELECT count(*) FROM {qmessage} WHERE destination = ?`, p.cmd.Destinations.Public)
+	return n - min(public, maxPublic), err
 }
 
 // Stats say how the transactions ended.
@@ -76,6 +89,7 @@ func (p *producer) Stats() stats {
 // Handle ends the producer where the command says so: in good order, or by its death inside
 // the next COMMIT.
 func (p *producer) Handle(c command) (stop bool) {
+	p.db.handle(c)
 	if c.DieInCommit {
 		p.dieInCommit.Store(true)
 	}

@@ -14,7 +14,8 @@ import (
 )
 
 // recovery comes after the faults: everything is healed, the producers stop, and the
-// outbox has to empty itself. What was rejected is sent again, as a person would.
+// outbox has to empty itself. What was rejected is sent again, as a person would. A consumer
+// that is still away comes back once the others have all that they can have.
 func (r *run) recovery(ctx context.Context) error {
 	r.note("recovery: nothing is broken any more")
 	began := time.Now()
@@ -22,8 +23,12 @@ func (r *run) recovery(ctx context.Context) error {
 		return err
 	}
 	r.healTime = time.Since(began)
+	healed := time.Now()
 	r.note("all are at work")
 	if err := r.stop(r.producers); err != nil {
+		return err
+	}
+	if err := r.endAbsence(ctx); err != nil {
 		return err
 	}
 	began = time.Now()
@@ -31,7 +36,7 @@ func (r *run) recovery(ctx context.Context) error {
 		return err
 	}
 	r.drainTime = time.Since(began)
-	if err := r.quiesce(ctx); err != nil {
+	if err := r.quiesce(ctx, healed); err != nil {
 		return err
 	}
 	if err := r.stop(slices.Concat(r.consumers, r.relays)); err != nil {
@@ -43,14 +48,16 @@ func (r *run) recovery(ctx context.Context) error {
 	return nil
 }
 
+// How long to wait at least, whatever Options.Patience is: for a process to be at work, and
+// for those that were told to stop. A producer has to finish its transactions.
+const (
+	startPatience = time.Minute
+	stopPatience  = transactionTime + 10*time.Second
+)
+
 // stop ends processes in good order.
 func (r *run) stop(processes []*process) error {
-	for _, p := range processes {
-		if err := p.Stop(r.o.Patience, command{Stop: true}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return supervisor.StopAll(max(r.o.Patience, stopPatience), command{Stop: true}, processes...)
 }
 
 // heal undoes what the nemesis may have left.
@@ -61,27 +68,46 @@ func (r *run) heal(ctx context.Context) error {
 		}
 	}
 	none := func(f *activeFaults) { *f = activeFaults{} }
+	r.setFaults(producerRole, r.producers, none)
 	r.setFaults(relayRole, r.relays, none)
 	r.setFaults(consumerRole, r.consumers, none)
 	return r.startAll(ctx)
 }
 
-// drain waits until the outbox is empty. Where nothing has moved for as long as patience
-// it gives up; the verdict says what that means.
+// patience is how long to wait while nothing moves: what a process that was killed had taken
+// comes again only when the broker lets it, and again after that where the next one had it.
+func (r *run) patience() time.Duration { return r.o.Patience + 2*r.redelivery }
+
+// manyPatiences is how many times as long to wait where copies move, and nothing comes of
+// them.
+const manyPatiences = 10
+
+// drain waits until the outbox is empty. Where nothing has moved for as long as patience it
+// gives up; the verdict says what that means.
 func (r *run) drain(ctx context.Context) error {
 	var before [2]int64
-	moved := time.Now()
+	var copies int64
+	var quiet, idle supervisor.Stopwatch // since any copy, and since anything came of one
 	for {
 		now, err := r.progress(ctx)
 		if err == nil && now[0] == 0 {
 			r.note("the outbox is empty")
 			return nil
 		}
-		if err == nil && now != before {
-			before, moved = now, time.Now()
+		if moved := total(r.relays).Published + total(r.consumers).Received; moved != copies {
+			copies = moved
+			quiet.Reset()
 		}
-		if time.Since(moved) > r.o.Patience {
-			r.gaveUp = fmt.Sprintf("%d messages were still in the outbox when nothing had moved for %v", now[0], r.o.Patience)
+		if wait, err := r.isDelayed(ctx); err == nil && wait {
+			quiet.Reset()
+		}
+		if err == nil && now != before {
+			before = now
+			quiet.Reset()
+			idle.Reset()
+		}
+		if quiet.Time() > r.patience() || idle.Time() > manyPatiences*r.patience() {
+			r.gaveUp = fmt.Sprintf("%d messages were still in the outbox when nothing had moved for %v", now[0], r.patience())
 			return err
 		}
 		if backoff.Sleep(ctx, 50*time.Millisecond); ctx.Err() != nil {
@@ -89,6 +115,20 @@ func (r *run) drain(ctx context.Context) error {
 		}
 	}
 }
+
+// isDelayed says whether there are rows whose time has not come: a consumer may have asked
+// for another copy in a minute.
+func (r *run) isDelayed(ctx context.Context) (bool, error) {
+	latest, err := r.producerDB.number(ctx, `SELECT coalesce(max(not_before), 0) FROM {qmessage} WHERE status = 0`)
+	if err != nil || latest == 0 {
+		return false, err
+	}
+	now, err := r.readClock(ctx)
+	return latest > now, err
+}
+
+// lastEffect is the number of the effect that was written last.
+const lastEffect = `SELECT coalesce(max(n), 0) FROM {effect}`
 
 // progress sends again what was rejected, and returns what is left in the outbox and the
 // effects so far.
@@ -99,7 +139,7 @@ func (r *run) progress(ctx context.Context) (now [2]int64, err error) {
 	if now[0], err = r.producerDB.number(ctx, `SELECT count(*) FROM {qmessage}`); err != nil {
 		return now, err
 	}
-	now[1], err = r.consumerDB.number(ctx, `SELECT coalesce(max(n), 0) FROM {effect}`)
+	now[1], err = r.consumerDB.number(ctx, lastEffect)
 	return now, err
 }
 
@@ -142,14 +182,17 @@ func (r *run) resendRejected(ctx context.Context) error {
 // quietTime is the time without a copy after which all old copies are taken to have come.
 const quietTime = 3 * time.Second
 
-// quiesce waits until no old copies come any more: those have to do no harm either.
-func (r *run) quiesce(ctx context.Context) error {
-	received, since := int64(-1), time.Now()
-	_, err := supervisor.Within(ctx, r.o.Patience, func() bool {
-		if now := total(r.consumers).Received; now != received {
-			received, since = now, time.Now()
+// quiesce waits until no old copies come any more, among them those that processes had taken
+// that died before everything was healed: those have to do no harm either.
+func (r *run) quiesce(ctx context.Context, healed time.Time) error {
+	limited, cancel := context.WithTimeout(ctx, manyPatiences*r.patience())
+	defer cancel()
+	never := func() bool { return false }
+	received := func() int64 { return total(r.consumers).Received }
+	for {
+		_, err := supervisor.Wait(limited, quietTime, never, received)
+		if err != nil || time.Since(healed) > r.redelivery+quietTime {
+			return context.Cause(ctx)
 		}
-		return time.Since(since) > quietTime
-	})
-	return err
+	}
 }

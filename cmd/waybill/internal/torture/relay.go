@@ -34,7 +34,8 @@ func newRelay(c command, log *slog.Logger) (*relayProcess, error) {
 		for _, group := range topicGroups {
 			names = append(names, consumerName(group))
 		}
-		special[c.Destinations.Public] = relay.Destination{Consumers: names}
+		// A small window: one of them that is away must not hold it.
+		special[c.Destinations.Public] = relay.Destination{Consumers: names, Window: publicWindow}
 	}
 	r, err := relay.New(d.DB, dialect, n, &relay.Options{
 		Producer:     producerName(c.Run),
@@ -54,6 +55,9 @@ func newRelay(c command, log *slog.Logger) (*relayProcess, error) {
 	})
 	return &relayProcess{n, r}, err
 }
+
+// publicWindow is the topic's window in messages.
+const publicWindow = 100
 
 // producerName is the name of the run's outbox, on the wire.
 func producerName(run string) string { return "torture-" + run }

@@ -21,10 +21,15 @@ type Report struct {
 	Sequence     int64 `json:"sequence"`
 	Conservation int64 `json:"conservation"`
 	Unsaved      int64 `json:"unsaved"`
+	HeldUp       int64 `json:"held_up"`
+	Altered      int64 `json:"altered"`
+	Early        int64 `json:"early"`
 
 	Unkept     int64             `json:"unkept"`      // messages whose rows went with the broker's confirmation, and that it lost
+	Foreign    int64             `json:"foreign"`     // messages of foreign producers that took effect
 	RolledBack int64             `json:"rolled_back"` // transactions
 	Unknown    int64             `json:"unknown"`     // transactions whose producer was not told how they ended
+	KeptUp     int64             `json:"kept_up"`     // effects at a topic's consumer while the other one was away
 	Failures   int64             `json:"failures"`    // handlers that failed, and messages rejected, at least
 	Forgotten  int64             `json:"forgotten"`   // messages rejected as too old to tell whether they took effect, at least
 	Pruned     int64             `json:"pruned"`      // records forgotten, at least
@@ -57,8 +62,9 @@ func (r *run) report(ctx context.Context, v *result) (*Report, error) {
 		Resent:     max(relays.Copies, relays.Published-v.Sent, 0),
 		Duplicates: consumers.Duplicates + max(consumers.Superseded-v.Superseded, 0),
 	},
-		Sequence: v.Broken["sequence"], Conservation: v.Broken["conservation"], Unsaved: v.Broken["unsaved"],
-		Unkept: v.Unkept, RolledBack: v.RolledBack, Unknown: v.Unknown,
+		Sequence: v.Broken["sequence"], Conservation: v.Broken["conservation"], Unsaved: v.Broken["unsaved"], HeldUp: v.Broken["held_up"], KeptUp: r.keptUp,
+		Altered: v.Broken["altered"], Early: v.Broken["early"],
+		Unkept: v.Unkept, Foreign: v.Foreign, RolledBack: v.RolledBack, Unknown: v.Unknown,
 		Failures: consumers.Failures, Forgotten: consumers.Forgotten, Pruned: consumers.Pruned,
 		Faults: r.injectedSoFar(), Missing: r.missing,
 		Seed: r.o.Seed, Seconds: float64(time.Since(r.began).Milliseconds()) / 1000,
@@ -143,7 +149,9 @@ func (r *run) printResult(p *Report) {
 		{p.Unkept, "lost by a broker that was trusted (Accepted), as that goes"},
 		{p.RolledBack, "transactions rolled back"},
 		{p.Unknown, "transactions killed or cut inside COMMIT"},
+		{p.Foreign, "foreign messages took effect"},
 		{p.Failures, "handlers failed"},
+		{p.KeptUp, "took effect at a topic's consumer while the other one was away"},
 		{p.Pruned, "records forgotten"},
 	} {
 		r.say("%9d  %s", line.n, line.what)
@@ -175,7 +183,7 @@ func (r *run) printChecks(p *Report) {
 	r.say("")
 	broken := map[string]int64{
 		"lost": p.Lost, "doubled": p.Doubled, "stale": p.Stale, "phantom": p.Phantom,
-		"leftover": p.Leftover, "sequence": p.Sequence, "conservation": p.Conservation, "unsaved": p.Unsaved,
+		"leftover": p.Leftover, "sequence": p.Sequence, "conservation": p.Conservation, "unsaved": p.Unsaved, "held_up": p.HeldUp, "altered": p.Altered, "early": p.Early,
 	}
 	for _, c := range checks {
 		r.say("%9d  %-12s %s", broken[c.name], c.name, c.what)

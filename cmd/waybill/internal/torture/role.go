@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/nats"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/faulty"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/supervisor"
@@ -46,6 +47,7 @@ type command struct {
 
 	Network     *faulty.Network `json:"network,omitempty"`
 	Handlers    *handlerFaults  `json:"handlers,omitempty"`
+	Full        *bool           `json:"full,omitempty"` // SQLite's file may not grow
 	DieInCommit bool            `json:"die_in_commit,omitempty"`
 	Stop        bool            `json:"stop,omitempty"`
 }
@@ -112,8 +114,11 @@ func newRole(c command, log *slog.Logger) (supervisor.Role[command, stats], erro
 	return nil, fmt.Errorf("a run has no role %q", c.Role)
 }
 
-// network is the run's broker with faults, as a process reaches it.
-type network struct{ *faulty.Broker }
+// network is the run's broker with faults, as a process reaches it, and its database.
+type network struct {
+	*faulty.Broker
+	database *database
+}
 
 // connect opens a process's database and broker.
 func connect(c command) (*database, network, error) {
@@ -121,18 +126,24 @@ func connect(c command) (*database, network, error) {
 	if err != nil {
 		return nil, network{}, err
 	}
-	b, err := address.OpenBroker(c.Broker)
-	if c.Dir != "" { // the embedded broker, which delivers again sooner then
-		b, err = nats.New(c.Broker, &nats.Options{Name: c.Name, AckWait: ackWait})
-	}
+	b, err := openBroker(c)
 	if err != nil {
 		return nil, network{}, err
 	}
-	return d, network{faulty.New(b, &faulty.Options{Seed: c.Seed})}, nil
+	return d, network{faulty.New(b, &faulty.Options{Seed: c.Seed}), d}, nil
 }
 
-// Handle sets the network's faults.
+// openBroker opens a process's broker. The embedded one delivers again sooner.
+func openBroker(c command) (broker.Broker, error) {
+	if c.Dir != "" {
+		return nats.New(c.Broker, &nats.Options{Name: c.Name, AckWait: ackWait})
+	}
+	return address.OpenBroker(c.Broker)
+}
+
+// Handle sets the faults of the network and of the database.
 func (n network) Handle(c command) (stop bool) {
+	n.database.handle(c)
 	if c.Network != nil {
 		n.Set(*c.Network)
 	}

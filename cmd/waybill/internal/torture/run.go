@@ -26,6 +26,7 @@ type run struct {
 	prefix string
 	dir    string
 	chosen selection
+	named  bool // the fault "absent" was chosen by its name
 	began  time.Time
 
 	started bool // there are processes, and what they make at the broker
@@ -33,10 +34,12 @@ type run struct {
 
 	producerDB, consumerDB       *database
 	identity                     string // of the run's outbox
+	dbClock                      clock  // of the producers' database
 	producers, relays, consumers []*process
 	rogue, broker                *process // broker: nil where it is a server
 	proxies                      []*proxy
 	brokerAddr                   string
+	redelivery                   time.Duration // of the broker; see broker.Capabilities
 
 	sending sync.Mutex // held while active faults are changed and sent; taken before mu
 
@@ -47,8 +50,12 @@ type run struct {
 	injected map[string]int    // by fault
 	missing  map[string]string // faults that cannot be, with the reason
 	hookErr  error             // of the user's commands
+	absent   *absence          // nil for none
+	visits   map[string]bool   // foreign messages that may take effect, and whether they have to
 
 	gaveUp    string        // what still waited when patience was at its end
+	heldUp    int64         // states that a consumer did not get while another one was away
+	keptUp    int64         // effects of a consumer while another one was away
 	healTime  time.Duration // from the last fault until everything was at work again
 	drainTime time.Duration // from then until the outbox was empty
 }
@@ -95,6 +102,9 @@ func (r *run) execute(ctx context.Context) (report *Report, err error) {
 	if err := r.recovery(ctx); err != nil {
 		return nil, err
 	}
+	if r.dbClock.ended, err = r.readClock(ctx); err != nil {
+		return nil, err
+	}
 	result, err := r.check(ctx)
 	if err != nil {
 		return nil, err
@@ -134,24 +144,30 @@ func (r *run) processes() []*process {
 	return slices.Concat(all, r.producers, r.relays, r.consumers)
 }
 
-// startAll starts the processes that are down, lets those that are paused go on, and waits
-// until all work: of the relays one leads.
+// startAll starts the processes that are down, but for a consumer that is to be away, lets
+// those that are paused go on, and waits until all work: of the relays one leads.
 func (r *run) startAll(ctx context.Context) error {
+	return r.start(ctx, slices.DeleteFunc(r.processes(), r.isAbsent))
+}
+
+// start is startAll for some processes.
+func (r *run) start(ctx context.Context, all []*process) error {
 	leads := func() bool { return slices.ContainsFunc(r.relays, isReady) }
-	for _, p := range r.processes() {
+	for _, p := range all {
 		p.Resume()
 		if err := p.Start(); err != nil {
 			return err
 		}
 	}
-	for _, p := range r.processes() {
+	patience := max(r.o.Patience, startPatience)
+	for _, p := range all {
 		ready := func() bool { return isReady(p) }
 		if slices.Contains(r.relays, p) {
 			ready = leads
 		}
-		ok, err := supervisor.Within(ctx, r.o.Patience, ready)
+		ok, err := supervisor.Within(ctx, patience, ready)
 		if err == nil && !ok {
-			err = fmt.Errorf("the %s is not at work after %v\n%s", p.Name, r.o.Patience, p.Tail())
+			err = fmt.Errorf("the %s is not at work after %v\n%s", p.Name, patience, p.Tail())
 		}
 		if err != nil {
 			return err

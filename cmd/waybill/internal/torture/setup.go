@@ -59,6 +59,10 @@ func (r *run) openDatabases(ctx context.Context) error {
 	if r.identity, err = queue.Identity(ctx); err != nil {
 		return err
 	}
+	if r.dbClock.began, err = r.readClock(ctx); err != nil {
+		return err
+	}
+	r.dbClock.ahead = time.Until(time.UnixMicro(r.dbClock.began))
 	return r.consumerDB.create(ctx, store.Consumer, r.topic())
 }
 
@@ -90,7 +94,17 @@ func (r *run) setup(ctx context.Context) error {
 		}
 	}
 	r.setupProcesses(at)
-	return nil
+	r.chooseAbsent()
+	return r.readRedelivery()
+}
+
+// readRedelivery asks the adapter when the broker delivers again what a dead process had.
+func (r *run) readRedelivery() error {
+	b, err := openBroker(command{Broker: r.brokerAddr, Dir: r.embeddedDir()})
+	if err == nil {
+		r.redelivery = b.Capabilities().Redelivery
+	}
+	return err
 }
 
 // putProxies puts a proxy before each server that can have one, if the network is to be
@@ -130,9 +144,7 @@ func (r *run) setupProcesses(at addresses) {
 	if r.chosen["clock"] || r.brokerIsTrusted() {
 		common.Retention = longRetention
 	}
-	if r.broker != nil {
-		common.Dir = r.brokerDir()
-	}
+	common.Dir = r.embeddedDir()
 	producer := common
 	producer.Role, producer.Database = producerRole, at.producersDB
 	for i := range producerCount {
@@ -191,17 +203,26 @@ func (r *run) process(name string, c command) *process {
 // topic says that some orders go to a topic. With even seeds none do: a relay that
 // counts consumers looks at all receipts in another way, and rows that wait for two hold
 // the floor up while things are broken, so that little is forgotten.
-func (r *run) topic() bool { return r.o.Seed%2 == 1 }
+func (r *run) topic() bool { return r.o.Seed%2 == 1 || r.named }
 
 // brokerIsTrusted says that nothing in this run makes the broker lose what it has
 // confirmed. Only then notices have to arrive, whose rows go with its confirmation;
 // they hold no floor, so that then nothing may be forgotten early.
 //
 // A server whose disk is full may lose some of that (NATS 2.9.10 did), and the embedded
-// broker does not: it knows how much it may store.
+// broker does not: it knows how much it may store. Where a handler fails because the
+// database's disk is full, a broker may put away what it has delivered too often.
 func (r *run) brokerIsTrusted() bool {
 	happens := func(fault string) bool { return r.chosen[fault] && r.impossible(fault) == "" }
-	return !happens("messages") && !happens("wipe") && (r.broker != nil || !happens("disk"))
+	return !happens("messages") && !happens("wipe") && !happens("dbdisk") && (r.broker != nil || !happens("disk"))
+}
+
+// embeddedDir is brokerDir; "" where the broker is a server.
+func (r *run) embeddedDir() string {
+	if r.broker == nil {
+		return ""
+	}
+	return r.brokerDir()
 }
 
 func (r *run) brokerDir() string { return filepath.Join(r.dir, "broker") }

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/waybill-go/waybill/cmd/waybill/internal/verdict"
 	"github.com/waybill-go/waybill/internal/address"
@@ -13,7 +16,7 @@ import (
 )
 
 // The workload of a run is about accounts between which money moves, orders whose state
-// moves forward, and notices, which are told once. The producers have tables of them, and
+// moves forward, parcels, which have to arrive as they are, and notices, which are told once. The producers have tables of them, and
 // so have the consumers, which make theirs from messages alone.
 const (
 	accounts       = 8192
@@ -23,13 +26,15 @@ const (
 
 // producerTables and consumerTables are the application's, beside Waybill's. The
 // consumers' "effect" takes every effect that comes, also one that came before or is
-// stale: the inbox alone keeps those away. Its kind is "transfer", "notice", or the group
+// stale: the inbox alone keeps those away. Its kind is "transfer", "notice", "parcel", or the group
 // of the consumer of an order's state. {serial} is a key that counts up.
 var (
 	producerTables = []string{
 		`CREATE TABLE {account} (id varchar(32) PRIMARY KEY, balance bigint NOT NULL)`,
 		`CREATE TABLE {transfer} (id varchar(64) PRIMARY KEY, source varchar(32) NOT NULL, target varchar(32) NOT NULL, amount bigint NOT NULL, message_id varchar(36) NOT NULL)`,
 		`CREATE TABLE {notice} (id varchar(64) PRIMARY KEY, message_id varchar(36) NOT NULL)`,
+		`CREATE TABLE {parcel} (id varchar(64) PRIMARY KEY, code bigint NOT NULL, version bigint NOT NULL, message_id varchar(36) NOT NULL)`,
+		`CREATE TABLE {parcel_code} (id bigint PRIMARY KEY, version bigint NOT NULL)`,
 		`CREATE TABLE {orders} (id varchar(32) PRIMARY KEY, version bigint NOT NULL)`,
 		`CREATE TABLE {order_state} (id varchar(32) NOT NULL, version bigint NOT NULL, token varchar(64) NOT NULL, message_id varchar(36) NOT NULL, PRIMARY KEY (id, version))`,
 	}
@@ -37,7 +42,8 @@ var (
 		`CREATE TABLE {consumer_account} (id varchar(32) PRIMARY KEY, balance bigint NOT NULL)`,
 		`CREATE TABLE {consumer_order} (id varchar(32) PRIMARY KEY, version bigint NOT NULL, token varchar(64) NOT NULL)`,
 		`CREATE TABLE {effect} (n {serial}, kind varchar(16) NOT NULL, ref varchar(64) NOT NULL, version bigint NOT NULL, token varchar(64) NOT NULL,
-			message_id varchar(36) NOT NULL, sequence bigint NOT NULL, time_stamp bigint NOT NULL, attempt bigint NOT NULL, happened bigint NOT NULL, who varchar(64) NOT NULL)`,
+			message_id varchar(36) NOT NULL, sequence bigint NOT NULL, time_stamp bigint NOT NULL, attempt bigint NOT NULL, happened bigint NOT NULL, who varchar(64) NOT NULL,
+			due bigint NOT NULL DEFAULT 0, digest varchar(64) NOT NULL DEFAULT '')`,
 		`CREATE INDEX {effect_index} (message_id)`,
 	}
 )
@@ -48,6 +54,9 @@ type database struct {
 	dialect store.Dialect
 	kind    string // the scheme of its address
 	prefix  string // of all tables of the run
+
+	sizing sync.Mutex // held while connections are told how large the file may be
+	full   atomic.Bool
 }
 
 // openDatabase opens a database; its tables may not be there yet.
@@ -107,6 +116,45 @@ func (d *database) effectIndex() string {
 	return bare + "effect_id ON " + d.prefix + "effect"
 }
 
+// onSQLite says that the run's databases are files of SQLite.
+func (r *run) onSQLite() bool {
+	return strings.HasPrefix(r.o.ProducerDB, "sqlite:") && strings.HasPrefix(r.o.ConsumerDB, "sqlite:")
+}
+
+// handle has SQLite's file be full, or not any more, where the command says so.
+func (d *database) handle(c command) {
+	if c.Full != nil && d.full.Swap(*c.Full) != *c.Full {
+		go d.resize()
+	}
+}
+
+// unlimited is SQLite's own greatest number of a file's pages.
+const unlimited = 1<<30 - 1
+
+// resize tells all connections of the pool how large the file may be: as large as it is,
+// where it is full. Each connection has a limit of its own, so they are kept.
+func (d *database) resize() {
+	d.sizing.Lock()
+	defer d.sizing.Unlock()
+	all := d.Stats().MaxOpenConnections
+	d.SetMaxIdleConns(all)
+	pages := unlimited
+	if d.full.Load() {
+		pages = 1
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for range all {
+		conn, err := d.Conn(ctx)
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		var now int64
+		_ = conn.QueryRowContext(ctx, fmt.Sprintf("PRAGMA max_page_count = %d", pages)).Scan(&now) // never below what there is
+	}
+}
+
 // create makes one side's tables, with Waybill's, and what is in them at the start. topic
 // says that some orders are public.
 func (d *database) create(ctx context.Context, side store.Side, topic bool) error {
@@ -143,6 +191,14 @@ func (d *database) create(ctx context.Context, side store.Side, topic bool) erro
 			return err
 		}
 	}
+	for code := range parcelCodes {
+		if side != store.Producer {
+			break
+		}
+		if _, err := tx.ExecContext(ctx, d.sql(`INSERT INTO {parcel_code} (id, version) VALUES (?, 0)`), code); err != nil {
+			return err
+		}
+	}
 	return tx.Commit()
 }
 
@@ -153,7 +209,7 @@ func (d *database) drop(ctx context.Context) error {
 		return err
 	}
 	tables := []string{names.Message, names.MessageKey, names.Relay, names.Outbox, names.Confirmed, names.Once, names.Latest, names.Horizon, names.Versions}
-	for _, own := range []string{"account", "transfer", "notice", "orders", "order_state", "consumer_account", "consumer_order", "effect"} {
+	for _, own := range []string{"account", "transfer", "notice", "parcel", "parcel_code", "orders", "order_state", "consumer_account", "consumer_order", "effect"} {
 		tables = append(tables, d.prefix+own)
 	}
 	for _, table := range tables {
@@ -212,10 +268,11 @@ type destinations struct {
 	Quick     string // transfers, too, but transient ones
 	Orders    string
 	Public    string // a topic: the public orders' states, for each of topicGroups
+	Parcels   string // whose bodies and headers are anything
 	Notices   string // whose rows go when the broker has confirmed: the classic outbox
 }
 
 func destinationsOf(run string) destinations {
 	name := func(of string) string { return "torture." + run + "." + of }
-	return destinations{Transfers: name("transfers"), Quick: name("quick"), Orders: name("orders"), Public: name("public"), Notices: name("notices")}
+	return destinations{Transfers: name("transfers"), Quick: name("quick"), Orders: name("orders"), Public: name("public"), Parcels: name("parcels"), Notices: name("notices")}
 }

@@ -13,11 +13,12 @@
 // The files: torture.go (options, Run), run.go (a run from its beginning to its end),
 // setup.go (its processes and proxies), faults.go (what can be broken), nemesis.go (what
 // breaks it), active.go (network and handler faults), server.go (servers that are killed),
-// filler.go (a full disk), proxy.go (the network), recovery.go (healing, and what comes
-// after it), checker.go and history.go (the verdict), report.go (what a person sees),
+// filler.go (full disks), absent.go (a consumer that is away), foreign.go (a foreign
+// producer), proxy.go (the network),
+// recovery.go (healing, and what comes after it), checker.go, stamps.go and history.go (the verdict), report.go (what a person sees),
 // cleanup.go (what is removed), tables.go (the application's tables), journal.go (what
 // producers know), and the processes: role.go, producer.go, worker.go, workload.go,
-// relay.go, consumer.go, embedded.go.
+// parcel.go, relay.go, consumer.go, embedded.go.
 package torture
 
 import (
@@ -31,6 +32,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,6 +73,9 @@ type Options struct {
 	// DBKill and DBStart are shell commands that kill the databases' server, and start
 	// it and wait until it serves. Default none.
 	DBKill, DBStart string
+	// DBFill and DBFree are shell commands that fill the databases' disk, and that make room
+	// again and wait until they serve. Default none: SQLite's files may then not grow.
+	DBFill, DBFree string
 	// Dir keeps the files: logs, journals, and the embedded defaults' data. It may exist
 	// and has to be empty. Default a temporary one, removed at the end unless the verdict
 	// is bad.
@@ -130,7 +135,8 @@ func Run(ctx context.Context, program func() (*exec.Cmd, error), out io.Writer, 
 	}
 	r := &run{
 		o: options, exec: program, out: out, dir: dir, chosen: chosen,
-		name: strings.ToLower(rand.Text()[:6]), began: time.Now(), missing: map[string]string{},
+		name: strings.ToLower(rand.Text()[:6]), began: time.Now(), missing: map[string]string{}, visits: map[string]bool{},
+		named: slices.Contains(options.Faults, "absent"),
 	}
 	report, err := r.execute(ctx)
 	if options.Dir == "" && err == nil && report.OK {

@@ -58,7 +58,7 @@ func TestNothingIsLeftAtTheBroker(t *testing.T) {
 		keep bool
 		made int
 	}{
-		{"kept", true, 6}, // four queues, the receipts' and a topic
+		{"kept", true, 7}, // five queues, the receipts' and a topic
 		{"not kept", false, 0},
 	} {
 		t.Run(x.name, func(t *testing.T) {
@@ -189,9 +189,9 @@ func TestRoomIsMadeOnAServersDiskWhateverBecameOfFillingIt(t *testing.T) {
 			calls := t.TempDir() + "/calls"
 			ctx, end := context.WithCancelCause(t.Context())
 			n := &nemesis{run: &run{injected: map[string]int{}, fail: end}, claims: map[string]bool{}}
-			n.o.BrokerFill = "echo fill >> " + calls + "; " + fill
-			n.o.BrokerFree = "echo free >> " + calls
-			n.fillServer(ctx, time.Millisecond)
+			fillCommand := "echo fill >> " + calls + "; " + fill
+			freeCommand := "echo free >> " + calls
+			n.fillServer(ctx, "disk", "a disk", fillCommand, freeCommand, time.Millisecond)
 			text, _ := os.ReadFile(calls)
 			if string(text) != "fill\nfree\n" {
 				t.Errorf("got the calls %q, want fill and free", text)

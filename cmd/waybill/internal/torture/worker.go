@@ -27,6 +27,9 @@ const (
 	maxLinger     = 700 * time.Millisecond // at most for so long
 )
 
+// transactionTime is how long a transaction may take, most of which may be its turn to write.
+const transactionTime = 20 * time.Second
+
 func newWorker(p *producer, number int) *worker {
 	return &worker{p, number, rand.New(rand.NewPCG(p.cmd.Seed, uint64(number)))}
 }
@@ -51,7 +54,7 @@ func (w *worker) run(ctx context.Context) {
 func (w *worker) transact(ctx context.Context, token string) error {
 	// Not ctx: the end of the process must not leave outcomes unknown. A database that
 	// is away or hangs is given up.
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), transactionTime)
 	defer cancel()
 	rollback := w.oneIn(rollbackOneIn)
 	tx, err := w.db.BeginTx(limited, nil)

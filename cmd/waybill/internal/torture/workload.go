@@ -19,17 +19,29 @@ type payload struct {
 	Version int64  `json:"version,omitempty"`
 
 	Notice string `json:"notice,omitempty"`
+	Due    int64  `json:"due,omitempty"` // µs since the Unix epoch: not before that; 0 at once
 
 	Transfer string `json:"transfer,omitempty"`
 	Source   string `json:"source,omitempty"`
 	Target   string `json:"target,omitempty"`
 	Amount   int64  `json:"amount,omitempty"`
+
+	Foreign string `json:"foreign,omitempty"` // a foreign producer's name of it
+	Fails   int    `json:"fails,omitempty"`   // so often, in each process
+	GivesUp bool   `json:"gives_up,omitempty"`
+
+	Parcel string `json:"-"` // a parcel's body is none of this
+	Digest string `json:"-"`
 }
 
 const (
 	hotOrders   = 4 // of all orders these few get
 	hotOneIn    = 2 // of so many changes one, besides their share of the others
 	noticeOneIn = 4 // of so many transactions one has a notice
+
+	delayOneIn = 25              // of so many messages one is delayed,
+	leastDelay = time.Second     // at least by so much
+	mostDelay  = 3 * time.Second // and at most
 )
 
 // change changes some orders and moves some money, and sends a message of each. All
@@ -60,7 +72,22 @@ func (w *worker) change(ctx context.Context, tx *sql.Tx, token string) error {
 		}
 		messages = append(messages, m)
 	}
+	if w.oneIn(parcelOneIn) {
+		m, err := w.sendParcel(ctx, tx, token)
+		if err != nil {
+			return err
+		}
+		messages = append(messages, m)
+	}
 	return w.out.Send(ctx, tx, messages...)
+}
+
+// due is when a message may be sent: mostly at once, which is 0.
+func (w *worker) due() int64 {
+	if !w.oneIn(delayOneIn) {
+		return 0
+	}
+	return time.Now().Add(between(w.dice, leastDelay, mostDelay)).UnixMicro()
 }
 
 // chooseOrders chooses two orders at most, sorted.
@@ -79,7 +106,7 @@ func (w *worker) chooseOrders() []string {
 
 // changeOrder gives an order a new version, and returns the message of it.
 func (w *worker) changeOrder(ctx context.Context, tx *sql.Tx, id, token string) (waybill.Message, error) {
-	p := payload{Token: token, Order: id}
+	p := payload{Token: token, Order: id, Due: w.due()}
 	_, err := tx.ExecContext(ctx, w.db.sql(`UPDATE {orders} SET version = version + 1 WHERE id = ?`), id)
 	if err == nil {
 		err = tx.QueryRowContext(ctx, w.db.sql(`SELECT version FROM {orders} WHERE id = ?`), id).Scan(&p.Version)
@@ -102,7 +129,7 @@ func (w *worker) transfer(ctx context.Context, tx *sql.Tx, n int, token string) 
 		from := w.dice.IntN(accounts)
 		to := (from + 1 + w.dice.IntN(accounts-1)) % accounts
 		moves[i] = payload{
-			Token: token, Transfer: fmt.Sprintf("%s-%d", token, i),
+			Token: token, Due: w.due(), Transfer: fmt.Sprintf("%s-%d", token, i),
 			Source: accountName(from), Target: accountName(to), Amount: 1 + w.dice.Int64N(100),
 		}
 		deltas[moves[i].Source] -= moves[i].Amount
@@ -136,13 +163,21 @@ func (w *worker) giveNotice(ctx context.Context, tx *sql.Tx, token string) (wayb
 	return m, err
 }
 
-// message makes a message whose id is of the clock that this process has.
+// message makes a message whose id is of the clock that this process has, and of the time
+// when it is due.
 func (w *worker) message(to, key string, p payload) waybill.Message {
 	body, err := json.Marshal(p)
 	if err != nil {
 		panic(err) // strings and numbers
 	}
-	return waybill.Message{ID: waybill.NewIDAt(time.Now().Add(w.cmd.Skew)), Destination: to, Key: key, Body: body}
+	m := waybill.Message{Destination: to, Key: key, Body: body}
+	at := time.Now()
+	if p.Due != 0 {
+		at = time.UnixMicro(p.Due)
+		m.NotBefore = at
+	}
+	m.ID = waybill.NewIDAt(at.Add(w.cmd.Skew))
+	return m
 }
 
 // move changes balances, in the accounts' order.
