@@ -60,9 +60,11 @@ func (dialect) Condition(err error) store.Condition {
 	switch number {
 	case 1146, 1049, 1054, 1109: // no such table, database, column; unknown table
 		return store.NoTable
-	case 1213, 1205, 1020, 3572, 1614, 3101, 1412, 1615:
+	case 1213, 1205, 1020, 3572, 1614, 3101, 1412, 159, 1615:
 		// Deadlock, lock wait time-out, record changed since it was read, NOWAIT, XA
-		// deadlock, group replication, table changed, statement to be prepared again.
+		// deadlock, group replication, table changed since the transaction began to read
+		// (twice: in triggers, MariaDB passes InnoDB's own number on), statement to be
+		// prepared again.
 		return store.Conflict
 	case 1040, 1203, 1226, 1129, // too many connections, of this user, over its limits, host blocked
 		1053, 1077, 1079, 3032, 1047, 1927, 4031, // shutting down, offline, node not ready, killed, idle too long
