@@ -111,7 +111,7 @@ func (dialect) Advice(err error) string {
 	case 1419:
 		return "the server writes a binary log and lets only administrators make triggers: have one run SET GLOBAL log_bin_trust_function_creators = 1, or run the statements that 'waybill init --print' shows"
 	case 1044, 1142, 1227, 1370:
-		return "the database's user needs CREATE and TRIGGER here, besides SELECT, INSERT, UPDATE and DELETE: have an administrator grant them, or run the statements that 'waybill init --print' shows"
+		return "the database's user needs CREATE and TRIGGER here, LOCK TABLES for an upgrade, besides SELECT, INSERT, UPDATE and DELETE: have an administrator grant them, or run the statements that 'waybill init --print' shows"
 	}
 	return ""
 }
