@@ -211,7 +211,7 @@ func (f *fleet) finishes() {
 func (f *fleet) made() int    { return f.count(`SELECT count(*) FROM made`) }
 func (f *fleet) effects() int { return f.count(`SELECT count(*) FROM effects`) }
 
-// waits waits as long as anything changes.
+// waits gives up when nothing changes any more.
 func (f *fleet) waits(what string, done func() (isDone bool, state int)) {
 	f.t.Helper()
 	isDone, state := done()
