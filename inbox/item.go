@@ -13,6 +13,7 @@ import (
 // item is a message that has arrived.
 type item struct {
 	wire.Arrival
+	sourceOf
 	delivery broker.Delivery
 	receiver broker.Receiver
 	gone     <-chan struct{} // closed with the subscription that it came through
@@ -21,9 +22,12 @@ type item struct {
 	took     time.Duration   // of its handler, at the last try
 }
 
+// sourceOf is Ledger.Source.
+type sourceOf func(producer, receiptTo string) string
+
 // newItem decodes a message. What is wrong with it becomes its problem.
-func newItem(d *broker.Delivery, receiver broker.Receiver, gone <-chan struct{}, level waybill.Level) *item {
-	x := &item{delivery: *d, receiver: receiver, gone: gone}
+func newItem(d *broker.Delivery, receiver broker.Receiver, gone <-chan struct{}, level waybill.Level, source sourceOf) *item {
+	x := &item{sourceOf: source, delivery: *d, receiver: receiver, gone: gone}
 	x.Arrival, x.problem = wire.Decode(&d.Message)
 	if x.ReceiptTo != "" && waybill.CheckReceiptQueue(x.ReceiptTo) != nil {
 		x.ReceiptTo = ""
@@ -49,7 +53,7 @@ func (x *item) mark() store.Mark {
 }
 
 // source is the name under which forgetting knows where the message came from.
-func (x *item) source() string { return store.Source(x.Message.Producer, x.ReceiptTo) }
+func (x *item) source() string { return x.sourceOf(x.Message.Producer, x.ReceiptTo) }
 
 // isGone says whether the subscription that the message came through has ended. There is
 // no use in beginning with it then: the broker delivers it again.

@@ -112,7 +112,7 @@ func (r *route) subscribe(ctx, alive context.Context, conn broker.Conn) error {
 // dispatch decodes a message and gives it to its worker.
 func (r *route) dispatch(d *broker.Delivery, receiver broker.Receiver, gone <-chan struct{}) {
 	r.in.counters.received.Add(1)
-	x := newItem(d, receiver, gone, r.level)
+	x := newItem(d, receiver, gone, r.level, r.in.ledger.Source)
 	x.Message.Destination, x.Message.Topic = r.destination, r.o.Topic
 	if x.problem == nil { // else the producer's name may be no valid one
 		r.in.floors.note(x.source(), x.Floor)

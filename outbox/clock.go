@@ -25,12 +25,9 @@ type databaseClock struct {
 	asked time.Time // when somebody began to ask
 }
 
-// read asks the database where that is due. Where it cannot be asked, because a
-// transaction of the caller's own kind has no queries, the host's clock has to do.
+// read asks the database. Where it cannot be asked, because a transaction of the caller's
+// own kind has no queries, the host's clock has to do.
 func (c *databaseClock) read(ctx context.Context, tx Tx, dialect store.Dialect) {
-	if !c.isDue() {
-		return
-	}
 	before := time.Now()
 	crash.Point("outbox.clock.before")
 	us, err := store.ReadClock(ctx, tx, dialect)

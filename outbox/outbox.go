@@ -56,6 +56,7 @@ type Outbox struct {
 	names     store.Names
 	maxBody   int
 	clock     databaseClock
+	typed     atomic.Bool      // the tables are known to have this program's version
 	notify    *store.Statement // nil where other processes are not notified
 	notified  atomic.Int64     // when they were, in ns since the Unix epoch
 	committed chan struct{}
@@ -120,7 +121,10 @@ func (o *Outbox) Send(ctx context.Context, tx Tx, messages ...waybill.Message) e
 	if len(messages) == 0 {
 		return nil
 	}
-	o.clock.read(ctx, tx, o.dialect)
+	if o.clock.isDue() {
+		o.clock.read(ctx, tx, o.dialect)
+		o.seeTables(ctx, tx)
+	}
 	now, known := o.clock.now()
 	rows := make([]store.NewRow, len(messages))
 	for i := range messages {
@@ -131,16 +135,34 @@ func (o *Outbox) Send(ctx context.Context, tx Tx, messages ...waybill.Message) e
 		}
 		rows[i] = row
 	}
+	insert := store.Insert
+	if !o.typed.Load() {
+		insert = store.InsertPlain
+	}
 	crash.Point("outbox.insert.before")
-	err := store.Insert(ctx, tx, o.dialect, o.names, rows)
+	err := insert(ctx, tx, o.dialect, o.names, rows)
 	crash.Point("outbox.insert.after")
 	if err != nil {
 		o.clock.doubt()
+		o.typed.Store(false)
 	}
 	if errors.Is(err, sql.ErrTxDone) {
 		return fmt.Errorf("%w: Send was given one that has been committed or rolled back: %w", waybill.ErrTxEnded, err)
 	}
 	return err
+}
+
+// seeTables asks whether the tables have this program's version, until they have. As long as
+// that is not known, messages are written as tables of an older version take them, too:
+// these may be upgraded at any time, and no Send fails.
+func (o *Outbox) seeTables(ctx context.Context, tx Tx) {
+	if o.typed.Load() {
+		return
+	}
+	crash.Point("outbox.tables.before")
+	typed, err := store.HasTypedKeys(ctx, tx, o.dialect, o.names)
+	crash.Point("outbox.tables.after")
+	o.typed.Store(typed || errors.Is(err, errors.ErrUnsupported))
 }
 
 // isNil says whether tx is nil, or a nil pointer such as that of a *sql.Tx that was never

@@ -293,6 +293,10 @@ func (t *term) isOneOf(ctx context.Context, consumers []string, c consumerReceip
 // rejectOf notes that one of several named consumers has rejected a message. The others
 // go on.
 func (t *term) rejectOf(ctx context.Context, c consumerReceipt, consumers []string) {
+	if t.older { // there is no place for answers
+		t.reject(ctx, c.ID, reasonsOf(consumers, []store.Answer{{MessageID: c.ID, Consumer: c.consumer, Rejected: true, Reason: c.Error}}))
+		return
+	}
 	if times, due := t.r.repeats.Due("rejected by "+c.consumer, c.Error); due {
 		t.log.WarnContext(ctx, "one of its consumers has rejected a message; the others go on", slog.String("id", c.ID.String()), slog.String("consumer", c.consumer), slog.Int64("times", times), slog.String("reason", c.Error))
 	}

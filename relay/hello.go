@@ -29,8 +29,12 @@ const (
 	twinEvery, twinRarely = time.Minute, time.Hour
 )
 
-// greet says hello until ctx ends. A hello that is lost is of no consequence.
+// greet says hello until ctx ends. A hello that is lost is of no consequence. An outbox
+// without an identity shares its receipt queue with others by its name alone.
 func (t *term) greet(ctx context.Context, conn broker.Conn) {
+	if t.older {
+		return
+	}
 	queue := waybill.ReceiptQueue(t.r.o.Producer, t.identity)
 	for ; ctx.Err() == nil; backoff.Sleep(ctx, helloEvery/2+rand.N(helloEvery)) {
 		m := wire.EncodeHello(queue, wire.Hello{Holder: t.r.holder, Began: t.began, Now: t.databaseNow()})

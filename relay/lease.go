@@ -16,6 +16,9 @@ import (
 // leaseName is the lease's row: one relay leads a set of tables.
 const leaseName = "relay"
 
+// errUpgraded ends a term in which the tables were of an older version.
+var errUpgraded = errors.New("the tables have been upgraded")
+
 var errLeaseLost = errors.New("another relay has taken the lease")
 
 // lead tries to get the lease and, where it did, leads until ctx ends or the lease
@@ -37,6 +40,7 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 	leading, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	t := newTerm(r, identity, lease.Cursor, clock)
+	t.older = r.queue.Older()
 	r.setTerm(t)
 	defer r.setTerm(nil)
 	r.log.InfoContext(ctx, "relay leads", slog.String("holder", r.holder), slog.Int64("cursor", lease.Cursor))
@@ -66,7 +70,11 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 		err = releaseErr
 	}
 	r.log.InfoContext(ctx, "relay leads no more", slog.Int64("cursor", t.safeCursor()))
-	if cause := context.Cause(leading); err == nil && ctx.Err() == nil && errors.Is(cause, errLeaseLost) {
+	switch cause := context.Cause(leading); {
+	case err != nil || ctx.Err() != nil:
+	case errors.Is(cause, errUpgraded):
+		err = cause
+	case errors.Is(cause, errLeaseLost):
 		r.log.WarnContext(ctx, "relay stands by", slog.Any("reason", cause))
 	}
 	return true, err
@@ -131,8 +139,21 @@ func (r *Relay) keepLease(ctx context.Context, t *term, end context.CancelCauseF
 			return
 		default:
 			renewed = time.Now()
+			if r.isUpgraded(ctx) {
+				end(errUpgraded)
+				return
+			}
 		}
 	}
+}
+
+// isUpgraded looks whether tables of an older version have been upgraded.
+func (r *Relay) isUpgraded(ctx context.Context) bool {
+	if !r.queue.Older() {
+		return false
+	}
+	err := r.checkSchema(ctx)
+	return err == nil && !r.queue.Older()
 }
 
 func (r *Relay) setTerm(t *term) {

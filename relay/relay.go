@@ -150,13 +150,18 @@ func (r *Relay) Run(ctx context.Context) error {
 				err = r.check(ctx)
 			}
 			checked = err == nil
+		} else if r.queue.Older() {
+			err = r.checkSchema(ctx)
 		}
 		led := false
-		if checked {
+		if checked && err == nil {
 			led, err = r.lead(ctx)
 		}
 		switch {
 		case ctx.Err() != nil:
+		case errors.Is(err, errUpgraded):
+			r.log.InfoContext(ctx, "the tables have been upgraded; this relay begins anew with them")
+			wait.Reset()
 		case errors.Is(err, waybill.ErrSchema), errors.Is(err, broker.ErrRefused):
 			return err
 		case err != nil:

@@ -95,6 +95,9 @@ func (l *lane) takes(row int64, id waybill.ID, failures int, sent time.Duration)
 
 // park takes out of the destinations' windows what is not to be waited for there.
 func (p *pump) park(ctx context.Context) (bool, error) {
+	if p.t.older {
+		return false, nil // there is no place for answers
+	}
 	said, consumers := p.t.park()
 	p.t.note(ctx, said, consumers)
 	p.t.tellLag(ctx, time.Now())

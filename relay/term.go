@@ -22,6 +22,7 @@ type term struct {
 	r            *Relay
 	log          *slog.Logger
 	identity     string // the outbox's
+	older        bool   // the tables are of an older version: without an identity, and without a place for answers
 	began        int64  // by the database's clock, in µs
 	beganAt      time.Time
 	link         *link

@@ -45,7 +45,7 @@ func (q *Queue) Check(ctx context.Context) ([]Finding, error) {
 	c.try(ctx, "postpone and reject messages", d.Postpone(q.names, id, 1, 0, 0, ""), d.Reject(q.names, id, ""))
 	c.tryTables(ctx)
 	c.ask(ctx)
-	return c.findings, c.err
+	return append(c.findings, q.tables.finding()...), c.err
 }
 
 // Check looks for what would keep an inbox with handlers of these levels from its work,
@@ -63,7 +63,7 @@ func (l *Ledger) Check(ctx context.Context, levels ...waybill.Level) ([]Finding,
 		d.SaveHorizon(l.names, l.consumer, "check."+id.String(), id))
 	c.try(ctx, "remove old records", d.PruneOnce(l.names, l.consumer, []waybill.ID{id}))
 	c.ask(ctx)
-	return c.findings, c.err
+	return append(c.findings, l.tables.finding()...), c.err
 }
 
 // checker collects findings, until an error.

@@ -29,6 +29,9 @@ func byMessage(a, b Answer) int {
 // taken place; it takes the place of a rejection. Of two answers of a consumer on one
 // message a confirmation counts, and otherwise the last.
 func (q *Queue) SaveAnswers(ctx context.Context, answers []Answer) error {
+	if q.Older() {
+		return &waybill.SchemaError{Side: string(Producer), Have: 1, Want: newestVersion(q.dialect, Producer)}
+	}
 	for batch := range batches(q.dialect, onePerConsumer(answers)) {
 		if _, err := q.exec(ctx, "note who has confirmed", q.dialect.SaveAnswers(q.names, batch)); err != nil {
 			return err
@@ -62,6 +65,9 @@ func onePerConsumer(answers []Answer) []Answer {
 
 // Answers reads the answers on these messages, in order of message id and consumer.
 func (q *Queue) Answers(ctx context.Context, ids []waybill.ID) ([]Answer, error) {
+	if q.Older() {
+		return nil, nil
+	}
 	var answers []Answer
 	for batch := range batches(q.dialect, ids) {
 		err := q.each(ctx, "read who has confirmed", q.dialect.Answers(q.names, batch), func(rows *sql.Rows) error {
@@ -86,6 +92,9 @@ func (q *Queue) Answers(ctx context.Context, ids []waybill.ID) ([]Answer, error)
 // Answered reads the ids above after of messages on which there are answers, whether
 // their rows are there or not, at most limit of them and in order.
 func (q *Queue) Answered(ctx context.Context, after waybill.ID, limit int) ([]waybill.ID, error) {
+	if q.Older() {
+		return nil, nil
+	}
 	var ids []waybill.ID
 	err := q.each(ctx, "read what some have confirmed", q.dialect.Answered(q.names, after, limit), func(rows *sql.Rows) error {
 		var id waybill.ID
@@ -100,6 +109,9 @@ func (q *Queue) Answered(ctx context.Context, after waybill.ID, limit int) ([]wa
 // due by the database's clock, on which there are answers and none of this consumer, in
 // order of id and at most limit of them, without their Headers, Body and LastError.
 func (q *Queue) ScanUnanswered(ctx context.Context, destination string, topic bool, consumer string, after, upTo int64, limit int) ([]Row, error) {
+	if q.Older() {
+		return nil, nil
+	}
 	rows, _, err := q.rows(ctx, "scan what a consumer has not confirmed", q.dialect.ScanUnanswered(q.names, destination, topic, consumer, after, upTo, limit), 0)
 	return rows, err
 }
@@ -111,6 +123,9 @@ func (q *Queue) FindBriefly(ctx context.Context, ids []waybill.ID) ([]Row, error
 
 // DeleteAnswers deletes all answers on these messages.
 func (q *Queue) DeleteAnswers(ctx context.Context, ids []waybill.ID) error {
+	if q.Older() {
+		return nil
+	}
 	for batch := range batches(q.dialect, ids) {
 		if _, err := q.exec(ctx, "forget who has confirmed", q.dialect.DeleteAnswers(q.names, batch)); err != nil {
 			return err
@@ -134,14 +149,15 @@ func (q *Queue) DeleteAnswered(ctx context.Context, ids []waybill.ID) (int64, er
 }
 
 // execBoth runs two statements in one transaction and returns how many rows the first
-// has changed. Where it has changed none, the second runs only if it is to run always.
+// has changed. Where it has changed none, the second runs only if it is to run always. It
+// is one about answers, and does not run where there is no place for them.
 func (q *Queue) execBoth(ctx context.Context, doing string, first, second Statement, always bool) (n int64, err error) {
 	err = q.sessions.inOneTx(ctx, q.sessions.writes, func(tx Session) error {
 		result, err := tx.ExecContext(ctx, first.SQL, first.Args...)
 		if err == nil {
 			n, err = result.RowsAffected()
 		}
-		if err == nil && (always || n > 0) {
+		if err == nil && (always || n > 0) && !q.Older() {
 			err = run(ctx, tx, second)
 		}
 		return err

@@ -12,7 +12,8 @@
 //     error.go: what a database's error means, and what is made of it; transaction.go:
 //     transactions that only their owner ends, and the seam for that; session.go: the
 //     engine's own connections; check.go: what a relay or an inbox finds at its start
-//   - names.go: the tables' names; migrate.go, version.go, script.go: how they are made
+//   - names.go: the tables' names; migrate.go, version.go, script.go: how they are made;
+//     older.go: working with those of an older version
 //   - insert.go: what Send does; row.go: a message's row
 //   - queue.go: the producer's tables; scan.go and page.go: how the relay reads them;
 //     settle.go: what becomes of a row; confirmed.go: which named consumers have answered;
@@ -89,6 +90,7 @@ type Dialect interface {
 	TransactionDialect
 	ProducerDialect
 	ConsumerDialect
+	OlderDialect
 }
 
 // ProducerDialect is the part of a Dialect for the outbox and the relay.

@@ -60,6 +60,9 @@ func (l *Ledger) RecordOnce(ctx context.Context, tx Session, marks []Mark) ([]Ve
 	if mutant.NoRecord {
 		return make([]Verdict, len(marks)), nil // Fresh
 	}
+	if _, err := l.seeTables(ctx, tx); err != nil {
+		return nil, err
+	}
 	return l.record(ctx, tx, marks, byID, l.dialect.RecordOnce, l.findForgotten)
 }
 
@@ -72,7 +75,15 @@ func (l *Ledger) RecordLatest(ctx context.Context, tx Session, marks []Mark) ([]
 	if mutant.SelectThenUpdate {
 		return l.selectThenUpdate(ctx, tx, marks)
 	}
-	return l.record(ctx, tx, marks, byKey, l.dialect.RecordLatest, l.findSuperseded)
+	older, err := l.seeTables(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	build, read := l.dialect.RecordLatest, l.readLatest
+	if older {
+		build, read = l.dialect.RecordLatestUntyped, l.readLatestUntyped
+	}
+	return l.record(ctx, tx, marks, byKey, build, l.findSuperseded(read))
 }
 
 func byID(a, b Mark) int { return a.ID.Compare(b.ID) }
@@ -187,9 +198,18 @@ func (l *Ledger) readLatest(ctx context.Context, tx Session, marks []Mark, yield
 	return nil
 }
 
+// latestReader is readLatest or readLatestUntyped.
+type latestReader func(ctx context.Context, tx Session, marks []Mark, yield func(k latestKey, id waybill.ID)) error
+
 // findSuperseded turns Duplicate into Superseded where another message's record
 // stands for the mark's key.
-func (l *Ledger) findSuperseded(ctx context.Context, tx Session, marks []Mark, verdicts []Verdict) error {
+func (l *Ledger) findSuperseded(read latestReader) refinement {
+	return func(ctx context.Context, tx Session, marks []Mark, verdicts []Verdict) error {
+		return l.supersede(ctx, tx, marks, verdicts, read)
+	}
+}
+
+func (l *Ledger) supersede(ctx context.Context, tx Session, marks []Mark, verdicts []Verdict, read latestReader) error {
 	var known []Mark
 	for i, v := range verdicts {
 		if v == Duplicate {
@@ -200,7 +220,7 @@ func (l *Ledger) findSuperseded(ctx context.Context, tx Session, marks []Mark, v
 		return nil
 	}
 	recorded := make(map[latestKey]waybill.ID, len(known))
-	err := l.readLatest(ctx, tx, known, func(k latestKey, id waybill.ID) { recorded[k] = id })
+	err := read(ctx, tx, known, func(k latestKey, id waybill.ID) { recorded[k] = id })
 	if err != nil {
 		return err
 	}

@@ -3,9 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"database/sql"
-	"errors"
-	"fmt"
 	"iter"
 	"slices"
 )
@@ -17,11 +14,21 @@ import (
 // among themselves. Any other error means that some of them may have been written, so the
 // caller rolls the transaction back.
 func Insert(ctx context.Context, tx Tx, dialect Dialect, names Names, rows []NewRow) error {
+	return insert(ctx, tx, dialect, names, rows, dialect.Insert)
+}
+
+// InsertPlain is Insert for tables of which it is not known that they have this program's
+// version; it serves those of version 1, too, and is slower.
+func InsertPlain(ctx context.Context, tx Tx, dialect Dialect, names Names, rows []NewRow) error {
+	return insert(ctx, tx, dialect, names, rows, dialect.InsertPlain)
+}
+
+func insert(ctx context.Context, tx Tx, dialect Dialect, names Names, rows []NewRow, build func(Names, []NewRow) []Statement) error {
 	if err := probe(ctx, tx, dialect); err != nil {
 		return err
 	}
 	for part := range parts(sortByKey(rows), dialect.Capabilities().MaxBatch) {
-		if err := run(ctx, tx, dialect.Insert(names, part)...); err != nil {
+		if err := run(ctx, tx, build(names, part)...); err != nil {
 			if t := heldTransaction(tx); t != nil {
 				t.Note(err)
 			}
@@ -35,15 +42,7 @@ func Insert(ctx context.Context, tx Tx, dialect Dialect, names Names, rows []New
 // QueryContext of *sql.Tx, for the database's clock in µs since the Unix epoch. Of any other
 // it matches errors.ErrUnsupported.
 func ReadClock(ctx context.Context, tx Tx, dialect Dialect) (us int64, err error) {
-	s := dialect.Clock()
-	switch db := tx.(type) {
-	case NumberReader:
-		return db.ReadNumber(ctx, s.SQL, s.Args...)
-	case Session:
-		err := each(ctx, db, s, func(rows *sql.Rows) error { return rows.Scan(&us) })
-		return us, err
-	}
-	return 0, fmt.Errorf("waybill: read the clock: a transaction without queries: %w", errors.ErrUnsupported)
+	return readNumber(ctx, tx, dialect.Clock())
 }
 
 // sortByKey puts rows in the order that the dialects ask for: rows without a key

@@ -21,6 +21,7 @@ type Ledger struct {
 	names    Names
 	consumer string
 	beginner *Beginner
+	tables   tables
 	// superseded is told of each mark that is Superseded; may be nil.
 	superseded func(m Mark, applied waybill.ID)
 }
@@ -36,7 +37,7 @@ func NewLedger(db *sql.DB, dialect Dialect, prefix, consumer string) (*Ledger, e
 	if err != nil {
 		return nil, err
 	}
-	return &Ledger{db: db, sessions: newSessions(db, dialect), dialect: dialect, names: names, consumer: consumer, beginner: NewBeginner(dialect)}, nil
+	return &Ledger{db: db, sessions: newSessions(db, dialect), dialect: dialect, names: names, consumer: consumer, beginner: NewBeginner(dialect), tables: tables{side: Consumer}}, nil
 }
 
 // OnSuperseded has f called for each mark that RecordLatest finds to be Superseded, with
@@ -95,10 +96,11 @@ func (l *Ledger) Condition(err error) Condition { return condition(l.dialect, er
 // Capabilities are the dialect's.
 func (l *Ledger) Capabilities() Capabilities { return l.dialect.Capabilities() }
 
-// CheckSchema returns a *waybill.SchemaError where the tables are missing or of
-// another version.
+// CheckSchema returns a *waybill.SchemaError where the tables are missing, or of a version
+// that this program cannot work with. Where they are Older than the program, the Ledger
+// works with them as they are from then on, until a guard finds them upgraded.
 func (l *Ledger) CheckSchema(ctx context.Context) error {
-	return checkSchema(ctx, l.sessions.reader(), l.dialect, l.names, Consumer)
+	return l.tables.check(ctx, l.sessions.reader(), l.dialect, l.names)
 }
 
 // CloseIdle closes the connections that are kept for the next statements. The Ledger can

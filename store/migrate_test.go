@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,11 +18,14 @@ import (
 // nextVersion is the dialect of a program to come: it has a second migration.
 type nextVersion struct {
 	store.Dialect
-	statements []string
+	statements                []string
+	compatibleFrom, worksWith int
 }
 
 func (d nextVersion) Migrations(n store.Names) []store.Migration {
-	return append(d.Dialect.Migrations(n), store.Migration{Side: store.Producer, Version: 3, Statements: d.statements})
+	return append(d.Dialect.Migrations(n), store.Migration{
+		Side: store.Producer, Version: 3, CompatibleFrom: d.compatibleFrom, WorksWith: d.worksWith, Statements: slices.Clone(d.statements),
+	})
 }
 
 func (d nextVersion) Advice(err error) string {
@@ -65,7 +69,7 @@ func wantVersions(t *testing.T, err error, have, want int) {
 
 func TestOlderTablesAreUpgraded(t *testing.T) {
 	db, names := migrated(t)
-	next := nextVersion{sqlite.Dialect(), []string{`CREATE TABLE extra (a INTEGER)`}}
+	next := nextVersion{Dialect: sqlite.Dialect(), statements: []string{`CREATE TABLE extra (a INTEGER)`}}
 	wantVersions(t, store.CheckSchema(t.Context(), db, next, names, store.Producer), 2, 3)
 	if err := store.Migrate(t.Context(), db, next, "", store.Producer); err != nil {
 		t.Fatal(err)
@@ -77,7 +81,7 @@ func TestOlderTablesAreUpgraded(t *testing.T) {
 
 func TestNewerTablesAreLeftToNewerPrograms(t *testing.T) {
 	db, names := migrated(t)
-	next := nextVersion{sqlite.Dialect(), []string{`CREATE TABLE extra (a INTEGER)`}}
+	next := nextVersion{Dialect: sqlite.Dialect(), statements: []string{`CREATE TABLE extra (a INTEGER)`}}
 	if err := store.Migrate(t.Context(), db, next, "", store.Producer); err != nil {
 		t.Fatal(err)
 	}
@@ -85,9 +89,45 @@ func TestNewerTablesAreLeftToNewerPrograms(t *testing.T) {
 	wantVersions(t, store.CheckSchema(t.Context(), db, sqlite.Dialect(), names, store.Producer), 3, 2)
 }
 
+func TestProgramsMeetTablesOneVersionOlderOrNewerWhereTheseAreCompatible(t *testing.T) {
+	db, names := migrated(t)
+	next := nextVersion{Dialect: sqlite.Dialect(), statements: []string{`CREATE TABLE extra (a INTEGER)`}, compatibleFrom: 2, worksWith: 2}
+	check := func(what string, d store.Dialect, older bool) {
+		t.Helper()
+		queue, err := store.NewQueue(db, d, "")
+		if err == nil {
+			err = queue.CheckSchema(t.Context())
+		}
+		if err != nil || queue.Older() != older {
+			t.Errorf("%s: got error %v and older tables: %v, want none and %v", what, err, queue.Older(), older)
+		}
+		if err := store.CheckSchema(t.Context(), db, d, names, store.Producer); err != nil {
+			t.Errorf("%s: got error %v", what, err)
+		}
+	}
+	check("a new program and old tables", next, true)
+	if err := store.EnsureTables(t.Context(), db, next, "", store.Producer); err != nil {
+		t.Fatal(err)
+	}
+	check("a new program and tables that it has upgraded when it started", next, false)
+	check("an old program and new tables", sqlite.Dialect(), false)
+	for _, migrate := range []func() error{
+		func() error { return store.Migrate(t.Context(), db, sqlite.Dialect(), "", store.Producer) },
+		func() error { return store.EnsureTables(t.Context(), db, sqlite.Dialect(), "", store.Producer) },
+	} {
+		if err := migrate(); err != nil {
+			t.Errorf("got error %v where an old program finds new tables when it starts, want none", err)
+		}
+	}
+	v, err := store.ReadVersion(t.Context(), db, next, names, store.Producer)
+	if want := (store.Version{Have: 3, CompatibleFrom: 2, Newest: 3, Serves: true}); err != nil || v != want {
+		t.Errorf("got %+v and error %v, want %+v", v, err, want)
+	}
+}
+
 func TestAMigrationThatFailsSaysWhatToDoAndLeavesNothing(t *testing.T) {
 	db, names := migrated(t)
-	broken := nextVersion{sqlite.Dialect(), []string{`CREATE TABLE extra (a INTEGER)`, `ALTER TABLE no_such_table ADD COLUMN a INTEGER`}}
+	broken := nextVersion{Dialect: sqlite.Dialect(), statements: []string{`CREATE TABLE extra (a INTEGER)`, `ALTER TABLE no_such_table ADD COLUMN a INTEGER`}}
 	err := store.Migrate(t.Context(), db, broken, "", store.Producer)
 	if err == nil || !strings.Contains(err.Error(), "version 3") || !strings.Contains(err.Error(), "(make that table)") {
 		t.Errorf("got error %v, want the version and the dialect's advice", err)

@@ -21,7 +21,7 @@ func (l *Ledger) selectThenUpdate(ctx context.Context, tx Session, marks []Mark)
 			err = l.removeLatest(ctx, tx, m)
 		}
 		if err == nil && !stale {
-			_, err = l.record(ctx, tx, marks[i:i+1], byKey, l.dialect.RecordLatest, l.findSuperseded)
+			_, err = l.record(ctx, tx, marks[i:i+1], byKey, l.dialect.RecordLatest, l.findSuperseded(l.readLatest))
 		}
 		if err != nil {
 			return nil, wrap(l.dialect, Consumer, "write records", err)

@@ -29,6 +29,7 @@ type Queue struct {
 	dialect   Dialect
 	names     Names
 	sessions  *sessions
+	tables    tables
 	deletions deletions
 	fit       atomic.Int64 // see pages
 }
@@ -44,7 +45,7 @@ func NewQueue(db *sql.DB, dialect Dialect, prefix string) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Queue{dialect: dialect, names: names, sessions: newSessions(db, dialect)}, nil
+	return &Queue{dialect: dialect, names: names, sessions: newSessions(db, dialect), tables: tables{side: Producer}}, nil
 }
 
 // Clock returns the database's clock in µs since the Unix epoch.
@@ -55,8 +56,11 @@ func (q *Queue) Clock(ctx context.Context) (int64, error) {
 }
 
 // Identity returns the outbox's random identity, which its tables have had since they were
-// made: at least 16 lower-case letters and digits.
+// made: at least 16 lower-case letters and digits. It is "" where they are Older.
 func (q *Queue) Identity(ctx context.Context) (string, error) {
+	if q.Older() {
+		return "", nil
+	}
 	var identity string
 	found, err := q.row(ctx, "read the outbox's identity", q.dialect.Identity(q.names), &identity)
 	if err == nil && !found {
@@ -67,6 +71,9 @@ func (q *Queue) Identity(ctx context.Context) (string, error) {
 
 // NoteTwin notes that another relay with this outbox's identity was heard now.
 func (q *Queue) NoteTwin(ctx context.Context, holder string) error {
+	if q.Older() {
+		return nil
+	}
 	_, err := q.exec(ctx, "note a twin", q.dialect.NoteTwin(q.names, strings.ToValidUTF8(holder[:min(len(holder), 255)], "")))
 	return err
 }
@@ -74,6 +81,9 @@ func (q *Queue) NoteTwin(ctx context.Context, holder string) error {
 // Twin returns the last relay that NoteTwin has noted, and how long ago that was; "" where
 // there never was any.
 func (q *Queue) Twin(ctx context.Context) (holder string, ago time.Duration, err error) {
+	if q.Older() {
+		return "", 0, nil
+	}
 	var us int64
 	_, err = q.row(ctx, "read the last twin", q.dialect.Twin(q.names), &holder, &us)
 	return holder, time.Duration(us) * time.Microsecond, err
@@ -101,10 +111,11 @@ var highestID = waybill.ID(bytes.Repeat([]byte{0xff}, 16))
 // Condition classifies an error that one of the methods returned.
 func (q *Queue) Condition(err error) Condition { return condition(q.dialect, err) }
 
-// CheckSchema returns a *waybill.SchemaError where the tables are missing or of
-// another version.
+// CheckSchema returns a *waybill.SchemaError where the tables are missing, or of a version
+// that this program cannot work with. Where they are Older than the program, the Queue
+// works with them as they are from then on.
 func (q *Queue) CheckSchema(ctx context.Context) error {
-	return checkSchema(ctx, q.sessions.reader(), q.dialect, q.names, Producer)
+	return q.tables.check(ctx, q.sessions.reader(), q.dialect, q.names)
 }
 
 // CloseIdle closes the connections that are kept for the next statements. The Queue can

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -31,8 +32,11 @@ func Script(dialect Dialect, prefix string, side Side) (string, error) {
 			continue
 		}
 		fmt.Fprintf(&b, "-- %s, version %d\n\n", side, m.Version)
-		for _, sql := range m.Statements {
+		for _, sql := range slices.Concat(m.Prepare, m.Statements) {
 			write(sql)
+		}
+		if m.CompatibleFrom > 0 {
+			write(dialect.SetVersion(names, compatibility(side, m.Version), m.CompatibleFrom).SQL)
 		}
 	}
 	write(dialect.SetVersion(names, side, newestVersion(dialect, side)).SQL)

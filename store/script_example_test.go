@@ -25,5 +25,6 @@ func ExampleScript() {
 	// CREATE TABLE IF NOT EXISTS app_n2_record (
 	// CREATE TABLE IF NOT EXISTS app_n2_record_typed (
 	// INSERT INTO app_n2_record_typed AS r (consumer, dest_name, dest_type, business_mark, time_stamp, message_id, producer)
+	// INSERT INTO app_waybill_version (side, version) VALUES ('consumer.2', 2)
 	// INSERT INTO app_waybill_version (side, version) VALUES ('consumer', 2)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -17,7 +19,14 @@ The producer's tables (qmessage, qmessage_key,
 qrelay, qoutbox, qconfirmed) belong into the database of
 the service that sends, the consumer's (n1_record, n2_record, n_horizon) into that
 of the service that receives, since each commits together with the service's own
-changes. It is safe to run this again, and from several processes at once.
+changes. It is safe to run this again, and from several processes at once, and while
+programs use the tables: where an open transaction keeps a table, this gives way after a
+moment and tries again.
+
+An upgrade comes last: first put programs of the new version in the place of the old
+ones, one by one, and run this when no old one is left. New programs work with old tables
+until then; old programs may not work with new ones. "waybill status" shows the tables'
+version, and docs/databases.md the order in detail.
 
 --print shows the SQL instead, for people who run their own migrations. It needs the
 address only to know the kind of database and connects to nothing.`
@@ -68,11 +77,43 @@ func (o *options) migrate(cmd *cobra.Command, d *database, sides []store.Side) e
 		return err
 	}
 	for _, side := range sides {
+		before, err := d.version(cmd.Context(), side)
+		if err != nil {
+			return err
+		}
 		if err := store.Migrate(cmd.Context(), d.DB, d.dialect, d.prefix, side); err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "The %s's tables are ready in %s.\n", side, d.address)
+		if err := tellReady(cmd, d, side, before); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// version is that of a side's tables; 0 where there are none.
+func (d *database) version(ctx context.Context, side store.Side) (int, error) {
+	names, err := store.NewNames(d.prefix)
+	if err != nil {
+		return 0, err
+	}
+	v, err := store.ReadVersion(ctx, d.DB, d.dialect, names, side)
+	if errors.Is(err, waybill.ErrSchema) {
+		return 0, nil
+	}
+	return v.Have, err
+}
+
+func tellReady(cmd *cobra.Command, d *database, side store.Side, before int) error {
+	after, err := d.version(cmd.Context(), side)
+	if err != nil {
+		return err
+	}
+	upgraded := ""
+	if before > 0 && before < after {
+		upgraded = fmt.Sprintf(", upgraded from version %d to %d", before, after)
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "The %s's tables are ready in %s%s.\n", side, d.address, upgraded)
 	return nil
 }
 

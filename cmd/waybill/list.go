@@ -62,9 +62,6 @@ func newListCommand(o *options) *cobra.Command {
 }
 
 func (f *listFlags) list(ctx context.Context, q *store.Queue, stdout, stderr io.Writer) error {
-	if err := q.CheckSchema(ctx); err != nil {
-		return err
-	}
 	clock, err := q.Clock(ctx)
 	if err != nil {
 		return err

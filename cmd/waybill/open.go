@@ -109,6 +109,9 @@ func (o *options) withQueue(ctx context.Context, do func(q *store.Queue) error) 
 	if err != nil {
 		return err
 	}
+	if err := q.CheckSchema(ctx); err != nil {
+		return err
+	}
 	return do(q)
 }
 

@@ -17,7 +17,7 @@ import (
 func TestErrorsAreClassifiedByTheirNumber(t *testing.T) {
 	for number, want := range map[uint16]store.Condition{
 		1146: store.NoTable, 1049: store.NoTable, 1054: store.NoTable,
-		1213: store.Conflict, 1205: store.Conflict, 1020: store.Conflict, 3572: store.Conflict,
+		1213: store.Conflict, 1205: store.Conflict, 1020: store.Conflict, 3572: store.Conflict, 1412: store.Conflict, 159: store.Conflict,
 		1040: store.Unavailable, 1053: store.Unavailable, 1290: store.Unavailable, 1836: store.Unavailable, 1927: store.Unavailable,
 		1062: store.Other, 1064: store.Other, 1406: store.Other, 1317: store.Other, 4025: store.Other, 3819: store.Other, 1045: store.Other,
 	} {

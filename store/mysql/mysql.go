@@ -60,9 +60,11 @@ func (dialect) Condition(err error) store.Condition {
 	switch number {
 	case 1146, 1049, 1054, 1109: // no such table, database, column; unknown table
 		return store.NoTable
-	case 1213, 1205, 1020, 3572, 1614, 3101, 1412, 1615:
+	case 1213, 1205, 1020, 3572, 1614, 3101, 1412, 159, 1615:
 		// Deadlock, lock wait time-out, record changed since it was read, NOWAIT, XA
-		// deadlock, group replication, table changed, statement to be prepared again.
+		// deadlock, group replication, table changed since the transaction began to read
+		// (twice: in triggers, MariaDB passes InnoDB's own number on), statement to be
+		// prepared again.
 		return store.Conflict
 	case 1040, 1203, 1226, 1129, // too many connections, of this user, over its limits, host blocked
 		1053, 1077, 1079, 3032, 1047, 1927, 4031, // shutting down, offline, node not ready, killed, idle too long
@@ -109,7 +111,7 @@ func (dialect) Advice(err error) string {
 	case 1419:
 		return "the server writes a binary log and lets only administrators make triggers: have one run SET GLOBAL log_bin_trust_function_creators = 1, or run the statements that 'waybill init --print' shows"
 	case 1044, 1142, 1227, 1370:
-		return "the database's user needs CREATE and TRIGGER here, besides SELECT, INSERT, UPDATE and DELETE: have an administrator grant them, or run the statements that 'waybill init --print' shows"
+		return "the database's user needs CREATE and TRIGGER here, LOCK TABLES for an upgrade, besides SELECT, INSERT, UPDATE and DELETE: have an administrator grant them, or run the statements that 'waybill init --print' shows"
 	}
 	return ""
 }

@@ -70,12 +70,21 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			createMessage, createMessageKey, createRelay,
 			dropFillTrigger, createFillTrigger,
 		}},
-		store.Migration{Side: store.Producer, Version: 2, Statements: slices.Concat(
-			unlessTyped(n, "qmessage_key", keyByType),
-			[]string{dropFillTrigger, copyKeys, createTypedFillTrigger, createOutbox, fillOutbox, createConfirmed},
-		)},
+		store.Migration{
+			Side: store.Producer, Version: 2, CompatibleFrom: 2, WorksWith: 1,
+			Prepare: []string{createOutbox, fillOutbox, createConfirmed},
+			Hold:    []string{boundWait, holdMessages}, Release: []string{releaseTables, unboundWait},
+			Statements: slices.Concat(
+				unlessTyped(n, "qmessage_key", keyByType),
+				[]string{dropFillTrigger, copyKeys, createTypedFillTrigger},
+			),
+		},
 		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
-		store.Migration{Side: store.Consumer, Version: 2, Statements: append(unlessTyped(n, "n2_record", latestByType), refuseUntyped, copyLatest)},
+		store.Migration{
+			Side: store.Consumer, Version: 2, CompatibleFrom: 2, WorksWith: 1,
+			Hold: []string{boundWait, holdRecords}, Release: []string{releaseTables, unboundWait},
+			Statements: append(unlessTyped(n, "n2_record", latestByType), refuseUntyped, copyLatest),
+		},
 	)
 }
 
@@ -215,7 +224,18 @@ CREATE TABLE IF NOT EXISTS {n_horizon} (
 // What follows is version 2: a queue and a topic of one name have keys of their own.
 // Nothing tells which of the two a row of version 1 was for, so both go on above it.
 //
-// While the trigger is away, the table's conditions refuse what it would have completed.
+// Senders and guards wait while their tables change, since no transaction holds the steps
+// together. Whoever waits for a table holds up all who come after, and so waits for a
+// moment only. A statement that has waited meets what it was begun for: the trigger is
+// another one as a whole.
+
+const (
+	boundWait     = `SET @waybill_table_wait = @@SESSION.lock_wait_timeout, SESSION lock_wait_timeout = 1`
+	unboundWait   = `SET SESSION lock_wait_timeout = COALESCE(@waybill_table_wait, @@GLOBAL.lock_wait_timeout)`
+	holdMessages  = `LOCK TABLES {qmessage} WRITE, {qmessage_key} WRITE, {qmessage_key} AS k WRITE, {waybill_version} WRITE`
+	holdRecords   = `LOCK TABLES {n2_record} WRITE, {n2_record} AS o WRITE, {waybill_version} WRITE`
+	releaseTables = `UNLOCK TABLES`
+)
 
 // unlessTyped returns what changes a table that has no column dest_type yet. There is no
 // condition for that in MySQL's ALTER TABLE, so it is prepared from a text.

@@ -77,9 +77,21 @@ func (dialect) Insert(n store.Names, rows []store.NewRow) []store.Statement {
 		}
 		return []store.Statement{statement.New(n, insertOneKeyed, append(args, r.Key)...)}
 	}
+	a := arraysOf(rows)
+	return []store.Statement{statement.New(n, insertMany, a.ids, a.destinations, a.types, a.keys,
+		a.own, a.headers, a.delays, a.sizes, intArray(store.CountFollowing(rows)), a.bodies, rows[0].TimeStamp > 0)}
+}
+
+// rowArrays are rows column by column.
+type rowArrays struct {
+	ids, destinations, types, keys, own, headers, delays, sizes string
+	bodies                                                      []byte
+}
+
+func arraysOf(rows []store.NewRow) rowArrays {
 	ids, destinations, types := newArray(37*len(rows)), newArray(16*len(rows)), newArray(2*len(rows))
 	keys, own, headers := newArray(16*len(rows)), newArray(17*len(rows)), newArray(16*len(rows))
-	delays, sizes, following := newArray(2*len(rows)), newArray(5*len(rows)), intArray(store.CountFollowing(rows))
+	delays, sizes := newArray(2*len(rows)), newArray(5*len(rows))
 	total := 0
 	for _, r := range rows {
 		ids.id(r.ID)
@@ -96,6 +108,8 @@ func (dialect) Insert(n store.Names, rows []store.NewRow) []store.Statement {
 	for _, r := range rows {
 		bodies = append(bodies, r.Body...)
 	}
-	return []store.Statement{statement.New(n, insertMany, ids.String(), destinations.String(), types.String(), keys.String(),
-		own.String(), headers.String(), delays.String(), sizes.String(), following, bodies, rows[0].TimeStamp > 0)}
+	return rowArrays{
+		ids: ids.String(), destinations: destinations.String(), types: types.String(), keys: keys.String(),
+		own: own.String(), headers: headers.String(), delays: delays.String(), sizes: sizes.String(), bodies: bodies,
+	}
 }

@@ -16,8 +16,11 @@ func (dialect) Unlock(store.Names) store.Statement { return store.Statement{} }
 // BeginMigration opens the transaction and takes an advisory lock that ends with
 // it. A lock of the session would outlive its owner behind a connection pooler.
 // READ COMMITTED lets what follows see what the lock's last holder committed.
+// Whoever waits for the tables holds up all who come after, and so waits for a moment
+// only: less than deadlock_timeout, so that where two wait for each other it is the
+// migration that gives way.
 func (dialect) BeginMigration() string {
-	return `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(7161739460105347)`
+	return `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(7161739460105347); SET LOCAL lock_timeout = '500ms'`
 }
 
 // CreateVersions implements store.Dialect. CREATE SCHEMA asks for CREATE on the
@@ -58,11 +61,11 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			createMessage, createDueIndex, createRejectedIndex, createMessageKey, createRelay,
 			createFill, dropFillTrigger, createFillTrigger,
 		}},
-		store.Migration{Side: store.Producer, Version: 2, Statements: []string{
+		store.Migration{Side: store.Producer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Hold: []string{holdMessages}, Statements: []string{
 			addKeyType, keyByType, copyKeys, replaceFill, createOutbox, fillOutbox, createConfirmed,
 		}},
 		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
-		store.Migration{Side: store.Consumer, Version: 2, Statements: []string{addLatestType, latestByType, copyLatest}},
+		store.Migration{Side: store.Consumer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Statements: []string{addLatestType, latestByType, copyLatest}},
 	)
 }
 
@@ -204,6 +207,11 @@ CREATE TABLE IF NOT EXISTS {n_horizon} (
 
 // What follows is version 2: a queue and a topic of one name have keys of their own.
 // Nothing tells which of the two a row of version 1 was for, so both go on above it.
+
+// holdMessages has whoever sends wait before the trigger is called: within, its statement
+// would meet keys of another shape than it was begun for. Senders lock the tables in this
+// order, too.
+const holdMessages = `LOCK TABLE {qmessage}, {qmessage_key} IN SHARE ROW EXCLUSIVE MODE`
 
 const addKeyType = `ALTER TABLE {qmessage_key} ADD COLUMN IF NOT EXISTS dest_type smallint NOT NULL DEFAULT 0`
 

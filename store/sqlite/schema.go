@@ -52,14 +52,14 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			createMessageKey, createRelay,
 			`CREATE TRIGGER IF NOT EXISTS ` + schema + createFillTrigger,
 		}},
-		store.Migration{Side: store.Producer, Version: 2, Statements: []string{
+		store.Migration{Side: store.Producer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Statements: []string{
 			`DROP TRIGGER IF EXISTS {qmessage_fill}`,
 			createMessageKey, createTypedKey, copyKeys, `DROP TABLE {qmessage_key}`, `ALTER TABLE {qmessage_key_typed} RENAME TO {.qmessage_key}`,
 			`CREATE TRIGGER IF NOT EXISTS ` + schema + createTypedFillTrigger,
 			createOutbox, fillOutbox, createConfirmed,
 		}},
 		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
-		store.Migration{Side: store.Consumer, Version: 2, Statements: []string{
+		store.Migration{Side: store.Consumer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Statements: []string{
 			createLatest, createTypedLatest, copyLatest, `DROP TABLE {n2_record}`, `ALTER TABLE {n2_record_typed} RENAME TO {.n2_record}`,
 		}},
 	)

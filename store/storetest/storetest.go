@@ -63,7 +63,7 @@ func Test(t *testing.T, h Harness) {
 		name  string
 		cases []testCase
 	}{
-		{"schema", schemaCases}, {"insert", insertCases}, {"plain SQL", plainCases}, {"read", readCases}, {"write", writeCases}, {"confirmed", confirmedCases},
+		{"schema", schemaCases}, {"older tables", olderCases}, {"insert", insertCases}, {"plain SQL", plainCases}, {"read", readCases}, {"write", writeCases}, {"confirmed", confirmedCases},
 		{"lease", leaseCases}, {"guard", guardCases}, {"guard race", raceCases}, {"prune", pruneCases}, {"condition", conditionCases}, {"transaction", transactionCases},
 		{"session", sessionCases},
 	} {

@@ -78,11 +78,22 @@ func Keys(marks []store.Mark) []any {
 	return args
 }
 
+// UntypedKeys returns each mark's destination and key as arguments.
+func UntypedKeys(marks []store.Mark) []any {
+	args := make([]any, 0, 2*len(marks))
+	for _, m := range marks {
+		args = append(args, m.Destination, m.Key)
+	}
+	return args
+}
+
 // Migrations writes the tables' names into the statements of migrations.
 func Migrations(n store.Names, migrations ...store.Migration) []store.Migration {
 	for _, m := range migrations {
-		for i, text := range m.Statements {
-			m.Statements[i] = n.SQL(text)
+		for _, texts := range [][]string{m.Prepare, m.Hold, m.Statements, m.Release} {
+			for i, text := range texts {
+				texts[i] = n.SQL(text)
+			}
 		}
 	}
 	return migrations

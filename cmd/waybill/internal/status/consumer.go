@@ -23,6 +23,10 @@ const (
 func (r *Reader) readConsumer(ctx context.Context, report *Report) error {
 	c := &report.Consumer
 	c.Consumers = []ConsumerGroup{}
+	var err error
+	if c.Tables, err = r.tables(ctx, store.Consumer); err != nil {
+		return err
+	}
 	if err := store.CheckSchema(ctx, r.db, r.dialect, r.names, store.Consumer); err != nil {
 		return err
 	}

@@ -42,6 +42,7 @@ type Finding struct {
 type Producer struct {
 	// Problem is why there is nothing to tell, such as missing tables; "" if there is.
 	Problem      string        `json:"problem,omitempty"`
+	Tables       *Tables       `json:"tables,omitempty"` // nil where there are none
 	Pending      int64         `json:"pending"`
 	Rejected     int64         `json:"rejected"`
 	Destinations []Destination `json:"destinations"`
@@ -51,6 +52,15 @@ type Producer struct {
 	Twin     *Twin  `json:"twin,omitempty"` // nil where none was heard lately
 
 	last int64 // the last row id; see Reader.lastID
+}
+
+// Tables tell of one side's version.
+type Tables struct {
+	Version int `json:"version"`
+	// CompatibleFrom is the oldest version of programs that may use the tables.
+	CompatibleFrom int `json:"compatible_from"`
+	// Program is the version that this program makes.
+	Program int `json:"program"`
 }
 
 // Destination counts the rows of one destination and status.
@@ -88,6 +98,7 @@ const twinTime = 10 * time.Minute
 // Consumer is what the inboxes of this database remember.
 type Consumer struct {
 	Problem   string          `json:"problem,omitempty"`
+	Tables    *Tables         `json:"tables,omitempty"`
 	Consumers []ConsumerGroup `json:"consumers"`
 }
 
@@ -180,11 +191,16 @@ func (r *Reader) check(ctx context.Context) ([]Finding, error) {
 		return nil, err
 	}
 	defer ledger.CloseIdle()
-	producer, err := r.queue.Check(ctx)
+	var producer, consumer []store.Finding
+	if err = r.queue.CheckSchema(ctx); err == nil {
+		producer, err = r.queue.Check(ctx)
+	}
 	if err != nil && !errors.Is(err, waybill.ErrSchema) {
 		return nil, err
 	}
-	consumer, err := ledger.Check(ctx, waybill.Once, waybill.Latest)
+	if err = ledger.CheckSchema(ctx); err == nil {
+		consumer, err = ledger.Check(ctx, waybill.Once, waybill.Latest)
+	}
 	if err != nil && !errors.Is(err, waybill.ErrSchema) {
 		return nil, err
 	}
@@ -212,6 +228,10 @@ func missing(err error) bool {
 func (r *Reader) readProducer(ctx context.Context, report *Report) error {
 	p := &report.Producer
 	p.Destinations = []Destination{}
+	var err error
+	if p.Tables, err = r.tables(ctx, store.Producer); err != nil {
+		return err
+	}
 	if err := r.queue.CheckSchema(ctx); err != nil {
 		return err
 	}
@@ -254,6 +274,15 @@ func (r *Reader) readProducer(ctx context.Context, report *Report) error {
 	}
 	p.last, err = r.lastID(ctx, lease.Cursor)
 	return err
+}
+
+// tables reads the version of one side's tables.
+func (r *Reader) tables(ctx context.Context, side store.Side) (*Tables, error) {
+	v, err := store.ReadVersion(ctx, r.db, r.dialect, r.names, side)
+	if err != nil || v.Have == 0 {
+		return nil, err
+	}
+	return &Tables{Version: v.Have, CompatibleFrom: v.CompatibleFrom, Program: v.Newest}, nil
 }
 
 // seconds is d in seconds, to the millisecond.

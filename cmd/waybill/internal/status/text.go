@@ -36,6 +36,7 @@ func (r *Report) writeProducer(w io.Writer) {
 		fmt.Fprintf(w, "Producer\t%s\n", sentence(p.Problem))
 		return
 	}
+	fmt.Fprintf(w, "Tables\t%s\n", p.Tables.text())
 	fmt.Fprintf(w, "Relay\t%s\n", p.Relay.text())
 	if p.Twin != nil {
 		fmt.Fprintf(w, "Twin\t%s has this outbox's identity, too, and takes its receipts (heard %s ago)\n",
@@ -64,10 +65,11 @@ func (r *Report) writeConsumer(w io.Writer) {
 		fmt.Fprintf(w, "\nConsumer\t%s\n", sentence(c.Problem))
 		return
 	case len(c.Consumers) == 0:
-		fmt.Fprint(w, "\nConsumers\tnone has recorded anything yet\n")
+		fmt.Fprintf(w, "\nConsumers\tnone has recorded anything yet (tables: %s)\n", c.Tables.text())
 		return
 	}
-	fmt.Fprint(w, "\nCONSUMER\tONCE RECORDS\tLATEST RECORDS\tPRODUCER\tFORGOTTEN UP TO\n")
+	fmt.Fprintf(w, "\nConsumers\ttables: %s\n", c.Tables.text())
+	fmt.Fprint(w, "CONSUMER\tONCE RECORDS\tLATEST RECORDS\tPRODUCER\tFORGOTTEN UP TO\n")
 	for _, group := range c.Consumers {
 		start := fmt.Sprintf("%s\t%s\t%s", group.Consumer, records(group.Once), records(group.Latest))
 		for _, h := range group.Producers {
@@ -78,6 +80,25 @@ func (r *Report) writeConsumer(w io.Writer) {
 			fmt.Fprintf(w, "%s\t-\t-\n", start)
 		}
 	}
+}
+
+func (t *Tables) text() string {
+	if t == nil {
+		return "there are none"
+	}
+	text := fmt.Sprintf("version %d", t.Version)
+	if t.CompatibleFrom < t.Version {
+		text += fmt.Sprintf(", compatible with programs from version %d on", t.CompatibleFrom)
+	} else {
+		text += ", for programs of this version"
+	}
+	switch {
+	case t.Version < t.Program:
+		text += fmt.Sprintf("; 'waybill init' makes it %d, when no older program is left", t.Program)
+	case t.Version > t.Program:
+		text += fmt.Sprintf("; this program is of version %d", t.Program)
+	}
+	return text
 }
 
 func (l *Lease) text() string {

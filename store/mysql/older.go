@@ -1,0 +1,48 @@
+package mysql
+
+import (
+	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/statement"
+)
+
+const recordLatestUntyped = `
+INSERT INTO {n2_record} (consumer, dest_name, business_mark, time_stamp, message_id, producer, guard)
+VALUES `
+
+// recordedLatestUntyped and latestIDsUntyped end with a list of pairs and ")".
+const recordedLatestUntyped = `
+SELECT message_id
+FROM {n2_record}
+WHERE consumer = ? AND guard = ? AND (dest_name, business_mark) IN (`
+
+const latestIDsUntyped = `
+SELECT dest_name, business_mark, message_id
+FROM {n2_record}
+WHERE consumer = ? AND (dest_name, business_mark) IN (`
+
+// HasTypedKeys is empty: the trigger knows the keys.
+func (dialect) HasTypedKeys(store.Names) store.Statement { return store.Statement{} }
+
+// InsertPlain is Insert, which leaves keys to the trigger anyway.
+func (d dialect) InsertPlain(n store.Names, rows []store.NewRow) []store.Statement {
+	return d.Insert(n, rows)
+}
+
+// RecordLatestUntyped implements store.OlderDialect.
+func (dialect) RecordLatestUntyped(n store.Names, consumer string, nonce int64, marks []store.Mark) store.Guard {
+	args := make([]any, 0, 7*len(marks))
+	for _, m := range marks {
+		args = append(args, consumer, m.Destination, m.Key, m.TimeStamp, m.ID.String(), m.Producer, nonce)
+	}
+	keys := append([]any{consumer, nonce}, statement.UntypedKeys(marks)...)
+	return store.Guard{
+		Exec:  []store.Statement{statement.New(n, recordLatestUntyped+statement.List("(?, ?, "+text+", ?, ?, "+text+", ?)", len(marks))+recordLatestEnd, args...)},
+		Query: statement.New(n, recordedLatestUntyped+statement.List("(?, ?)", len(marks))+`)`+all, keys...),
+	}
+}
+
+// LatestIDsUntyped implements store.OlderDialect.
+func (dialect) LatestIDsUntyped(n store.Names, consumer string, marks []store.Mark) store.Statement {
+	args := append([]any{consumer}, statement.UntypedKeys(marks)...)
+	return statement.New(n, latestIDsUntyped+statement.List("(?, ?)", len(marks))+`)`+all, args...)
+}
