@@ -81,17 +81,82 @@ func (p *pump) throttle(ctx context.Context, r *store.Row) error {
 
 // lookInGaps looks for rows that had not committed when the cursor passed them.
 func (p *pump) lookInGaps(ctx context.Context) (bool, error) {
-	ids := p.gaps.due(time.Now(), p.t.r.o.Batch)
-	if len(ids) == 0 || mutant.CursorWithoutSweep {
+	due := p.gaps.due(time.Now(), p.t.r.o.Batch)
+	if len(due) == 0 || mutant.CursorWithoutSweep {
 		return false, nil
 	}
-	found := make(map[int64]bool)
+	short, long := apart(due)
+	found, err := p.lookInShortGaps(ctx, short)
+	if err != nil {
+		for _, x := range long {
+			p.gaps.again(x, time.Now())
+		}
+		return false, err
+	}
+	for _, x := range long {
+		more, err := p.lookInLongGap(ctx, x)
+		if err != nil {
+			return false, err
+		}
+		found = found || more
+	}
+	return found, nil
+}
+
+// lookInShortGaps reads the rows with these gaps' ids, and reports whether there are any.
+func (p *pump) lookInShortGaps(ctx context.Context, short []gap) (bool, error) {
+	var ids, found []int64
+	for _, x := range short {
+		for id := x.first; id <= x.last; id++ {
+			ids = append(ids, id)
+		}
+	}
 	err := p.eachRow(ctx, ids, func(r *store.Row, known []store.Answer) {
-		found[r.ID] = true
+		found = append(found, r.ID)
 		p.t.admit(ctx, r, readAhead, known)
 	})
-	p.gaps.found(found)
+	now := time.Now()
+	for _, x := range short {
+		from, _ := slices.BinarySearch(found, x.first)
+		to, _ := slices.BinarySearch(found, x.last+1)
+		if err != nil {
+			p.gaps.again(x, now)
+			continue
+		}
+		p.gaps.looked(x, found[from:to], from < to, true, now)
+	}
 	return len(found) > 0, err
+}
+
+// longGapShare bounds the part of the time that is spent on looking at long gaps in vain:
+// one part of so many.
+const longGapShare = 20
+
+// lookInLongGap reads a page of the rows in a gap, and reports whether any of them is
+// new. What was put together of several gaps has known rows, too.
+func (p *pump) lookInLongGap(ctx context.Context, x gap) (bool, error) {
+	began := time.Now()
+	crash.Point("relay.gap.before")
+	rows, err := p.t.r.queue.Sweep(ctx, x.first-1, x.last, sweepPage)
+	crash.Point("relay.gap.after")
+	found := 0
+	if err == nil {
+		err = p.fetchMissed(ctx, rows, func(*store.Row) { found++ })
+	}
+	now := time.Now()
+	if err != nil {
+		p.gaps.again(x, now)
+		return false, err
+	}
+	if found == 0 {
+		p.gaps.nextLong = now.Add(longGapShare * now.Sub(began))
+	}
+	ids := make([]int64, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].ID
+	}
+	p.gaps.looked(x, ids, found > 0, len(rows) < sweepPage, now)
+	return found > 0, nil
 }
 
 const (

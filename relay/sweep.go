@@ -49,11 +49,12 @@ func (p *pump) sweep(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	take := p.fetchMissed
 	if p.adoptTo > 0 {
-		take = p.adopt
+		err = p.adopt(ctx, slices.Clone(rows))
+	} else {
+		err = p.fetchMissed(ctx, rows, func(*store.Row) { p.t.r.counters.swept.Add(1) })
 	}
-	if err := take(ctx, slices.Clone(rows)); err != nil {
+	if err != nil {
 		return false, err
 	}
 	p.sweepTook += time.Since(began)
@@ -152,8 +153,9 @@ func (l *lane) wasSent(f *inflight, at time.Duration) {
 	f.state, f.copies, f.sent, f.adopted = waiting, 1, at, true
 }
 
-// fetchMissed reads and admits those of the rows that nobody knows about.
-func (p *pump) fetchMissed(ctx context.Context, rows []store.Row) error {
+// fetchMissed reads and admits those of the rows that nobody knows about, and calls found
+// for each that is still there.
+func (p *pump) fetchMissed(ctx context.Context, rows []store.Row, found func(*store.Row)) error {
 	missed := p.missed(rows)
 	known, err := p.answersOn(ctx, missed)
 	if err != nil {
@@ -168,7 +170,7 @@ func (p *pump) fetchMissed(ctx context.Context, rows []store.Row) error {
 		ids = append(ids, missed[i].ID)
 	}
 	return p.eachRow(ctx, ids, func(r *store.Row, answers []store.Answer) {
-		p.t.r.counters.swept.Add(1)
+		found(r)
 		p.t.admit(ctx, r, readMissed, answers)
 	})
 }

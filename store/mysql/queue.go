@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"encoding/json"
+	"fmt"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
@@ -51,6 +52,29 @@ FROM {qmessage} FORCE INDEX (PRIMARY)
 WHERE id > ? AND id <= ? AND status = 0
 ORDER BY id
 LIMIT ?`
+
+const scanNewest = `
+SELECT ` + brief + `
+FROM {qmessage} FORCE INDEX (qmessage_message_id)
+WHERE message_id > ? AND message_id < ? AND status = 0
+ORDER BY message_id
+LIMIT ?`
+
+// scanPast is to be completed with a list of pairs.
+const scanPast = `
+SELECT id, before_id, wanted
+FROM (
+	SELECT id, wanted, COALESCE(LAG(id) OVER (ORDER BY id), ?) AS before_id, LEAD(id) OVER (ORDER BY id) AS behind_id
+	FROM (
+		SELECT id, IF(status = 0 AND (destination, dest_type) NOT IN (%s), 1, 0) AS wanted
+		FROM {qmessage} FORCE INDEX (PRIMARY)
+		WHERE id > ?
+		ORDER BY id
+		LIMIT ?
+	) AS walked
+) AS passed
+WHERE wanted = 1 OR before_id < id - 1 OR behind_id IS NULL
+ORDER BY id`
 
 // deleteRows and countCopies look each id up in turn, which STRAIGHT_JOIN and the
 // index's name make sure of. With a list of ids the optimizer scans the table while it
@@ -143,6 +167,17 @@ func (dialect) Rows(n store.Names, ids []int64) store.Statement {
 // Sweep implements store.ProducerDialect.
 func (dialect) Sweep(n store.Names, after, upTo int64, limit int) store.Statement {
 	return statement.New(n, sweep, after, upTo, limit)
+}
+
+// ScanNewest implements store.ProducerDialect.
+func (dialect) ScanNewest(n store.Names, after, below waybill.ID, limit int) store.Statement {
+	return statement.New(n, scanNewest, after.String(), below.String(), limit)
+}
+
+// ScanPast implements store.ProducerDialect.
+func (dialect) ScanPast(n store.Names, passed []store.Lane, after int64, size int) store.Statement {
+	args := append([]any{after}, statement.Lanes(passed)...)
+	return statement.New(n, fmt.Sprintf(scanPast, statement.List("(?, ?)", len(passed))), append(args, after, size)...)
 }
 
 // Delete implements store.ProducerDialect.

@@ -1,6 +1,8 @@
 package sqlite
 
 import (
+	"fmt"
+
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/internal/statement"
@@ -33,6 +35,29 @@ LIMIT ?`
 const rows = `SELECT ` + columns + ` FROM {qmessage} WHERE status = 0 AND id IN (`
 
 const sweep = `SELECT ` + brief + ` FROM {qmessage} WHERE id > ? AND id <= ? AND status = 0 ORDER BY id LIMIT ?`
+
+const scanNewest = `
+SELECT ` + brief + `
+FROM {qmessage}
+WHERE message_id > ? AND message_id < ? AND status = 0
+ORDER BY message_id
+LIMIT ?`
+
+// scanPast is to be completed with a list of pairs.
+const scanPast = `
+SELECT id, before_id, wanted
+FROM (
+	SELECT id, wanted, lag(id, 1, ?) OVER (ORDER BY id) AS before_id, lead(id) OVER (ORDER BY id) AS behind_id
+	FROM (
+		SELECT id, status = 0 AND (destination, dest_type) NOT IN (VALUES %s) AS wanted
+		FROM {qmessage}
+		WHERE id > ?
+		ORDER BY id
+		LIMIT ?
+	)
+)
+WHERE wanted OR before_id < id - 1 OR behind_id IS NULL
+ORDER BY id`
 
 const deleteRows = `DELETE FROM {qmessage} WHERE message_id IN (`
 
@@ -108,6 +133,17 @@ func (dialect) Rows(n store.Names, ids []int64) store.Statement {
 // Sweep implements store.ProducerDialect.
 func (dialect) Sweep(n store.Names, after, upTo int64, limit int) store.Statement {
 	return statement.New(n, sweep, after, upTo, limit)
+}
+
+// ScanNewest implements store.ProducerDialect.
+func (dialect) ScanNewest(n store.Names, after, below waybill.ID, limit int) store.Statement {
+	return statement.New(n, scanNewest, after.String(), below.String(), limit)
+}
+
+// ScanPast implements store.ProducerDialect.
+func (dialect) ScanPast(n store.Names, passed []store.Lane, after int64, size int) store.Statement {
+	args := append([]any{after}, statement.Lanes(passed)...)
+	return statement.New(n, fmt.Sprintf(scanPast, statement.List("(?, ?)", len(passed))), append(args, after, size)...)
 }
 
 // Delete implements store.ProducerDialect.
