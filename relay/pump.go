@@ -21,6 +21,7 @@ type pump struct {
 
 	gaps      gaps
 	throttled time.Duration // time spent in throttle since the cursor was last at the end
+	sparse    bool          // most rows at the cursor were of destinations that have a backlog
 
 	newest newest
 

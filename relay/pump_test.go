@@ -403,3 +403,150 @@ func TestTheDatabaseIsLeftAloneWhileThereIsNothingToDo(t *testing.T) {
 		}
 	})
 }
+
+// commits writes n rows to a destination in one transaction: with this id and those after
+// it, or with those that the table gives where it is 0. It returns the id of the last.
+// Their message ids are of now by the pump's clock, which synctest may have set forward.
+func (s *steppedTerm) commits(destination string, id int64, n int) int64 {
+	s.t.Helper()
+	tx, err := s.db.Begin()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer tx.Rollback()
+	for i := range int64(n) {
+		var row any
+		if id > 0 {
+			row = id + i
+		}
+		result, err := tx.Exec(`INSERT INTO qmessage (id, message_id, destination, message_content) VALUES (?, ?, ?, x'00')`,
+			row, waybill.NewIDAt(time.UnixMicro(s.pump.databaseNow())).String(), destination)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if i == int64(n)-1 {
+			id, _ = result.LastInsertId()
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		s.t.Fatal(err)
+	}
+	return id
+}
+
+// finds lets the pump look until n more rows were sent, and returns how long that took.
+func (s *steppedTerm) finds(n int, within time.Duration) time.Duration {
+	s.t.Helper()
+	began := time.Now()
+	for sent := 0; sent < n; {
+		s.steps()
+		sent += len(s.publishes())
+		if took := time.Since(began); took > within {
+			s.t.Fatalf("found %d rows in %v, want %d", sent, took, n)
+		}
+		if sent < n {
+			s.pump.wait(s.t.Context(), 0)
+		}
+	}
+	return time.Since(began)
+}
+
+// settled is a term that has come to the end of its table, and rests.
+func settled(t *testing.T, o Options) *steppedTerm {
+	o.Sweep = time.Hour
+	s := newSteppedTerm(t, 0, o)
+	s.commits("orders", 0, 300)
+	s.finds(300, time.Second)
+	s.exec(`DELETE FROM qmessage`)
+	for id := range s.inflights {
+		s.forget(id)
+	}
+	for range 50 {
+		s.steps()
+		s.pump.wait(t.Context(), 0)
+	}
+	return s
+}
+
+func TestNoMessageWaitsForASweepWhereIdsGoBack(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		back func(*steppedTerm)
+	}{
+		{"to the beginning", func(s *steppedTerm) { s.exec(`DELETE FROM sqlite_sequence`) }},
+		{"to somewhere", func(s *steppedTerm) { s.exec(`UPDATE sqlite_sequence SET seq = 120`) }},
+		{"while rows are left below", func(s *steppedTerm) {
+			s.exec(`INSERT INTO qmessage (id, destination, message_content, status) VALUES (50, 'orders', x'00', 2)`)
+			s.exec(`UPDATE sqlite_sequence SET seq = 120`)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := settled(t, Options{})
+				c.back(s)
+				for range 5 {
+					s.commits("orders", 0, 1)
+					if took := s.finds(1, time.Hour); took > 2*newestEvery {
+						t.Errorf("a message took %v, want %v at most", took, 2*newestEvery)
+					}
+				}
+				s.commits("orders", 0, 1000)
+				s.finds(1000, time.Second)
+				if s.cursor > 1200 {
+					t.Errorf("the cursor is %d, want it where the new rows are", s.cursor)
+				}
+				if s.r.counters.swept.Load() > 0 {
+					t.Error("a sweep has found something")
+				}
+			})
+		})
+	}
+}
+
+func TestNoMessageWaitsForASweepWhereASessionHasABlockOfIds(t *testing.T) {
+	for _, backlog := range []bool{false, true} {
+		t.Run(fmt.Sprint("with a backlog ", backlog), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := settled(t, Options{Destinations: map[string]Destination{"stuck": {Window: 1}}})
+				low, high := int64(1_000), int64(900_000)
+				send := func(id *int64) { *id = s.commits("orders", *id+1, 1) }
+				send(&high)
+				s.finds(1, time.Second)
+				if backlog { // of a destination whose consumer is away
+					high = s.commits("stuck", high+1, 1000)
+					s.finds(1, time.Second)
+				}
+				for _, idle := range []time.Duration{0, time.Second, 20 * time.Second, time.Minute} {
+					for began := time.Now(); time.Since(began) < idle; {
+						s.steps()
+						s.publishes()
+						s.pump.wait(t.Context(), 100)
+					}
+					for _, id := range []*int64{&low, &high, &low, &low, &high} {
+						send(id)
+						if took := s.finds(1, time.Hour); took > 2*newestEvery {
+							t.Errorf("after %v: row %d took %v, want %v at most", idle, *id, took, 2*newestEvery)
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestManyMessagesOfALateTransactionAreFoundAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := settled(t, Options{Window: 20_000})
+		s.exec(`UPDATE sqlite_sequence SET seq = seq + 5000`)
+		s.commits("orders", 0, 1)
+		s.finds(1, time.Second)
+		time.Sleep(100 * time.Millisecond)
+		s.commits("orders", 301, 5000)
+		if took := s.finds(5000, time.Hour); took > time.Second {
+			t.Errorf("it took %v, want 1s at most", took)
+		}
+		if s.r.counters.swept.Load() > 0 {
+			t.Error("a sweep has found something")
+		}
+	})
+}
