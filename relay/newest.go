@@ -71,9 +71,7 @@ func (p *pump) scanNewest(ctx context.Context) (bool, error) {
 	every := max(min(p.t.r.o.Poll, newestEvery), newestShare*time.Since(now))
 	if len(found) > 0 {
 		n.found = now
-		if err := p.goBack(ctx, slices.Min(found)); err != nil {
-			return false, err
-		}
+		p.goBack(slices.Min(found))
 	}
 	if !n.found.IsZero() && now.Sub(n.found) < newestAlert {
 		every = min(every, newestSoon+alertShare*time.Since(now))
@@ -104,34 +102,31 @@ func (p *pump) newestFrom(now time.Time, clock int64) waybill.ID {
 }
 
 // goBack makes the cursor go back to before a row that it had passed, so that the rows
-// behind that one are found by scanAhead and in gaps again. Where there are more than a
-// few rows between, as of a long backlog, the cursor stays, and the ids that are missing
-// next behind that row become a gap.
-func (p *pump) goBack(ctx context.Context, row int64) error {
+// behind that one are found by scanAhead and in gaps again. Where more than a batch of
+// rows would be read again, as of a backlog, the cursor stays, and the ids behind that row
+// up to the next one that is known become a gap.
+func (p *pump) goBack(row int64) {
 	t := p.t
-	crash.Point("relay.back.before")
-	rows, err := t.r.queue.Sweep(ctx, row, t.cursor, t.r.o.Batch)
-	crash.Point("relay.back.after")
-	if err != nil {
-		return err
-	}
-	few := len(rows) < t.r.o.Batch
-	if few && p.adoptTo == 0 {
-		p.gaps.forgetFrom(row)
-		t.mu.Lock()
-		t.cursor = min(t.cursor, row-1)
-		t.mu.Unlock()
-		return nil
-	}
-	for _, r := range rows {
-		if r.ID > row+1 {
-			p.gaps.add(row, r.ID, time.Now())
-			return nil
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	known, next := 0, t.cursor+1
+	for _, f := range t.inflights {
+		if f.row > row {
+			known++
+			next = min(next, f.row)
 		}
-		row = r.ID
 	}
-	if few {
-		p.gaps.add(row, t.cursor+1, time.Now())
+	backlog := false
+	for _, l := range t.order {
+		if l.hasBacklog() && l.backlogFrom < t.cursor {
+			backlog = true
+			next = min(next, max(l.backlogFrom, row)+1)
+		}
 	}
-	return nil
+	if backlog || known > t.r.o.Batch || p.adoptTo > 0 {
+		p.gaps.add(row, next, time.Now())
+		return
+	}
+	p.gaps.forgetFrom(row)
+	t.cursor = min(t.cursor, row-1)
 }

@@ -42,7 +42,7 @@ func (p *pump) scanAhead(ctx context.Context) (bool, error) {
 			left++
 		}
 	}
-	p.sparse = left > len(rows)/2
+	p.sparse = left > 0 && 2*left >= len(rows)
 	return len(rows) > 0, nil
 }
 

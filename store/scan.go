@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"slices"
@@ -70,6 +71,7 @@ func (q *Queue) ScanPast(ctx context.Context, passed []Lane, after int64, size i
 		all = append(all, p)
 		return err
 	})
+	slices.SortFunc(all, func(a, b Passed) int { return cmp.Compare(a.ID, b.ID) })
 	return all, err
 }
 

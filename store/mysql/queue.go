@@ -24,7 +24,7 @@ const insert = `
 INSERT INTO {qmessage} (message_id, destination, dest_type, business_mark, time_stamp, headers, message_content, not_before)
 VALUES `
 
-const scan = `SELECT ` + columns + ` FROM {qmessage} WHERE id > ? ORDER BY id LIMIT ?`
+const scan = `SELECT ` + columns + ` FROM {qmessage} FORCE INDEX (PRIMARY) WHERE id > ? ORDER BY id LIMIT ?`
 
 const scanDestination = `
 SELECT ` + columns + `
@@ -44,7 +44,7 @@ ORDER BY not_before, id
 LIMIT ?`
 
 // rows and find end with a list of ids and ")".
-const rows = `SELECT ` + columns + ` FROM {qmessage} WHERE status = 0 AND id IN (`
+const rows = `SELECT ` + columns + ` FROM {qmessage} FORCE INDEX (PRIMARY) WHERE status = 0 AND id IN (`
 
 const sweep = `
 SELECT ` + brief + `
@@ -73,8 +73,7 @@ FROM (
 		LIMIT ?
 	) AS walked
 ) AS passed
-WHERE wanted = 1 OR before_id < id - 1 OR behind_id IS NULL
-ORDER BY id`
+WHERE wanted = 1 OR before_id < id - 1 OR behind_id IS NULL`
 
 // deleteRows and countCopies look each id up in turn, which STRAIGHT_JOIN and the
 // index's name make sure of. With a list of ids the optimizer scans the table while it
@@ -119,7 +118,7 @@ WHERE id > ? AND status = ? AND (? = '' OR destination = ?)
 ORDER BY id
 LIMIT ?`
 
-const find = `SELECT ` + columns + ` FROM {qmessage} WHERE message_id IN (`
+const find = `SELECT ` + columns + ` FROM {qmessage} FORCE INDEX (qmessage_message_id) WHERE message_id IN (`
 
 const identity = `SELECT identity FROM {qoutbox} WHERE id = 1`
 

@@ -76,8 +76,7 @@ FROM (
 		ORDER BY id` + limited + `
 	) AS walked
 ) AS passed
-WHERE wanted OR before < id - 1 OR behind IS NULL
-ORDER BY id`
+WHERE wanted OR before < id - 1 OR behind IS NULL`
 
 const deleteRows = `DELETE FROM {qmessage} WHERE message_id = ANY ((SELECT $1::text::uuid[])::uuid[])`
 
