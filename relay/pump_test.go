@@ -63,6 +63,7 @@ func newSteppedTerm(t *testing.T, cursor int64, o Options) *steppedTerm {
 	}
 	s := &steppedTerm{term: newTerm(r, identityOf(t, r), cursor, clock), t: t, db: db}
 	s.start = func(*lane) {}
+	s.heldUntil += time.Hour.Microseconds() // rows up to the cursor were sent, though the test writes them now
 	s.clock.run(true)
 	return s
 }
@@ -258,6 +259,20 @@ func TestASuccessorSendsAgainWhatNobodyWillConfirm(t *testing.T) {
 				t.Errorf("sent %d of 50 rows, want %d", len(rows), c.want)
 			}
 		})
+	}
+}
+
+func TestASuccessorSendsAtOnceWhatCameWhenNobodyLed(t *testing.T) {
+	s := newSteppedTerm(t, 300, Options{})
+	s.heldUntil = s.began - time.Minute.Microseconds()
+	s.insert(20, 1) // ids have gone back, to below the cursor
+	s.exec(`UPDATE qmessage SET message_id = ? WHERE id = 1`, waybill.NewIDAt(time.UnixMicro(s.heldUntil).Add(-time.Second)).String())
+	s.steps()
+	if rows := s.publishes(); len(rows) != 19 || rows[0] != 2 {
+		t.Errorf("sent rows %v, want 2 to 20", rows)
+	}
+	if n := len(s.inflights); n != 20 {
+		t.Errorf("got %d messages in the window, want 20", n)
 	}
 }
 

@@ -102,9 +102,21 @@ func (p *pump) endSweep() {
 // adopt takes rows into their windows as if they had just been sent, and to the
 // stragglers those of which some consumers have not answered. Receipts for what the last
 // holder sent come in at the same time: a row that one of them has settled may be gone
-// by now, and nobody would ever confirm it.
+// by now, and nobody would ever confirm it. A message that came when nobody led has not
+// been sent, whatever its row's id is: ids may have gone back.
 func (p *pump) adopt(ctx context.Context, rows []store.Row) error {
 	rows = slices.DeleteFunc(rows, func(r store.Row) bool { return r.NotBefore > p.dueTime }) // scanDue's
+	var unsent []store.Row
+	rows = slices.DeleteFunc(rows, func(r store.Row) bool {
+		late := r.NotBefore == 0 && r.MessageID.Time().UnixMicro() > p.t.heldUntil
+		if late {
+			unsent = append(unsent, r)
+		}
+		return late
+	})
+	if err := p.fetchMissed(ctx, unsent, func(*store.Row) {}); err != nil {
+		return err
+	}
 	known, err := p.answersOn(ctx, rows)
 	if err != nil {
 		return err

@@ -23,6 +23,7 @@ type term struct {
 	log          *slog.Logger
 	identity     string // the outbox's
 	began        int64  // by the database's clock, in µs
+	heldUntil    int64  // by the same clock: the last holder has sent nothing that came later
 	beganAt      time.Time
 	link         *link
 	start        func(*lane)            // starts a lane's goroutine
@@ -71,6 +72,7 @@ func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 		log:          r.log,
 		identity:     identity,
 		began:        clock,
+		heldUntil:    clock,
 		beganAt:      time.Now(),
 		woken:        make(chan struct{}, 1),
 		slowReceipts: make(chan slowReceipt, maxSlowReceipts),

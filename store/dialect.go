@@ -163,7 +163,8 @@ type ProducerDialect interface {
 	AcquireLease(n Names, name, holder string, ttl int64) []Statement
 	// RenewLease extends holder's own lease and stores its cursor.
 	RenewLease(n Names, name, holder string, ttl, cursor int64) Statement
-	// ReleaseLease ends holder's own lease and stores its cursor.
+	// ReleaseLease ends holder's own lease now, so that it has no holder, and stores its
+	// cursor.
 	ReleaseLease(n Names, name, holder string, cursor int64) Statement
 	// Lease reads holder, expires_at - clock (µs), cursor: one row or none.
 	Lease(n Names, name string) Statement

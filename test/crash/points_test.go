@@ -138,7 +138,7 @@ func rare(point string) bool {
 // again says whether a process passes a point again and again.
 func again(point string) bool {
 	of, step, _ := parts(point)
-	setUp := slices.Contains([]string{"schema", "check", "acquire", "lease", "clock", "identity", "hello", "connect", "subscribe", "close", "release", "notify"}, step)
+	setUp := slices.Contains([]string{"schema", "check", "previous", "acquire", "lease", "clock", "identity", "hello", "connect", "subscribe", "close", "release", "notify"}, step)
 	return !setUp && !rough(point) && !rare(point) && of != "store"
 }
 
