@@ -565,3 +565,52 @@ func TestManyMessagesOfALateTransactionAreFoundAtOnce(t *testing.T) {
 		}
 	})
 }
+
+func TestRowsOfADestinationWhoseConsumerIsAwayArePassedBy(t *testing.T) {
+	s := newSteppedTerm(t, 0, Options{Destinations: map[string]Destination{"stuck": {Window: 10}}})
+	const rows = 20_000
+	s.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+		INSERT INTO qmessage (id, destination, message_content) SELECT i, CASE WHEN i % 20 = 0 THEN 'orders' ELSE 'stuck' END, x'00' FROM n WHERE i <> 7777`, rows)
+	sent := map[int64]int{}
+	steps := 0
+	for ; s.cursor < rows; steps++ {
+		s.steps()
+		for _, row := range s.publishes() {
+			sent[row]++
+		}
+		if steps > rows {
+			t.Fatal("the cursor does not come to the end")
+		}
+	}
+	if steps > 15 {
+		t.Errorf("it took %d steps to pass %d rows by, want 15 at most", steps, rows)
+	}
+	s.exec(`INSERT INTO qmessage (id, destination, message_content) VALUES (7777, 'orders', x'00')`) // a late transaction
+	for deadline := time.Now().Add(5 * time.Second); sent[7777] == 0 && time.Now().Before(deadline); {
+		s.steps()
+		for _, row := range s.publishes() {
+			sent[row]++
+		}
+	}
+	for row := int64(20); row <= rows; row += 20 {
+		if sent[row] != 1 {
+			t.Fatalf("sent row %d %d times, want once", row, sent[row])
+		}
+	}
+	if sent[7777] != 1 || len(sent) != rows/20+1+10 {
+		t.Errorf("sent row 7777 %d times and %d rows in all, want once and %d", sent[7777], len(sent), rows/20+11)
+	}
+	// The window grows: the rest is found.
+	for _, l := range s.order {
+		l.o.Window = rows
+	}
+	for began := time.Now(); len(sent) < rows; {
+		s.steps()
+		for _, row := range s.publishes() {
+			sent[row]++
+		}
+		if time.Since(began) > time.Minute {
+			t.Fatalf("sent %d rows, want %d", len(sent), rows)
+		}
+	}
+}
