@@ -567,7 +567,10 @@ func TestManyMessagesOfALateTransactionAreFoundAtOnce(t *testing.T) {
 }
 
 func TestRowsOfADestinationWhoseConsumerIsAwayArePassedBy(t *testing.T) {
-	s := newSteppedTerm(t, 0, Options{Destinations: map[string]Destination{"stuck": {Window: 10}}})
+	s := newSteppedTerm(t, 0, Options{
+		Destinations: map[string]Destination{"stuck": {Window: 10}},
+		MinResend:    time.Hour, FirstResend: time.Hour, MaxResend: time.Hour,
+	})
 	const rows = 20_000
 	s.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
 		INSERT INTO qmessage (id, destination, message_content) SELECT i, CASE WHEN i % 20 = 0 THEN 'orders' ELSE 'stuck' END, x'00' FROM n WHERE i <> 7777`, rows)
