@@ -32,6 +32,7 @@ type lane struct {
 	// backlogFrom: rows above this id, up to the cursor, wait in the table because the
 	// window or queue was full when they were read. noBacklog where there are none.
 	backlogFrom int64
+	reach       int64 // how many ids the next scan for these walks over
 
 	progressed time.Time // when a batch was last begun, or taken by the broker
 	lastError  string    // why not all of the last batch was taken; "" if it was

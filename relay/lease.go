@@ -24,7 +24,7 @@ var errLeaseLost = errors.New("another relay has taken the lease")
 // lead tries to get the lease and, where it did, leads until ctx ends or the lease
 // is lost. led says whether it led at all.
 func (r *Relay) lead(ctx context.Context) (led bool, err error) {
-	lease, clock, err := r.acquire(ctx)
+	lease, clock, heldUntil, err := r.acquire(ctx)
 	if err != nil || lease.Holder != r.holder {
 		return false, err
 	}
@@ -41,6 +41,7 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 	defer end(nil)
 	t := newTerm(r, identity, lease.Cursor, clock)
 	t.older = r.queue.Older()
+	t.heldUntil = heldUntil
 	r.setTerm(t)
 	defer r.setTerm(nil)
 	r.log.InfoContext(ctx, "relay leads", slog.String("holder", r.holder), slog.Int64("cursor", lease.Cursor))
@@ -81,18 +82,29 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 }
 
 // acquire tries to get the lease and returns it as it is then, and where this relay
-// holds it also the database's clock in µs.
-func (r *Relay) acquire(ctx context.Context) (lease store.Lease, clock int64, err error) {
+// holds it also the database's clock in µs, and by the same clock until when the last
+// holder may have led.
+func (r *Relay) acquire(ctx context.Context) (lease store.Lease, clock, heldUntil int64, err error) {
+	crash.Point("relay.previous.before")
+	previous, err := r.queue.Lease(ctx, leaseName)
+	crash.Point("relay.previous.after")
+	if err != nil {
+		return previous, 0, 0, err
+	}
 	crash.Point("relay.acquire.before")
 	lease, err = r.queue.AcquireLease(ctx, leaseName, r.holder, r.o.Lease)
 	crash.Point("relay.acquire.after")
 	if err != nil || lease.Holder != r.holder {
-		return lease, 0, err
+		return lease, 0, 0, err
 	}
 	crash.Point("relay.clock.before")
 	clock, err = r.queue.Clock(ctx)
 	crash.Point("relay.clock.after")
-	return lease, clock, err
+	heldUntil = clock + min(previous.Left, 0)
+	if heldUntil < (365 * 24 * time.Hour).Microseconds() {
+		heldUntil = clock // an older version does not tell when it gave its lease back
+	}
+	return lease, clock, heldUntil, err
 }
 
 // outlive returns a context that ends d after ctx does, or when it is cancelled.

@@ -21,6 +21,9 @@ type pump struct {
 
 	gaps      gaps
 	throttled time.Duration // time spent in throttle since the cursor was last at the end
+	sparse    bool          // most rows at the cursor were of destinations that have a backlog
+
+	newest newest
 
 	dueTime, dueID int64     // how far scanDue has read
 	nextDue        time.Time // when it looks again
@@ -87,7 +90,7 @@ func (p *pump) run(ctx context.Context) {
 // more to do at once.
 func (p *pump) step(ctx context.Context) (busy bool, err error) {
 	steps := []func(context.Context) (bool, error){
-		p.readFloor, p.scanAhead, p.lookInGaps, p.scanDue, p.scanBacklog, p.park, p.resendOverdue, p.sweep, p.dropOrphans,
+		p.readFloor, p.scanAhead, p.lookInGaps, p.scanNewest, p.scanDue, p.scanBacklog, p.park, p.resendOverdue, p.sweep, p.dropOrphans,
 	}
 	for _, step := range steps {
 		more, err := step(ctx)

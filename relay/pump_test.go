@@ -63,6 +63,7 @@ func newSteppedTerm(t *testing.T, cursor int64, o Options) *steppedTerm {
 	}
 	s := &steppedTerm{term: newTerm(r, identityOf(t, r), cursor, clock), t: t, db: db}
 	s.start = func(*lane) {}
+	s.heldUntil += time.Hour.Microseconds() // rows up to the cursor were sent, though the test writes them now
 	s.clock.run(true)
 	return s
 }
@@ -261,6 +262,20 @@ func TestASuccessorSendsAgainWhatNobodyWillConfirm(t *testing.T) {
 	}
 }
 
+func TestASuccessorSendsAtOnceWhatCameWhenNobodyLed(t *testing.T) {
+	s := newSteppedTerm(t, 300, Options{})
+	s.heldUntil = s.began - time.Minute.Microseconds()
+	s.insert(20, 1) // ids have gone back, to below the cursor
+	s.exec(`UPDATE qmessage SET message_id = ? WHERE id = 1`, waybill.NewIDAt(time.UnixMicro(s.heldUntil).Add(-time.Second)).String())
+	s.steps()
+	if rows := s.publishes(); len(rows) != 19 || rows[0] != 2 {
+		t.Errorf("sent rows %v, want 2 to 20", rows)
+	}
+	if n := len(s.inflights); n != 20 {
+		t.Errorf("got %d messages in the window, want 20", n)
+	}
+}
+
 func TestASuccessorDoesNotWaitForWhatWasConfirmedWhileItRead(t *testing.T) {
 	s := newSteppedTerm(t, 30, Options{})
 	s.insert(30, 1)
@@ -317,8 +332,8 @@ func TestARowThatCommitsBelowTheFirstOneIsLookedFor(t *testing.T) {
 	s.exec(`INSERT INTO qmessage (id, destination, message_content) VALUES (5, 'orders', x'00')`)
 	s.steps()
 	s.publishes()
-	if s.pump.gaps.size != 4 {
-		t.Errorf("looks for %d ids, want 4: 1 to 4", s.pump.gaps.size)
+	if all := s.pump.gaps.short.all(); len(all) != 1 || all[0].first != 1 || all[0].last != 4 {
+		t.Errorf("looks for %+v, want the ids 1 to 4", all)
 	}
 }
 
@@ -402,4 +417,203 @@ func TestTheDatabaseIsLeftAloneWhileThereIsNothingToDo(t *testing.T) {
 			t.Errorf("the next look comes after %v, want %v at most: the clock of time-outs loses the rest", got, longestStep)
 		}
 	})
+}
+
+// commits writes n rows to a destination in one transaction: with this id and those after
+// it, or with those that the table gives where it is 0. It returns the id of the last.
+// Their message ids are of now by the pump's clock, which synctest may have set forward.
+func (s *steppedTerm) commits(destination string, id int64, n int) int64 {
+	s.t.Helper()
+	tx, err := s.db.Begin()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer tx.Rollback()
+	for i := range int64(n) {
+		var row any
+		if id > 0 {
+			row = id + i
+		}
+		result, err := tx.Exec(`INSERT INTO qmessage (id, message_id, destination, message_content) VALUES (?, ?, ?, x'00')`,
+			row, waybill.NewIDAt(time.UnixMicro(s.pump.databaseNow())).String(), destination)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if i == int64(n)-1 {
+			id, _ = result.LastInsertId()
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		s.t.Fatal(err)
+	}
+	return id
+}
+
+// finds lets the pump look until n more rows were sent, and returns how long that took.
+func (s *steppedTerm) finds(n int, within time.Duration) time.Duration {
+	s.t.Helper()
+	began := time.Now()
+	for sent := 0; sent < n; {
+		s.steps()
+		sent += len(s.publishes())
+		if took := time.Since(began); took > within {
+			s.t.Fatalf("found %d rows in %v, want %d", sent, took, n)
+		}
+		if sent < n {
+			s.pump.wait(s.t.Context(), 0)
+		}
+	}
+	return time.Since(began)
+}
+
+// settled is a term that has come to the end of its table, and rests.
+func settled(t *testing.T, o Options) *steppedTerm {
+	o.Sweep = time.Hour
+	s := newSteppedTerm(t, 0, o)
+	s.commits("orders", 0, 300)
+	s.finds(300, time.Second)
+	s.exec(`DELETE FROM qmessage`)
+	for id := range s.inflights {
+		s.forget(id)
+	}
+	for range 50 {
+		s.steps()
+		s.pump.wait(t.Context(), 0)
+	}
+	return s
+}
+
+func TestNoMessageWaitsForASweepWhereIdsGoBack(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		back func(*steppedTerm)
+	}{
+		{"to the beginning", func(s *steppedTerm) { s.exec(`DELETE FROM sqlite_sequence`) }},
+		{"to somewhere", func(s *steppedTerm) { s.exec(`UPDATE sqlite_sequence SET seq = 120`) }},
+		{"while rows are left below", func(s *steppedTerm) {
+			s.exec(`INSERT INTO qmessage (id, destination, message_content, status) VALUES (50, 'orders', x'00', 2)`)
+			s.exec(`UPDATE sqlite_sequence SET seq = 120`)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := settled(t, Options{})
+				c.back(s)
+				for range 5 {
+					s.commits("orders", 0, 1)
+					if took := s.finds(1, time.Hour); took > 2*newestEvery {
+						t.Errorf("a message took %v, want %v at most", took, 2*newestEvery)
+					}
+				}
+				s.commits("orders", 0, 1000)
+				s.finds(1000, time.Second)
+				if s.cursor > 1200 {
+					t.Errorf("the cursor is %d, want it where the new rows are", s.cursor)
+				}
+				if s.r.counters.swept.Load() > 0 {
+					t.Error("a sweep has found something")
+				}
+			})
+		})
+	}
+}
+
+func TestNoMessageWaitsForASweepWhereASessionHasABlockOfIds(t *testing.T) {
+	for _, backlog := range []bool{false, true} {
+		t.Run(fmt.Sprint("with a backlog ", backlog), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := settled(t, Options{Destinations: map[string]Destination{"stuck": {Window: 1}}})
+				low, high := int64(1_000), int64(900_000)
+				send := func(id *int64) { *id = s.commits("orders", *id+1, 1) }
+				send(&high)
+				s.finds(1, time.Second)
+				if backlog { // of a destination whose consumer is away
+					high = s.commits("stuck", high+1, 1000)
+					s.finds(1, time.Second)
+				}
+				for _, idle := range []time.Duration{0, time.Second, 20 * time.Second, time.Minute} {
+					for began := time.Now(); time.Since(began) < idle; {
+						s.steps()
+						s.publishes()
+						s.pump.wait(t.Context(), 100)
+					}
+					for _, id := range []*int64{&low, &high, &low, &low, &high} {
+						send(id)
+						if took := s.finds(1, time.Hour); took > 2*newestEvery {
+							t.Errorf("after %v: row %d took %v, want %v at most", idle, *id, took, 2*newestEvery)
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestManyMessagesOfALateTransactionAreFoundAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := settled(t, Options{Window: 20_000})
+		s.exec(`UPDATE sqlite_sequence SET seq = seq + 5000`)
+		s.commits("orders", 0, 1)
+		s.finds(1, time.Second)
+		time.Sleep(100 * time.Millisecond)
+		s.commits("orders", 301, 5000)
+		if took := s.finds(5000, time.Hour); took > time.Second {
+			t.Errorf("it took %v, want 1s at most", took)
+		}
+		if s.r.counters.swept.Load() > 0 {
+			t.Error("a sweep has found something")
+		}
+	})
+}
+
+func TestRowsOfADestinationWhoseConsumerIsAwayArePassedBy(t *testing.T) {
+	s := newSteppedTerm(t, 0, Options{
+		Destinations: map[string]Destination{"stuck": {Window: 10}},
+		MinResend:    time.Hour, FirstResend: time.Hour, MaxResend: time.Hour,
+	})
+	const rows = 20_000
+	s.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+		INSERT INTO qmessage (id, destination, message_content) SELECT i, CASE WHEN i % 20 = 0 THEN 'orders' ELSE 'stuck' END, x'00' FROM n WHERE i <> 7777`, rows)
+	sent := map[int64]int{}
+	steps := 0
+	for ; s.cursor < rows; steps++ {
+		s.steps()
+		for _, row := range s.publishes() {
+			sent[row]++
+		}
+		if steps > rows {
+			t.Fatal("the cursor does not come to the end")
+		}
+	}
+	if steps > 15 {
+		t.Errorf("it took %d steps to pass %d rows by, want 15 at most", steps, rows)
+	}
+	s.exec(`INSERT INTO qmessage (id, destination, message_content) VALUES (7777, 'orders', x'00')`) // a late transaction
+	for deadline := time.Now().Add(5 * time.Second); sent[7777] == 0 && time.Now().Before(deadline); {
+		s.steps()
+		for _, row := range s.publishes() {
+			sent[row]++
+		}
+	}
+	for row := int64(20); row <= rows; row += 20 {
+		if sent[row] != 1 {
+			t.Fatalf("sent row %d %d times, want once", row, sent[row])
+		}
+	}
+	if sent[7777] != 1 || len(sent) != rows/20+1+10 {
+		t.Errorf("sent row 7777 %d times and %d rows in all, want once and %d", sent[7777], len(sent), rows/20+11)
+	}
+	// The window grows: the rest is found.
+	for _, l := range s.order {
+		l.o.Window = rows
+	}
+	for began := time.Now(); len(sent) < rows; {
+		s.steps()
+		for _, row := range s.publishes() {
+			sent[row]++
+		}
+		if time.Since(began) > time.Minute {
+			t.Fatalf("sent %d rows, want %d", len(sent), rows)
+		}
+	}
 }

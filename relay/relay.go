@@ -15,8 +15,9 @@
 //   - term.go: what the leader knows while it leads
 //   - link.go: the connection to the broker
 //   - pump.go: the loop that reads rows; scan.go (rows that are new, due or waited for
-//     room), gaps.go (rows that commit late), sweep.go (rows that everything else has
-//     missed), copies.go (rows that are sent again), floor.go (the oldest pending row)
+//     room), gaps.go (rows that commit late), newest.go (rows whose ids go back), sweep.go
+//     (rows that everything else has missed), copies.go (rows that are sent again),
+//     floor.go (the oldest pending row)
 //   - admission.go: which of these rows go into a window
 //   - budget.go: what all destinations share
 //   - lane.go: one destination's window and queue; inflight.go: a message in the

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -13,6 +14,9 @@ import (
 // scanAhead reads the rows after the cursor.
 func (p *pump) scanAhead(ctx context.Context) (bool, error) {
 	t := p.t
+	if passed := t.backlogged(); p.sparse && len(passed) > 0 {
+		return p.scanPast(ctx, passed)
+	}
 	crash.Point("relay.scan.before")
 	rows, err := t.r.queue.Scan(ctx, t.cursor, t.r.o.Batch, t.r.o.BatchBytes)
 	crash.Point("relay.scan.after")
@@ -27,17 +31,112 @@ func (p *pump) scanAhead(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	now := time.Now()
+	left := 0
 	for i := range rows {
 		p.gaps.add(t.cursor, rows[i].ID, now)
 		if err := p.throttle(ctx, &rows[i]); err != nil {
 			return false, nil
 		}
 		t.admit(ctx, &rows[i], readAhead, known[rows[i].MessageID])
+		if t.passedBy(&rows[i]) {
+			left++
+		}
+	}
+	p.sparse = left > 0 && 2*left >= len(rows)
+	return len(rows) > 0, nil
+}
+
+// passedBy moves the cursor to a row, and reports whether it was left in the table for
+// room in its window.
+func (t *term) passedBy(r *store.Row) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.cursor = r.ID
+	l := t.lanes[laneKey{r.Destination, r.Topic}]
+	return l != nil && l.waitsInTable(r.ID)
+}
+
+// backlogged returns the destinations whose rows after the cursor wait in the table.
+func (t *term) backlogged() (all []store.Lane) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range t.order {
+		if !l.isStraggler() && l.waitsInTable(t.cursor+1) {
+			all = append(all, store.Lane{Destination: l.destination, Topic: l.topic})
+		}
+	}
+	return all
+}
+
+// pastBatches is how many batches of rows scanPast walks over.
+const pastBatches = 10
+
+// scanPast is scanAhead where most rows are of destinations that have a backlog, whose
+// rows scanBacklog reads later: it passes them by without reading them.
+func (p *pump) scanPast(ctx context.Context, passed []store.Lane) (bool, error) {
+	t := p.t
+	size := pastBatches * t.r.o.Batch
+	crash.Point("relay.past.before")
+	all, err := t.r.queue.ScanPast(ctx, passed, t.cursor, size)
+	crash.Point("relay.past.after")
+	if err != nil {
+		return false, err
+	}
+	if len(all) == 0 {
+		p.throttled = 0
+	}
+	p.sparse = len(all) <= size/2
+	busy := len(all) > 0
+	for len(all) > 0 {
+		end, more, err := p.admitPast(ctx, all)
+		if err != nil || !more {
+			return busy, err
+		}
+		all = all[end:]
+	}
+	return busy, nil
+}
+
+// admitPast reads and admits a batch of the wanted rows, and moves the cursor past them. It
+// returns how many of all are done with, and whether to go on: not where a destination
+// has got a backlog.
+func (p *pump) admitPast(ctx context.Context, all []store.Passed) (end int, more bool, err error) {
+	t := p.t
+	var ids []int64
+	for end = 0; end < len(all) && len(ids) < t.r.o.Batch; end++ {
+		if all[end].Wanted {
+			ids = append(ids, all[end].ID)
+		}
+	}
+	rows, read, err := p.readRows(ctx, ids)
+	if err != nil {
+		return 0, false, err
+	}
+	known, err := p.answersOn(ctx, rows)
+	if err != nil {
+		return 0, false, err
+	}
+	if read < len(ids) {
+		end, _ = slices.BinarySearchFunc(all, ids[read], func(x store.Passed, id int64) int { return cmp.Compare(x.ID, id) })
+	}
+	more = true
+	now := time.Now()
+	for _, x := range all[:end] {
+		p.gaps.add(x.Before, x.ID, now)
+		if len(rows) > 0 && rows[0].ID == x.ID {
+			if err := p.throttle(ctx, &rows[0]); err != nil {
+				return 0, false, nil
+			}
+			t.admit(ctx, &rows[0], readAhead, known[rows[0].MessageID])
+			more = !t.passedBy(&rows[0]) && more
+			rows = rows[1:]
+			continue
+		}
 		t.mu.Lock()
-		t.cursor = rows[i].ID
+		t.cursor = x.ID
 		t.mu.Unlock()
 	}
-	return len(rows) > 0, nil
+	return end, more, nil
 }
 
 const (
@@ -81,17 +180,82 @@ func (p *pump) throttle(ctx context.Context, r *store.Row) error {
 
 // lookInGaps looks for rows that had not committed when the cursor passed them.
 func (p *pump) lookInGaps(ctx context.Context) (bool, error) {
-	ids := p.gaps.due(time.Now(), p.t.r.o.Batch)
-	if len(ids) == 0 || mutant.CursorWithoutSweep {
+	due := p.gaps.due(time.Now(), p.t.r.o.Batch)
+	if len(due) == 0 || mutant.CursorWithoutSweep {
 		return false, nil
 	}
-	found := make(map[int64]bool)
+	short, long := apart(due)
+	found, err := p.lookInShortGaps(ctx, short)
+	if err != nil {
+		for _, x := range long {
+			p.gaps.again(x, time.Now())
+		}
+		return false, err
+	}
+	for _, x := range long {
+		more, err := p.lookInLongGap(ctx, x)
+		if err != nil {
+			return false, err
+		}
+		found = found || more
+	}
+	return found, nil
+}
+
+// lookInShortGaps reads the rows with these gaps' ids, and reports whether there are any.
+func (p *pump) lookInShortGaps(ctx context.Context, short []gap) (bool, error) {
+	var ids, found []int64
+	for _, x := range short {
+		for id := x.first; id <= x.last; id++ {
+			ids = append(ids, id)
+		}
+	}
 	err := p.eachRow(ctx, ids, func(r *store.Row, known []store.Answer) {
-		found[r.ID] = true
+		found = append(found, r.ID)
 		p.t.admit(ctx, r, readAhead, known)
 	})
-	p.gaps.found(found)
+	now := time.Now()
+	for _, x := range short {
+		from, _ := slices.BinarySearch(found, x.first)
+		to, _ := slices.BinarySearch(found, x.last+1)
+		if err != nil {
+			p.gaps.again(x, now)
+			continue
+		}
+		p.gaps.looked(x, found[from:to], from < to, true, now)
+	}
 	return len(found) > 0, err
+}
+
+// longGapShare bounds the part of the time that is spent on looking at long gaps in vain:
+// one part of so many.
+const longGapShare = 20
+
+// lookInLongGap reads a page of the rows in a gap, and reports whether any of them is
+// new. What was put together of several gaps has known rows, too.
+func (p *pump) lookInLongGap(ctx context.Context, x gap) (bool, error) {
+	began := time.Now()
+	crash.Point("relay.gap.before")
+	rows, err := p.t.r.queue.Sweep(ctx, x.first-1, x.last, sweepPage)
+	crash.Point("relay.gap.after")
+	found := 0
+	if err == nil {
+		err = p.fetchMissed(ctx, rows, func(*store.Row) { found++ })
+	}
+	now := time.Now()
+	if err != nil {
+		p.gaps.again(x, now)
+		return false, err
+	}
+	if found == 0 {
+		p.gaps.nextLong = now.Add(longGapShare * now.Sub(began))
+	}
+	ids := make([]int64, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].ID
+	}
+	p.gaps.looked(x, ids, found > 0, len(rows) < sweepPage, now)
+	return found > 0, nil
 }
 
 const (
@@ -172,15 +336,15 @@ func (p *pump) lanesWithRoom() []*lane {
 // scanBacklogOf reads a batch of one lane's backlog.
 func (p *pump) scanBacklogOf(ctx context.Context, l *lane) error {
 	t := p.t
-	t.mu.Lock()
-	after, limit := l.backlogFrom, min(l.room(), t.r.o.Batch)
-	t.mu.Unlock()
+	after, upTo, limit := p.reach(l)
+	began := time.Now()
 	crash.Point("relay.backlog.before")
-	rows, err := t.r.queue.ScanDestination(ctx, l.destination, l.topic, after, t.cursor, limit, t.r.o.BatchBytes)
+	rows, err := t.r.queue.ScanDestination(ctx, l.destination, l.topic, after, upTo, limit, t.r.o.BatchBytes)
 	crash.Point("relay.backlog.after")
 	if err != nil {
 		return err
 	}
+	took := time.Since(began)
 	known, err := p.answersOn(ctx, rows)
 	if err != nil {
 		return err
@@ -188,18 +352,52 @@ func (p *pump) scanBacklogOf(ctx context.Context, l *lane) error {
 	t.mu.Lock()
 	l.backlogFrom = noBacklog
 	t.mu.Unlock()
+	bytes := 0
 	for i := range rows {
+		bytes += len(rows[i].Body) + len(rows[i].Headers)
 		t.admit(ctx, &rows[i], readBacklog, known[rows[i].MessageID])
 		if l.hasBacklog() {
 			break // it found no room
 		}
 	}
-	if len(rows) > 0 {
-		t.mu.Lock()
-		l.leaveInTable(rows[len(rows)-1].ID + 1) // there may be more behind
-		t.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(rows) >= limit || bytes >= t.r.o.BatchBytes {
+		upTo = rows[len(rows)-1].ID
+	} else {
+		l.walked(took)
+	}
+	if upTo < t.cursor {
+		l.leaveInTable(upTo + 1) // there may be more behind
 	}
 	return nil
+}
+
+const (
+	// leastReach is how many ids a scan of a lane's backlog walks over at first, and at
+	// least: it takes a bounded time however few of the rows are the lane's.
+	leastReach = 5_000
+	mostReach  = 1 << 40
+	// reachTime is what a walk may take. While one takes less, the next ones are longer.
+	reachTime = 10 * time.Millisecond
+)
+
+// reach returns where to scan a lane's backlog, and for how many rows.
+func (p *pump) reach(l *lane) (after, upTo int64, limit int) {
+	p.t.mu.Lock()
+	defer p.t.mu.Unlock()
+	l.reach = max(l.reach, leastReach)
+	return l.backlogFrom, min(p.t.cursor, l.backlogFrom+l.reach), min(l.room(), p.t.r.o.Batch)
+}
+
+// walked notes how long it took to walk over reach ids.
+func (l *lane) walked(took time.Duration) {
+	switch {
+	case took < reachTime/2:
+		l.reach = min(2*l.reach, mostReach)
+	case took > reachTime:
+		l.reach = max(l.reach/2, leastReach)
+	}
 }
 
 // eachRow reads the rows with these ids and calls use for each, with what named consumers

@@ -200,18 +200,18 @@ func (t *term) asksAgain(r *store.Row, from source, known []store.Answer) bool {
 // scanParkedOf reads a batch of what waits in the table for a straggler's window.
 func (p *pump) scanParkedOf(ctx context.Context, l *lane) error {
 	t := p.t
-	t.mu.Lock()
-	after, limit := l.backlogFrom, min(l.room(), t.r.o.Batch)
-	t.mu.Unlock()
+	after, upTo, limit := p.reach(l)
 	if limit <= 0 {
 		return nil // another lane's backlog had parked messages, which have filled it
 	}
+	began := time.Now()
 	crash.Point("relay.parked.before")
-	rows, err := t.r.queue.ScanUnanswered(ctx, l.destination, l.topic, l.consumer, after, t.cursor, limit)
+	rows, err := t.r.queue.ScanUnanswered(ctx, l.destination, l.topic, l.consumer, after, upTo, limit)
 	crash.Point("relay.parked.after")
 	if err != nil {
 		return err
 	}
+	took := time.Since(began)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l.backlogFrom = noBacklog
@@ -225,7 +225,12 @@ func (p *pump) scanParkedOf(ctx context.Context, l *lane) error {
 		}
 	}
 	if len(rows) == limit {
-		l.leaveInTable(rows[len(rows)-1].ID + 1) // there may be more behind
+		upTo = rows[len(rows)-1].ID
+	} else {
+		l.walked(took)
+	}
+	if upTo < t.cursor {
+		l.leaveInTable(upTo + 1) // there may be more behind
 	}
 	return nil
 }

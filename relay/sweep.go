@@ -49,11 +49,12 @@ func (p *pump) sweep(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	take := p.fetchMissed
 	if p.adoptTo > 0 {
-		take = p.adopt
+		err = p.adopt(ctx, slices.Clone(rows))
+	} else {
+		err = p.fetchMissed(ctx, rows, func(*store.Row) { p.t.r.counters.swept.Add(1) })
 	}
-	if err := take(ctx, slices.Clone(rows)); err != nil {
+	if err != nil {
 		return false, err
 	}
 	p.sweepTook += time.Since(began)
@@ -101,9 +102,21 @@ func (p *pump) endSweep() {
 // adopt takes rows into their windows as if they had just been sent, and to the
 // stragglers those of which some consumers have not answered. Receipts for what the last
 // holder sent come in at the same time: a row that one of them has settled may be gone
-// by now, and nobody would ever confirm it.
+// by now, and nobody would ever confirm it. A message that came when nobody led has not
+// been sent, whatever its row's id is: ids may have gone back.
 func (p *pump) adopt(ctx context.Context, rows []store.Row) error {
 	rows = slices.DeleteFunc(rows, func(r store.Row) bool { return r.NotBefore > p.dueTime }) // scanDue's
+	var unsent []store.Row
+	rows = slices.DeleteFunc(rows, func(r store.Row) bool {
+		late := r.NotBefore == 0 && r.MessageID.Time().UnixMicro() > p.t.heldUntil
+		if late {
+			unsent = append(unsent, r)
+		}
+		return late
+	})
+	if err := p.fetchMissed(ctx, unsent, func(*store.Row) {}); err != nil {
+		return err
+	}
 	known, err := p.answersOn(ctx, rows)
 	if err != nil {
 		return err
@@ -152,8 +165,9 @@ func (l *lane) wasSent(f *inflight, at time.Duration) {
 	f.state, f.copies, f.sent, f.adopted = waiting, 1, at, true
 }
 
-// fetchMissed reads and admits those of the rows that nobody knows about.
-func (p *pump) fetchMissed(ctx context.Context, rows []store.Row) error {
+// fetchMissed reads and admits those of the rows that nobody knows about, and calls found
+// for each that is still there.
+func (p *pump) fetchMissed(ctx context.Context, rows []store.Row, found func(*store.Row)) error {
 	missed := p.missed(rows)
 	known, err := p.answersOn(ctx, missed)
 	if err != nil {
@@ -168,7 +182,7 @@ func (p *pump) fetchMissed(ctx context.Context, rows []store.Row) error {
 		ids = append(ids, missed[i].ID)
 	}
 	return p.eachRow(ctx, ids, func(r *store.Row, answers []store.Answer) {
-		p.t.r.counters.swept.Add(1)
+		found(r)
 		p.t.admit(ctx, r, readMissed, answers)
 	})
 }

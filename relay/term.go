@@ -24,6 +24,7 @@ type term struct {
 	identity     string // the outbox's
 	older        bool   // the tables are of an older version: without an identity, and without a place for answers
 	began        int64  // by the database's clock, in µs
+	heldUntil    int64  // by the same clock: the last holder has sent nothing that came later
 	beganAt      time.Time
 	link         *link
 	start        func(*lane)            // starts a lane's goroutine
@@ -72,6 +73,7 @@ func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 		log:          r.log,
 		identity:     identity,
 		began:        clock,
+		heldUntil:    clock,
 		beganAt:      time.Now(),
 		woken:        make(chan struct{}, 1),
 		slowReceipts: make(chan slowReceipt, maxSlowReceipts),

@@ -119,6 +119,15 @@ type ProducerDialect interface {
 	// ScanDue reads pending rows that have (not_before, id) > (notBefore, id) and
 	// 0 < not_before <= clock, in that order, by an index.
 	ScanDue(n Names, notBefore, id int64, limit int) Statement
+	// ScanNewest reads, briefly, pending rows with after < message_id < below, in order of
+	// message_id, by an index.
+	ScanNewest(n Names, after, below waybill.ID, limit int) Statement
+	// ScanPast walks over size rows with id > after, in order of id and whatever their
+	// status, and reads, in any order, id, the id of the row before (of the first row:
+	// after), and whether the row is wanted, as 1 or 0: of the rows that are wanted, since
+	// they are pending and not of one of the destinations in passed, which are from 1 to
+	// 100; of those whose id is not the next after that of the row before; and of the last.
+	ScanPast(n Names, passed []Lane, after int64, size int) Statement
 	// Rows reads the pending rows with these ids, at most MaxBatch, in order of id.
 	Rows(n Names, ids []int64) Statement
 	// Sweep reads, briefly, pending rows with after < id <= upTo, in order of id.
@@ -156,7 +165,8 @@ type ProducerDialect interface {
 	AcquireLease(n Names, name, holder string, ttl int64) []Statement
 	// RenewLease extends holder's own lease and stores its cursor.
 	RenewLease(n Names, name, holder string, ttl, cursor int64) Statement
-	// ReleaseLease ends holder's own lease and stores its cursor.
+	// ReleaseLease ends holder's own lease now, so that it has no holder, and stores its
+	// cursor.
 	ReleaseLease(n Names, name, holder string, cursor int64) Statement
 	// Lease reads holder, expires_at - clock (µs), cursor: one row or none.
 	Lease(n Names, name string) Statement

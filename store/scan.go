@@ -1,8 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"database/sql"
 	"slices"
+
+	waybill "github.com/waybill-go/waybill"
 )
 
 // Scan reads rows with id > after in order of id, whatever their status, until
@@ -30,6 +34,48 @@ func (q *Queue) ScanDue(ctx context.Context, notBefore, id int64, limit, maxByte
 		return q.dialect.ScanDue(q.names, last.NotBefore, last.ID, size)
 	})
 }
+
+// ScanNewest reads at most limit pending rows with after < message id < below in order of
+// message id, which is that of the times at which they were sent, without their Headers,
+// Body and LastError.
+func (q *Queue) ScanNewest(ctx context.Context, after, below waybill.ID, limit int) ([]Row, error) {
+	rows, _, err := q.rows(ctx, "scan the newest messages", q.dialect.ScanNewest(q.names, after, below, limit), 0)
+	return rows, err
+}
+
+// Lane is one destination: a queue or a topic.
+type Lane struct {
+	Destination string
+	Topic       bool
+}
+
+// Passed is a row that ScanPast has read.
+type Passed struct {
+	ID     int64
+	Before int64 // the id of the row before it; where it is less than ID - 1, ids are missing
+	Wanted bool  // the row is pending, and not of a destination that was to be passed
+}
+
+// ScanPast walks over size rows with id > after in order of id, so it takes a bounded time
+// however few of them are wanted: those that are pending and not of a destination in
+// passed. It returns these and besides, so that the caller knows which ids are missing and
+// how far it has come, each row before which an id is missing, and the last. At most
+// 100 destinations are passed, those behind the first 100 are not.
+func (q *Queue) ScanPast(ctx context.Context, passed []Lane, after int64, size int) (all []Passed, err error) {
+	if passed = passed[:min(len(passed), maxPassed)]; len(passed) == 0 {
+		passed = []Lane{{}} // no destination has this name
+	}
+	err = q.each(ctx, "scan past destinations", q.dialect.ScanPast(q.names, passed, after, size), func(rows *sql.Rows) error {
+		var p Passed
+		err := rows.Scan(&p.ID, &p.Before, &p.Wanted)
+		all = append(all, p)
+		return err
+	})
+	slices.SortFunc(all, func(a, b Passed) int { return cmp.Compare(a.ID, b.ID) })
+	return all, err
+}
+
+const maxPassed = 100
 
 // scan reads pages behind the row last. next builds the statement for the page of at
 // most size rows behind a row.

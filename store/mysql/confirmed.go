@@ -19,7 +19,7 @@ ON DUPLICATE KEY UPDATE
 	outcome = IF(outcome = 0, outcome, VALUES(outcome))`
 
 // answers and findBriefly end with a list of ids and ")".
-const answers = `SELECT message_id, consumer, outcome, last_error, time_stamp FROM {qconfirmed} WHERE message_id IN (`
+const answers = `SELECT message_id, consumer, outcome, last_error, time_stamp FROM {qconfirmed} FORCE INDEX (PRIMARY) WHERE message_id IN (`
 
 const answered = `SELECT DISTINCT message_id FROM {qconfirmed} WHERE message_id > ? ORDER BY message_id LIMIT ?`
 
@@ -43,7 +43,7 @@ WHERE id > ? AND id <= ? AND destination = ? AND dest_type = ? AND status = 0 AN
 ORDER BY id
 LIMIT ?`
 
-const findBriefly = `SELECT ` + brief + ` FROM {qmessage} WHERE message_id IN (`
+const findBriefly = `SELECT ` + brief + ` FROM {qmessage} FORCE INDEX (qmessage_message_id) WHERE message_id IN (`
 
 // SaveAnswers implements store.ProducerDialect.
 func (dialect) SaveAnswers(n store.Names, answers []store.Answer) store.Statement {

@@ -21,7 +21,7 @@ UPDATE {qrelay} SET expires_at = ` + clock + ` + ?, scan_cursor = ?
 WHERE name = ? AND holder = ?`
 
 const releaseLease = `
-UPDATE {qrelay} SET holder = '', expires_at = 0, scan_cursor = ?
+UPDATE {qrelay} SET holder = '', expires_at = ` + clock + `, scan_cursor = ?
 WHERE name = ? AND holder = ?`
 
 const lease = `SELECT holder, expires_at - ` + clock + `, scan_cursor FROM {qrelay} WHERE name = ?`

@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"encoding/json"
+	"fmt"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
@@ -23,7 +24,7 @@ const insert = `
 INSERT INTO {qmessage} (message_id, destination, dest_type, business_mark, time_stamp, headers, message_content, not_before)
 VALUES `
 
-const scan = `SELECT ` + columns + ` FROM {qmessage} WHERE id > ? ORDER BY id LIMIT ?`
+const scan = `SELECT ` + columns + ` FROM {qmessage} FORCE INDEX (PRIMARY) WHERE id > ? ORDER BY id LIMIT ?`
 
 const scanDestination = `
 SELECT ` + columns + `
@@ -43,7 +44,7 @@ ORDER BY not_before, id
 LIMIT ?`
 
 // rows and find end with a list of ids and ")".
-const rows = `SELECT ` + columns + ` FROM {qmessage} WHERE status = 0 AND id IN (`
+const rows = `SELECT ` + columns + ` FROM {qmessage} FORCE INDEX (PRIMARY) WHERE status = 0 AND id IN (`
 
 const sweep = `
 SELECT ` + brief + `
@@ -51,6 +52,28 @@ FROM {qmessage} FORCE INDEX (PRIMARY)
 WHERE id > ? AND id <= ? AND status = 0
 ORDER BY id
 LIMIT ?`
+
+const scanNewest = `
+SELECT ` + brief + `
+FROM {qmessage} FORCE INDEX (qmessage_message_id)
+WHERE message_id > ? AND message_id < ? AND status = 0
+ORDER BY message_id
+LIMIT ?`
+
+// scanPast is to be completed with a list of pairs.
+const scanPast = `
+SELECT id, before_id, wanted
+FROM (
+	SELECT id, wanted, COALESCE(LAG(id) OVER (ORDER BY id), ?) AS before_id, LEAD(id) OVER (ORDER BY id) AS behind_id
+	FROM (
+		SELECT id, IF(status = 0 AND (destination, dest_type) NOT IN (%s), 1, 0) AS wanted
+		FROM {qmessage} FORCE INDEX (PRIMARY)
+		WHERE id > ?
+		ORDER BY id
+		LIMIT ?
+	) AS walked
+) AS passed
+WHERE wanted = 1 OR before_id < id - 1 OR behind_id IS NULL`
 
 // deleteRows and countCopies look each id up in turn, which STRAIGHT_JOIN and the
 // index's name make sure of. With a list of ids the optimizer scans the table while it
@@ -95,7 +118,7 @@ WHERE id > ? AND status = ? AND (? = '' OR destination = ?)
 ORDER BY id
 LIMIT ?`
 
-const find = `SELECT ` + columns + ` FROM {qmessage} WHERE message_id IN (`
+const find = `SELECT ` + columns + ` FROM {qmessage} FORCE INDEX (qmessage_message_id) WHERE message_id IN (`
 
 const identity = `SELECT identity FROM {qoutbox} WHERE id = 1`
 
@@ -143,6 +166,17 @@ func (dialect) Rows(n store.Names, ids []int64) store.Statement {
 // Sweep implements store.ProducerDialect.
 func (dialect) Sweep(n store.Names, after, upTo int64, limit int) store.Statement {
 	return statement.New(n, sweep, after, upTo, limit)
+}
+
+// ScanNewest implements store.ProducerDialect.
+func (dialect) ScanNewest(n store.Names, after, below waybill.ID, limit int) store.Statement {
+	return statement.New(n, scanNewest, after.String(), below.String(), limit)
+}
+
+// ScanPast implements store.ProducerDialect.
+func (dialect) ScanPast(n store.Names, passed []store.Lane, after int64, size int) store.Statement {
+	args := append([]any{after}, statement.Lanes(passed)...)
+	return statement.New(n, fmt.Sprintf(scanPast, statement.List("(?, ?)", len(passed))), append(args, after, size)...)
 }
 
 // Delete implements store.ProducerDialect.

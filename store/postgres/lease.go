@@ -12,14 +12,14 @@ INSERT INTO {qrelay} AS r (name, holder, expires_at)
 VALUES ($1::text, $2::text, ` + clock + ` + $3::bigint)
 ON CONFLICT (name) DO UPDATE
 SET holder = excluded.holder, expires_at = ` + clock + ` + $3::bigint
-WHERE r.holder = excluded.holder OR r.expires_at <= ` + clock
+WHERE r.holder IN ('', excluded.holder) OR r.expires_at <= ` + clock
 
 const renewLease = `
 UPDATE {qrelay} SET expires_at = ` + clock + ` + $3::bigint, scan_cursor = $4::bigint
 WHERE name = $1::text AND holder = $2::text`
 
 const releaseLease = `
-UPDATE {qrelay} SET holder = '', expires_at = 0, scan_cursor = $3::bigint
+UPDATE {qrelay} SET holder = '', expires_at = ` + clock + `, scan_cursor = $3::bigint
 WHERE name = $1::text AND holder = $2::text`
 
 const lease = `SELECT holder, expires_at - ` + clock + `, scan_cursor FROM {qrelay} WHERE name = $1::text`

@@ -58,6 +58,26 @@ FROM {qmessage}
 WHERE id > $2::bigint AND (id, 0) <= ($3::bigint, 0) AND coalesce(status = 0, false)
 ORDER BY id` + limited
 
+const scanNewest = `
+SELECT ` + brief + `
+FROM {qmessage}
+WHERE message_id > $2::uuid AND (message_id, 0) < ($3::uuid, 0) AND coalesce(status = 0, false)
+ORDER BY message_id` + limited
+
+// scanPast compares a destination and its type as one text.
+const scanPast = `
+SELECT id, before, CASE WHEN wanted THEN 1 ELSE 0 END
+FROM (
+	SELECT id, wanted, lag(id, 1, $2::bigint) OVER (ORDER BY id) AS before, lead(id) OVER (ORDER BY id) AS behind
+	FROM (
+		SELECT id, status = 0 AND (dest_type || ' ' || destination) <> ALL ((SELECT $3::text::text[])::text[]) AS wanted
+		FROM {qmessage}
+		WHERE id > $2::bigint
+		ORDER BY id` + limited + `
+	) AS walked
+) AS passed
+WHERE wanted OR before < id - 1 OR behind IS NULL`
+
 const deleteRows = `DELETE FROM {qmessage} WHERE message_id = ANY ((SELECT $1::text::uuid[])::uuid[])`
 
 const countCopies = `UPDATE {qmessage} SET retry = retry + 1 WHERE id = ANY ((SELECT $1::text::bigint[])::bigint[])`
@@ -137,6 +157,20 @@ func (dialect) Rows(n store.Names, ids []int64) store.Statement {
 // Sweep implements store.ProducerDialect.
 func (dialect) Sweep(n store.Names, after, upTo int64, limit int) store.Statement {
 	return statement.New(n, sweep, int64(limit), after, upTo)
+}
+
+// ScanNewest implements store.ProducerDialect.
+func (dialect) ScanNewest(n store.Names, after, below waybill.ID, limit int) store.Statement {
+	return statement.New(n, scanNewest, int64(limit), after.String(), below.String())
+}
+
+// ScanPast implements store.ProducerDialect.
+func (dialect) ScanPast(n store.Names, passed []store.Lane, after int64, size int) store.Statement {
+	lanes := make([]string, len(passed))
+	for i, l := range passed {
+		lanes[i] = fmt.Sprint(statement.Flag(l.Topic), " ", l.Destination)
+	}
+	return statement.New(n, scanPast, int64(size), after, textArray(lanes))
 }
 
 // Delete implements store.ProducerDialect.

@@ -34,7 +34,7 @@ WHERE id > ? AND id <= ? AND destination = ? AND dest_type = ? AND status = 0 AN
 ORDER BY id
 LIMIT ?`
 
-const findBriefly = `SELECT ` + brief + ` FROM {qmessage} WHERE message_id IN (`
+const findBriefly = `SELECT ` + brief + ` FROM {qmessage}` + byMessageID + `WHERE message_id IN (`
 
 // SaveAnswers implements store.ProducerDialect.
 func (dialect) SaveAnswers(n store.Names, answers []store.Answer) store.Statement {

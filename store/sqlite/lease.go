@@ -12,14 +12,14 @@ INSERT INTO {qrelay} AS r (name, holder, expires_at)
 VALUES (?, ?, ` + clock + ` + ?)
 ON CONFLICT (name) DO UPDATE
 SET holder = excluded.holder, expires_at = excluded.expires_at
-WHERE r.holder = excluded.holder OR r.expires_at <= ` + clock
+WHERE r.holder IN ('', excluded.holder) OR r.expires_at <= ` + clock
 
 const renewLease = `
 UPDATE {qrelay} SET expires_at = ` + clock + ` + ?, scan_cursor = ?
 WHERE name = ? AND holder = ?`
 
 const releaseLease = `
-UPDATE {qrelay} SET holder = '', expires_at = 0, scan_cursor = ?
+UPDATE {qrelay} SET holder = '', expires_at = ` + clock + `, scan_cursor = ?
 WHERE name = ? AND holder = ?`
 
 const lease = `SELECT holder, expires_at - ` + clock + `, scan_cursor FROM {qrelay} WHERE name = ?`

@@ -1,6 +1,8 @@
 package sqlite
 
 import (
+	"fmt"
+
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/internal/statement"
@@ -29,14 +31,41 @@ WHERE not_before > 0 AND status = 0 AND (not_before, id) > (?, ?) AND not_before
 ORDER BY not_before, id
 LIMIT ?`
 
-// rows, deleteRows, countCopies and find end with a list of ids and ")".
+// rows, deleteRows and find end with a list of ids and ")". Where ANALYZE has seen a table
+// of a few rows, SQLite would read it all rather than look up many ids; that is why those
+// that look up message ids name their index, which is the one of the UNIQUE constraint.
 const rows = `SELECT ` + columns + ` FROM {qmessage} WHERE status = 0 AND id IN (`
 
 const sweep = `SELECT ` + brief + ` FROM {qmessage} WHERE id > ? AND id <= ? AND status = 0 ORDER BY id LIMIT ?`
 
-const deleteRows = `DELETE FROM {qmessage} WHERE message_id IN (`
+const scanNewest = `
+SELECT ` + brief + `
+FROM {qmessage}
+WHERE message_id > ? AND message_id < ? AND status = 0
+ORDER BY message_id
+LIMIT ?`
 
-const countCopies = `UPDATE {qmessage} SET retry = retry + 1 WHERE id IN (`
+// scanPast is to be completed with a list of pairs.
+const scanPast = `
+SELECT id, before_id, wanted
+FROM (
+	SELECT id, wanted, lag(id, 1, ?) OVER (ORDER BY id) AS before_id, lead(id) OVER (ORDER BY id) AS behind_id
+	FROM (
+		SELECT id, status = 0 AND (destination, dest_type) NOT IN (VALUES %s) AS wanted
+		FROM {qmessage}
+		WHERE id > ?
+		ORDER BY id
+		LIMIT ?
+	)
+)
+WHERE wanted OR before_id < id - 1 OR behind_id IS NULL`
+
+const byMessageID = ` INDEXED BY "sqlite_autoindex_{.qmessage}_1" `
+
+const deleteRows = `DELETE FROM {qmessage}` + byMessageID + `WHERE message_id IN (`
+
+// countCopies is to be completed with a list of ids. It joins, for the same reason.
+const countCopies = `UPDATE {qmessage} AS q SET retry = q.retry + 1 FROM (SELECT column1 AS id FROM (VALUES %s)) AS g WHERE q.id = g.id`
 
 const reject = `UPDATE {qmessage} SET status = 2, last_error = ? WHERE message_id = ? AND status = 0`
 
@@ -70,7 +99,7 @@ WHERE id > ? AND status = 2 AND (? = '' OR destination = ?)
 ORDER BY id
 LIMIT ?`
 
-const find = `SELECT ` + columns + ` FROM {qmessage} WHERE message_id IN (`
+const find = `SELECT ` + columns + ` FROM {qmessage}` + byMessageID + `WHERE message_id IN (`
 
 const identity = `SELECT identity FROM {qoutbox} WHERE id = 1`
 
@@ -110,6 +139,17 @@ func (dialect) Sweep(n store.Names, after, upTo int64, limit int) store.Statemen
 	return statement.New(n, sweep, after, upTo, limit)
 }
 
+// ScanNewest implements store.ProducerDialect.
+func (dialect) ScanNewest(n store.Names, after, below waybill.ID, limit int) store.Statement {
+	return statement.New(n, scanNewest, after.String(), below.String(), limit)
+}
+
+// ScanPast implements store.ProducerDialect.
+func (dialect) ScanPast(n store.Names, passed []store.Lane, after int64, size int) store.Statement {
+	args := append([]any{after}, statement.Lanes(passed)...)
+	return statement.New(n, fmt.Sprintf(scanPast, statement.List("(?, ?)", len(passed))), append(args, after, size)...)
+}
+
 // Delete implements store.ProducerDialect.
 func (dialect) Delete(n store.Names, ids []waybill.ID) store.Statement {
 	return statement.New(n, deleteRows+statement.List("?", len(ids))+`)`, statement.IDs(ids)...)
@@ -117,7 +157,7 @@ func (dialect) Delete(n store.Names, ids []waybill.ID) store.Statement {
 
 // CountCopies implements store.ProducerDialect.
 func (dialect) CountCopies(n store.Names, ids []int64) store.Statement {
-	return statement.New(n, countCopies+statement.List("?", len(ids))+`)`, statement.Args(ids)...)
+	return statement.New(n, fmt.Sprintf(countCopies, statement.List("(?)", len(ids))), statement.Args(ids)...)
 }
 
 // Reject implements store.ProducerDialect.

@@ -89,6 +89,73 @@ var readCases = []testCase{
 			s.Errorf("got %v swept, want the first row alone", got)
 		}
 	}},
+	{name: "ScanNewest reads pending rows by their message ids, without their bodies", run: func(s *suite) {
+		rows := s.sendBodies("a", "b", "c", "d", "e", "f")
+		early := row("o", "", "early")
+		early.ID = waybill.NewIDAt(time.Now().Add(-time.Hour))
+		s.send(early)
+		s.reject(rows[2].ID)
+		read := func(after, below waybill.ID, limit int) []waybill.ID {
+			s.Helper()
+			got, err := s.queue.ScanNewest(s.Context(), after, below, limit)
+			s.must(err)
+			for _, r := range got {
+				if len(r.Body) != 0 || r.Headers != "" || r.Destination != "o" || r.ID == 0 {
+					s.Errorf("got the row %+v, want it without headers and body", r)
+				}
+			}
+			return field(got, messageID)
+		}
+		if got := read(rows[0].ID, rows[5].ID, 10); !slices.Equal(got, []waybill.ID{rows[1].ID, rows[3].ID, rows[4].ID}) {
+			s.Errorf("got %s, want those of b, d and e", got)
+		}
+		if got := read(waybill.ID{}, rows[5].ID, 2); !slices.Equal(got, []waybill.ID{early.ID, rows[0].ID}) {
+			s.Errorf("got %s, want the two lowest", got)
+		}
+	}},
+	{name: "ScanPast passes destinations by and tells which ids are missing", run: func(s *suite) {
+		topic := row("o", "", "")
+		topic.Topic = true
+		quoted := row(`"o", \ 'x`, "", "")
+		rows := []store.NewRow{row("o", "", ""), row("p", "", ""), topic, quoted, row("o", "", ""), row("o", "", ""), row("O", "", ""), row("p", "", ""), row("o", "", ""), row("o", "", "")}
+		s.send(rows...)
+		all := s.all()
+		id := func(i int) int64 { return all[i].ID }
+		s.reject(rows[1].ID)
+		_, err := s.queue.Delete(s.Context(), []waybill.ID{rows[4].ID})
+		s.must(err)
+		read := func(after int64, size int, passed ...store.Lane) []store.Passed {
+			s.Helper()
+			got, err := s.queue.ScanPast(s.Context(), passed, after, size)
+			s.must(err)
+			return got
+		}
+		o, q := store.Lane{Destination: "o"}, store.Lane{Destination: quoted.Destination}
+		passed := func(row, before int64, wanted bool) store.Passed {
+			return store.Passed{ID: row, Before: before, Wanted: wanted}
+		}
+		for _, c := range []struct {
+			what      string
+			got, want []store.Passed
+		}{
+			{"past o", read(id(0)-1, 100, o), []store.Passed{
+				passed(id(2), id(1), true), passed(id(3), id(2), true), passed(id(5), id(3), false),
+				passed(id(6), id(5), true), passed(id(7), id(6), true), passed(id(9), id(8), false),
+			}},
+			{"past o and another one", read(id(0)-1, 100, o, q), []store.Passed{
+				passed(id(2), id(1), true), passed(id(5), id(3), false), passed(id(6), id(5), true),
+				passed(id(7), id(6), true), passed(id(9), id(8), false),
+			}},
+			{"a few rows", read(id(0)-1, 2, o), []store.Passed{passed(id(1), id(0), false)}},
+			{"where an id is missing at once", read(id(0)-5, 1, o), []store.Passed{passed(id(0), id(0)-5, false)}},
+			{"behind the last", read(id(9), 10, o), nil},
+			{"past nothing", read(id(6), 2), []store.Passed{passed(id(7), id(6), true), passed(id(8), id(7), true)}},
+		} {
+			if !slices.Equal(c.got, c.want) {
+				s.Errorf("%s: got %v, want %v", c.what, c.got, c.want)
+			}
+		}
+	}},
 	{name: "Floor is the lowest pending message id", run: func(s *suite) {
 		floor := func() waybill.ID {
 			id, err := s.queue.Floor(s.Context())

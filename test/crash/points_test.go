@@ -114,7 +114,7 @@ func rough(point string) bool {
 	switch of, step, _ := parts(point); of {
 	case "relay":
 		return slices.Contains([]string{"rows", "copies", "backlog", "find", "reject", "postpone", "twin",
-			"answered", "known", "note", "answers", "finish", "parked", "orphans", "owners", "bury"}, step)
+			"answered", "gap", "past", "known", "note", "answers", "finish", "parked", "orphans", "owners", "bury"}, step)
 	case "inbox":
 		return slices.Contains([]string{"requeue", "deadletter", "probe", "alive", "unsubscribe"}, step)
 	}
@@ -138,7 +138,7 @@ func rare(point string) bool {
 // again says whether a process passes a point again and again.
 func again(point string) bool {
 	of, step, _ := parts(point)
-	setUp := slices.Contains([]string{"schema", "check", "tables", "acquire", "lease", "clock", "identity", "hello", "connect", "subscribe", "close", "release", "notify"}, step)
+	setUp := slices.Contains([]string{"schema", "check", "tables", "previous", "acquire", "lease", "clock", "identity", "hello", "connect", "subscribe", "close", "release", "notify"}, step)
 	return !setUp && !rough(point) && !rare(point) && of != "store"
 }
 

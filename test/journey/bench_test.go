@@ -113,3 +113,56 @@ func (w *world) bareBatch() bool {
 	w.exec(w.producer, `DELETE FROM qmessage WHERE id = ANY ($1::text::bigint[])`, "{"+strings.Join(ids, ",")+"}")
 	return true
 }
+
+// BenchmarkBesideABacklog measures how fast a destination's messages are delivered by
+// themselves, and where nine tenths of the rows, between them, are another's whose consumer
+// is away.
+func BenchmarkBesideABacklog(b *testing.B) {
+	const messages = 30_000
+	for _, d := range databases {
+		for _, c := range []struct {
+			name  string
+			stuck int
+		}{{"alone", 0}, {"beside a backlog", 9}} {
+			b.Run(d.name+"/"+c.name, func(b *testing.B) { besideBacklog(b, d, messages, c.stuck) })
+		}
+	}
+}
+
+// besideBacklog delivers messages between which there are so many others each that nobody
+// takes.
+func besideBacklog(b *testing.B, d database, messages, stuck int) {
+	for range b.N {
+		b.StopTimer()
+		w := newWorld(b, d, memory.New(nil))
+		numbers := `WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+			INSERT INTO qmessage (destination, message_content) SELECT CASE WHEN MOD(i, %d) = 0 THEN 'events' ELSE 'stuck' END, %s FROM n`
+		if d.name == onMySQL.name {
+			numbers = `INSERT INTO qmessage (destination, message_content)
+				WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+				SELECT CASE WHEN MOD(i, %d) = 0 THEN 'events' ELSE 'stuck' END, %s FROM n`
+		}
+		body := `'` + strings.Repeat("x", 256) + `'`
+		if d.name == onPostgres.name {
+			body += `::bytea`
+		}
+		w.exec(w.producer, fmt.Sprintf(numbers, messages*(stuck+1)-1, stuck+1, body))
+		in, err := inbox.New(w.consumer, d.dialect, w.broker, &inbox.Options{Consumer: "bench", Batch: 500, Logger: w.log})
+		if err != nil {
+			b.Fatal(err)
+		}
+		in.Handle("events", waybill.Once, func(context.Context, *sql.Tx, *waybill.Message) error { return nil })
+		stopInbox := w.runs(in.Run)
+		r := w.relay()
+		b.StartTimer()
+		stopRelay := w.runs(r.Run)
+		for r.Stats().Confirmed < int64(messages) {
+			time.Sleep(time.Millisecond)
+		}
+		b.StopTimer()
+		stopRelay()
+		stopInbox()
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(b.N)*float64(messages)/b.Elapsed().Seconds(), "msg/s")
+}

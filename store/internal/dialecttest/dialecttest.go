@@ -52,10 +52,21 @@ func WantCondition(t *testing.T, dialect store.Dialect, err error, want store.Co
 func EachIndexed(t *testing.T, d store.Dialect, n store.Names, indexes map[string]string, check func(t *testing.T, s store.Statement, index string)) {
 	t.Helper()
 	const page, top = 500, 1 << 40
+	ids, rows := make([]waybill.ID, page), make([]int64, page)
+	for i := range page {
+		ids[i], rows[i] = waybill.NewID(), int64(i+1)
+	}
 	statements := map[string]store.Statement{
 		"Scan":            d.Scan(n, 0, page),
 		"ScanDestination": d.ScanDestination(n, "o", false, 0, top, page),
 		"ScanDue":         d.ScanDue(n, 0, 0, page),
+		"ScanNewest":      d.ScanNewest(n, waybill.ID{}, waybill.NewID(), page),
+		"ScanPast":        d.ScanPast(n, []store.Lane{{Destination: "o"}, {Destination: "o", Topic: true}}, 0, page),
+		"Find":            d.Find(n, ids),
+		"FindBriefly":     d.FindBriefly(n, ids),
+		"Find one":        d.Find(n, ids[:1]),
+		"Rows":            d.Rows(n, rows),
+		"Answers":         d.Answers(n, ids),
 		"Sweep":           d.Sweep(n, 0, top, page),
 		"Floor":           d.Floor(n, waybill.NewID()),
 		"List pending":    d.List(n, "", store.Pending, 0, page),

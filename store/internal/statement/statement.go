@@ -69,6 +69,15 @@ func IDs(ids []waybill.ID) []any {
 	return args
 }
 
+// Lanes returns each destination and its type as arguments.
+func Lanes(lanes []store.Lane) []any {
+	args := make([]any, 0, 2*len(lanes))
+	for _, l := range lanes {
+		args = append(args, l.Destination, Flag(l.Topic))
+	}
+	return args
+}
+
 // Keys returns each mark's destination, its type and the key as arguments.
 func Keys(marks []store.Mark) []any {
 	args := make([]any, 0, 3*len(marks))

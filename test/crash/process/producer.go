@@ -83,6 +83,12 @@ func (p *part) change(ctx context.Context, tx *sql.Tx, wave, n int) ([]waybill.M
 		}
 		messages = append(messages, waybill.Message{Destination: "orders", Key: order, Body: []byte(strconv.Itoa(version) + " " + token)})
 	}
+	if p.rough && n == 1 {
+		// As where another session has a block of ids.
+		if _, err := tx.ExecContext(ctx, `UPDATE sqlite_sequence SET seq = seq + 100 WHERE name = 'qmessage'`); err != nil {
+			return nil, err
+		}
+	}
 	if p.rough && n == 0 {
 		if _, err := tx.ExecContext(ctx, `INSERT INTO troubles VALUES (?)`, "retry "+token); err != nil {
 			return nil, err

@@ -1,0 +1,132 @@
+package relay
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/fault/mutant"
+	"github.com/waybill-go/waybill/store"
+)
+
+// newest is how far scanNewest has come.
+type newest struct {
+	from     waybill.ID // how far the look under way has come; zero between looks
+	began    int64      // when it began, or the last one, by the database's clock in µs
+	nextLook time.Time
+	nextLate time.Time // when a look goes back for what was committed late
+	found    time.Time // when a look last found what nothing else had
+}
+
+const (
+	// newestEvery is the least time between two looks of scanNewest, or Options.Poll
+	// where that is less.
+	newestEvery = 100 * time.Millisecond
+	// newestSoon takes its place for newestAlert after a look that has found something.
+	newestSoon  = 2 * time.Millisecond
+	newestAlert = time.Minute
+	// newestOverlap is how far back each look begins before the one before it: a message
+	// is committed somewhat later than the time in its id.
+	newestOverlap = 100 * time.Millisecond
+	// newestShare bounds the part of the time that looks take: one part of so many; and
+	// alertShare for newestAlert.
+	newestShare = 50
+	alertShare  = 5
+)
+
+// scanNewest looks through the messages of the last moments, in the order of their
+// message ids, for those that the cursor has passed and nothing else knows: the row ids
+// of new messages may go back, as after TRUNCATE … RESTART IDENTITY or where a database
+// was restored, and a session may have a block of low ids for longer than gaps are
+// remembered. It reads no bodies. What it finds in a gap is looked for there at once; for
+// other rows the cursor goes back.
+func (p *pump) scanNewest(ctx context.Context) (bool, error) {
+	n := &p.newest
+	now := time.Now()
+	if now.Before(n.nextLook) || mutant.CursorWithoutSweep {
+		return false, nil
+	}
+	clock := p.databaseNow()
+	// The id of a delayed row is of the time at which it is due: ahead of the clock, and
+	// scanDue's.
+	below := waybill.LowestID(time.UnixMicro(clock).Add(time.Second))
+	crash.Point("relay.newest.before")
+	rows, err := p.t.r.queue.ScanNewest(ctx, p.newestFrom(now, clock), below, sweepPage)
+	crash.Point("relay.newest.after")
+	if err != nil {
+		return false, err
+	}
+	n.from = waybill.ID{}
+	if len(rows) == sweepPage {
+		n.from = rows[len(rows)-1].MessageID
+	}
+	rows = slices.DeleteFunc(rows, func(r store.Row) bool { return r.ID > p.t.cursor }) // scanAhead's
+	missed := p.missed(rows)
+	var found []int64
+	if err := p.fetchMissed(ctx, p.gaps.hurry(missed, now), func(r *store.Row) { found = append(found, r.ID) }); err != nil {
+		return false, err
+	}
+	every := max(min(p.t.r.o.Poll, newestEvery), newestShare*time.Since(now))
+	if len(found) > 0 {
+		n.found = now
+		p.goBack(slices.Min(found))
+	}
+	if !n.found.IsZero() && now.Sub(n.found) < newestAlert {
+		every = min(every, newestSoon+alertShare*time.Since(now))
+	}
+	n.nextLook = time.Now().Add(every)
+	return len(missed) > 0, nil
+}
+
+// newestFrom is where a look begins: where the last one has ended, if it has not come to
+// the end, or else somewhat before the last one began, and every second further back.
+func (p *pump) newestFrom(now time.Time, clock int64) waybill.ID {
+	n := &p.newest
+	earliest := clock - lateness.Microseconds()
+	if p.adoptTo > 0 {
+		earliest = max(earliest, p.t.began+time.Second.Microseconds()) // older ones may be the last holder's
+	}
+	from := waybill.LowestID(time.UnixMicro(earliest))
+	if n.from.Compare(from) > 0 {
+		return n.from
+	}
+	overlap := n.began - newestOverlap.Microseconds()
+	n.began = clock
+	if !now.Before(n.nextLate) {
+		n.nextLate = now.Add(lateness / 2)
+		return from
+	}
+	return waybill.LowestID(time.UnixMicro(max(overlap, earliest)))
+}
+
+// goBack makes the cursor go back to before a row that it had passed, so that the rows
+// behind that one are found by scanAhead and in gaps again. Where more than a batch of
+// rows would be read again, as of a backlog, the cursor stays, and the ids behind that row
+// up to the next one that is known become a gap.
+func (p *pump) goBack(row int64) {
+	t := p.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	known, next := 0, t.cursor+1
+	for _, f := range t.inflights {
+		if f.row > row {
+			known++
+			next = min(next, f.row)
+		}
+	}
+	backlog := false
+	for _, l := range t.order {
+		if l.hasBacklog() && l.backlogFrom < t.cursor {
+			backlog = true
+			next = min(next, max(l.backlogFrom, row)+1)
+		}
+	}
+	if backlog || known > t.r.o.Batch || p.adoptTo > 0 {
+		p.gaps.add(row, next, time.Now())
+		return
+	}
+	p.gaps.forgetFrom(row)
+	t.cursor = min(t.cursor, row-1)
+}
