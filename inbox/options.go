@@ -29,7 +29,9 @@ type Options struct {
 	// slow, batches get smaller, and so they do where transactions lose to others that
 	// lock the same rows in another order. Default 250 ms.
 	BatchTime time.Duration
-	// Timeout bounds one call of a handler: its context ends then. Default 1 min.
+	// Timeout bounds one call of a handler: its context ends then. A handler that does not
+	// return all the same is logged and counted (Stats.Overdue), and given up after twice
+	// that time; see Handler. Default 1 min.
 	Timeout time.Duration
 	// MaxTries is the number of failures of a message's handler at which the message is
 	// rejected. Default 20: with the relay's default delays (1 s, doubled with each
@@ -50,8 +52,8 @@ type Options struct {
 	// lost costs one more copy.
 	Receipts waybill.Transport
 	// Drain bounds the time from the end of Run's context to its return. What is being
-	// handled when it is over is rolled back and comes again. A handler that does not
-	// return when its own context ends keeps Run waiting longer. Default 10 s.
+	// handled when nine tenths of it are over is rolled back and comes again. What does not
+	// end in time is left behind, and Run's error names it. Default 10 s.
 	Drain time.Duration
 	// Logger receives what an operator should know. Default slog.Default().
 	Logger *slog.Logger

@@ -136,6 +136,19 @@ func (o *outcomes) retry(ctx context.Context, x *item, tries int, later *waybill
 // postponeTime is after what time a message comes again that could not be recorded.
 const postponeTime = time.Minute
 
+// defers has a message come again later that cannot be handled now: the handler of another
+// one of its key has been left behind. That is no failure of it.
+func (o *outcomes) defers(ctx context.Context, x *item) {
+	in := o.r.in
+	in.log.DebugContext(ctx, "a handler that has not returned holds up a message; it comes again", slog.String("destination", o.r.destination),
+		slog.String("id", x.Message.ID.String()), slog.Duration("after", postponeTime))
+	if x.ReceiptTo == "" {
+		o.requeue(ctx, x, 10)
+		return
+	}
+	o.note(x, waybill.Receipt{Outcome: waybill.Retry, After: postponeTime, Error: errStuck.Error()})
+}
+
 // postpone has a message come again that failed before its handler ran, while others do
 // not: what keeps its record out is no failure of the message, and may be mended.
 func (o *outcomes) postpone(ctx context.Context, x *item, reason error) {

@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"sync"
@@ -24,6 +25,7 @@ type route struct {
 	o           HandleOptions
 	workers     []*worker
 	seed        maphash.Seed
+	stuck       stuck
 
 	mu    sync.Mutex
 	tries recent.Map[waybill.ID, int] // of messages that carry no receipt address; see foreign.go
@@ -39,7 +41,7 @@ func newRoute(in *Inbox, destination string, level waybill.Level, handler Handle
 
 func (r *route) start(receive, settle context.Context, group *sync.WaitGroup) {
 	for _, w := range r.workers {
-		group.Go(func() { w.run(receive, settle) })
+		group.Go(r.in.parts.While(fmt.Sprintf("a worker of %q", r.destination), func() { w.run(receive, settle) }))
 	}
 }
 

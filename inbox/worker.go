@@ -153,6 +153,11 @@ func (w *worker) attempt(ctx, settle context.Context, batch []*item, done *outco
 	wait := backoff.Backoff{Least: 20 * time.Millisecond, Most: 10 * time.Second}
 	var seen trouble
 	for {
+		for _, x := range w.r.stuckAmong(batch) {
+			if !x.noted {
+				done.defers(settle, x)
+			}
+		}
 		batch = slices.DeleteFunc(slices.Clone(batch), func(x *item) bool { return x.noted })
 		if len(batch) == 0 {
 			return nil
