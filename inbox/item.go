@@ -14,7 +14,7 @@ import (
 type item struct {
 	wire.Arrival
 	delivery broker.Delivery
-	receiver broker.Receiver
+	receiver *subscription
 	gone     <-chan struct{} // closed with the subscription that it came through
 	problem  error           // why it cannot be handled at all
 	noted    bool            // its outcome is known
@@ -22,7 +22,7 @@ type item struct {
 }
 
 // newItem decodes a message. What is wrong with it becomes its problem.
-func newItem(d *broker.Delivery, receiver broker.Receiver, gone <-chan struct{}, level waybill.Level) *item {
+func newItem(d *broker.Delivery, receiver *subscription, gone <-chan struct{}, level waybill.Level) *item {
 	x := &item{delivery: *d, receiver: receiver, gone: gone}
 	x.Arrival, x.problem = wire.Decode(&d.Message)
 	if x.ReceiptTo != "" && waybill.CheckReceiptQueue(x.ReceiptTo) != nil {

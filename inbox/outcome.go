@@ -18,12 +18,12 @@ import (
 // together.
 type outcomes struct {
 	r        *route
-	acks     map[broker.Receiver][]broker.Delivery
+	acks     map[*subscription][]broker.Delivery
 	receipts map[string][]waybill.Receipt // by queue
 }
 
 func newOutcomes(r *route) *outcomes {
-	return &outcomes{r: r, acks: map[broker.Receiver][]broker.Delivery{}, receipts: map[string][]waybill.Receipt{}}
+	return &outcomes{r: r, acks: map[*subscription][]broker.Delivery{}, receipts: map[string][]waybill.Receipt{}}
 }
 
 // note has settle acknowledge a message and answer its producer, where that can be
@@ -51,7 +51,7 @@ func (o *outcomes) settle(ctx context.Context) {
 
 // settle tells the broker what became of messages. Where that fails, it delivers them
 // again, and the guards find their records.
-func (in *Inbox) settle(ctx context.Context, receiver broker.Receiver, deliveries []broker.Delivery, d broker.Disposition) {
+func (in *Inbox) settle(ctx context.Context, receiver *subscription, deliveries []broker.Delivery, d broker.Disposition) {
 	crash.Point("inbox.settle.before")
 	err := receiver.Settle(ctx, deliveries, d)
 	crash.Point("inbox.settle.after")

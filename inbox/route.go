@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -26,6 +27,8 @@ type route struct {
 	workers     []*worker
 	seed        maphash.Seed
 	stuck       stuck
+	window      window
+	subscribed  atomic.Pointer[subscription] // window's current one
 
 	mu    sync.Mutex
 	tries recent.Map[waybill.ID, int] // of messages that carry no receipt address; see foreign.go
@@ -46,7 +49,7 @@ func (r *route) start(receive, settle context.Context, group *sync.WaitGroup) {
 }
 
 // prefetch is room for two batches of each worker: one that is being handled, and one
-// that waits.
+// that waits. It bounds the window.
 func (r *route) prefetch() int { return max(2*r.o.Workers*r.o.Batch, 2) }
 
 // receive hands what arrives to the workers until ctx or the connection ends. A
@@ -78,9 +81,7 @@ func (r *route) receive(ctx, alive context.Context, conn broker.Conn) {
 // was none.
 func (r *route) subscribe(ctx, alive context.Context, conn broker.Conn) error {
 	crash.Point("inbox.subscribe.before")
-	receiver, err := conn.Subscribe(ctx, broker.Subscription{
-		Destination: r.destination, Topic: r.o.Topic, Group: r.in.o.Consumer, Prefetch: r.prefetch(),
-	})
+	receiver, err := r.subscribeWith(ctx, conn)
 	crash.Point("inbox.subscribe.after")
 	if err != nil {
 		return err
@@ -105,14 +106,16 @@ func (r *route) subscribe(ctx, alive context.Context, conn broker.Conn) error {
 			crash.Point("inbox.unsubscribe.after")
 			return err
 		}
+		receiver.noteArrived(deliveries)
 		for i := range deliveries {
 			r.dispatch(&deliveries[i], receiver, subscribed.Done())
 		}
+		r.stretch()
 	}
 }
 
 // dispatch decodes a message and gives it to its worker.
-func (r *route) dispatch(d *broker.Delivery, receiver broker.Receiver, gone <-chan struct{}) {
+func (r *route) dispatch(d *broker.Delivery, receiver *subscription, gone <-chan struct{}) {
 	r.in.counters.received.Add(1)
 	x := newItem(d, receiver, gone, r.level)
 	x.Message.Destination, x.Message.Topic = r.destination, r.o.Topic
