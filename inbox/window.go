@@ -78,7 +78,7 @@ func (s *subscription) noteArrived(deliveries []broker.Delivery) {
 	defer w.mu.Unlock()
 	lately := min(float64(len(deliveries))/16, 1)
 	w.bytes += lately * (float64(size)/float64(len(deliveries)) - w.bytes)
-	s.r.resize()
+	s.r.adjust()
 }
 
 // noteHandled notes how long a batch took a worker.
@@ -95,7 +95,7 @@ func (r *route) noteHandled(n int, took time.Duration) {
 	default:
 		w.each += (each - w.each) / 4
 	}
-	r.resize()
+	r.adjust()
 }
 
 // stretch makes the window larger where it is full and a worker has nothing to do: all
@@ -110,7 +110,7 @@ func (r *route) stretch() {
 	now := r.target()
 	w.stretch = max(w.stretch, 1) * float64(stretchStep*w.size) / float64(now)
 	w.stretchd = time.Now()
-	r.resize()
+	r.adjust()
 }
 
 // hasIdle reports whether a worker has nothing to do.
@@ -171,9 +171,9 @@ func (in *Inbox) bytesEach() int {
 	return in.o.PrefetchBytes / max(n, 1)
 }
 
-// resize tells the receiver where the window has become another one, by much: a change may
+// adjust tells the receiver where the window has become another one, by much: a change may
 // cost some messages more than one way. r.window.mu is held.
-func (r *route) resize() {
+func (r *route) adjust() {
 	w := &r.window
 	if w.current == nil {
 		return
