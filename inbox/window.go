@@ -21,7 +21,7 @@ type window struct {
 	each     time.Duration // that a message takes a worker, lately; 0 while nothing is known
 	bytes    float64       // of a body, lately
 	stretch  float64       // 1, or more where workers have nothing to do while the window is full
-	stretchd time.Time     // when stretch was last changed
+	stretched time.Time     // when stretch was last changed
 	size     int           // what the receiver was told
 	current  *subscription // nil while there is none
 }
@@ -109,7 +109,7 @@ func (r *route) stretch() {
 	}
 	now := r.target()
 	w.stretch = max(w.stretch, 1) * float64(stretchStep*w.size) / float64(now)
-	w.stretchd = time.Now()
+	w.stretched = time.Now()
 	r.adjust()
 }
 
@@ -137,8 +137,8 @@ func (r *route) target() int {
 	n := workers * each
 	if w.stretch > 1 {
 		now := time.Now()
-		w.stretch = 1 + (w.stretch-1)*math.Exp2(-float64(now.Sub(w.stretchd))/float64(halfStretch))
-		w.stretchd = now
+		w.stretch = 1 + (w.stretch-1)*math.Exp2(-float64(now.Sub(w.stretched))/float64(halfStretch))
+		w.stretched = now
 		n = int(math.Ceil(float64(n) * w.stretch))
 	}
 	if s := w.current; s != nil {
