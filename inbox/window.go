@@ -17,13 +17,13 @@ import (
 
 // window decides how many messages of a route may be received and not settled.
 type window struct {
-	mu       sync.Mutex
-	each     time.Duration // that a message takes a worker, lately; 0 while nothing is known
-	bytes    float64       // of a body, lately
-	stretch  float64       // 1, or more where workers have nothing to do while the window is full
+	mu        sync.Mutex
+	each      time.Duration // that a message takes a worker, lately; 0 while nothing is known
+	bytes     float64       // of a body, lately
+	stretch   float64       // 1, or more where workers have nothing to do while the window is full
 	stretched time.Time     // when stretch was last changed
-	size     int           // what the receiver was told
-	current  *subscription // nil while there is none
+	size      int           // what the receiver was told
+	current   *subscription // nil while there is none
 }
 
 const (
