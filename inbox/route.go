@@ -80,9 +80,7 @@ func (r *route) receive(ctx, alive context.Context, conn broker.Conn) {
 // subscribe is the life of one subscription. It returns why that ended, or why there
 // was none.
 func (r *route) subscribe(ctx, alive context.Context, conn broker.Conn) error {
-	crash.Point("inbox.subscribe.before")
 	receiver, err := r.subscribeWith(ctx, conn)
-	crash.Point("inbox.subscribe.after")
 	if err != nil {
 		return err
 	}
@@ -101,10 +99,7 @@ func (r *route) subscribe(ctx, alive context.Context, conn broker.Conn) error {
 				return err
 			}
 			end()
-			crash.Point("inbox.unsubscribe.before")
-			err = errors.Join(err, receiver.Close(ctx))
-			crash.Point("inbox.unsubscribe.after")
-			return err
+			return errors.Join(err, unsubscribe(ctx, receiver))
 		}
 		receiver.noteArrived(deliveries)
 		for i := range deliveries {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/internal/fault/crash"
 )
 
 // How much a route has received and not settled is governed here, for speed alone: enough
@@ -204,17 +205,17 @@ func (r *route) subscribeWith(ctx context.Context, conn broker.Conn) (*subscript
 	s := broker.Subscription{
 		Destination: r.destination, Topic: r.o.Topic, Group: r.in.o.Consumer, Prefetch: r.prefetch(), Window: first,
 	}
-	receiver, err := conn.Subscribe(ctx, s)
+	receiver, err := subscribe(ctx, conn, s)
 	if err != nil {
 		return nil, err
 	}
 	if _, ok := receiver.(broker.Resizer); !ok {
 		// What is around the adapter may hide that it can be resized.
-		if err := receiver.Close(ctx); err != nil {
+		if err := unsubscribe(ctx, receiver); err != nil {
 			return nil, err
 		}
 		first, s.Window = s.Prefetch, 0
-		if receiver, err = conn.Subscribe(ctx, s); err != nil {
+		if receiver, err = subscribe(ctx, conn, s); err != nil {
 			return nil, err
 		}
 	}
@@ -224,4 +225,18 @@ func (r *route) subscribeWith(ctx context.Context, conn broker.Conn) (*subscript
 	w.current, w.size = begun, first
 	r.subscribed.Store(begun)
 	return begun, nil
+}
+
+func subscribe(ctx context.Context, conn broker.Conn, s broker.Subscription) (broker.Receiver, error) {
+	crash.Point("inbox.subscribe.before")
+	receiver, err := conn.Subscribe(ctx, s)
+	crash.Point("inbox.subscribe.after")
+	return receiver, err
+}
+
+func unsubscribe(ctx context.Context, receiver broker.Receiver) error {
+	crash.Point("inbox.unsubscribe.before")
+	err := receiver.Close(ctx)
+	crash.Point("inbox.unsubscribe.after")
+	return err
 }

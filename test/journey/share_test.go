@@ -132,7 +132,7 @@ func TestTwoProcessesShareWhatIsSlow(t *testing.T) {
 		var first, second atomic.Int64
 		slow := func(count *atomic.Int64) func() {
 			return func() {
-				time.Sleep(50 * time.Millisecond) // it is the work
+				<-time.After(50 * time.Millisecond) // it is the work
 				count.Add(1)
 			}
 		}
