@@ -3,6 +3,7 @@ package waybill
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -125,3 +126,17 @@ func (e *PermanentError) Error() string {
 
 // Unwrap returns the reason.
 func (e *PermanentError) Unwrap() error { return e.Err }
+
+// DrainError says that Run of an inbox or a relay was told to stop and has returned
+// although something of it goes on: what does not end with its context, such as a handler
+// that does not look at it. Nothing of what was left counts any more: a transaction that is
+// open is rolled back when its connection is free, and its messages come again.
+type DrainError struct {
+	After time.Duration // Options.Drain
+	Left  []string      // what goes on, each as a person reads it
+}
+
+// Error names what was left.
+func (e *DrainError) Error() string {
+	return fmt.Sprintf("waybill: Run has ended, but not all of it within Options.Drain (%v); it has left behind: %s", e.After, strings.Join(e.Left, "; "))
+}

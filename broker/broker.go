@@ -150,6 +150,28 @@ type Subscription struct {
 	Group string
 	// Prefetch is the greatest number of messages received and not settled, above 0.
 	Prefetch int
+	// Window is that number to begin with, where the Receiver is a Resizer: at most
+	// Prefetch, which 0 stands for. Other Receivers ignore it.
+	Window int
+}
+
+// FirstWindow is how many messages a Resizer may have received and not settled at first.
+func (s *Subscription) FirstWindow() int {
+	if s.Window <= 0 {
+		return s.Prefetch
+	}
+	return min(s.Window, s.Prefetch)
+}
+
+// Resizer is a Receiver whose number of messages that are received and not settled can
+// change, so that a slow consumer leaves the others of its queue their share. Not every
+// protocol has a way to do that, so it is not part of Receiver.
+type Resizer interface {
+	// Resize sets how many messages may be received and not settled from now on: 1 to
+	// Subscription.Prefetch. It does not wait, and may be called at any time. What is under
+	// way by the number before may still come, and does not count where the protocol cannot
+	// count it. No message is lost by it, and none that Receive has returned comes again.
+	Resize(window int)
 }
 
 // Disposition is what became of a received message.

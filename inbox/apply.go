@@ -2,20 +2,13 @@ package inbox
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
-	"maps"
-	"runtime/debug"
 	"slices"
-	"strings"
-	"time"
-	"unicode"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/fault/crash"
 	"github.com/waybill-go/waybill/internal/fault/mutant"
-	"github.com/waybill-go/waybill/internal/wire"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -83,11 +76,18 @@ func (r *route) transact(ctx context.Context, subjects []*item) (verdicts []stor
 	if err != nil {
 		return nil, &failure{err: err}
 	}
-	defer func() {
+	rollback := func() error {
 		crash.Point("inbox.rollback.before")
 		lost := tx.Rollback() // does nothing after a commit
 		crash.Point("inbox.rollback.after")
-		if failed != nil && failed.stage == inHandler {
+		return lost
+	}
+	defer func() {
+		if failed != nil && failed.left {
+			go func() { _ = rollback() }() // it waits while a statement of the handler's runs
+			return
+		}
+		if lost := rollback(); failed != nil && failed.stage == inHandler {
 			failed.lost = lost
 		}
 	}()
@@ -103,13 +103,8 @@ func (r *route) transact(ctx context.Context, subjects []*item) (verdicts []stor
 	if slices.Contains(verdicts, store.Forgotten) {
 		return verdicts, nil
 	}
-	for i, x := range subjects {
-		if verdicts[i] != store.Fresh {
-			continue
-		}
-		if failed := r.run(ctx, tx, x); failed != nil {
-			return nil, failed
-		}
+	if failed := r.handlers(ctx, tx, subjects, verdicts); failed != nil {
+		return nil, failed
 	}
 	crash.Point("inbox.commit.before")
 	err = tx.Commit(ctx)
@@ -134,64 +129,6 @@ func (r *route) guard(ctx context.Context, tx *store.Transaction, subjects []*it
 	verdicts, err := record(ctx, tx, marks)
 	crash.Point("inbox.guard.after")
 	return verdicts, err
-}
-
-// run runs the handler for one message, and sees whether it has left the transaction
-// alone: what is written behind a transaction's end would commit by itself.
-func (r *route) run(ctx context.Context, tx *store.Transaction, x *item) *failure {
-	began := time.Now()
-	timedOut, err := r.call(ctx, tx.SQL(), x)
-	x.took = time.Since(began)
-	if err == nil {
-		if err = tx.Intact(); err == nil {
-			return nil
-		}
-	}
-	f := &failure{stage: inHandler, x: x, err: err, timedOut: timedOut}
-	if f.alive = r.in.ledger.Condition(err) != store.Unavailable; !f.alive && !timedOut {
-		crash.Point("inbox.alive.before")
-		f.alive = tx.Alive(ctx, err)
-		crash.Point("inbox.alive.after")
-	}
-	return f
-}
-
-// panicError is what a handler has panicked with. The stack is for the log alone: it
-// travels in no receipt.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-// Error is the value, bounded and on one line.
-func (e *panicError) Error() string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, wire.ErrorText(fmt.Sprintf("panic: %v", e.value)))
-}
-
-// call calls the handler. A panic is an error like any other.
-func (r *route) call(ctx context.Context, tx *sql.Tx, x *item) (timedOut bool, err error) {
-	limited, cancel := context.WithTimeout(ctx, r.o.Timeout)
-	defer cancel()
-	defer func() {
-		if p := recover(); p != nil {
-			r.in.counters.panics.Add(1)
-			err = &panicError{p, debug.Stack()}
-		}
-	}()
-	m := x.Message // the handler's own: what it changes does not show in a next try
-	m.Headers, m.Body = maps.Clone(m.Headers), slices.Clone(m.Body)
-	crash.Point("inbox.handler.before")
-	err = r.handler(limited, tx, &m)
-	crash.Point("inbox.handler.after")
-	if err != nil && errors.Is(limited.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
-		return true, fmt.Errorf("timed out after %v (inbox.Options.Timeout): %w", r.o.Timeout, err)
-	}
-	return false, err
 }
 
 // noteOlderInBatch takes a state for which a newer one of the batch was applied.

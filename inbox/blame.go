@@ -20,6 +20,7 @@ type failure struct {
 	x        *item // the message whose handler failed; nil where no handler did
 	err      error
 	timedOut bool // the handler took longer than its time
+	left     bool // the handler goes on, and nobody waits for it; see calls
 	// alive says that the transaction's connection still answered after a handler's
 	// error, so an error that looks like a broken connection speaks of another one.
 	alive bool

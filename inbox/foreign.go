@@ -40,12 +40,14 @@ func (r *route) forgetForeign(id waybill.ID) {
 // requeue gives a message back after a while, without holding up its worker.
 func (o *outcomes) requeue(ctx context.Context, x *item, tries int) {
 	x.noted = true
+	x.receiver.parked.Add(1)
 	delay := backoff.Jittered(backoff.Doubled(100*time.Millisecond, tries-1, time.Minute))
 	time.AfterFunc(delay, func() { o.r.giveBack(ctx, x) })
 }
 
 // giveBack gives a message to the broker to deliver again, or to its worker.
 func (r *route) giveBack(ctx context.Context, x *item) {
+	x.receiver.parked.Add(-1)
 	if x.isGone() {
 		return
 	}

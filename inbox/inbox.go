@@ -10,7 +10,8 @@
 // and their defaults), session.go (the connection to the broker), route.go (one
 // destination: its subscription and its workers), item.go (a message that has arrived),
 // worker.go (batches, and what to do when a transaction fails), apply.go (the
-// transaction: guards, handlers, commit), outcome.go (what became of messages: which
+// transaction: guards, handlers, commit), call.go (the calls of handlers, and those that
+// do not return), outcome.go (what became of messages: which
 // are acknowledged, receipted, retried or rejected), foreign.go (messages without a
 // receipt address), receipts.go (the sending of receipts), floor.go (what producers
 // tell of their oldest messages), prune.go (the removal of old records), version.go
@@ -31,6 +32,7 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/leftover"
 	"github.com/waybill-go/waybill/internal/option"
 	"github.com/waybill-go/waybill/internal/repeat"
 	"github.com/waybill-go/waybill/store"
@@ -63,8 +65,13 @@ import (
 //
 // The messages of one destination that have one key are handled by one goroutine of this
 // Inbox, one at a time; all other calls may be concurrent. ctx ends after
-// Options.Timeout, or Options.Drain after Run was told to stop; what the handler returns
-// then counts as ever.
+// Options.Timeout, or nine tenths of Options.Drain after Run was told to stop; what the
+// handler returns soon after that counts as ever. A handler that has not returned after
+// twice Options.Timeout has failed, whatever it returns: its transaction is rolled back, and
+// while it goes on the messages of its key, or copies of its message, are put off by a
+// minute each.
+//
+// It has to return: a call of runtime.Goexit, as by t.FailNow of a test, is a failure too.
 type Handler func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error
 
 // Inbox consumes from one broker into one database. Its methods are safe for
@@ -75,6 +82,7 @@ type Inbox struct {
 	broker  broker.Broker
 	log     *slog.Logger
 	running atomic.Bool
+	parts   leftover.Set // of Run
 
 	counters counters
 	repeats  repeat.Filter // what the log has of what goes on
@@ -149,18 +157,43 @@ func (in *Inbox) checkRoute(destination string, level waybill.Level, handler Han
 
 // Run consumes until ctx is cancelled. It then finishes what is being handled,
 // acknowledges and receipts it, closes the connection and returns nil, all within about
-// Options.Drain; what was not handled comes again. A database or broker that is away is
+// Options.Drain; what was not handled comes again. Where something does not end in time,
+// such as a handler that does not look at its context, it returns a *waybill.DrainError that
+// names it, and leaves it behind. A database or broker that is away is
 // waited for, at start and at any time, and so is a right on the tables that is missing,
 // which the log tells. It returns an error where waiting cannot help:
 // a fault of Handle or no handler at all, tables that are missing or of another version
 // (waybill.ErrSchema), a broker that refuses our credentials at the very first
 // connection (broker.ErrRefused), or an inbox that runs already. After it has returned
-// it may be called again.
+// it may be called again, but where it has left behind more than handlers, not until that
+// has ended.
 func (in *Inbox) Run(ctx context.Context) error {
 	if in.running.Swap(true) {
 		return errors.New("waybill: this inbox runs already")
 	}
-	defer in.running.Store(false)
+	ended := make(chan error, 1)
+	go func() {
+		err := in.run(ctx)
+		in.running.Store(false)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	// Everything ends by itself in time, or is to be blamed.
+	late := time.NewTimer(in.o.Drain + in.o.Drain/20)
+	defer late.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-late.C:
+		return &waybill.DrainError{After: in.o.Drain, Left: append(in.stuckNow(), in.parts.Names()...)}
+	}
+}
+
+func (in *Inbox) run(ctx context.Context) error {
 	defer in.ledger.CloseIdle()
 	in.mu.Lock()
 	routes, err := in.routes, in.problems.Err("inbox")
@@ -171,15 +204,17 @@ func (in *Inbox) Run(ctx context.Context) error {
 	if len(routes) == 0 {
 		return errors.New("waybill: the inbox has no handler; call Handle before Run")
 	}
-	if err := in.check(ctx, levels(routes)); err != nil || ctx.Err() != nil {
+	in.parts.While("a check of the database", func() { err = in.check(ctx, levels(routes)) })()
+	if err != nil || ctx.Err() != nil {
 		return err
 	}
 
 	// Each of three contexts outlives the one before. receive ends when the inbox is told
 	// to stop. settle ends once what is being handled by then is committed,
-	// acknowledged and receipted. finish ends Options.Drain after the stop, and the others
-	// with it: no step of the stop, the closing of the connection included, begins a
-	// time of its own.
+	// acknowledged and receipted, or when nine tenths of Options.Drain are over: what is
+	// left then is for handlers to return, and for the end of the connection. finish ends
+	// Options.Drain after the stop, and the others with it: no step of the stop, the closing
+	// of the connection included, begins a time of its own.
 	receive, stop := context.WithCancel(ctx)
 	defer stop()
 	finish, abandon := context.WithCancel(context.WithoutCancel(ctx))
@@ -191,19 +226,23 @@ func (in *Inbox) Run(ctx context.Context) error {
 	for _, r := range routes {
 		r.start(receive, settle, &workers)
 	}
-	background.Go(func() { in.pruneRepeatedly(receive) })
+	background.Go(in.parts.While("the pruning of old records", func() { in.pruneRepeatedly(receive) }))
 	var refused error
-	background.Go(func() {
+	background.Go(in.parts.While("the connection to the broker", func() {
 		defer stop()
 		refused = in.connect(receive, settle, finish)
-	})
+	}))
 
 	<-receive.Done()
+	defer time.AfterFunc(in.o.Drain-in.o.Drain/10, settled).Stop()
 	defer time.AfterFunc(in.o.Drain, abandon).Stop()
 	workers.Wait()
 	in.receipts.drain(settle)
 	settled()
 	background.Wait()
+	if left := in.stuckNow(); refused == nil && len(left) > 0 {
+		return &waybill.DrainError{After: in.o.Drain, Left: left}
+	}
 	return refused
 }
 

@@ -15,7 +15,7 @@ type item struct {
 	wire.Arrival
 	sourceOf
 	delivery broker.Delivery
-	receiver broker.Receiver
+	receiver *subscription
 	gone     <-chan struct{} // closed with the subscription that it came through
 	problem  error           // why it cannot be handled at all
 	noted    bool            // its outcome is known
@@ -26,7 +26,7 @@ type item struct {
 type sourceOf func(producer, receiptTo string) string
 
 // newItem decodes a message. What is wrong with it becomes its problem.
-func newItem(d *broker.Delivery, receiver broker.Receiver, gone <-chan struct{}, level waybill.Level, source sourceOf) *item {
+func newItem(d *broker.Delivery, receiver *subscription, gone <-chan struct{}, level waybill.Level, source sourceOf) *item {
 	x := &item{sourceOf: source, delivery: *d, receiver: receiver, gone: gone}
 	x.Arrival, x.problem = wire.Decode(&d.Message)
 	if x.ReceiptTo != "" && waybill.CheckReceiptQueue(x.ReceiptTo) != nil {

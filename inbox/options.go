@@ -29,7 +29,16 @@ type Options struct {
 	// slow, batches get smaller, and so they do where transactions lose to others that
 	// lock the same rows in another order. Default 250 ms.
 	BatchTime time.Duration
-	// Timeout bounds one call of a handler: its context ends then. Default 1 min.
+	// PrefetchBytes bounds the bodies, in bytes, that are received and not settled, all
+	// destinations together, as far as the broker lets it: what is under way already comes
+	// all the same, and each destination may have one message. How many messages that are
+	// within it follows from how long they take: what the workers handle in about twice
+	// BatchTime, so that several processes of a consumer share what there is, and at most
+	// two batches for each worker. Default 32 MiB.
+	PrefetchBytes int
+	// Timeout bounds one call of a handler: its context ends then. A handler that does not
+	// return all the same is logged and counted (Stats.Overdue), and given up after twice
+	// that time; see Handler. Default 1 min.
 	Timeout time.Duration
 	// MaxTries is the number of failures of a message's handler at which the message is
 	// rejected. Default 20: with the relay's default delays (1 s, doubled with each
@@ -50,8 +59,8 @@ type Options struct {
 	// lost costs one more copy.
 	Receipts waybill.Transport
 	// Drain bounds the time from the end of Run's context to its return. What is being
-	// handled when it is over is rolled back and comes again. A handler that does not
-	// return when its own context ends keeps Run waiting longer. Default 10 s.
+	// handled when nine tenths of it are over is rolled back and comes again. What does not
+	// end in time is left behind, and Run's error names it. Default 10 s.
 	Drain time.Duration
 	// Logger receives what an operator should know. Default slog.Default().
 	Logger *slog.Logger
@@ -74,6 +83,7 @@ func (o *Options) withDefaults(dialect store.Dialect, check *option.Check) Optio
 	check.Count("Workers", &c.Workers, workers, 0)
 	check.Count("Batch", &c.Batch, 200, 0)
 	check.Count("MaxTries", &c.MaxTries, 20, 0)
+	check.Count("PrefetchBytes", &c.PrefetchBytes, 32<<20, 0)
 	check.Duration("BatchTime", &c.BatchTime, 250*time.Millisecond)
 	check.Duration("Timeout", &c.Timeout, time.Minute)
 	check.Duration("Retention", &c.Retention, 7*24*time.Hour)

@@ -18,12 +18,12 @@ import (
 // together.
 type outcomes struct {
 	r        *route
-	acks     map[broker.Receiver][]broker.Delivery
+	acks     map[*subscription][]broker.Delivery
 	receipts map[string][]waybill.Receipt // by queue
 }
 
 func newOutcomes(r *route) *outcomes {
-	return &outcomes{r: r, acks: map[broker.Receiver][]broker.Delivery{}, receipts: map[string][]waybill.Receipt{}}
+	return &outcomes{r: r, acks: map[*subscription][]broker.Delivery{}, receipts: map[string][]waybill.Receipt{}}
 }
 
 // note has settle acknowledge a message and answer its producer, where that can be
@@ -51,7 +51,7 @@ func (o *outcomes) settle(ctx context.Context) {
 
 // settle tells the broker what became of messages. Where that fails, it delivers them
 // again, and the guards find their records.
-func (in *Inbox) settle(ctx context.Context, receiver broker.Receiver, deliveries []broker.Delivery, d broker.Disposition) {
+func (in *Inbox) settle(ctx context.Context, receiver *subscription, deliveries []broker.Delivery, d broker.Disposition) {
 	crash.Point("inbox.settle.before")
 	err := receiver.Settle(ctx, deliveries, d)
 	crash.Point("inbox.settle.after")
@@ -135,6 +135,19 @@ func (o *outcomes) retry(ctx context.Context, x *item, tries int, later *waybill
 
 // postponeTime is after what time a message comes again that could not be recorded.
 const postponeTime = time.Minute
+
+// defers has a message come again later that cannot be handled now: the handler of another
+// one of its key has been left behind. That is no failure of it.
+func (o *outcomes) defers(ctx context.Context, x *item) {
+	in := o.r.in
+	in.log.DebugContext(ctx, "a handler that has not returned holds up a message; it comes again", slog.String("destination", o.r.destination),
+		slog.String("id", x.Message.ID.String()), slog.Duration("after", postponeTime))
+	if x.ReceiptTo == "" {
+		o.requeue(ctx, x, 10)
+		return
+	}
+	o.note(x, waybill.Receipt{Outcome: waybill.Retry, After: postponeTime, Error: errStuck.Error()})
+}
 
 // postpone has a message come again that failed before its handler ran, while others do
 // not: what keeps its record out is no failure of the message, and may be mended.

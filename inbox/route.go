@@ -3,9 +3,11 @@ package inbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -24,6 +26,9 @@ type route struct {
 	o           HandleOptions
 	workers     []*worker
 	seed        maphash.Seed
+	stuck       stuck
+	window      window
+	subscribed  atomic.Pointer[subscription] // window's current one
 
 	mu    sync.Mutex
 	tries recent.Map[waybill.ID, int] // of messages that carry no receipt address; see foreign.go
@@ -39,12 +44,12 @@ func newRoute(in *Inbox, destination string, level waybill.Level, handler Handle
 
 func (r *route) start(receive, settle context.Context, group *sync.WaitGroup) {
 	for _, w := range r.workers {
-		group.Go(func() { w.run(receive, settle) })
+		group.Go(r.in.parts.While(fmt.Sprintf("a worker of %q", r.destination), func() { w.run(receive, settle) }))
 	}
 }
 
 // prefetch is room for two batches of each worker: one that is being handled, and one
-// that waits.
+// that waits. It bounds the window.
 func (r *route) prefetch() int { return max(2*r.o.Workers*r.o.Batch, 2) }
 
 // receive hands what arrives to the workers until ctx or the connection ends. A
@@ -75,11 +80,7 @@ func (r *route) receive(ctx, alive context.Context, conn broker.Conn) {
 // subscribe is the life of one subscription. It returns why that ended, or why there
 // was none.
 func (r *route) subscribe(ctx, alive context.Context, conn broker.Conn) error {
-	crash.Point("inbox.subscribe.before")
-	receiver, err := conn.Subscribe(ctx, broker.Subscription{
-		Destination: r.destination, Topic: r.o.Topic, Group: r.in.o.Consumer, Prefetch: r.prefetch(),
-	})
-	crash.Point("inbox.subscribe.after")
+	receiver, err := r.subscribeWith(ctx, conn)
 	if err != nil {
 		return err
 	}
@@ -98,19 +99,18 @@ func (r *route) subscribe(ctx, alive context.Context, conn broker.Conn) error {
 				return err
 			}
 			end()
-			crash.Point("inbox.unsubscribe.before")
-			err = errors.Join(err, receiver.Close(ctx))
-			crash.Point("inbox.unsubscribe.after")
-			return err
+			return errors.Join(err, unsubscribe(ctx, receiver))
 		}
+		receiver.noteArrived(deliveries)
 		for i := range deliveries {
 			r.dispatch(&deliveries[i], receiver, subscribed.Done())
 		}
+		r.stretch()
 	}
 }
 
 // dispatch decodes a message and gives it to its worker.
-func (r *route) dispatch(d *broker.Delivery, receiver broker.Receiver, gone <-chan struct{}) {
+func (r *route) dispatch(d *broker.Delivery, receiver *subscription, gone <-chan struct{}) {
 	r.in.counters.received.Add(1)
 	x := newItem(d, receiver, gone, r.level, r.in.ledger.Source)
 	x.Message.Destination, x.Message.Topic = r.destination, r.o.Topic

@@ -18,6 +18,7 @@ type worker struct {
 
 	mu      sync.Mutex
 	queue   []*item // bounded by the subscription's prefetch
+	waiting bool    // run waits for a message
 	arrived chan struct{}
 
 	// run's own:
@@ -70,16 +71,30 @@ func (w *worker) run(ctx, settle context.Context) {
 			return
 		}
 		if len(batch) == 0 {
-			select {
-			case <-ctx.Done():
-				return
-			case <-w.arrived:
-			}
+			w.wait(ctx)
 			continue
 		}
 		began := time.Now()
 		w.handle(ctx, settle, batch)
-		w.resize(len(batch), time.Since(began))
+		took := time.Since(began)
+		w.resize(len(batch), took)
+		w.r.noteHandled(len(batch), took)
+	}
+}
+
+// wait waits until a message has arrived, or ctx ends.
+func (w *worker) wait(ctx context.Context) {
+	set := func(waiting bool) {
+		w.mu.Lock()
+		w.waiting = waiting
+		w.mu.Unlock()
+	}
+	set(true)
+	defer set(false)
+	w.r.stretch()
+	select {
+	case <-ctx.Done():
+	case <-w.arrived:
 	}
 }
 
@@ -153,6 +168,11 @@ func (w *worker) attempt(ctx, settle context.Context, batch []*item, done *outco
 	wait := backoff.Backoff{Least: 20 * time.Millisecond, Most: 10 * time.Second}
 	var seen trouble
 	for {
+		for _, x := range w.r.stuckAmong(batch) {
+			if !x.noted {
+				done.defers(settle, x)
+			}
+		}
 		batch = slices.DeleteFunc(slices.Clone(batch), func(x *item) bool { return x.noted })
 		if len(batch) == 0 {
 			return nil

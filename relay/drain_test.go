@@ -2,7 +2,10 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"runtime"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -128,5 +131,82 @@ func confirm(t *testing.T, b broker.Broker, queue string, id waybill.ID) {
 	receipt := wire.EncodeReceipts(queue, "test", []waybill.Receipt{{ID: id, Outcome: waybill.Done}})
 	if _, err := conn.Publish(t.Context(), []broker.Message{receipt}, waybill.Durable); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestRunNamesWhatItLeavesBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const drain = 2 * time.Second
+		release := make(chan struct{})
+		listening := func(context.Context, func()) error { // as a driver that knows no contexts
+			<-release
+			return nil
+		}
+		r, err := New(openDatabase(t), sqlite.Dialect(), memory.New(nil), &Options{Producer: "waybill", Drain: drain, Lease: time.Minute, Listen: listening, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- r.Run(ctx) }()
+		time.Sleep(time.Second)
+		stop()
+		stopped := time.Now()
+		err = <-ended
+		if took := time.Since(stopped); took > drain+drain/10 {
+			t.Errorf("Run returned %v after the stop, want about Drain, %v", took, drain)
+		}
+		var left *waybill.DrainError
+		if !errors.As(err, &left) || !slices.Equal(left.Left, []string{"Options.Listen"}) {
+			t.Errorf("got the error %v, want one that names Options.Listen", err)
+		}
+		if lease, err := r.queue.Lease(t.Context(), leaseName); err != nil || lease.Left > 0 {
+			t.Errorf("the lease is held for another %d µs (%v), want it given back", lease.Left, err)
+		}
+		if err := r.Run(t.Context()); err == nil {
+			t.Error("Run began anew while a part of the last one goes on, want an error")
+		}
+		close(release)
+		synctest.Wait()
+	})
+}
+
+func TestAListenThatPanicsOrEndsItsGoroutineCostsTheListeningAlone(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		listen func(context.Context, func()) error
+	}{
+		{"panics", func(context.Context, func()) error { panic("no such channel") }},
+		{"ends its goroutine", func(context.Context, func()) error { runtime.Goexit(); return nil }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				calls := 0
+				listen := func(ctx context.Context, notify func()) error {
+					calls++
+					return c.listen(ctx, notify)
+				}
+				db, b := openDatabase(t), memory.New(nil)
+				r, err := New(db, sqlite.Dialect(), b, &Options{Producer: "waybill", Lease: time.Minute, Listen: listen, Logger: slog.New(slog.DiscardHandler)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, stop := context.WithCancel(t.Context())
+				ended := make(chan error, 1)
+				go func() { ended <- r.Run(ctx) }()
+				execute(t, db, `INSERT INTO qmessage (destination, message_content) VALUES ('orders', x'00')`)
+				time.Sleep(3 * time.Second)
+				if n := b.Depth("orders"); n != 1 {
+					t.Errorf("%d messages were published, want the one that polling has found", n)
+				}
+				stop()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+				if calls < 2 {
+					t.Errorf("Listen was called %d times, want it called again", calls)
+				}
+			})
+		})
 	}
 }

@@ -24,7 +24,9 @@ var errLeaseLost = errors.New("another relay has taken the lease")
 // lead tries to get the lease and, where it did, leads until ctx ends or the lease
 // is lost. led says whether it led at all.
 func (r *Relay) lead(ctx context.Context) (led bool, err error) {
-	lease, clock, heldUntil, err := r.acquire(ctx)
+	var lease store.Lease
+	var clock, heldUntil int64
+	r.parts.While("taking the lease", func() { lease, clock, heldUntil, err = r.acquire(ctx) })()
 	if err != nil || lease.Holder != r.holder {
 		return false, err
 	}
@@ -58,15 +60,18 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 	defer cancelReleasing()
 
 	var keeper sync.WaitGroup
-	keeper.Go(func() { r.keepLease(settle, t, end) })
+	keeper.Go(r.parts.While("renewing the lease", func() { r.keepLease(settle, t, end) }))
 	err = t.run(leading, settle, closing)
 	abandon()
 	keeper.Wait()
 	end(nil) // where the broker has refused us: begins the time for the release
 
-	crash.Point("relay.release.before")
-	releaseErr := r.queue.ReleaseLease(releasing, leaseName, r.holder, t.safeCursor())
-	crash.Point("relay.release.after")
+	var releaseErr error
+	r.parts.While("giving the lease back", func() {
+		crash.Point("relay.release.before")
+		releaseErr = r.queue.ReleaseLease(releasing, leaseName, r.holder, t.safeCursor())
+		crash.Point("relay.release.after")
+	})()
 	if releaseErr != nil && err == nil && ctx.Err() == nil {
 		err = releaseErr
 	}

@@ -37,6 +37,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,7 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/leftover"
 	"github.com/waybill-go/waybill/internal/repeat"
 	"github.com/waybill-go/waybill/store"
 )
@@ -59,6 +61,7 @@ type Relay struct {
 	log     *slog.Logger
 	woken   chan struct{} // holds a value when messages may have been committed
 	running atomic.Bool
+	parts   leftover.Set // of Run
 	// wasConnected says that the broker has let us in before: a later refusal is then
 	// waited out.
 	wasConnected atomic.Bool
@@ -117,7 +120,10 @@ func (r *Relay) Wake() {
 
 // Run leads the outbox, or waits while another relay does, until ctx is cancelled.
 // Then it publishes what it has read, closes its connection to the broker, gives its
-// lease back and returns nil; all of that takes no longer than about Options.Drain.
+// lease back and returns nil; all of that takes no longer than about Options.Drain. Where
+// something does not end in time, such as an Options.Listen that does not look at its
+// context, it returns a *waybill.DrainError that names it, and leaves it behind: Run can be
+// called again when that has ended.
 // A database or broker that is away is waited for, at the start and at any time later,
 // and so is a right on the tables that is missing, which the log tells.
 // Run returns an error where waiting cannot help: tables that are missing or of
@@ -128,7 +134,29 @@ func (r *Relay) Run(ctx context.Context) error {
 	if r.running.Swap(true) {
 		return errors.New("waybill: this relay runs already")
 	}
-	defer r.running.Store(false)
+	ended := make(chan error, 1)
+	go func() {
+		err := r.run(ctx)
+		r.running.Store(false)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	// Everything ends by itself in time, or is to be blamed.
+	late := time.NewTimer(r.o.Drain + r.o.Drain/20)
+	defer late.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-late.C:
+		return &waybill.DrainError{After: r.o.Drain, Left: r.parts.Names()}
+	}
+}
+
+func (r *Relay) run(ctx context.Context) error {
 	defer r.queue.CloseIdle()
 
 	work, stop := context.WithCancel(ctx)
@@ -139,7 +167,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		helpers.Go(func() { r.passOn(work, r.o.Wake) })
 	}
 	if r.o.Listen != nil {
-		helpers.Go(func() { r.listen(work) })
+		helpers.Go(r.parts.While("Options.Listen", func() { r.listen(work) }))
 	}
 
 	wait := backoff.Backoff{Least: 100 * time.Millisecond, Most: 10 * time.Second}
@@ -147,9 +175,11 @@ func (r *Relay) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		var err error
 		if !checked {
-			if err = r.checkSchema(ctx); err == nil {
-				err = r.check(ctx)
-			}
+			r.parts.While("a check of the database", func() {
+				if err = r.checkSchema(ctx); err == nil {
+					err = r.check(ctx)
+				}
+			})()
 			checked = err == nil
 		} else if r.queue.Older() {
 			err = r.checkSchema(ctx)
@@ -232,7 +262,7 @@ func (r *Relay) listen(ctx context.Context) {
 	wait := backoff.Backoff{Least: 100 * time.Millisecond, Most: 30 * time.Second}
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := r.o.Listen(ctx, r.Wake)
+		err := r.callListen(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -248,4 +278,21 @@ func (r *Relay) listen(ctx context.Context) {
 		}
 		wait.Sleep(ctx)
 	}
+}
+
+// callListen calls Options.Listen, which is not ours: that it panics, or ends its goroutine,
+// is an error as any other.
+func (r *Relay) callListen(ctx context.Context) error {
+	ended := make(chan error, 1)
+	go func() {
+		err := errors.New("it has ended its goroutine with runtime.Goexit, and has to return an error")
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+			ended <- err
+		}()
+		err = r.o.Listen(ctx, r.Wake)
+	}()
+	return <-ended
 }

@@ -3,6 +3,7 @@ package relay
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -103,17 +104,19 @@ func (t *term) run(ctx, settle, closing context.Context) error {
 	lead, stop := context.WithCancel(ctx)
 	defer stop()
 	var work, connection sync.WaitGroup
-	t.start = func(l *lane) { work.Go(func() { l.run(lead, settle) }) }
+	t.start = func(l *lane) {
+		work.Go(t.r.parts.While(fmt.Sprintf("publishing to %q", l.destination), func() { l.run(lead, settle) }))
+	}
 	for range slowReceiptWorkers {
-		work.Go(func() { t.settleSlowReceipts(lead, settle) })
+		work.Go(t.r.parts.While("writing receipts to the database", func() { t.settleSlowReceipts(lead, settle) }))
 	}
 	var refused error
-	connection.Go(func() {
+	connection.Go(t.r.parts.While("the connection to the broker", func() {
 		defer stop()
 		refused = t.link.run(lead, settle, closing)
-	})
+	}))
 
-	t.pump.run(lead)
+	t.r.parts.While("reading the outbox", func() { t.pump.run(lead) })()
 
 	stop()
 	if ctx.Err() == nil {

@@ -189,6 +189,15 @@ func (c *conn) Remove(ctx context.Context, s broker.Subscription) error {
 	return remover.Remove(ctx, s)
 }
 
+var _ broker.Resizer = (*receiver)(nil)
+
+// Resize changes the window; see broker.Resizer. Both connectors can do that.
+func (r *receiver) Resize(window int) {
+	if resizer, ok := r.Receiver.(broker.Resizer); ok {
+		resizer.Resize(window)
+	}
+}
+
 // receiver settles as Capabilities declares and in no other way.
 type receiver struct {
 	broker.Receiver

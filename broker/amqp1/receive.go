@@ -21,7 +21,8 @@ type receiver struct {
 
 	mu        sync.Mutex
 	credit    int // messages that the broker may send, with those that have come and wait here
-	available int // what may be added to credit: Prefetch without credit and what is unsettled
+	window    int // how many messages may be received and not settled
+	available int // what may be added to credit: the window without credit and what is unsettled
 	most      int // of credit
 	closed    bool
 }
@@ -76,11 +77,28 @@ func (r *receiver) attach(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.available, r.most = sub.Prefetch, sub.Prefetch
+	return r.resize(sub.FirstWindow())
+}
+
+// resize gives credit for a window. It needs r.mu, where r is in use already. Credit that
+// was given is not taken back: after a window gets smaller, none is given until so much is
+// settled.
+func (r *receiver) resize(window int) error {
+	r.available += window - r.window
+	r.window, r.most = window, window
 	if r.socket.kind == jmsbroker.Classic {
 		r.most = min(r.most, pageSize)
 	}
 	return r.issueCredit()
+}
+
+// Resize changes the credit; see broker.Resizer.
+func (r *receiver) Resize(window int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		_ = r.resize(max(window, 1)) // where the link has ended, Receive says so
+	}
 }
 
 // Receive waits for messages and returns what has arrived; see broker.Receiver.

@@ -100,6 +100,7 @@ func Test(t *testing.T, h Harness) {
 		{"carry", carryCases},
 		{"publish", publishCases},
 		{"receive", receiveCases},
+		{"resize", resizeCases},
 		{"settle", settleCases},
 		{"connection", connCases},
 		{"topic", topicCases},

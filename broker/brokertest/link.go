@@ -17,6 +17,7 @@ var linkCases = []testCase{
 	{name: "a connection that is cut while it closes leaves nothing behind", skip: needsLink, run: cutClose},
 	{name: "a publish that gets no answer is Unknown when its context ends", skip: needsLink, run: heldPublish},
 	{name: "Receive and Close end with their contexts while nothing passes", skip: needsLink, run: heldClose},
+	{name: "Close ends with its context while nothing passes and nobody receives", skip: needsLink, run: heldUnread},
 	{name: "Connect ends with its context while nothing passes", skip: needsLink, run: heldConnect},
 	{name: "a connection goes on after nothing has passed for a while", skip: needsLink, run: heldAWhile},
 }
@@ -233,6 +234,42 @@ func heldClose(r *rig) {
 	r.ended(c.Done(), "Done after Close")
 	if err := c.Err(); !errors.Is(err, broker.ErrClosed) {
 		r.Errorf("Err after Close: %v; want ErrClosed", err)
+	}
+}
+
+// heldUnread closes what is full in both directions: of what has come, nothing is received,
+// and what is published does not leave.
+func heldUnread(r *rig) {
+	b, link := r.holding()
+	c, queue, full := r.connectTo(b), r.name(), r.name()
+	r.publish(r.connect(), messages(queue, "m", 3000)...)
+	receivers := []broker.Receiver{r.subscribe(c, queue, 1000)}
+	held := r.receive(receivers[0], 1)
+	receivers = append(receivers, r.subscribe(c, queue, 1000))
+	link.Hold()
+	large := messages(full, "large", 20)
+	for i := range large {
+		large[i].Body = make([]byte, 500<<10)
+	}
+	publishing, stop := context.WithTimeout(r.ctx, r.h.Quiet)
+	defer stop()
+	_, _ = c.Publish(publishing, large, waybill.Durable) // with or without an error
+	_ = receivers[0].Settle(publishing, held, broker.Ack)
+	ctx, cancel := context.WithTimeout(r.ctx, r.h.Quiet)
+	defer cancel()
+	began := time.Now()
+	r.soon("Receiver.Close while nothing passes", func() { _ = receivers[1].Close(ctx) })
+	r.soon("Conn.Close while nothing passes", func() { _ = c.Close(ctx) })
+	if took := time.Since(began); took > r.h.Quiet+r.h.Patience/5 {
+		r.Errorf("Close took %v with a context of %v, want it to end with that", took, r.h.Quiet)
+	}
+	r.ended(c.Done(), "Done after Close")
+	for _, receiver := range receivers {
+		r.soon("Receive after Close", func() {
+			if _, err := receiver.Receive(r.ctx, 10); err == nil {
+				r.Error("Receive after Close returned messages, want an error")
+			}
+		})
 	}
 }
 

@@ -32,6 +32,7 @@ type receiver struct {
 
 	mu          sync.Mutex
 	assignments assignments
+	window      int // how many may be unsettled
 	unsettled   int // messages that the library has handed over and that are not settled
 }
 
@@ -61,7 +62,7 @@ func (c *conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.R
 		return nil, fmt.Errorf("kafka: subscribe to %q: %w", sub.Destination, err)
 	}
 	r := &receiver{
-		conn: c, name: name, id: id, subscription: sub, arrivals: arrival.NewBuffer(c), assignments: assignments{},
+		conn: c, name: name, id: id, subscription: sub, arrivals: arrival.NewBuffer(c), assignments: assignments{}, window: sub.FirstWindow(),
 		room: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
 	}
 	r.client, err = c.client(
@@ -104,13 +105,13 @@ func (c *conn) add(r *receiver) error {
 	return nil
 }
 
-// pump takes what the library has fetched, while less than Prefetch is not settled.
+// pump takes what the library has fetched, while less than the window is not settled.
 func (r *receiver) pump() {
 	ctx, cancel := r.alive()
 	defer cancel()
 	for ctx.Err() == nil {
 		r.mu.Lock()
-		room := r.subscription.Prefetch - r.unsettled
+		room := r.window - r.unsettled
 		r.mu.Unlock()
 		if room <= 0 {
 			select {
@@ -210,6 +211,15 @@ func (r *receiver) endIfFatal(ctx context.Context, err error) {
 // one partition are in the order of publishing.
 func (r *receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, error) {
 	return r.arrivals.Receive(ctx, limit)
+}
+
+// Resize changes how many messages are taken of what the library has fetched; see
+// broker.Resizer.
+func (r *receiver) Resize(window int) {
+	r.mu.Lock()
+	r.window = max(window, 1)
+	r.mu.Unlock()
+	signal(r.room)
 }
 
 // Settle notes that the deliveries are settled. Their positions are committed soon, and

@@ -150,7 +150,7 @@ func (c *conn) Subscribe(ctx context.Context, s broker.Subscription) (broker.Rec
 	} else {
 		q = c.b.queue(s.Destination, true)
 	}
-	r := &receiver{c: c, q: q, prefetch: s.Prefetch, woken: make(chan struct{}, 1), done: make(chan struct{})}
+	r := &receiver{c: c, q: q, prefetch: s.FirstWindow(), woken: make(chan struct{}, 1), done: make(chan struct{})}
 	r.list.prev, r.list.next = &r.list, &r.list
 	c.mu.Lock()
 	defer c.mu.Unlock()

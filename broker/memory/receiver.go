@@ -10,17 +10,17 @@ import (
 
 // receiver is a subscription.
 type receiver struct {
-	c        *conn
-	q        *queue
-	prefetch int
-	woken    chan struct{} // holds one signal
-	done     chan struct{}
+	c     *conn
+	q     *queue
+	woken chan struct{} // holds one signal
+	done  chan struct{}
 
 	// The queue's lock guards the fields below.
-	err     error
-	waiting bool
-	held    int
-	list    item // both ends of the list of what is held
+	err      error
+	prefetch int // how many may be held
+	waiting  bool
+	held     int
+	list     item // both ends of the list of what is held
 }
 
 // Receive takes what the queue has.
@@ -54,6 +54,15 @@ func (r *receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, e
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+	}
+}
+
+// Resize changes how many messages may be held.
+func (r *receiver) Resize(window int) {
+	r.q.mu.Lock()
+	defer r.q.mu.Unlock()
+	if r.prefetch = max(window, 1); r.waiting {
+		r.q.wake()
 	}
 }
 

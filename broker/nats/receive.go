@@ -20,7 +20,6 @@ import (
 type receiver struct {
 	c        *conn
 	p        *place
-	prefetch int
 	consumer string
 	next     string        // the subject to ask for messages on
 	inbox    string        // the subject that the messages come to
@@ -33,6 +32,7 @@ type receiver struct {
 	exited   chan struct{} // closed when the pump has ended
 
 	mu        sync.Mutex
+	prefetch  int // how many may be on the list, with what was asked for
 	err       error
 	buffer    []*held   // arrived and not returned by Receive
 	list      held      // both ends of the list of what is not settled, by its last heartbeat
@@ -75,7 +75,7 @@ func (c *conn) Subscribe(ctx context.Context, s broker.Subscription) (broker.Rec
 		return nil, fmt.Errorf("subscribe to %q: %w", s.Destination, err)
 	}
 	r := &receiver{
-		c: c, p: p, prefetch: s.Prefetch,
+		c: c, p: p, prefetch: s.FirstWindow(),
 		consumer: name,
 		next:     c.api + "CONSUMER.MSG.NEXT." + p.stream + "." + name,
 		inbox:    c.nc.NewInbox(),
@@ -238,6 +238,14 @@ func (r *receiver) link(h *held) {
 
 // room is the number of messages that may be asked for. It needs the lock.
 func (r *receiver) room() int { return r.prefetch - r.unsettled - r.asked }
+
+// Resize changes how many messages are asked for; see broker.Resizer.
+func (r *receiver) Resize(window int) {
+	r.mu.Lock()
+	r.prefetch = min(max(window, 1), cap(r.arriving)-arrivingSpare)
+	r.mu.Unlock()
+	signal(r.wake)
+}
 
 // Close gives back what is not settled.
 func (r *receiver) Close(ctx context.Context) error {

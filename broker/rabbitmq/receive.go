@@ -2,9 +2,12 @@ package rabbitmq
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"math"
+	"sync"
+	"sync/atomic"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -17,6 +20,11 @@ type receiver struct {
 	conn         *conn
 	socket       *socket
 	ch           *amqp.Channel
+	queue        string
+	tag          string        // of the consumer; the pump's
+	calls        sync.Mutex    // held during a conversation on ch: it has room for one
+	wanted       atomic.Int64  // the window that was asked for last
+	resized      chan struct{} // has room for one: wanted has changed
 	closes       chan *amqp.Error
 	cancels      chan string
 	subscription broker.Subscription
@@ -59,18 +67,14 @@ func (c *conn) subscribe(s *socket, sub broker.Subscription) (*receiver, error) 
 		return nil, err
 	}
 	r := &receiver{
-		conn: c, socket: s, ch: ch, subscription: sub,
+		conn: c, socket: s, ch: ch, queue: queue, subscription: sub, resized: make(chan struct{}, 1),
 		closes: ch.NotifyClose(make(chan *amqp.Error, 1)), cancels: ch.NotifyCancel(make(chan string, 1)),
 		arrivals: arrival.NewBuffer(c), tags: deliveryTags{next: 1}, pumped: make(chan struct{}),
 	}
-	if err := ch.Qos(min(sub.Prefetch, math.MaxUint16), 0, false); err != nil {
-		ch.Close()
-		return nil, err
-	}
-	deliveries, err := ch.Consume(queue, "", false, false, false, false, nil)
+	deliveries, err := r.consume(sub.FirstWindow())
 	if err != nil {
 		ch.Close()
-		return nil, describe(err, "queue", queue)
+		return nil, err
 	}
 	if err := c.add(r); err != nil || !c.start(func() { r.pump(deliveries) }) {
 		ch.Close()
@@ -79,18 +83,50 @@ func (c *conn) subscribe(s *socket, sub broker.Subscription) (*receiver, error) 
 	return r, nil
 }
 
+// consume begins a consumer, which the broker sends no more messages that are not settled
+// than the window has room for. Nobody else talks on the channel.
+func (r *receiver) consume(window int) (<-chan amqp.Delivery, error) {
+	if err := r.ch.Qos(min(window, math.MaxUint16), 0, false); err != nil {
+		return nil, err
+	}
+	r.tag = rand.Text()
+	deliveries, err := r.ch.Consume(r.queue, r.tag, false, false, false, false, nil)
+	return deliveries, describe(err, "queue", r.queue)
+}
+
+// Resize changes the window; see broker.Resizer.
+func (r *receiver) Resize(window int) {
+	r.wanted.Store(int64(max(window, 1)))
+	select {
+	case r.resized <- struct{}{}:
+	default:
+	}
+}
+
 // pump takes what the library hands over, one by one, to arrivals. The broker sends no
-// more than Prefetch.
+// more than the window has room for.
 func (r *receiver) pump(deliveries <-chan amqp.Delivery) {
 	defer close(r.pumped)
-	for in := range deliveries {
-		d := decode(&in, &r.subscription)
-		d.Token = in.DeliveryTag
-		r.arrivals.Add(d)
+	var failed error // of a change of consumers
+	for open := true; open; {
+		var in amqp.Delivery
+		select {
+		case in, open = <-deliveries:
+			if open {
+				r.arrived(&in)
+			}
+		case <-r.resized:
+			deliveries, failed = r.consumeAgain(deliveries, int(r.wanted.Load()))
+			open = failed == nil
+		}
 	}
 	if r.socket.amqp.IsClosed() {
 		<-r.conn.done
 		r.arrivals.End(r.conn.Err())
+		return
+	}
+	if failed != nil && !r.ch.IsClosed() {
+		r.arrivals.End(fmt.Errorf("rabbitmq: the subscription of %q: %w", r.subscription.Destination, failed))
 		return
 	}
 	select {
@@ -101,6 +137,34 @@ func (r *receiver) pump(deliveries <-chan amqp.Delivery) {
 			r.arrivals.End(fmt.Errorf("rabbitmq: the broker ended the subscription of %q: %w", r.subscription.Destination, err))
 		}
 	}
+}
+
+func (r *receiver) arrived(in *amqp.Delivery) {
+	d := decode(in, &r.subscription)
+	d.Token = in.DeliveryTag
+	r.arrivals.Add(d)
+}
+
+// consumeAgain ends the consumer and begins another one with another window, which a
+// consumer cannot change. What the first one was sent stays ours, since that belongs to the
+// channel.
+func (r *receiver) consumeAgain(deliveries <-chan amqp.Delivery, window int) (<-chan amqp.Delivery, error) {
+	r.calls.Lock()
+	defer r.calls.Unlock()
+	if err := r.ch.Cancel(r.tag, false); err != nil {
+		return nil, err
+	}
+	for in := range deliveries {
+		r.arrived(&in)
+	}
+	return r.consume(window)
+}
+
+// close ends the channel.
+func (r *receiver) close() {
+	r.calls.Lock()
+	defer r.calls.Unlock()
+	r.ch.Close()
 }
 
 // Receive waits for messages and returns what has arrived; see broker.Receiver.
@@ -125,7 +189,7 @@ func (r *receiver) Close(ctx context.Context) error {
 		return nil
 	}
 	_, err := within(ctx, r.conn, func() (struct{}, error) {
-		r.ch.Close()
+		r.close()
 		<-r.pumped
 		return struct{}{}, nil
 	}, func(struct{}) {})
@@ -138,14 +202,14 @@ func (r *receiver) Close(ctx context.Context) error {
 // leave ends the subscription when its connection does.
 func (r *receiver) leave() {
 	r.arrivals.End(broker.ErrClosed)
-	r.ch.Close()
+	r.close()
 }
 
 // abandon ends a subscription whose Subscribe has returned without it.
 func (r *receiver) abandon() {
 	r.arrivals.End(broker.ErrClosed)
 	if r.conn.forget(r) {
-		r.conn.start(func() { r.ch.Close() })
+		r.conn.start(r.close)
 	}
 }
 

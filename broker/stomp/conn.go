@@ -80,7 +80,7 @@ func (c *conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.R
 		return nil, fmt.Errorf("stomp: subscribe to %q: %w", sub.Destination, err)
 	}
 	r.socket = s
-	if err := r.subscribe(ctx); err != nil {
+	if err := r.subscribe(ctx, subscriptionID, sub.FirstWindow()); err != nil {
 		c.sockets.Forget(s)
 		s.fail(err)
 		s.running.Wait()

@@ -13,9 +13,9 @@ import (
 	"github.com/waybill-go/waybill/broker/internal/jmsbroker"
 )
 
-// windowBytes is the window that Artemis gets for each message of Prefetch: it bounds the
-// bytes of messages under way and not their number. Of small messages, more than Prefetch
-// may come; they wait in the receiver, and Receive returns no more than Prefetch that are
+// windowBytes is what Artemis gets for each message of the window: it bounds the
+// bytes of messages under way and not their number. Of small messages, more than the window
+// may come; they wait in the receiver, and Receive returns no more than the window that are
 // not settled.
 const windowBytes = 1 << 10
 
@@ -30,6 +30,9 @@ type receiver struct {
 	wake         chan struct{} // has room for one: something arrived or was settled
 
 	mu        sync.Mutex
+	id        string // of the subscription: the number of its turn
+	window    int    // how many messages may be received and not settled
+	turn      turn
 	arrivals  []*frame.Frame
 	unsettled int
 	received  uint64 // messages that Receive has returned so far
@@ -46,17 +49,17 @@ type token struct {
 }
 
 // subscribe sends SUBSCRIBE and waits for its receipt.
-func (r *receiver) subscribe(ctx context.Context) error {
+func (r *receiver) subscribe(ctx context.Context, id string, most int) error {
 	sub := r.subscription
 	f := frame.New(frame.SUBSCRIBE,
-		frame.Id, subscriptionID,
+		frame.Id, id,
 		frame.Destination, address(r.socket.kind, sub.Destination, sub.Topic),
 		frame.Ack, "client-individual")
 	if r.socket.kind == jmsbroker.Artemis {
 		// A window of one byte lets one message through at a time.
 		window := 1
-		if sub.Prefetch > 1 {
-			window = sub.Prefetch * windowBytes
+		if most > 1 {
+			window = most * windowBytes
 		}
 		f.Header.Add("subscription-type", routing(sub.Topic))
 		f.Header.Add("consumer-window-size", strconv.Itoa(window))
@@ -64,11 +67,15 @@ func (r *receiver) subscribe(ctx context.Context) error {
 			f.Header.Add("durable-subscription-name", jmsbroker.Name(sub.Destination))
 		}
 	} else {
-		f.Header.Add("activemq.prefetchSize", strconv.Itoa(sub.Prefetch))
+		f.Header.Add("activemq.prefetchSize", strconv.Itoa(most))
 		if sub.Topic {
 			f.Header.Add("activemq.subscriptionName", jmsbroker.Name(sub.Destination))
 		}
 	}
+	r.mu.Lock()
+	r.id, r.window = id, most
+	r.mu.Unlock()
+	r.socket.subscribed.Store(id)
 	return r.socket.ask(ctx, f)
 }
 
@@ -83,7 +90,9 @@ func (r *receiver) arrived(f *frame.Frame) {
 		return
 	}
 	r.mu.Lock()
-	r.arrivals = append(r.arrivals, f)
+	if f.Header.Get(frame.Subscription) == r.id {
+		r.arrivals = append(r.arrivals, f)
+	}
 	r.mu.Unlock()
 	r.signal()
 }
@@ -106,6 +115,7 @@ func (r *receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, e
 			return nil, ctx.Err()
 		default:
 		}
+		late := r.turnOver()
 		if arrivals := r.take(max(limit, 1)); len(arrivals) > 0 {
 			deliveries := make([]broker.Delivery, len(arrivals))
 			for i, f := range arrivals {
@@ -118,6 +128,7 @@ func (r *receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, e
 		}
 		select {
 		case <-r.wake:
+		case <-late:
 		case <-ctx.Done():
 		case <-r.socket.done:
 		}
@@ -134,7 +145,7 @@ const pageSize = 200
 func (r *receiver) nudge(ctx context.Context) error {
 	r.mu.Lock()
 	stuck := r.socket.kind != jmsbroker.Artemis && !r.subscription.Topic && len(r.arrivals) == 0 &&
-		r.unsettled >= pageSize && r.unsettled < r.subscription.Prefetch && r.nudged != r.received
+		r.unsettled >= pageSize && r.unsettled < r.window && r.nudged != r.received
 	r.nudged = r.received
 	r.mu.Unlock()
 	if !stuck {
@@ -151,7 +162,10 @@ func (r *receiver) nudge(ctx context.Context) error {
 func (r *receiver) take(limit int) []*frame.Frame {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n := min(limit, len(r.arrivals), r.subscription.Prefetch-r.unsettled)
+	if r.turn.holds() {
+		return nil
+	}
+	n := min(limit, len(r.arrivals), r.window-r.unsettled)
 	if n <= 0 {
 		return nil
 	}

@@ -36,6 +36,7 @@ type socket struct {
 	done       chan struct{}
 	running    sync.WaitGroup
 	ids        atomic.Uint64
+	subscribed atomic.Value // a string: the id of the subscription, where there is one
 
 	mu      sync.Mutex
 	err     error
@@ -51,6 +52,15 @@ func (s *socket) start() {
 	s.running.Add(2)
 	go s.read()
 	go s.write()
+}
+
+// run runs f in a goroutine that running waits for, unless the socket has ended.
+func (s *socket) run(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil { // so the reader runs
+		s.running.Go(f)
+	}
 }
 
 // id returns a number for a receipt or transaction, unique on this socket.
@@ -199,8 +209,8 @@ func (s *socket) close(ctx context.Context) {
 	s.mu.Unlock()
 	polite, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if s.message != nil {
-		_ = s.ask(polite, frame.New(frame.UNSUBSCRIBE, frame.Id, subscriptionID))
+	if id, _ := s.subscribed.Load().(string); id != "" {
+		_ = s.ask(polite, frame.New(frame.UNSUBSCRIBE, frame.Id, id))
 	}
 	_ = s.ask(polite, frame.New(frame.DISCONNECT))
 	s.fail(broker.ErrClosed)

@@ -1,0 +1,332 @@
+package inbox
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/wire"
+	"github.com/waybill-go/waybill/store"
+)
+
+// A handler is not ours: it may ignore the end of its context, or end its goroutine. So the
+// handlers of a batch run in a goroutine of the batch's own, and the worker waits for it no
+// longer than it wants to.
+
+// calls are the handlers' calls of one batch, one after the other.
+type calls struct {
+	r     *route
+	ended chan *failure // has room for one: nil where all handlers have done their work
+
+	mu    sync.Mutex
+	x     *item     // whose handler runs; nil while none does
+	began time.Time // when it was called
+	told  bool      // the log says that its time is over
+	// left says that the worker waits no longer for the handler that runs. The transaction
+	// is the worker's then.
+	left bool
+}
+
+var (
+	errExited = errors.New("the handler has ended its goroutine with runtime.Goexit, as t.FailNow and testify's require do; it has to return an error")
+	errStuck  = errors.New("the handler of a message of this key, or of an earlier copy, has not returned yet")
+)
+
+// patience is how long after its time a handler may take to return before that is told.
+func patience(timeout time.Duration) time.Duration { return min(timeout/10, time.Second) }
+
+// maxLeft is how many handlers, for each worker of a route, may be left behind at a time:
+// each keeps a goroutine, and may keep a connection. A worker waits for what is beyond that.
+const maxLeft = 8
+
+// handlers runs the handlers of the messages that are fresh, and waits for them: until ctx
+// ends, and else for twice Options.Timeout.
+func (r *route) handlers(ctx context.Context, tx *store.Transaction, subjects []*item, verdicts []store.Verdict) *failure {
+	if !slices.Contains(verdicts, store.Fresh) {
+		return nil
+	}
+	c := &calls{r: r, ended: make(chan *failure, 1)}
+	go c.run(ctx, tx, subjects, verdicts)
+	return c.wait(ctx)
+}
+
+// run is the goroutine of the handlers.
+func (c *calls) run(ctx context.Context, tx *store.Transaction, subjects []*item, verdicts []store.Verdict) {
+	var failed *failure
+	exited := true
+	defer func() {
+		if exited {
+			failed = c.exited()
+		}
+		c.ended <- failed
+	}()
+	for i, x := range subjects {
+		if verdicts[i] != store.Fresh {
+			continue
+		}
+		c.begin(x)
+		timedOut, err := c.r.call(ctx, tx.SQL(), x)
+		if !c.end() {
+			break
+		}
+		if failed = c.r.judge(ctx, tx, x, timedOut, err); failed != nil {
+			break
+		}
+	}
+	exited = false
+}
+
+// begin notes that a handler is called.
+func (c *calls) begin(x *item) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.x, c.began, c.told = x, time.Now(), false
+}
+
+// end notes that a handler has returned, and reports whether that still counts.
+func (c *calls) end() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	x := c.x
+	c.x = nil
+	took := time.Since(c.began)
+	if c.told || c.left {
+		c.r.in.log.Warn("a handler has returned at last", slog.String("destination", c.r.destination),
+			slog.String("id", x.Message.ID.String()), slog.Duration("took", took), slog.Bool("counts", !c.left))
+	}
+	c.r.forgetStuck(c, x)
+	if !c.left {
+		x.took = took
+	}
+	return !c.left
+}
+
+// exited is the failure of a handler that has ended its goroutine.
+func (c *calls) exited() *failure {
+	x := c.x
+	if !c.end() {
+		return nil
+	}
+	c.r.in.counters.panics.Add(1)
+	return &failure{stage: inHandler, x: x, err: errExited, alive: true}
+}
+
+// wait waits for the handlers. One that does not return in time is told and counted, and
+// left behind when twice its time is over, or ctx and a little more.
+func (c *calls) wait(ctx context.Context) *failure {
+	timer := time.NewTimer(c.r.o.Timeout + patience(c.r.o.Timeout))
+	defer timer.Stop()
+	stopped := ctx.Done()
+	for {
+		select {
+		case failed := <-c.ended:
+			return failed
+		case <-stopped:
+			stopped = nil
+			timer.Reset(c.r.in.o.Drain / 20)
+		case <-timer.C:
+			failed, next := c.look(ctx, stopped == nil)
+			if failed != nil {
+				return failed
+			}
+			timer.Reset(next)
+		}
+	}
+}
+
+// look looks at the handler that runs. It returns a failure where that one is left behind,
+// and otherwise when to look next. over says that its context has ended with ctx.
+func (c *calls) look(ctx context.Context, over bool) (failed *failure, next time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	limit := c.r.o.Timeout
+	if c.x == nil { // between two: the database is asked, which ends with ctx
+		return nil, patience(limit)
+	}
+	took := time.Since(c.began)
+	due := limit + patience(limit)
+	if !over && took < due {
+		return nil, due - took
+	}
+	if !c.told && took >= due {
+		c.told = true
+		c.r.in.counters.overdue.Add(1)
+		c.r.in.log.ErrorContext(ctx, "a handler has not returned although its time is over; its worker waits for it until twice that time",
+			slog.String("destination", c.r.destination), slog.String("id", c.x.Message.ID.String()),
+			slog.Time("since", c.began), slog.Duration("timeout", limit))
+	}
+	c.r.noteStuck(c, c.x, c.began)
+	if !over && took < 2*limit {
+		return nil, 2*limit - took
+	}
+	if !c.r.leave(c, over) {
+		return nil, limit
+	}
+	c.left = true
+	c.x.took = took
+	return &failure{stage: inHandler, x: c.x, timedOut: true, left: true, err: fmt.Errorf(
+		"timed out after %v (inbox.Options.Timeout): the handler had not returned after %v, and its transaction is rolled back", limit, took.Round(time.Millisecond))}, 0
+}
+
+// call calls the handler. A panic is an error like any other.
+func (r *route) call(ctx context.Context, tx *sql.Tx, x *item) (timedOut bool, err error) {
+	limited, cancel := context.WithTimeout(ctx, r.o.Timeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			r.in.counters.panics.Add(1)
+			err = &panicError{p, debug.Stack()}
+		}
+	}()
+	m := x.Message // the handler's own: what it changes does not show in a next try
+	m.Headers, m.Body = maps.Clone(m.Headers), slices.Clone(m.Body)
+	crash.Point("inbox.handler.before")
+	err = r.handler(limited, tx, &m)
+	crash.Point("inbox.handler.after")
+	if err != nil && errors.Is(limited.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
+		return true, fmt.Errorf("timed out after %v (inbox.Options.Timeout): %w", r.o.Timeout, err)
+	}
+	return false, err
+}
+
+// panicError is what a handler has panicked with. The stack is for the log alone: it
+// travels in no receipt.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+// Error is the value, bounded and on one line.
+func (e *panicError) Error() string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, wire.ErrorText(fmt.Sprintf("panic: %v", e.value)))
+}
+
+// judge sees what a handler came to, and whether it has left the transaction alone: what is
+// written behind a transaction's end would commit by itself.
+func (r *route) judge(ctx context.Context, tx *store.Transaction, x *item, timedOut bool, err error) *failure {
+	if err == nil {
+		if err = tx.Intact(); err == nil {
+			return nil
+		}
+	}
+	f := &failure{stage: inHandler, x: x, err: err, timedOut: timedOut}
+	if f.alive = r.in.ledger.Condition(err) != store.Unavailable; !f.alive && !timedOut {
+		crash.Point("inbox.alive.before")
+		f.alive = tx.Alive(ctx, err)
+		crash.Point("inbox.alive.after")
+	}
+	return f
+}
+
+// subject is what messages have in common that are handled one at a time: their key, or
+// without one their ID.
+type subject struct {
+	key string
+	id  waybill.ID
+}
+
+func subjectOf(m *waybill.Message) subject {
+	if m.Key != "" {
+		return subject{key: m.Key}
+	}
+	return subject{id: m.ID}
+}
+
+// stuck are the handlers of a route that have not returned although they should have.
+type stuck struct {
+	mu   sync.Mutex
+	all  map[*calls]stuckCall
+	left map[subject]int // of those that are left behind
+}
+
+type stuckCall struct {
+	id    waybill.ID
+	began time.Time
+	left  bool
+}
+
+// noteStuck notes a handler that has not returned in time.
+func (r *route) noteStuck(c *calls, x *item, began time.Time) {
+	r.stuck.mu.Lock()
+	defer r.stuck.mu.Unlock()
+	if r.stuck.all == nil {
+		r.stuck.all, r.stuck.left = map[*calls]stuckCall{}, map[subject]int{}
+	}
+	if _, ok := r.stuck.all[c]; !ok {
+		r.stuck.all[c] = stuckCall{id: x.Message.ID, began: began}
+	}
+}
+
+// leave notes that a worker waits no longer for a handler that is stuck. Unless always is
+// set it may say no, since too many are left behind.
+func (r *route) leave(c *calls, always bool) bool {
+	r.stuck.mu.Lock()
+	defer r.stuck.mu.Unlock()
+	n := 0
+	for _, s := range r.stuck.left {
+		n += s
+	}
+	if n >= maxLeft*len(r.workers) && !always {
+		return false
+	}
+	s := r.stuck.all[c]
+	s.left = true
+	r.stuck.all[c] = s
+	r.stuck.left[subjectOf(&c.x.Message)]++
+	return true
+}
+
+// forgetStuck notes that a handler has returned.
+func (r *route) forgetStuck(c *calls, x *item) {
+	r.stuck.mu.Lock()
+	defer r.stuck.mu.Unlock()
+	if s := r.stuck.all[c]; s.left {
+		of := subjectOf(&x.Message)
+		if r.stuck.left[of]--; r.stuck.left[of] == 0 {
+			delete(r.stuck.left, of)
+		}
+	}
+	delete(r.stuck.all, c)
+}
+
+// stuckAmong returns the messages about which a handler still works that was left behind.
+func (r *route) stuckAmong(batch []*item) (found []*item) {
+	r.stuck.mu.Lock()
+	defer r.stuck.mu.Unlock()
+	if len(r.stuck.left) == 0 {
+		return nil
+	}
+	for _, x := range batch {
+		if r.stuck.left[subjectOf(&x.Message)] > 0 {
+			found = append(found, x)
+		}
+	}
+	return found
+}
+
+// stuckNow describes the handlers that are stuck.
+func (r *route) stuckNow() (names []string) {
+	r.stuck.mu.Lock()
+	defer r.stuck.mu.Unlock()
+	for _, s := range r.stuck.all {
+		names = append(names, fmt.Sprintf("the handler of %q with message %v, running since %s", r.destination, s.id, s.began.UTC().Format(time.RFC3339)))
+	}
+	slices.Sort(names)
+	return names
+}
