@@ -26,7 +26,7 @@ const (
 func (t *term) admit(ctx context.Context, r *store.Row, from source, known []store.Answer) {
 	switch {
 	case r.Status != store.Pending,
-		from == readAhead && r.NotBefore > t.pump.dueTime, // scanDue's
+		from == readAhead && r.NotBefore > t.pump.dueMark.Load(), // scanDue's
 		from == readMissed && r.NotBefore > t.pump.databaseNow():
 		return
 	}

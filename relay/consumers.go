@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 
@@ -156,21 +157,33 @@ func (t *term) note(ctx context.Context, said []store.Answer, consumers map[wayb
 		return
 	}
 	t.answered.Store(answersSome)
-	t.retryUntilDone(ctx, "note who has confirmed", func() error {
+	ids := slices.SortedFunc(maps.Keys(consumers), waybill.ID.Compare)
+	t.writeThen(ctx, "note who has confirmed", ids, func(ctx context.Context, ids []waybill.ID) error {
 		crash.Point("relay.note.before")
-		err := t.r.queue.SaveAnswers(ctx, said)
+		err := t.r.queue.SaveAnswers(ctx, about(ids, said))
 		crash.Point("relay.note.after")
 		return err
-	})
-	ids := make([]waybill.ID, 0, len(consumers))
-	for id := range consumers {
-		ids = append(ids, id)
+	}, func(ctx context.Context, ids []waybill.ID) { t.noted(ctx, ids, said, consumers) })
+}
+
+// about returns those of the answers that are on these messages.
+func about(ids []waybill.ID, said []store.Answer) []store.Answer {
+	of := make(map[waybill.ID]bool, len(ids))
+	for _, id := range ids {
+		of[id] = true
 	}
-	slices.SortFunc(ids, waybill.ID.Compare)
+	return slices.DeleteFunc(slices.Clone(said), func(a store.Answer) bool { return !of[a.MessageID] })
+}
+
+// noted does what follows from answers on these messages that are written.
+func (t *term) noted(ctx context.Context, ids []waybill.ID, said []store.Answer, consumers map[waybill.ID][]string) {
+	if len(ids) == 0 {
+		return
+	}
 	t.finish(ctx, t.readAnswers(ctx, ids), consumers)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, a := range said {
+	for _, a := range about(ids, said) {
 		if f := t.parked[parkedKey{a.MessageID, a.Consumer}]; f != nil {
 			f.lane.drop(f)
 		}
@@ -207,14 +220,13 @@ func (t *term) finish(ctx context.Context, known map[waybill.ID][]store.Answer, 
 		return
 	}
 	slices.SortFunc(done, waybill.ID.Compare) // as all lock them
-	t.retryUntilDone(ctx, "delete confirmed messages", func() error {
+	t.write(ctx, "delete confirmed messages", done, func(ctx context.Context, ids []waybill.ID) error {
 		crash.Point("relay.finish.before")
-		n, err := t.r.queue.DeleteAnswered(ctx, done)
+		n, err := t.r.queue.DeleteAnswered(ctx, ids)
 		crash.Point("relay.finish.after")
 		t.r.counters.confirmed.Add(n)
 		return err
 	})
-	t.forget(done...)
 }
 
 // hears does in the window what a receipt of one of the named consumers asks for. It
@@ -261,9 +273,9 @@ func (l *lane) notesAnswer(f *inflight) {
 		return
 	}
 	l.answered++
-	l.nextPark = min(l.nextPark, f.sent+l.timeout())
-	if l.isCrowded() {
-		l.t.wake()
+	if at := f.sent + l.timeout(); at < l.nextPark || l.isCrowded() {
+		l.nextPark = min(l.nextPark, at)
+		signal(l.t.parks)
 	}
 }
 

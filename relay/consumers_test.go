@@ -77,7 +77,7 @@ const (
 func (s *steppedTerm) passes(d time.Duration) (rows []int64) {
 	s.t.Helper()
 	idle := 0
-	for began := time.Now(); time.Since(began) < d; idle = s.pump.wait(s.t.Context(), idle) {
+	for began := time.Now(); time.Since(began) < d; idle = s.wait(idle) {
 		s.steps()
 		sent := s.publishes()
 		if len(sent) > 0 {
@@ -96,6 +96,7 @@ func (s *steppedTerm) successor() *steppedTerm {
 		s.t.Fatal(err)
 	}
 	next := &steppedTerm{term: newTerm(s.r, s.identity, s.safeCursor(), clock), t: s.t, db: s.db}
+	next.loops = next.pump.loops()
 	next.start = func(*lane) {}
 	next.clock.run(true)
 	return next
@@ -138,7 +139,7 @@ func TestAConsumerThatIsDownHoldsUpNobodyElse(t *testing.T) {
 			for _, row := range rows {
 				s.say("shop", waybill.Done, ids[row-1])
 			}
-			s.pump.wait(t.Context(), 0)
+			s.wait(0)
 		}
 		slices.Sort(sent)
 		if sent = slices.Compact(sent); len(sent) != 100 {
@@ -205,7 +206,7 @@ func (s *steppedTerm) refills(limit time.Duration) (took time.Duration, copies i
 			s.say("audit", waybill.Done, byRow[row])
 			idle = 0
 		}
-		idle = s.pump.wait(s.t.Context(), idle)
+		idle = s.wait(idle)
 	}
 	return time.Since(began), copies
 }
@@ -221,7 +222,7 @@ func TestWhatTheBrokerHasLostOfAConsumersIsSentAgainAtItsPace(t *testing.T) {
 					for _, row := range s.publishes() {
 						s.say("shop", waybill.Done, ids[row-1])
 					}
-					s.pump.wait(t.Context(), 0)
+					s.wait(0)
 				}
 				s.passes(5 * time.Second)
 				s.wantNumber("rows", 300, countRows)

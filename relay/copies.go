@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"slices"
+	"sync"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/fault/crash"
@@ -16,6 +17,7 @@ func (p *pump) resendOverdue(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	overdue := p.overdue()
+	busy := len(overdue) > 0
 	for len(overdue) > 0 {
 		read, err := p.sendAgain(ctx, overdue[:min(len(overdue), p.t.r.o.Batch)])
 		if err != nil {
@@ -25,7 +27,7 @@ func (p *pump) resendOverdue(ctx context.Context) (bool, error) {
 		// Bodies may be large: some lanes may have enough queued by now.
 		overdue = p.deferResend(overdue[read:], func(f *inflight) bool { return f.lane.queueFull() })
 	}
-	return false, nil
+	return busy, nil
 }
 
 // overdue takes what is to be sent again now, of all lanes, in order of row. A copy that
@@ -44,6 +46,7 @@ func (p *pump) overdue() (overdue []*inflight) {
 		}
 		other.state, other.sent = waiting, now
 		other.copies++
+		other.lane.arm(now+other.lane.timeout(), now)
 		return true
 	})
 }
@@ -77,12 +80,7 @@ func (p *pump) sendAgain(ctx context.Context, overdue []*inflight) (done int, er
 		return 0, err
 	}
 	sending, copies, gone := p.matchRows(rows, overdue[:read])
-	crash.Point("relay.copies.before")
-	err = p.t.r.queue.CountCopies(ctx, copies)
-	crash.Point("relay.copies.after")
-	if err != nil {
-		return 0, err
-	}
+	p.t.copies.add(copies)
 	bad := p.enqueueCopies(sending)
 	p.dropGone(gone)
 	for _, r := range bad {
@@ -159,4 +157,54 @@ func (p *pump) dropGone(gone map[waybill.ID]*inflight) {
 		f.lane.probeVanished()
 		p.t.wake()
 	}
+}
+
+// copies are to be counted in their rows, for people to see and for the header "attempt".
+// Nothing rests on their number, so it is written beside the sending, which never waits
+// for it, and what cannot be written is forgotten.
+type copies struct {
+	added chan struct{} // holds a value when there are some
+	mu    sync.Mutex
+	rows  []int64
+}
+
+// maxCopies bounds the rows whose copies wait to be counted.
+const maxCopies = 10_000
+
+func (c *copies) add(rows []int64) {
+	if len(rows) == 0 {
+		return
+	}
+	c.mu.Lock()
+	c.rows = append(c.rows, rows[:min(len(rows), maxCopies-len(c.rows))]...)
+	c.mu.Unlock()
+	signal(c.added)
+}
+
+// take returns the rows of some copies, each once.
+func (c *copies) take(limit int) (rows []int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	taken := make(map[int64]bool, min(limit, len(c.rows)))
+	c.rows = slices.DeleteFunc(c.rows, func(row int64) bool {
+		if taken[row] || len(rows) >= limit {
+			return false
+		}
+		taken[row] = true
+		rows = append(rows, row)
+		return true
+	})
+	return rows
+}
+
+// countCopies counts copies in their rows.
+func (p *pump) countCopies(ctx context.Context) (bool, error) {
+	rows := p.t.copies.take(p.t.r.o.Batch)
+	if len(rows) == 0 {
+		return false, nil
+	}
+	crash.Point("relay.copies.before")
+	err := p.t.r.queue.CountCopies(ctx, rows)
+	crash.Point("relay.copies.after")
+	return true, err
 }

@@ -16,7 +16,8 @@ type inflight struct {
 	lane *lane
 
 	state  state
-	copies int           // how many times it was published in this term
+	copies int           // how many times it was published since it is in this window
+	repeat bool          // it was published before that
 	sent   time.Duration // time on term.clock of the last of them
 
 	failures int  // of its handler, as the row had it

@@ -37,6 +37,8 @@ type lane struct {
 	progressed time.Time // when a batch was last begun, or taken by the broker
 	lastError  string    // why not all of the last batch was taken; "" if it was
 
+	scanning trouble // of the pump's reading of the backlog, and its loop's own
+
 	resending // when to send again
 	parking   // which messages not to wait for here
 	lag       // how long a straggler has been one
@@ -70,11 +72,12 @@ func newLane(t *term, key laneKey) *lane {
 		retired:     make(chan struct{}),
 		window:      map[waybill.ID]*inflight{},
 		backlogFrom: noBacklog,
+		scanning:    newTrouble(),
 	}
 	if l.o.Confirm == waybill.Consumed {
 		l.receiptTo = waybill.ReceiptQueue(t.r.o.Producer, t.identity)
 	}
-	l.resending = newResending(&t.r.o, l.windowSize())
+	l.resending = newResending(&t.r.o, l.windowSize(), t.armed)
 	l.nextPark = never
 	return l
 }
@@ -105,7 +108,7 @@ func (l *lane) hasBacklog() bool { return l.backlogFrom != noBacklog }
 
 // track puts a row's message into the window.
 func (l *lane) track(r *store.Row) *inflight {
-	f := &inflight{row: r.ID, id: r.MessageID, lane: l, failures: r.Failures}
+	f := &inflight{row: r.ID, id: r.MessageID, lane: l, failures: r.Failures, repeat: r.Retry > 0}
 	l.window[f.id] = f
 	l.t.inflights[f.id] = f
 	return f
@@ -117,6 +120,10 @@ func (l *lane) drop(f *inflight) {
 		return
 	}
 	delete(l.window, f.id)
+	if f.copies > 1 || f.copies > 0 && f.state == queued {
+		now := l.t.clock.now()
+		l.arm(now, now) // others may have waited for this copy's receipt
+	}
 	if l.isStraggler() {
 		delete(l.t.parked, parkedKey{f.id, l.consumer})
 		return
@@ -138,12 +145,7 @@ func (l *lane) enqueue(f *inflight, m broker.Message) {
 }
 
 // signal tells the lane's goroutine to look at the queue.
-func (l *lane) signal() {
-	select {
-	case l.publish <- struct{}{}:
-	default:
-	}
-}
+func (l *lane) signal() { signal(l.publish) }
 
 // take removes the next batch from the queue.
 func (l *lane) take() []outgoing {
@@ -163,6 +165,7 @@ func (l *lane) take() []outgoing {
 	}
 	taken := bytes
 	now := l.t.clock.now()
+	wasFull := l.queueFull()
 	batch := make([]outgoing, 0, n)
 	for _, x := range l.queue[:n] {
 		if x.f.state == settling || l.window[x.f.id] != x.f {
@@ -178,7 +181,9 @@ func (l *lane) take() []outgoing {
 	l.queue = l.queue[n:]
 	l.bytes -= taken
 	l.publishing += bytes
-	l.nextCheck = min(l.nextCheck, now+l.timeout())
+	if wasFull {
+		signal(l.armed) // nobody has looked at its time-outs meanwhile
+	}
 	l.progressed = time.Now()
 	l.t.wake()
 	if len(batch) == 0 {

@@ -20,6 +20,7 @@ type link struct {
 
 	mu           sync.Mutex
 	conn         broker.Conn        // nil while there is none
+	number       int                // of conn, or of the last one: term.connection
 	up           chan struct{}      // closed while there is one
 	drop         context.CancelFunc // ends conn's use
 	answered     time.Time          // when the broker last answered anything
@@ -137,6 +138,8 @@ func (l *link) open(conn broker.Conn, drop context.CancelFunc) {
 
 	l.t.mu.Lock()
 	l.t.clock.run(true)
+	l.t.connection++
+	number := l.t.connection
 	if again {
 		for _, lane := range l.t.order {
 			lane.reconnected(lane.o.Transport == waybill.Transient, l.t.clock.now())
@@ -145,7 +148,7 @@ func (l *link) open(conn broker.Conn, drop context.CancelFunc) {
 	l.t.mu.Unlock()
 
 	l.mu.Lock()
-	l.conn, l.drop, l.wasConnected = conn, drop, true
+	l.conn, l.drop, l.wasConnected, l.number = conn, drop, true, number
 	close(l.up)
 	l.mu.Unlock()
 	l.t.wake()
@@ -195,6 +198,16 @@ func (l *link) wait(ctx context.Context) (broker.Conn, error) {
 		case <-up:
 		}
 	}
+}
+
+// numberOf returns the number of the connection where it is in use, and 0 where it is not.
+func (l *link) numberOf(conn broker.Conn) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn != conn {
+		return 0
+	}
+	return l.number
 }
 
 // noteAnswer notes that the broker has answered.

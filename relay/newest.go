@@ -65,7 +65,10 @@ func (p *pump) scanNewest(ctx context.Context) (bool, error) {
 	rows = slices.DeleteFunc(rows, func(r store.Row) bool { return r.ID > p.t.cursor }) // scanAhead's
 	missed := p.missed(rows)
 	var found []int64
-	if err := p.fetchMissed(ctx, p.gaps.hurry(missed, now), func(r *store.Row) { found = append(found, r.ID) }); err != nil {
+	var outside []store.Row
+	p.onGaps(func(g *gaps) { outside = g.hurry(missed, now) })
+	signal(p.t.gapped)
+	if err := p.fetchMissed(ctx, outside, func(r *store.Row) { found = append(found, r.ID) }); err != nil {
 		return false, err
 	}
 	every := max(min(p.t.r.o.Poll, newestEvery), newestShare*time.Since(now))
@@ -85,7 +88,7 @@ func (p *pump) scanNewest(ctx context.Context) (bool, error) {
 func (p *pump) newestFrom(now time.Time, clock int64) waybill.ID {
 	n := &p.newest
 	earliest := clock - lateness.Microseconds()
-	if p.adoptTo > 0 {
+	if p.adoptTo.Load() > 0 {
 		earliest = max(earliest, p.t.began+time.Second.Microseconds()) // older ones may be the last holder's
 	}
 	from := waybill.LowestID(time.UnixMicro(earliest))
@@ -123,10 +126,11 @@ func (p *pump) goBack(row int64) {
 			next = min(next, max(l.backlogFrom, row)+1)
 		}
 	}
-	if backlog || known > t.r.o.Batch || p.adoptTo > 0 {
-		p.gaps.add(row, next, time.Now())
+	if backlog || known > t.r.o.Batch || p.adoptTo.Load() > 0 {
+		p.onGaps(func(g *gaps) { g.add(row, next, time.Now()) })
+		signal(t.gapped)
 		return
 	}
-	p.gaps.forgetFrom(row)
+	p.onGaps(func(g *gaps) { g.forgetFrom(row) })
 	t.cursor = min(t.cursor, row-1)
 }

@@ -56,8 +56,9 @@ func (l *lane) run(ctx, settle context.Context) {
 // whether the broker has refused any that it may take later, and how many it has taken
 // or may have taken.
 func (l *lane) send(ctx context.Context, conn broker.Conn, batch []outgoing) (refused bool, taken int) {
+	connection := l.t.link.numberOf(conn)
 	results, timedOut := l.publishBatch(ctx, conn, batch)
-	fates := l.noteFates(batch, results)
+	fates := l.noteFates(batch, results, connection)
 	// A destination that blocks its producers has refused the batch. Where the
 	// connection is to blame, we wait for the next one anyway.
 	refused = fates.refused || timedOut
@@ -104,14 +105,16 @@ type fates struct {
 	problem      error // why one was refused, or why the fate of one is not known
 }
 
-// noteFates notes in the window what became of a batch.
-func (l *lane) noteFates(batch []outgoing, results []broker.Result) (all fates) {
+// noteFates notes in the window what became of a batch that was published over the
+// connection of that number.
+func (l *lane) noteFates(batch []outgoing, results []broker.Result, connection int) (all fates) {
 	l.t.mu.Lock()
 	defer l.t.mu.Unlock()
 	l.published()
 	for i, x := range batch {
 		l.noteFate(x.f, results[i], &all)
 	}
+	l.noteWaiting(batch, connection)
 	if all.taken > 0 {
 		l.progressed = time.Now()
 		l.t.r.counters.published.Add(int64(all.taken))
@@ -124,11 +127,31 @@ func (l *lane) noteFates(batch []outgoing, results []broker.Result) (all fates) 
 	return all
 }
 
+// noteWaiting has the time-outs of what has been published looked at, and sends again what
+// may be lost with a connection that has been followed by another one before the broker's
+// answer was noted: reconnected did not see it.
+func (l *lane) noteWaiting(batch []outgoing, connection int) {
+	now := l.t.clock.now()
+	for _, x := range batch {
+		switch f := x.f; {
+		case f.state != waiting && f.state != unsure:
+		case connection < l.t.connection && (f.state == unsure || l.o.Transport == waybill.Transient):
+			f.state = waiting
+			l.resendSoon(f)
+		default:
+			l.arm(f.sent+l.timeout(), now)
+		}
+	}
+	if l.isCrowded() {
+		signal(l.t.parks)
+	}
+}
+
 // noteFate notes what became of one message. term.mu is held.
 func (l *lane) noteFate(f *inflight, result broker.Result, all *fates) {
 	if result.Fate != broker.Refused && result.Fate != broker.Unacceptable {
 		all.taken++
-		if f.copies > 1 {
+		if f.copies > 1 || f.repeat {
 			l.t.r.counters.copies.Add(1)
 		}
 	}

@@ -2,39 +2,43 @@ package relay
 
 import (
 	"context"
-	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/backoff"
 )
 
-// pump reads rows and hands them to their lanes. One goroutine runs it, in small
-// steps that take turns, so that no kind of row waits for long behind another. Most
-// steps read one batch at most. The exceptions are scanBacklog, with a batch for each
+// pump reads rows and hands them to their lanes, in loops: new rows, those whose time has
+// come and those that waited for room are read in one, in small steps that take turns, so
+// that no kind of row waits for long behind another. What only helps has loops of its
+// own: see loop.go. Most steps read one batch at most. The exceptions are scanBacklog, with a batch for each
 // lane that has room, resendOverdue, with what the time-outs of all lanes ask for, and
 // sweep, which reads a page of rows without bodies and then those that were missed.
 type pump struct {
 	t     *term
-	clock int64     // the database's, in µs,
-	asked time.Time // when it was asked for
+	clock tableClock
 
+	gapsMu    sync.Mutex // of gaps
 	gaps      gaps
 	throttled time.Duration // time spent in throttle since the cursor was last at the end
 	sparse    bool          // most rows at the cursor were of destinations that have a backlog
 
 	newest newest
 
-	dueTime, dueID int64     // how far scanDue has read
-	nextDue        time.Time // when it looks again
-	nextLate       time.Time // when it goes back for what committed late
+	dueTime, dueID int64        // how far scanDue has read
+	dueMark        atomic.Int64 // dueTime, for other loops
+	nextDue        time.Time    // when it looks again
+	nextLate       time.Time    // when it goes back for what committed late
+	nextRetire     time.Time    // when idle lanes are looked for
 
 	sweepFrom  int64     // how far the sweep has read
 	sweepTo    int64     // where it ends; 0 between sweeps
 	sweepBegan time.Time // the sweep under way, or the last one
 	sweepTook  time.Duration
 	nextSweep  time.Time
-	adoptTo    int64 // the first sweep takes what it finds up to here as sent by the last holder; 0 after it
+	adoptTo    atomic.Int64 // the first sweep takes what it finds up to here as sent by the last holder; 0 after it
 
 	nextFloor time.Time
 
@@ -42,101 +46,155 @@ type pump struct {
 	nextOrphans time.Time  // when it goes on
 }
 
-// newPump begins at the term's cursor; clock is the database's now, in µs.
-func newPump(t *term, clock int64) pump {
-	return pump{
-		t:     t,
-		clock: clock,
-		asked: time.Now(),
-		// What became due while nobody led was not sent by anybody.
-		dueTime: clock - 2*t.r.o.Lease.Microseconds(),
-		adoptTo: t.cursor,
-	}
+// begin sets the pump to the term's cursor; clock is the database's now, in µs.
+func (p *pump) begin(t *term, clock int64) {
+	p.t = t
+	p.clock.set(clock)
+	// What became due while nobody led was not sent by anybody.
+	p.dueTime = clock - 2*t.r.o.Lease.Microseconds()
+	p.dueMark.Store(p.dueTime)
+	p.adoptTo.Store(t.cursor)
 }
 
-// databaseNow estimates the database's clock, in µs. Steps of our own wall clock do
-// not show in it.
-func (p *pump) databaseNow() int64 { return p.clock + time.Since(p.asked).Microseconds() }
+// tableClock estimates the database's clock. Steps of our own wall clock do not show in it.
+type tableClock struct {
+	mu    sync.Mutex
+	clock int64     // µs
+	asked time.Time // when it was that
+}
 
-// run reads until ctx ends. While there is no connection to the broker it stands still.
+func (c *tableClock) set(clock int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clock, c.asked = clock, time.Now()
+}
+
+func (c *tableClock) now() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.clock + time.Since(c.asked).Microseconds()
+}
+
+// databaseNow estimates the database's clock, in µs.
+func (p *pump) databaseNow() int64 { return p.clock.now() }
+
+// Bounds of one step of what only helps: a statement that takes longer is given up, and
+// comes again after a growing delay.
+const (
+	helperLimit = 30 * time.Second
+	// countLimit bounds the counting of copies, which is of the least use.
+	countLimit = 5 * time.Second
+)
+
+// loops returns what the relay does with the table while it leads.
+func (p *pump) loops() []*loop {
+	t := p.t
+	all := []*loop{
+		{tasks: []*task{newTask("read the floor", helperLimit, p.readFloor)}, pause: until(func() time.Time { return p.nextFloor })},
+		{
+			tasks: []*task{
+				newTask("read new messages", 0, p.scanAhead),
+				newTask("look for messages whose ids have gone back", helperLimit, p.scanNewest),
+				newTask("read due messages", 0, p.scanDue),
+				newTask("read messages that waited for room", 0, p.scanBacklog),
+				newTask("retire lanes", 0, p.retireLanes),
+			},
+			pause: p.untilNextLook, woken: []<-chan struct{}{t.woken, t.r.woken},
+		},
+		{tasks: []*task{newTask("look for messages that committed late", helperLimit, p.lookInGaps)}, pause: p.untilNextGap, woken: []<-chan struct{}{t.gapped}},
+		{tasks: []*task{newTask("read messages that are to be sent again", 0, p.resendOverdue)}, pause: p.untilOverdue, woken: []<-chan struct{}{t.armed}},
+		{tasks: []*task{newTask("count copies", countLimit, p.countCopies)}, pause: forLong, woken: []<-chan struct{}{t.copies.added}},
+		{tasks: []*task{newTask("sweep", 2*helperLimit, p.sweep)}, pause: until(p.nextSweepAt), woken: []<-chan struct{}{t.missed}},
+	}
+	if t.r.o.namesConsumers() {
+		all = append(all,
+			&loop{tasks: []*task{newTask("park messages", 0, p.park)}, pause: p.untilNextPark, woken: []<-chan struct{}{t.parks}},
+			&loop{tasks: []*task{newTask("drop answers without a message", helperLimit, p.dropOrphans)}, pause: until(p.nextOrphansAt)})
+	}
+	return all
+}
+
+// forLong is the pause of a loop that is woken.
+func forLong(int) time.Duration { return time.Minute }
+
+// run reads until ctx ends.
 func (p *pump) run(ctx context.Context) {
-	trouble := backoff.Backoff{Least: 50 * time.Millisecond, Most: 5 * time.Second}
-	idle := 0
-	for ctx.Err() == nil {
-		if _, err := p.t.link.wait(ctx); err != nil {
-			return
-		}
-		busy, err := p.step(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		if err != nil {
-			if times, due := p.t.r.repeats.Due("reading", err.Error()); due {
-				p.t.log.ErrorContext(ctx, "reading messages failed; trying again", slog.Int64("times", times), slog.Any("error", err))
-			}
-			trouble.Sleep(ctx)
-			continue
-		}
-		trouble.Reset()
-		if busy {
-			idle = 0
-			continue
-		}
-		idle = p.wait(ctx, idle)
+	var running sync.WaitGroup
+	for _, l := range p.loops() {
+		running.Go(func() { l.run(ctx, p.t) })
 	}
+	running.Wait()
 }
 
-// step does one round of everything that is due and reports whether there may be
-// more to do at once.
-func (p *pump) step(ctx context.Context) (busy bool, err error) {
-	steps := []func(context.Context) (bool, error){
-		p.readFloor, p.scanAhead, p.lookInGaps, p.scanNewest, p.scanDue, p.scanBacklog, p.park, p.resendOverdue, p.sweep, p.dropOrphans,
-	}
-	for _, step := range steps {
-		more, err := step(ctx)
-		if err != nil || ctx.Err() != nil {
-			return false, err
-		}
-		busy = busy || more
-	}
-	return busy, nil
+// untilNextLook is how long the table is left alone: 5 ms, doubled each time up to
+// Options.Poll.
+func (p *pump) untilNextLook(idle int) time.Duration {
+	return backoff.Doubled(5*time.Millisecond, idle, p.t.r.o.Poll)
 }
 
-// wait waits until something is to be done. idle is how often it has waited in vain
-// since there was something; the longest wait is 5 ms, doubled each time up to
-// Options.Poll. It returns the new value of idle.
-func (p *pump) wait(ctx context.Context, idle int) int {
-	timer := time.NewTimer(p.longestWait(idle))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-		return idle + 1
-	case <-p.t.woken:
-	case <-p.t.r.woken:
-		return 0
-	}
-	return idle
-}
-
-// longestWait is how long to wait where nothing wakes the pump: until the next look
-// into the gaps, at the time-outs of a lane, or at the table.
-func (p *pump) longestWait(idle int) time.Duration {
-	longest := backoff.Doubled(5*time.Millisecond, idle, p.t.r.o.Poll)
+// untilNextGap is how long it is until an id is looked for that the cursor has passed.
+func (p *pump) untilNextGap(int) time.Duration {
+	p.gapsMu.Lock()
+	defer p.gapsMu.Unlock()
 	if at := p.gaps.next(); !at.IsZero() {
-		longest = min(longest, max(time.Until(at), time.Millisecond))
+		return time.Until(at)
 	}
+	return forLong(0)
+}
+
+// untilOverdue is how long it is until a lane's time-outs are to be looked at. The clock
+// that they are measured by has to be looked at more often than every longestStep.
+func (p *pump) untilOverdue(int) time.Duration {
+	longest := longestStep / 2
 	p.t.mu.Lock()
 	defer p.t.mu.Unlock()
 	now := p.t.clock.now()
 	for _, l := range p.t.order {
-		if len(l.window) == 0 {
-			continue
-		}
-		longest = min(longest, longestStep/2) // the clock has to be looked at
-		if !l.queueFull() {                   // or else it wakes us as soon as it is not
-			longest = min(longest, max(l.nextCheck-now, 5*time.Millisecond))
+		if !l.queueFull() { // or else take wakes us as soon as it is not
+			longest = min(longest, l.nextCheck-now)
 		}
 	}
 	return longest
+}
+
+// untilNextPark is how long it is until a message is to be parked.
+func (p *pump) untilNextPark(int) time.Duration {
+	longest := longestStep / 2 // the log is told of those that lag
+	p.t.mu.Lock()
+	defer p.t.mu.Unlock()
+	now := p.t.clock.now()
+	for _, l := range p.t.lanes {
+		if l.answered > 0 {
+			longest = min(longest, l.nextPark-now)
+		}
+	}
+	return longest
+}
+
+// nextSweepAt is when a sweep is to begin, or goes on.
+func (p *pump) nextSweepAt() time.Time {
+	if p.sweepTo > 0 {
+		return time.Time{}
+	}
+	if early := p.earlySweep(); p.hasMissed() && early.Before(p.nextSweep) {
+		return early
+	}
+	return p.nextSweep
+}
+
+func (p *pump) nextOrphansAt() time.Time {
+	if p.t.answered.Load() != answersSome {
+		return time.Now().Add(p.t.r.o.Sweep)
+	}
+	return p.nextOrphans
+}
+
+// retireLanes ends lanes that have been idle for long. It belongs to the loop that
+// scans for lanes, which holds on to them meanwhile.
+func (p *pump) retireLanes(context.Context) (bool, error) {
+	if now := time.Now(); !now.Before(p.nextRetire) {
+		p.t.retire(now)
+		p.nextRetire = now.Add(min(p.t.r.o.Sweep, idleLane))
+	}
+	return false, nil
 }

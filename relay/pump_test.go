@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"context"
 	"database/sql"
 	"fmt"
 	"log/slog"
@@ -24,8 +23,9 @@ import (
 // whose pump takes its steps when the test says so.
 type steppedTerm struct {
 	*term
-	t  *testing.T
-	db *sql.DB
+	t     *testing.T
+	db    *sql.DB
+	loops []*loop
 }
 
 // openDatabase opens an SQLite file with the producer's tables.
@@ -62,6 +62,7 @@ func newSteppedTerm(t *testing.T, cursor int64, o Options) *steppedTerm {
 		t.Fatal(err)
 	}
 	s := &steppedTerm{term: newTerm(r, identityOf(t, r), cursor, clock), t: t, db: db}
+	s.loops = s.pump.loops()
 	s.start = func(*lane) {}
 	s.heldUntil += time.Hour.Microseconds() // rows up to the cursor were sent, though the test writes them now
 	s.clock.run(true)
@@ -93,9 +94,30 @@ func (s *steppedTerm) insert(n, size int) {
 // steps lets the pump look at everything once.
 func (s *steppedTerm) steps() {
 	s.t.Helper()
-	if _, err := s.pump.step(s.t.Context()); err != nil {
-		s.t.Fatal(err)
+	for _, l := range s.loops {
+		for _, k := range l.tasks {
+			if _, err := k.run(s.t.Context()); err != nil {
+				s.t.Fatalf("%s: %v", k.doing, err)
+			}
+		}
 	}
+}
+
+// wait waits as the loops do together, and returns the new value of idle.
+func (s *steppedTerm) wait(idle int) int {
+	longest := time.Hour
+	for _, l := range s.loops {
+		for _, woken := range l.woken {
+			select {
+			case <-woken:
+				return 0
+			default:
+			}
+		}
+		longest = min(longest, l.longestWait(idle))
+	}
+	time.Sleep(longest)
+	return idle + 1
 }
 
 // publishes takes all that is queued, as a lane does whose broker confirms at once,
@@ -107,6 +129,7 @@ func (s *steppedTerm) publishes() (rows []int64) {
 				x.f.state = waiting
 				rows = append(rows, x.f.row)
 			}
+			l.noteWaiting(batch, l.t.connection)
 		}
 	}
 	return rows
@@ -321,7 +344,7 @@ func TestRowsThatVanishDoNotHoldUpTheOthersCopies(t *testing.T) {
 				}
 				return
 			}
-			s.pump.wait(t.Context(), 0)
+			s.wait(0)
 		}
 		t.Errorf("sent nothing again; %d messages are in the window", len(s.inflights))
 	})
@@ -389,34 +412,21 @@ func TestALaneThatIsIdleForLongIsGivenUp(t *testing.T) {
 }
 
 func TestTheDatabaseIsLeftAloneWhileThereIsNothingToDo(t *testing.T) {
-	waits := func(t *testing.T, o Options, prepare func(*lane)) (took time.Duration) {
-		synctest.Test(t, func(t *testing.T) {
-			b := newSteppedLane(t, o)
-			b.t.pump = pump{t: b.t}
-			b.t.clock.run(true)
-			b.sends(1)
-			b.nextCheck = time.Hour
-			prepare(b.lane)
-			began := time.Now()
-			b.t.pump.wait(context.Background(), 100)
-			took = time.Since(began)
-		})
-		return took
+	b := newSteppedLane(t, Options{Poll: time.Minute})
+	b.t.pump.t = b.t
+	b.t.clock.run(true)
+	b.sends(1)
+	if got := b.t.pump.untilNextLook(100); got != time.Minute {
+		t.Errorf("the next look at the table comes after %v, want Poll, 1m0s", got)
 	}
-	t.Run("a queue that the broker does not take", func(t *testing.T) {
-		got := waits(t, Options{Poll: 500 * time.Millisecond}, func(l *lane) {
-			l.nextCheck, l.bytes = 0, 1<<30
-		})
-		if got != 500*time.Millisecond {
-			t.Errorf("the next look comes after %v, want 500ms", got)
-		}
-	})
-	t.Run("a long Poll", func(t *testing.T) {
-		got := waits(t, Options{Poll: time.Minute}, func(*lane) {})
-		if got > longestStep {
-			t.Errorf("the next look comes after %v, want %v at most: the clock of time-outs loses the rest", got, longestStep)
-		}
-	})
+	b.nextCheck = time.Hour
+	if got := b.t.pump.untilOverdue(0); got > longestStep {
+		t.Errorf("the next look at the clock comes after %v, want %v at most: the clock of time-outs loses the rest", got, longestStep)
+	}
+	b.nextCheck, b.bytes = 0, 1<<30 // the broker does not take the queue
+	if got := b.t.pump.untilOverdue(0); got < longestStep/2 {
+		t.Errorf("the next look at a lane that has enough queued comes after %v, want %v", got, longestStep/2)
+	}
 }
 
 // commits writes n rows to a destination in one transaction: with this id and those after

@@ -207,7 +207,12 @@ func (t *term) classify(ctx context.Context, receipts []consumerReceipt) settlem
 		l.noteHeard(inflights, now)
 	}
 	for l, inflights := range b.timed {
+		before := l.timeout()
 		l.noteTimes(inflights, now)
+		if l.answered > 0 && l.timeout() < before {
+			l.nextPark = min(l.nextPark, now+shorterEvery)
+			signal(t.parks)
+		}
 	}
 	return b.settlement
 }

@@ -31,31 +31,69 @@ type resending struct {
 	estimator
 	limit int // the window's size
 
-	budget    int           // how many copies may be under way without evidence of a loss
-	stall     int           // probes in a row that nothing answered
-	probing   bool          // there was a probe, and no receipt since
-	heard     time.Duration // when the last receipt came
-	progress  time.Duration // when the last one of a message came that was sent once
-	newest    time.Duration // when the newest of those was sent
-	again     []*inflight   // to be sent again as soon as the lane goes on
+	budget   int           // how many copies may be under way without evidence of a loss
+	stall    int           // probes in a row that nothing answered
+	probing  bool          // there was a probe, and no receipt since
+	heard    time.Duration // when the last receipt came
+	progress time.Duration // when the last one of a message came that was sent once
+	newest   time.Duration // when the newest of those was sent
+	again    []*inflight   // to be sent again as soon as the lane goes on
+
+	// What makes a message overdue earlier than it was at the last look through the window
+	// has to arm the next look: see arm.
 	nextCheck time.Duration // when to look through the window again
+	looked    time.Duration // when that was done last
+	armedFor  time.Duration // the longest time-out by which nextCheck was set since then
+	doubtful  doubtful      // what later receipts would prove to be lost
+	armed     chan struct{} // gets a value when nextCheck is earlier than it was
 }
 
-// checkEvery is the least time between two looks through a window.
-const checkEvery = 20 * time.Millisecond
+// doubtful are the messages without a receipt of which nothing tells yet that they are
+// lost: neither any of them is proven lost before a message is receipted that was sent
+// later than the first of them, nor is it overdue then before the first time-out.
+type doubtful struct{ sent, due time.Duration }
 
-func newResending(o *Options, window int) resending {
+const (
+	// checkEvery is the least time between two looks through a window.
+	checkEvery = 20 * time.Millisecond
+	// shorterEvery is that where merely the time-out has become shorter.
+	shorterEvery = 100 * time.Millisecond
+)
+
+func newResending(o *Options, window int, armed chan struct{}) resending {
 	return resending{
 		estimator: estimator{first: o.FirstResend, least: o.MinResend, most: o.MaxResend},
 		limit:     window,
 		budget:    1,
+		doubtful:  doubtful{sent: never, due: never},
+		armed:     armed,
+	}
+}
+
+// arm has the window looked through at that time, unless it will be earlier; at once where
+// that is over. A look sets the next one by what is in the window then. So whatever may
+// make a message overdue earlier arms: it has been published, or taken into the window as
+// published; a receipt proves that it is lost, or that its consumer is not silent; the
+// time-out has become shorter; a copy that others waited for has gone.
+func (r *resending) arm(at, now time.Duration) {
+	r.armedFor = max(r.armedFor, r.timeout())
+	at = max(at, min(now, r.looked+checkEvery))
+	if at < r.nextCheck {
+		r.nextCheck = at
+		signal(r.armed)
 	}
 }
 
 // resendSoon has a message sent again as soon as the lane goes on.
 func (r *resending) resendSoon(f *inflight) {
 	r.again = append(r.again, f)
+	r.lookNow()
+}
+
+// lookNow has the window looked through at once.
+func (r *resending) lookNow() {
 	r.nextCheck = 0
+	signal(r.armed)
 }
 
 // noteReceipts notes that consumers have said all that there is to say, whatever it was,
@@ -67,11 +105,14 @@ func (r *resending) noteReceipts(inflights []*inflight, now time.Duration) {
 
 // noteHeard notes that a consumer has said something about messages of which none had.
 func (r *resending) noteHeard(inflights []*inflight, now time.Duration) {
+	if r.stall > 0 || r.probing {
+		r.arm(now, now) // the others' patience is shorter from now on
+	}
 	for _, f := range inflights {
 		switch {
 		case f.copies > 1:
 			r.budget = min(r.budget+1, r.limit)
-			r.nextCheck = min(r.nextCheck, now)
+			r.arm(now, now)
 		case f.copies == 1 && f.adopted:
 			r.progress = now
 		case f.copies == 1:
@@ -80,6 +121,14 @@ func (r *resending) noteHeard(inflights []*inflight, now time.Duration) {
 		}
 	}
 	r.heard, r.stall, r.probing = now, 0, false
+	r.armDoubtful(now)
+}
+
+// armDoubtful looks again where a receipt proves messages to be lost.
+func (r *resending) armDoubtful(now time.Duration) {
+	if r.doubtful.sent != never && r.newest > r.doubtful.sent+r.reorderWindow() {
+		r.arm(max(r.doubtful.due, now), now)
+	}
 }
 
 // noteTimes notes how long it took until consumers had said all.
@@ -99,9 +148,14 @@ func (r *resending) noteTimes(inflights []*inflight, now time.Duration) {
 	}
 	// One sample for what came together, as TCP takes one in a round trip: the rest
 	// of a batch would only drown the variance.
-	if longest > 0 {
-		r.sample(longest)
+	if longest == 0 {
+		return
 	}
+	r.sample(longest)
+	if r.timeout() < r.armedFor {
+		r.arm(max(now, r.looked+shorterEvery), now)
+	}
+	r.armDoubtful(now)
 }
 
 // reconnected has that sent again which may have been lost with a connection:
@@ -111,7 +165,8 @@ func (r *resending) noteTimes(inflights []*inflight, now time.Duration) {
 // A connection that comes and goes must not bring another window of copies each
 // time: what was sent again for its sake keeps to its time-out.
 func (l *lane) reconnected(transient bool, now time.Duration) {
-	l.stall, l.probing, l.budget, l.nextCheck = 0, false, 1, 0
+	l.stall, l.probing, l.budget = 0, false, 1
+	l.lookNow()
 	timeout := l.timeout()
 	for _, f := range l.window {
 		fresh := f.copies <= 1 || now-f.sent >= backoff.Doubled(timeout, f.copies-1, l.most)
@@ -127,7 +182,7 @@ func (l *lane) reconnected(transient bool, now time.Duration) {
 // probe need not wait for an answer.
 func (r *resending) probeVanished() {
 	r.probing = false
-	r.nextCheck = 0
+	r.lookNow()
 }
 
 // overdue takes the messages that are to be sent again now, at most limit, and marks
@@ -146,13 +201,21 @@ func (l *lane) overdue(now time.Duration, limit int) []*inflight {
 		s.next = now
 	}
 	chosen = oldest(s.lost, limit)
-	chosen = append(chosen, l.probes(s.silent, min(limit-len(chosen), l.budget-s.underWay))...)
+	allowed := l.budget - s.underWay
+	if free := limit - len(chosen); free < min(allowed, len(s.silent)) {
+		allowed, s.next = free, now
+	}
+	if max(allowed, 0) < len(s.silent) {
+		s.next = min(s.next, s.freed)
+	}
+	chosen = append(chosen, l.probes(s.silent, allowed)...)
 	for _, f := range chosen {
 		f.state = queued
 	}
-	// Silent messages that the budget does not allow wait for a receipt, or for
-	// the next probe's time.
+	// Silent messages that the budget does not allow wait for a receipt, or for what is
+	// under way: each copy that is published, receipted or gone arms the next look.
 	l.nextCheck = max(s.next, now+checkEvery)
+	l.looked, l.armedFor, l.doubtful = now, l.timeout(), s.doubtful
 	return chosen
 }
 
@@ -177,38 +240,43 @@ type suspects struct {
 	lost     []*inflight   // there is evidence that they are
 	silent   []*inflight   // there is none: the consumer may be down, or slow
 	underWay int           // copies that may still be answered
+	freed    time.Duration // when the first of these is not expected to be any more
 	next     time.Duration // when the next message becomes overdue
+	doubtful doubtful
 }
 
 // suspects looks through the window.
 func (l *lane) suspects(now time.Duration) suspects {
 	timeout := l.timeout()
 	silentAfter := max(backoff.Doubled(timeout, l.stall, l.most), timeout)
-	s := suspects{next: now + l.most}
+	s := suspects{next: now + l.most, freed: never, doubtful: doubtful{sent: never, due: never}}
 	for _, f := range l.window {
 		switch f.state {
 		case settling:
 			continue
 		case queued, publishing:
-			if f.copies > 0 {
+			if f.copies > 1 || f.state == queued && f.copies > 0 {
 				s.underWay++
 			}
-			continue
+			continue // it arms when it is published
 		}
 		if f.some() {
-			s.next = min(s.next, f.sent+timeout) // then it is parked
-			continue
+			continue // it is parked when its time-out is over
 		}
 		since, patience := f.sent, backoff.Doubled(timeout, f.copies-1, l.most)
 		evidence := f.state == unsure || l.newest > f.sent+l.reorderWindow()
 		if !evidence {
+			s.doubtful.sent, s.doubtful.due = min(s.doubtful.sent, f.sent), min(s.doubtful.due, f.sent+patience)
 			since, patience = max(f.sent, l.progress), silentAfter
 		}
 		switch {
 		case now-since < patience:
 			s.next = min(s.next, since+patience)
-			if f.copies > 1 {
+			// One that is known to be lost has a patience that grows. Nobody else waits
+			// for longer than a time-out for what is never answered.
+			if f.copies > 1 && (!evidence || now-since < timeout) {
 				s.underWay++
+				s.freed = min(s.freed, since+timeout)
 			}
 		case evidence:
 			s.lost = append(s.lost, f)

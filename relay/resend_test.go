@@ -43,7 +43,7 @@ func (b *steppedLane) sends(n int) []*inflight {
 func (b *steppedLane) publishes(f *inflight) {
 	f.copies++
 	f.state, f.sent = waiting, b.clock
-	b.nextCheck = min(b.nextCheck, b.clock+b.timeout())
+	b.arm(b.clock+b.timeout(), b.clock)
 }
 
 // confirms is what receipts do.

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -14,19 +15,20 @@ import (
 // remove deletes the rows of messages that are done, or Accepted and confirmed, and then
 // takes the messages out of their windows.
 func (t *term) remove(ctx context.Context, ids []waybill.ID) {
-	var deleted int64
-	t.retryUntilDone(ctx, "delete confirmed messages", func() error {
+	var deleted atomic.Int64
+	t.write(ctx, "delete confirmed messages", ids, func(ctx context.Context, ids []waybill.ID) error {
 		crash.Point("relay.delete.before")
 		n, err := t.r.queue.Delete(ctx, ids)
 		crash.Point("relay.delete.after")
 		t.r.counters.confirmed.Add(n)
-		deleted += n
+		deleted.Add(n)
+		if locked := lockedOf(err); err == nil || len(locked) > 0 {
+			if missing := int64(len(ids)-len(locked)) - deleted.Swap(0); missing > 0 {
+				t.noteMissing(without(ids, locked), missing)
+			}
+		}
 		return err
 	})
-	if missing := int64(len(ids)) - deleted; missing > 0 {
-		t.noteMissing(ids, missing)
-	}
-	t.forget(ids...)
 }
 
 // noteMissing counts the receipts for rows that were not there and of which no further one
@@ -54,7 +56,7 @@ type repeated = recent.Map[waybill.ID, struct{}]
 
 // reject keeps a row for a person and takes its message out of its window.
 func (t *term) reject(ctx context.Context, id waybill.ID, reason string) {
-	t.retryUntilDone(ctx, "reject a message", func() error {
+	t.write(ctx, "reject a message", []waybill.ID{id}, func(ctx context.Context, _ []waybill.ID) error {
 		crash.Point("relay.reject.before")
 		found, err := t.r.queue.Reject(ctx, id, reason)
 		crash.Point("relay.reject.after")
@@ -66,20 +68,18 @@ func (t *term) reject(ctx context.Context, id waybill.ID, reason string) {
 		}
 		return err
 	})
-	t.forget(id)
 }
 
 // postpone schedules a row's next copy and takes its message out of its window.
 // failures is how many more tries have failed, and tries how many in all, where the
 // consumer has told.
 func (t *term) postpone(ctx context.Context, id waybill.ID, delay time.Duration, failures, tries int, reason string) {
-	t.retryUntilDone(ctx, "postpone a message", func() error {
+	t.write(ctx, "postpone a message", []waybill.ID{id}, func(ctx context.Context, _ []waybill.ID) error {
 		crash.Point("relay.postpone.before")
 		_, err := t.r.queue.Postpone(ctx, id, delay, failures, tries, reason)
 		crash.Point("relay.postpone.after")
 		return err
 	})
-	t.forget(id)
 }
 
 // forget takes messages out of their windows.

@@ -3,6 +3,7 @@ package relay
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -33,7 +34,7 @@ func (p *pump) scanAhead(ctx context.Context) (bool, error) {
 	now := time.Now()
 	left := 0
 	for i := range rows {
-		p.gaps.add(t.cursor, rows[i].ID, now)
+		p.passes(t.cursor, rows[i].ID, now)
 		if err := p.throttle(ctx, &rows[i]); err != nil {
 			return false, nil
 		}
@@ -122,7 +123,7 @@ func (p *pump) admitPast(ctx context.Context, all []store.Passed) (end int, more
 	more = true
 	now := time.Now()
 	for _, x := range all[:end] {
-		p.gaps.add(x.Before, x.ID, now)
+		p.passes(x.Before, x.ID, now)
 		if len(rows) > 0 && rows[0].ID == x.ID {
 			if err := p.throttle(ctx, &rows[0]); err != nil {
 				return 0, false, nil
@@ -180,16 +181,20 @@ func (p *pump) throttle(ctx context.Context, r *store.Row) error {
 
 // lookInGaps looks for rows that had not committed when the cursor passed them.
 func (p *pump) lookInGaps(ctx context.Context) (bool, error) {
+	p.gapsMu.Lock()
 	due := p.gaps.due(time.Now(), p.t.r.o.Batch)
+	p.gapsMu.Unlock()
 	if len(due) == 0 || mutant.CursorWithoutSweep {
 		return false, nil
 	}
 	short, long := apart(due)
 	found, err := p.lookInShortGaps(ctx, short)
 	if err != nil {
-		for _, x := range long {
-			p.gaps.again(x, time.Now())
-		}
+		p.onGaps(func(g *gaps) {
+			for _, x := range long {
+				g.again(x, time.Now())
+			}
+		})
 		return false, err
 	}
 	for _, x := range long {
@@ -219,10 +224,10 @@ func (p *pump) lookInShortGaps(ctx context.Context, short []gap) (bool, error) {
 		from, _ := slices.BinarySearch(found, x.first)
 		to, _ := slices.BinarySearch(found, x.last+1)
 		if err != nil {
-			p.gaps.again(x, now)
+			p.onGaps(func(g *gaps) { g.again(x, now) })
 			continue
 		}
-		p.gaps.looked(x, found[from:to], from < to, true, now)
+		p.onGaps(func(g *gaps) { g.looked(x, found[from:to], from < to, true, now) })
 	}
 	return len(found) > 0, err
 }
@@ -244,18 +249,40 @@ func (p *pump) lookInLongGap(ctx context.Context, x gap) (bool, error) {
 	}
 	now := time.Now()
 	if err != nil {
-		p.gaps.again(x, now)
+		p.onGaps(func(g *gaps) { g.again(x, now) })
 		return false, err
-	}
-	if found == 0 {
-		p.gaps.nextLong = now.Add(longGapShare * now.Sub(began))
 	}
 	ids := make([]int64, len(rows))
 	for i := range rows {
 		ids[i] = rows[i].ID
 	}
-	p.gaps.looked(x, ids, found > 0, len(rows) < sweepPage, now)
+	p.onGaps(func(g *gaps) {
+		if found == 0 {
+			g.nextLong = now.Add(longGapShare * now.Sub(began))
+		}
+		g.looked(x, ids, found > 0, len(rows) < sweepPage, now)
+	})
 	return found > 0, nil
+}
+
+// passes notes that the cursor goes from one row to another.
+func (p *pump) passes(after, before int64, now time.Time) {
+	if after+1 >= before {
+		return
+	}
+	p.onGaps(func(g *gaps) { g.add(after, before, now) })
+	signal(p.t.gapped)
+}
+
+// onGaps changes the gaps, and has the sweep come earlier where something is left to it.
+func (p *pump) onGaps(change func(g *gaps)) {
+	p.gapsMu.Lock()
+	change(&p.gaps)
+	missed := p.gaps.missed
+	p.gapsMu.Unlock()
+	if missed {
+		signal(p.t.missed)
+	}
 }
 
 const (
@@ -287,6 +314,7 @@ func (p *pump) scanDue(ctx context.Context) (bool, error) {
 		p.t.admit(ctx, &rows[i], readDue, known[rows[i].MessageID])
 		p.dueTime, p.dueID = rows[i].NotBefore, rows[i].ID
 	}
+	defer func() { p.dueMark.Store(p.dueTime) }()
 	if len(rows) > 0 {
 		return true, nil
 	}
@@ -312,9 +340,11 @@ func (p *pump) scanBacklog(ctx context.Context) (bool, error) {
 		if l.isStraggler() {
 			scan = p.scanParkedOf
 		}
-		if err := scan(ctx, l); err != nil {
-			return false, err
+		err := scan(ctx, l)
+		if ctx.Err() != nil {
+			return false, ctx.Err()
 		}
+		l.scanning.note(ctx, p.t.log, err, slog.String("doing", "read messages that waited for room"), slog.String("destination", l.destination))
 	}
 	return len(lanes) > 0, nil
 }
@@ -326,7 +356,7 @@ func (p *pump) lanesWithRoom() []*lane {
 	defer p.t.mu.Unlock()
 	var lanes []*lane
 	for _, l := range p.t.order {
-		if l.hasBacklog() && !l.queueFull() && l.room() >= min(p.t.r.o.Batch, max(l.limit()/4, 1)) {
+		if l.hasBacklog() && l.scanning.isOver() && !l.queueFull() && l.room() >= min(p.t.r.o.Batch, max(l.limit()/4, 1)) {
 			lanes = append(lanes, l)
 		}
 	}

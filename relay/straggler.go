@@ -90,7 +90,6 @@ func (l *lane) takes(row int64, id waybill.ID, failures int, sent time.Duration)
 	f := &inflight{row: row, id: id, lane: l, failures: failures}
 	l.wasSent(f, sent)
 	l.window[id], l.t.parked[key] = f, f
-	l.nextCheck = min(l.nextCheck, sent+l.timeout())
 }
 
 // park takes out of the destinations' windows what is not to be waited for there.

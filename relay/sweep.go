@@ -49,7 +49,7 @@ func (p *pump) sweep(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if p.adoptTo > 0 {
+	if p.adoptTo.Load() > 0 {
 		err = p.adopt(ctx, slices.Clone(rows))
 	} else {
 		err = p.fetchMissed(ctx, rows, func(*store.Row) { p.t.r.counters.swept.Add(1) })
@@ -69,8 +69,18 @@ func (p *pump) sweep(ctx context.Context) (bool, error) {
 // sweepIsDue reports whether a sweep is to begin. Where gaps had to be left to it, it
 // comes earlier.
 func (p *pump) sweepIsDue(now time.Time) bool {
-	early := p.sweepBegan.Add(max(p.t.r.o.Sweep/4, sweepShare*p.sweepTook))
-	return !now.Before(p.nextSweep) || p.gaps.missed && now.After(early)
+	return !now.Before(p.nextSweep) || p.hasMissed() && !now.Before(p.earlySweep())
+}
+
+func (p *pump) earlySweep() time.Time {
+	return p.sweepBegan.Add(max(p.t.r.o.Sweep/4, sweepShare*p.sweepTook))
+}
+
+// hasMissed says whether gaps were left to the sweep.
+func (p *pump) hasMissed() bool {
+	p.gapsMu.Lock()
+	defer p.gapsMu.Unlock()
+	return p.gaps.missed
 }
 
 // beginSweep sets out where the sweep goes, and asks for the database's clock anew.
@@ -81,21 +91,26 @@ func (p *pump) beginSweep(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	p.clock, p.asked = clock, time.Now()
+	p.clock.set(clock)
+	p.gapsMu.Lock()
 	p.gaps.missed = false
-	p.sweepFrom, p.sweepTo, p.sweepBegan, p.sweepTook = 0, p.t.cursor, now, 0
-	if p.adoptTo > 0 {
-		p.sweepTo = p.adoptTo
+	p.gapsMu.Unlock()
+	p.t.mu.Lock()
+	cursor := p.t.cursor
+	p.t.mu.Unlock()
+	p.sweepFrom, p.sweepTo, p.sweepBegan, p.sweepTook = 0, cursor, now, 0
+	if p.adoptTo.Load() > 0 {
+		p.sweepTo = p.adoptTo.Load()
 	}
 	return nil
 }
 
 func (p *pump) endSweep() {
-	p.sweepTo, p.adoptTo = 0, 0
+	p.sweepTo = 0
+	p.adoptTo.Store(0)
 	p.t.mu.Lock()
 	p.t.overtaken = nil
 	p.t.mu.Unlock()
-	p.t.retire(time.Now())
 	p.nextSweep = time.Now().Add(max(p.t.r.o.Sweep, sweepShare*p.sweepTook))
 }
 
@@ -105,7 +120,7 @@ func (p *pump) endSweep() {
 // by now, and nobody would ever confirm it. A message that came when nobody led has not
 // been sent, whatever its row's id is: ids may have gone back.
 func (p *pump) adopt(ctx context.Context, rows []store.Row) error {
-	rows = slices.DeleteFunc(rows, func(r store.Row) bool { return r.NotBefore > p.dueTime }) // scanDue's
+	rows = slices.DeleteFunc(rows, func(r store.Row) bool { return r.NotBefore > p.dueMark.Load() }) // scanDue's
 	var unsent []store.Row
 	rows = slices.DeleteFunc(rows, func(r store.Row) bool {
 		late := r.NotBefore == 0 && r.MessageID.Time().UnixMicro() > p.t.heldUntil
@@ -163,6 +178,7 @@ func (t *term) adopt(r *store.Row) {
 // earlier.
 func (l *lane) wasSent(f *inflight, at time.Duration) {
 	f.state, f.copies, f.sent, f.adopted = waiting, 1, at, true
+	l.arm(at+l.timeout(), l.t.clock.now())
 }
 
 // fetchMissed reads and admits those of the rows that nobody knows about, and calls found

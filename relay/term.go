@@ -29,22 +29,28 @@ type term struct {
 	beganAt      time.Time
 	link         *link
 	start        func(*lane)            // starts a lane's goroutine
-	woken        chan struct{}          // holds a value when the pump is to look again
 	slowReceipts chan slowReceipt       // receipts that cost a statement each; see settleSlowReceipts
+	copies       copies                 // to be counted
+	locked       locked                 // what waits for the locks of others
 	answered     atomic.Int32           // whether there may be anything in qconfirmed; see answersOn
-	floor        atomic.Pointer[string] // the header "floor" of the messages sent now; nil until it is known
+	floor        atomic.Pointer[string] // the header "floor" of the messages sent now: the lowest of all until one is known
+
+	// Each holds a value when a loop of the pump is to look again: for rows, time-outs,
+	// messages to park, gaps, and what gaps have missed.
+	woken, armed, parks, gapped, missed chan struct{}
 
 	// The receiving goroutine's own: when a twin may be noted and logged again.
 	twinNoted, twinLogged time.Time
 	twinPause             time.Duration
 
-	// The pump's own, touched by its goroutine alone.
 	pump pump
 
-	mu        sync.Mutex
-	clock     pausableClock
-	lanes     map[laneKey]*lane
-	inflights map[waybill.ID]*inflight // of all these
+	mu    sync.Mutex
+	clock pausableClock
+	// connection is the number of the connection to the broker, from 1.
+	connection int
+	lanes      map[laneKey]*lane
+	inflights  map[waybill.ID]*inflight // of all these
 	// stragglers are the lanes of consumers that are behind, and parked what is in their
 	// windows: a message that several of them lack is there for each.
 	stragglers map[stragglerKey]*lane
@@ -69,14 +75,16 @@ type laneKey struct {
 
 // newTerm begins a term at the last holder's cursor; clock is the database's now, in µs.
 func newTerm(r *Relay, identity string, cursor, clock int64) *term {
+	again := func() chan struct{} { return make(chan struct{}, 1) }
 	t := &term{
+		woken: again(), armed: again(), parks: again(), gapped: again(), missed: again(),
+		copies: copies{added: again()}, locked: locked{added: again()},
 		r:            r,
 		log:          r.log,
 		identity:     identity,
 		began:        clock,
 		heldUntil:    clock,
 		beganAt:      time.Now(),
-		woken:        make(chan struct{}, 1),
 		slowReceipts: make(chan slowReceipt, maxSlowReceipts),
 		lanes:        map[laneKey]*lane{},
 		inflights:    map[waybill.ID]*inflight{},
@@ -89,7 +97,9 @@ func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 	if cursor > 0 {
 		t.overtaken = map[waybill.ID][]string{}
 	}
-	t.pump = newPump(t, clock)
+	none := waybill.LowestID(time.UnixMilli(0)).String()
+	t.floor.Store(&none)
+	t.pump.begin(t, clock)
 	t.link = &link{t: t, up: make(chan struct{})}
 	return t
 }
@@ -110,6 +120,7 @@ func (t *term) run(ctx, settle, closing context.Context) error {
 	for range slowReceiptWorkers {
 		work.Go(t.r.parts.While("writing receipts to the database", func() { t.settleSlowReceipts(lead, settle) }))
 	}
+	work.Go(func() { t.settleLocked(lead) })
 	var refused error
 	connection.Go(t.r.parts.While("the connection to the broker", func() {
 		defer stop()
@@ -128,13 +139,8 @@ func (t *term) run(ctx, settle, closing context.Context) error {
 	return refused
 }
 
-// wake tells the pump to look again. The caller may hold mu.
-func (t *term) wake() {
-	select {
-	case t.woken <- struct{}{}:
-	default:
-	}
-}
+// wake tells the pump to look for rows again. The caller may hold mu.
+func (t *term) wake() { signal(t.woken) }
 
 // laneOf returns the destination's lane. Where there is none it makes one, with the
 // destination's options, and starts its goroutine; it returns nil where there are too many.
@@ -143,7 +149,7 @@ func (t *term) laneOf(destination string, topic bool) *lane {
 	key := laneKey{destination, topic}
 	l := t.lanes[key]
 	if l == nil && !t.makeRoom() {
-		t.pump.gaps.missed = true // the sweep comes back for the row
+		t.pump.onGaps(func(g *gaps) { g.missed = true }) // the sweep comes back for the row
 		return nil
 	}
 	if l == nil {

@@ -24,7 +24,8 @@ func byMessage(a, b Answer) int {
 	return cmp.Or(a.MessageID.Compare(b.MessageID), cmp.Compare(a.Consumer, b.Consumer))
 }
 
-// SaveAnswers writes answers (their reasons cut to 4000 bytes; TimeStamp is the
+// SaveAnswers writes answers, but for those that others have locked, of which it returns a
+// *LockedError (their reasons cut to 4000 bytes; TimeStamp is the
 // database's). A confirmation stays whatever is said after it, since the effect has
 // taken place; it takes the place of a rejection. Of two answers of a consumer on one
 // message a confirmation counts, and otherwise the last.
@@ -32,12 +33,37 @@ func (q *Queue) SaveAnswers(ctx context.Context, answers []Answer) error {
 	if q.Older() {
 		return &waybill.SchemaError{Side: string(Producer), Have: 1, Want: newestVersion(q.dialect, Producer)}
 	}
+	locked := &LockedError{}
 	for batch := range batches(q.dialect, onePerConsumer(answers)) {
-		if _, err := q.exec(ctx, "note who has confirmed", q.dialect.SaveAnswers(q.names, batch)); err != nil {
-			return err
+		err := q.saveAnswers(ctx, batch)
+		if q.isLocked(err) && len(batch) > 1 {
+			for _, a := range batch { // one by one, so that nobody waits for what is locked
+				if err = q.saveAnswers(ctx, []Answer{a}); q.isLocked(err) {
+					locked.IDs, locked.Err, err = append(locked.IDs, a.MessageID), err, nil
+				}
+				if err != nil {
+					break
+				}
+			}
+		} else if q.isLocked(err) {
+			locked.IDs, locked.Err, err = append(locked.IDs, batch[0].MessageID), err, nil
+		}
+		if err != nil {
+			return wrap(q.dialect, Producer, "note who has confirmed", err)
 		}
 	}
+	if len(locked.IDs) > 0 {
+		locked.IDs = slices.Compact(locked.IDs)
+		return locked
+	}
 	return nil
+}
+
+func (q *Queue) saveAnswers(ctx context.Context, answers []Answer) error {
+	return q.sessions.inTurn(ctx, q.sessions.writes, func() error {
+		_, err := q.settleAll(ctx, []Statement{q.dialect.SaveAnswers(q.names, answers)})
+		return err
+	})
 }
 
 // onePerConsumer returns the answers that count, in order.
@@ -138,26 +164,29 @@ func (q *Queue) DeleteAnswers(ctx context.Context, ids []waybill.ID) error {
 // with its answers in one transaction.
 func (q *Queue) DeleteAnswered(ctx context.Context, ids []waybill.ID) (int64, error) {
 	var deleted int64
-	for batch := range batches(q.dialect, ids) {
-		n, err := q.execBoth(ctx, "delete confirmed messages", q.dialect.Delete(q.names, batch), q.dialect.DeleteAnswers(q.names, batch), true)
-		if err != nil {
-			return deleted, err
-		}
-		deleted += n
-	}
-	return deleted, nil
+	err := q.sessions.inTurn(ctx, q.sessions.writes, func() (err error) {
+		deleted, err = q.settle(ctx, "delete confirmed messages", ids, func(ids []waybill.ID) []Statement {
+			all := []Statement{q.dialect.Delete(q.names, ids)}
+			if !q.Older() { // there is a place for answers
+				all = append(all, q.dialect.DeleteAnswers(q.names, ids))
+			}
+			return all
+		})
+		return err
+	})
+	return deleted, err
 }
 
 // execBoth runs two statements in one transaction and returns how many rows the first
-// has changed. Where it has changed none, the second runs only if it is to run always. It
-// is one about answers, and does not run where there is no place for them.
-func (q *Queue) execBoth(ctx context.Context, doing string, first, second Statement, always bool) (n int64, err error) {
+// has changed. Where it has changed none, the second does not run. It is one about answers,
+// and does not run where there is no place for them.
+func (q *Queue) execBoth(ctx context.Context, doing string, first, second Statement) (n int64, err error) {
 	err = q.sessions.inOneTx(ctx, q.sessions.writes, func(tx Session) error {
 		result, err := tx.ExecContext(ctx, first.SQL, first.Args...)
 		if err == nil {
 			n, err = result.RowsAffected()
 		}
-		if err == nil && (always || n > 0) && !q.Older() {
+		if err == nil && n > 0 && !q.Older() {
 			err = run(ctx, tx, second)
 		}
 		return err

@@ -51,7 +51,8 @@ type Capabilities struct {
 
 // Dialect builds the statements of one database. Implementations are stateless
 // and safe for concurrent use; slices given to them are not kept or changed.
-// Every statement takes its values as arguments; only the checked identifiers of
+// A statement that writes rows of messages or answers fails (Locked) where it waits for a
+// lock of one for more than two seconds. Every statement takes its values as arguments; only the checked identifiers of
 // Names are written into SQL, and in SetVersion two values of the program's own.
 //
 // "The clock" below is the database's own, in microseconds since the Unix epoch,
@@ -135,6 +136,15 @@ type ProducerDialect interface {
 	// Delete deletes the rows with these message ids, whatever their status, at
 	// most MaxBatch of them.
 	Delete(n Names, ids []waybill.ID) Statement
+	// Unlocked locks those of the rows with these message ids, at most MaxBatch, that no
+	// other transaction has locked, and reads message_id; where the database locks no
+	// rows it just reads them.
+	Unlocked(n Names, ids []waybill.ID) Statement
+	// UnlockedRows is Unlocked by id, and reads id.
+	UnlockedRows(n Names, ids []int64) Statement
+	// Present reads message_id of the rows with these message ids, at most MaxBatch, and
+	// waits for nobody.
+	Present(n Names, ids []waybill.ID) Statement
 	// CountCopies adds one to retry of the rows with these ids, at most MaxBatch.
 	CountCopies(n Names, ids []int64) Statement
 	// Reject sets status 2 and last_error of a pending row.

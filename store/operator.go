@@ -24,7 +24,7 @@ type Count struct {
 // the whole table or an index of it, so its time grows with the backlog.
 func (q *Queue) Count(ctx context.Context) ([]Count, error) {
 	var counts []Count
-	err := q.each(ctx, "count messages", q.dialect.Count(q.names), func(rows *sql.Rows) error {
+	err := q.eachIn(ctx, q.sessions.helping, "count messages", q.dialect.Count(q.names), func(rows *sql.Rows) error {
 		var c Count
 		if err := rows.Scan(&c.Destination, &c.Topic, &c.Status, &c.Rows, &c.Oldest, &c.MaxRetry); err != nil {
 			return err
@@ -80,12 +80,12 @@ func (q *Queue) Resend(ctx context.Context, id waybill.ID, asNew bool) (waybill.
 	if newID != id {
 		forget = q.dialect.DeleteAnswers(q.names, []waybill.ID{id})
 	}
-	n, err := q.execBoth(ctx, "send a rejected message again", q.dialect.Resend(q.names, id, newID), forget, false)
+	n, err := q.execBoth(ctx, "send a rejected message again", q.dialect.Resend(q.names, id, newID), forget)
 	return newID, n > 0, err
 }
 
 // Discard deletes a rejected row, and who has confirmed it; false says that there is no such rejected row.
 func (q *Queue) Discard(ctx context.Context, id waybill.ID) (bool, error) {
-	n, err := q.execBoth(ctx, "discard a rejected message", q.dialect.Discard(q.names, id), q.dialect.DeleteAnswers(q.names, []waybill.ID{id}), false)
+	n, err := q.execBoth(ctx, "discard a rejected message", q.dialect.Discard(q.names, id), q.dialect.DeleteAnswers(q.names, []waybill.ID{id}))
 	return n > 0, err
 }

@@ -55,7 +55,12 @@ func (p *pages) read(ctx context.Context, s Statement, size int) ([]Row, error) 
 // rows reads whole rows and their size. It stops once maxBytes of headers and
 // bodies are reached, where that is above 0.
 func (q *Queue) rows(ctx context.Context, doing string, s Statement, maxBytes int) (found []Row, bytes int, err error) {
-	err = q.each(ctx, doing, s, func(rows *sql.Rows) error {
+	return q.rowsIn(ctx, q.sessions.reads, doing, s, maxBytes)
+}
+
+// rowsIn is rows in a turn of that kind.
+func (q *Queue) rowsIn(ctx context.Context, turn chan struct{}, doing string, s Statement, maxBytes int) (found []Row, bytes int, err error) {
+	err = q.eachIn(ctx, turn, doing, s, func(rows *sql.Rows) error {
 		var r Row
 		var headers, lastError sql.NullString
 		if err := rows.Scan(&r.ID, &r.MessageID, &r.Destination, &r.Topic, &r.Key, &r.Sequence, &r.TimeStamp,

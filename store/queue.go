@@ -21,7 +21,7 @@ import (
 // transaction is run again a few times; otherwise no method retries.
 //
 // A Queue depends on none of the settings of its pool's sessions: neither on their
-// isolation level nor on autocommit, time-outs or sql_mode. It has at most 8 statements
+// isolation level nor on autocommit, time-outs or sql_mode. It has at most 13 statements
 // under way at a time. On MySQL and MariaDB it keeps up to as many connections, in a pool
 // with a bound up to a quarter of that, and closes them when they have been idle for some
 // seconds, or in CloseIdle.
@@ -32,6 +32,7 @@ type Queue struct {
 	tables    tables
 	deletions deletions
 	fit       atomic.Int64 // see pages
+	wary      atomic.Int64 // ns since the Unix epoch: nobody waits for locks until then
 }
 
 // NewQueue returns the producer's tables of db whose names have the prefix; NewNames
@@ -101,7 +102,7 @@ func (q *Queue) Floor(ctx context.Context) (waybill.ID, error) {
 // they are below; so a caller who needs to know of old rows alone asks for these.
 func (q *Queue) FloorBelow(ctx context.Context, below waybill.ID) (waybill.ID, error) {
 	var floor waybill.ID
-	_, err := q.row(ctx, "read the floor", q.dialect.Floor(q.names, below), &floor)
+	_, err := q.rowIn(ctx, q.sessions.helping, "read the floor", q.dialect.Floor(q.names, below), &floor)
 	return floor, err
 }
 
@@ -142,7 +143,12 @@ func (q *Queue) rowIn(ctx context.Context, turn chan struct{}, doing string, s S
 }
 
 func (q *Queue) each(ctx context.Context, doing string, s Statement, scan func(*sql.Rows) error) error {
-	return wrap(q.dialect, Producer, doing, q.sessions.each(ctx, q.sessions.reads, s, scan))
+	return q.eachIn(ctx, q.sessions.reads, doing, s, scan)
+}
+
+// eachIn reads rows in a turn of that kind.
+func (q *Queue) eachIn(ctx context.Context, turn chan struct{}, doing string, s Statement, scan func(*sql.Rows) error) error {
+	return wrap(q.dialect, Producer, doing, q.sessions.each(ctx, turn, s, scan))
 }
 
 // batches splits what one statement of the dialect cannot take at once.

@@ -116,6 +116,6 @@ func (q *Queue) Rows(ctx context.Context, ids []int64, maxBytes int) ([]Row, err
 // Sweep reads at most limit pending rows with after < id <= upTo in order of id,
 // without their Headers, Body and LastError.
 func (q *Queue) Sweep(ctx context.Context, after, upTo int64, limit int) ([]Row, error) {
-	rows, _, err := q.rows(ctx, "sweep messages", q.dialect.Sweep(q.names, after, upTo, limit), 0)
+	rows, _, err := q.rowsIn(ctx, q.sessions.helping, "sweep messages", q.dialect.Sweep(q.names, after, upTo, limit), 0)
 	return rows, err
 }

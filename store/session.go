@@ -33,6 +33,8 @@ type SessionDialect interface {
 	ReadOnly(err error) bool
 	// TimedOut says whether the session's own limit of time has ended a statement.
 	TimedOut(err error) bool
+	// Locked says whether a statement has waited in vain for the lock of a row.
+	Locked(err error) bool
 	// Explain says in one sentence what a person can do about an error of a statement
 	// that runs every day; "" where there is nothing to add.
 	Explain(err error) string
@@ -44,10 +46,11 @@ type SessionDialect interface {
 
 const (
 	// The engine's statements at one time, by kind. Together they are maxSessions.
-	maxReads, maxWrites, maxLeases = 2, 5, 1
+	// Helping reads are those that may be slow and that no message waits for.
+	maxReads, maxHelping, maxWrites, maxLeases = 4, 3, 5, 1
 	// maxSessions bounds the connections that a Queue or a Ledger uses for statements of
 	// its own, whatever the number of destinations: further callers wait.
-	maxSessions = maxReads + maxWrites + maxLeases
+	maxSessions = maxReads + maxHelping + maxWrites + maxLeases
 	// keptShare is the part of a bounded pool that the engine may keep for itself: one
 	// connection in so many.
 	keptShare = 4
@@ -70,10 +73,11 @@ const (
 //
 // No caller holds one connection while it waits for another.
 type sessions struct {
-	db                    *sql.DB
-	dialect               Dialect
-	setup                 Setup
-	reads, writes, leases chan struct{}
+	db      *sql.DB
+	dialect Dialect
+	setup   Setup
+
+	reads, helping, writes, leases chan struct{}
 	// careful has each statement run in a transaction, with Setup.Transaction.
 	careful atomic.Bool
 
@@ -93,7 +97,7 @@ type session struct {
 func newSessions(db *sql.DB, dialect Dialect) *sessions {
 	return &sessions{
 		db: db, dialect: dialect, setup: dialect.Setup(),
-		reads: make(chan struct{}, maxReads), writes: make(chan struct{}, maxWrites), leases: make(chan struct{}, maxLeases),
+		reads: make(chan struct{}, maxReads), helping: make(chan struct{}, maxHelping), writes: make(chan struct{}, maxWrites), leases: make(chan struct{}, maxLeases),
 	}
 }
 
@@ -125,13 +129,22 @@ func (s *sessions) each(ctx context.Context, turn chan struct{}, st Statement, s
 // inOneTx runs f, which may run several statements, in one transaction, and again as run
 // does.
 func (s *sessions) inOneTx(ctx context.Context, turn chan struct{}, f func(tx Session) error) error {
-	statements := func(on Session) (begun bool, err error) { return false, f(on) }
-	return s.run(ctx, turn, nil, func(on Session) (begun bool, err error) {
+	return s.inTurn(ctx, turn, func() error { return s.inOneTxNow(ctx, f) })
+}
+
+// inOneTxNow is inOneTx for a caller whose turn it is.
+func (s *sessions) inOneTxNow(ctx context.Context, f func(tx Session) error) error {
+	return s.runNow(ctx, nil, s.transacted(ctx, func(on Session) (begun bool, err error) { return false, f(on) }))
+}
+
+// transacted has f run in a transaction, where it is not in one anyway.
+func (s *sessions) transacted(ctx context.Context, f func(Session) (begun bool, err error)) func(Session) (bool, error) {
+	return func(on Session) (begun bool, err error) {
 		if c, alone := on.(*session); alone {
-			return s.inTx(ctx, c, nil, statements)
+			return s.inTx(ctx, c, nil, f)
 		}
-		return statements(on)
-	})
+		return f(on)
+	}
 }
 
 // reader reads with a connection of the engine's own.
@@ -145,13 +158,18 @@ func (s *sessions) reader() reader {
 // dead, or where the statement has lost to another transaction: unless f has begun to
 // hand out rows. f runs one statement.
 func (s *sessions) run(ctx context.Context, turn chan struct{}, o *sql.TxOptions, f func(Session) (begun bool, err error)) error {
+	return s.inTurn(ctx, turn, func() error { return s.runNow(ctx, o, f) })
+}
+
+// inTurn runs f when it is its turn.
+func (s *sessions) inTurn(ctx context.Context, turn chan struct{}, f func() error) error {
 	select {
 	case turn <- struct{}{}:
 		defer func() { <-turn }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return s.runNow(ctx, o, f)
+	return f()
 }
 
 // runNow is run for a caller whose turn it is.

@@ -85,6 +85,23 @@ FROM JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(36) PATH '$')) AS g
 STRAIGHT_JOIN {qmessage} AS q FORCE INDEX (qmessage_message_id)
 	ON q.message_id = CONVERT(g.id USING ascii) COLLATE ascii_general_ci`
 
+// unlocked and unlockedRows look each id up in turn, as deleteRows does.
+const unlocked = `
+SELECT q.message_id
+FROM JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(36) PATH '$')) AS g
+STRAIGHT_JOIN {qmessage} AS q FORCE INDEX (qmessage_message_id)
+	ON q.message_id = CONVERT(g.id USING ascii) COLLATE ascii_general_ci
+FOR UPDATE SKIP LOCKED`
+
+const unlockedRows = `
+SELECT q.id
+FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$')) AS g
+STRAIGHT_JOIN {qmessage} AS q FORCE INDEX (PRIMARY) ON q.id = g.id
+FOR UPDATE SKIP LOCKED`
+
+// present ends with a list of ids and ")".
+const present = `SELECT message_id FROM {qmessage} WHERE message_id IN (`
+
 const countCopies = `
 UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$')) AS g
 STRAIGHT_JOIN {qmessage} AS q FORCE INDEX (PRIMARY) ON q.id = g.id
@@ -182,6 +199,21 @@ func (dialect) ScanPast(n store.Names, passed []store.Lane, after int64, size in
 // Delete implements store.ProducerDialect.
 func (dialect) Delete(n store.Names, ids []waybill.ID) store.Statement {
 	return statement.New(n, deleteRows, list(ids))
+}
+
+// Unlocked implements store.ProducerDialect.
+func (dialect) Unlocked(n store.Names, ids []waybill.ID) store.Statement {
+	return statement.New(n, unlocked, list(ids))
+}
+
+// UnlockedRows implements store.ProducerDialect.
+func (dialect) UnlockedRows(n store.Names, ids []int64) store.Statement {
+	return statement.New(n, unlockedRows, list(ids))
+}
+
+// Present implements store.ProducerDialect.
+func (dialect) Present(n store.Names, ids []waybill.ID) store.Statement {
+	return statement.New(n, present+statement.List("?", len(ids))+`)`, statement.IDs(ids)...)
 }
 
 // CountCopies implements store.ProducerDialect.

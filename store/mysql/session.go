@@ -29,7 +29,7 @@ SET @waybill_isolation = @@SESSION.` + isolation + `, SESSION ` + isolation + ` 
 	@waybill_safe_updates = @@SESSION.sql_safe_updates, SESSION sql_safe_updates = 0,
 	@waybill_time_limit = @@SESSION.` + timeLimit + `, SESSION ` + timeLimit + ` = 0,
 	@waybill_select_limit = @@SESSION.sql_select_limit, SESSION sql_select_limit = DEFAULT,
-	@waybill_lock_wait = @@SESSION.innodb_lock_wait_timeout, SESSION innodb_lock_wait_timeout = 10`
+	@waybill_lock_wait = @@SESSION.innodb_lock_wait_timeout, SESSION innodb_lock_wait_timeout = 2`
 
 const setBack = `
 SET SESSION ` + isolation + ` = @waybill_isolation, SESSION ` + readOnly + ` = @waybill_read_only,
@@ -59,6 +59,12 @@ func (dialect) TimedOut(err error) bool {
 		return true
 	}
 	return false
+}
+
+// Locked implements store.SessionDialect.
+func (dialect) Locked(err error) bool {
+	number, _ := errorNumber(err)
+	return number == 1205
 }
 
 // Explain implements store.SessionDialect.

@@ -9,7 +9,7 @@ import (
 const saveAnswers = `
 INSERT INTO {qconfirmed} AS c (message_id, consumer, outcome, last_error, time_stamp)
 SELECT a.message_id, a.consumer, a.outcome, nullif(a.reason, ''), ` + readClock + `
-FROM unnest($1::text::uuid[], $2::text::text[], $3::text::bigint[], $4::text::text[]) AS a (message_id, consumer, outcome, reason)
+FROM unnest((SELECT $1::text::uuid[]` + impatient + `), $2::text::text[], $3::text::bigint[], $4::text::text[]) AS a (message_id, consumer, outcome, reason)
 ON CONFLICT (message_id, consumer) DO UPDATE
 SET outcome = excluded.outcome, last_error = excluded.last_error, time_stamp = excluded.time_stamp
 WHERE c.outcome <> 0`
@@ -25,7 +25,7 @@ FROM {qconfirmed}
 WHERE message_id > $2::uuid
 ORDER BY message_id` + limited
 
-const deleteAnswers = `DELETE FROM {qconfirmed} WHERE message_id = ANY ((SELECT $1::text::uuid[])::uuid[])`
+const deleteAnswers = `DELETE FROM {qconfirmed} WHERE message_id = ANY ((SELECT $1::text::uuid[]` + impatient + `)::uuid[])`
 
 const deleteRejections = `DELETE FROM {qconfirmed} WHERE message_id = $1::uuid AND outcome = 2`
 

@@ -78,16 +78,32 @@ FROM (
 ) AS passed
 WHERE wanted OR before < id - 1 OR behind IS NULL`
 
-const deleteRows = `DELETE FROM {qmessage} WHERE message_id = ANY ((SELECT $1::text::uuid[])::uuid[])`
+// impatient bounds, for one statement alone, how long it waits for the lock of a row: as a
+// FROM clause of the subquery with the ids it is run before the first row is looked for.
+const impatient = ` FROM set_config('lock_timeout', '500ms', true)`
 
-const countCopies = `UPDATE {qmessage} SET retry = retry + 1 WHERE id = ANY ((SELECT $1::text::bigint[])::bigint[])`
+const deleteRows = `DELETE FROM {qmessage} WHERE message_id = ANY ((SELECT $1::text::uuid[]` + impatient + `)::uuid[])`
 
-const reject = `UPDATE {qmessage} SET status = 2, last_error = $2::text WHERE message_id = $1::uuid AND status = 0`
+const unlocked = `
+SELECT message_id FROM {qmessage} WHERE message_id = ANY ((SELECT $1::text::uuid[])::uuid[])
+FOR UPDATE SKIP LOCKED`
+
+const unlockedRows = `
+SELECT id FROM {qmessage} WHERE id = ANY ((SELECT $1::text::bigint[])::bigint[])
+FOR UPDATE SKIP LOCKED`
+
+const present = `SELECT message_id FROM {qmessage} WHERE message_id = ANY ((SELECT $1::text::uuid[])::uuid[])`
+
+const countCopies = `UPDATE {qmessage} SET retry = retry + 1 WHERE id = ANY ((SELECT $1::text::bigint[]` + impatient + `)::bigint[])`
+
+const reject = `
+UPDATE {qmessage} SET status = 2, last_error = $2::text
+WHERE message_id = (SELECT $1::uuid` + impatient + `) AND status = 0`
 
 const postpone = `
 UPDATE {qmessage}
 SET not_before = ` + clock + ` + $2::bigint, retry = retry + 1, failures = failures + $3::integer, last_error = $4::text
-WHERE message_id = $1::uuid AND status = 0 AND ($5::integer = 0 OR failures < $5::integer)`
+WHERE message_id = (SELECT $1::uuid` + impatient + `) AND status = 0 AND ($5::integer = 0 OR failures < $5::integer)`
 
 // floor walks the unique index from its low end. (PostgreSQL up to 18 has no
 // min(uuid).)
@@ -176,6 +192,21 @@ func (dialect) ScanPast(n store.Names, passed []store.Lane, after int64, size in
 // Delete implements store.ProducerDialect.
 func (dialect) Delete(n store.Names, ids []waybill.ID) store.Statement {
 	return statement.New(n, deleteRows, idArray(ids))
+}
+
+// Unlocked implements store.ProducerDialect.
+func (dialect) Unlocked(n store.Names, ids []waybill.ID) store.Statement {
+	return statement.New(n, unlocked, idArray(ids))
+}
+
+// UnlockedRows implements store.ProducerDialect.
+func (dialect) UnlockedRows(n store.Names, ids []int64) store.Statement {
+	return statement.New(n, unlockedRows, intArray(ids))
+}
+
+// Present implements store.ProducerDialect.
+func (dialect) Present(n store.Names, ids []waybill.ID) store.Statement {
+	return statement.New(n, present, idArray(ids))
 }
 
 // CountCopies implements store.ProducerDialect.

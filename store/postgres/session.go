@@ -30,6 +30,9 @@ func (dialect) TimedOut(err error) bool {
 	return false
 }
 
+// Locked implements store.SessionDialect.
+func (dialect) Locked(err error) bool { return state(err) == "55P03" }
+
 // Explain implements store.SessionDialect.
 func (d dialect) Explain(err error) string {
 	switch state(err) {

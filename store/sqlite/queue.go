@@ -31,7 +31,7 @@ WHERE not_before > 0 AND status = 0 AND (not_before, id) > (?, ?) AND not_before
 ORDER BY not_before, id
 LIMIT ?`
 
-// rows, deleteRows and find end with a list of ids and ")". Where ANALYZE has seen a table
+// rows, present, presentRows, deleteRows and find end with a list of ids and ")". Where ANALYZE has seen a table
 // of a few rows, SQLite would read it all rather than look up many ids; that is why those
 // that look up message ids name their index, which is the one of the UNIQUE constraint.
 const rows = `SELECT ` + columns + ` FROM {qmessage} WHERE status = 0 AND id IN (`
@@ -44,6 +44,10 @@ FROM {qmessage}
 WHERE message_id > ? AND message_id < ? AND status = 0
 ORDER BY message_id
 LIMIT ?`
+
+const present = `SELECT message_id FROM {qmessage} WHERE message_id IN (`
+
+const presentRows = `SELECT id FROM {qmessage} WHERE id IN (`
 
 // scanPast is to be completed with a list of pairs.
 const scanPast = `
@@ -153,6 +157,19 @@ func (dialect) ScanPast(n store.Names, passed []store.Lane, after int64, size in
 // Delete implements store.ProducerDialect.
 func (dialect) Delete(n store.Names, ids []waybill.ID) store.Statement {
 	return statement.New(n, deleteRows+statement.List("?", len(ids))+`)`, statement.IDs(ids)...)
+}
+
+// Unlocked is Present: SQLite locks no rows.
+func (d dialect) Unlocked(n store.Names, ids []waybill.ID) store.Statement { return d.Present(n, ids) }
+
+// UnlockedRows implements store.ProducerDialect.
+func (dialect) UnlockedRows(n store.Names, ids []int64) store.Statement {
+	return statement.New(n, presentRows+statement.List("?", len(ids))+`)`, statement.Args(ids)...)
+}
+
+// Present implements store.ProducerDialect.
+func (dialect) Present(n store.Names, ids []waybill.ID) store.Statement {
+	return statement.New(n, present+statement.List("?", len(ids))+`)`, statement.IDs(ids)...)
 }
 
 // CountCopies implements store.ProducerDialect.

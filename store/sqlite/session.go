@@ -16,6 +16,9 @@ func (dialect) ReadOnly(err error) bool {
 // TimedOut is never true: SQLite limits no statement's time.
 func (dialect) TimedOut(error) bool { return false }
 
+// Locked is never true: SQLite locks no rows.
+func (dialect) Locked(error) bool { return false }
+
 // Explain implements store.SessionDialect.
 func (d dialect) Explain(err error) string {
 	if d.ReadOnly(err) {
