@@ -104,8 +104,11 @@ func (s *steppedTerm) steps() {
 }
 
 // wait waits as the loops do together, and returns the new value of idle.
-func (s *steppedTerm) wait(idle int) int {
-	longest := time.Hour
+func (s *steppedTerm) wait(idle int) int { return s.waitUntil(idle, time.Now().Add(time.Hour)) }
+
+// waitUntil is wait, but no longer than until end.
+func (s *steppedTerm) waitUntil(idle int, end time.Time) int {
+	longest := time.Until(end)
 	for _, l := range s.loops {
 		for _, woken := range l.woken {
 			select {

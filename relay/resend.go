@@ -276,7 +276,9 @@ func (l *lane) suspects(now time.Duration) suspects {
 			// for longer than a time-out for what is never answered.
 			if f.copies > 1 && (!evidence || now-since < timeout) {
 				s.underWay++
-				s.freed = min(s.freed, since+timeout)
+				if evidence {
+					s.freed = min(s.freed, since+timeout)
+				}
 			}
 		case evidence:
 			s.lost = append(s.lost, f)
