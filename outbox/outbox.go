@@ -48,8 +48,8 @@ type Options struct {
 	NoNotify bool
 }
 
-// Outbox writes messages. It is safe for concurrent use and holds no connection
-// and no goroutine.
+// Outbox writes messages. It is safe for concurrent use and holds no connection, and one
+// goroutine at most, for as long as relays are being notified.
 type Outbox struct {
 	dialect   store.Dialect
 	beginner  *store.Beginner
@@ -59,6 +59,7 @@ type Outbox struct {
 	typed     atomic.Bool      // the tables are known to have this program's version
 	notify    *store.Statement // nil where other processes are not notified
 	notified  atomic.Int64     // when they were, in ns since the Unix epoch
+	notifying atomic.Bool      // somebody notifies them through a pool
 	committed chan struct{}
 }
 
@@ -112,6 +113,9 @@ func New(dialect store.Dialect, o *Options) (*Outbox, error) {
 // that calls Send several times with several keys should do so in a fixed order of its
 // own.
 //
+// In a transaction of InTx or of an inbox, as in a handler that sends messages on, the
+// commit wakes the relay as InTx does; after one of the caller's own, Wake may be called.
+//
 // A message without an ID gets one, minted by the database's clock, which the transaction
 // is asked for about once a minute.
 func (o *Outbox) Send(ctx context.Context, tx Tx, messages ...waybill.Message) error {
@@ -145,6 +149,8 @@ func (o *Outbox) Send(ctx context.Context, tx Tx, messages ...waybill.Message) e
 	if err != nil {
 		o.clock.doubt()
 		o.typed.Store(false)
+	} else {
+		store.AfterCommit(tx, o, func(db *sql.DB) { o.Wake(context.WithoutCancel(ctx), db) })
 	}
 	if errors.Is(err, sql.ErrTxDone) {
 		return fmt.Errorf("%w: Send was given one that has been committed or rolled back: %w", waybill.ErrTxEnded, err)
@@ -165,9 +171,9 @@ func (o *Outbox) seeTables(ctx context.Context, tx Tx) {
 	o.typed.Store(typed || errors.Is(err, errors.ErrUnsupported))
 }
 
-// isNil says whether tx is nil, or a nil pointer such as that of a *sql.Tx that was never
+// isNil says whether tx, or a database, is nil, or a nil pointer such as that of a *sql.Tx that was never
 // set.
-func isNil(tx Tx) bool {
+func isNil(tx store.Execer) bool {
 	if tx == nil {
 		return true
 	}
@@ -257,22 +263,46 @@ func (o *Outbox) inTx(ctx context.Context, db *sql.DB, fn func(tx *sql.Tx) error
 // that notifies nobody does not have to wait for the next one that does.
 const notifyEvery = 20 * time.Millisecond
 
-// Wake tells relays that messages may have been committed. InTx calls it; a caller who
-// commits a transaction by other means may. It reports no error, since a relay that is
-// not woken finds messages by polling. With a nil db only the relay of this process is
-// told.
+// notifyTime bounds how long relays are notified through a pool, which may have no
+// connection to spare.
+const notifyTime = 5 * time.Second
+
+// Wake tells relays that messages may have been committed. InTx calls it, and so does the
+// commit of an inbox whose handler has sent messages; a caller who commits a transaction
+// by other means may. It reports no error, since a relay that is not woken finds messages
+// by polling. With a nil db only the relay of this process is told. Through a *sql.DB the
+// others are notified in the background, and ctx does not end that: Wake waits neither for
+// a connection nor for the database. Through anything else, as a *sql.Conn, it runs one
+// statement.
 func (o *Outbox) Wake(ctx context.Context, db store.Execer) {
 	select {
 	case o.committed <- struct{}{}:
 	default:
 	}
-	if o.notify == nil || db == nil {
+	if o.notify == nil || isNil(db) {
 		return
 	}
 	now, last := time.Now().UnixNano(), o.notified.Load()
 	if now-last < int64(notifyEvery) || !o.notified.CompareAndSwap(last, now) {
 		return
 	}
+	pool, isPool := db.(*sql.DB)
+	if !isPool {
+		o.notifyRelays(ctx, db)
+		return
+	}
+	if !o.notifying.CompareAndSwap(false, true) {
+		return // that one will be later than the commit, or is about to be over
+	}
+	go func() {
+		defer o.notifying.Store(false)
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), notifyTime)
+		defer cancel()
+		o.notifyRelays(limited, pool)
+	}()
+}
+
+func (o *Outbox) notifyRelays(ctx context.Context, db store.Execer) {
 	crash.Point("outbox.notify.before")
 	_, _ = db.ExecContext(ctx, o.notify.SQL, o.notify.Args...)
 	crash.Point("outbox.notify.after")

@@ -203,3 +203,83 @@ func TestOptionsThatMakeNoSenseAreRefused(t *testing.T) {
 		})
 	}
 }
+
+// telling is a dialect that notifies relays of other processes by a row of "told".
+type telling struct{ store.Dialect }
+
+func (telling) Notify(store.Names) store.Statement {
+	return store.Statement{SQL: `INSERT INTO told VALUES (1)`}
+}
+
+func TestWakeWaitsForNoConnection(t *testing.T) {
+	db := open(t)
+	if _, err := db.Exec(`CREATE TABLE told (n INTEGER)`); err != nil {
+		t.Fatal(err)
+	}
+	out := must(outbox.New(telling{sqlite.Dialect()}, nil))
+	db.SetMaxOpenConns(1)
+	only, err := db.Conn(t.Context()) // nobody else has one now
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	out.Wake(ctx, db) // the test's own time-out is the judge
+	cancel()          // as the context of a request that has been answered
+	select {
+	case <-out.Committed():
+	default:
+		t.Error("the relay of this process was not told")
+	}
+	if err := only.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); count(db, "told") == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the relays of other processes were not told when there was a connection")
+		}
+	}
+}
+
+func TestANotificationThatFailsFailsNoCommit(t *testing.T) {
+	db := open(t) // without a table "told"
+	out := must(outbox.New(telling{sqlite.Dialect()}, nil))
+	err := out.InTx(t.Context(), db, func(tx *sql.Tx) error {
+		return out.Send(t.Context(), tx, waybill.Message{Destination: "orders"})
+	})
+	if n := count(db, "qmessage"); err != nil || n != 1 {
+		t.Errorf("got %d rows and error %v, want 1 and none", n, err)
+	}
+}
+
+func TestTheCommitOfAnyTransactionOfWaybillsWakesTheRelay(t *testing.T) {
+	db := open(t)
+	out := must(outbox.New(sqlite.Dialect(), nil))
+	begin := func() *store.Transaction { // as an inbox does for a handler
+		tx, err := store.NewBeginner(sqlite.Dialect()).Begin(t.Context(), db, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := out.Send(t.Context(), tx.SQL(), waybill.Message{Destination: "next"}); err != nil {
+			t.Fatal(err)
+		}
+		return tx
+	}
+	isWoken := func() bool {
+		select {
+		case <-out.Committed():
+			return true
+		default:
+			return false
+		}
+	}
+	tx := begin()
+	if isWoken() {
+		t.Error("the relay was woken before the commit")
+	}
+	if err := tx.Rollback(); err != nil || isWoken() {
+		t.Errorf("a rollback: error %v, or the relay was woken", err)
+	}
+	if err := begin().Commit(t.Context()); err != nil || !isWoken() {
+		t.Errorf("a commit: error %v, or the relay was not woken", err)
+	}
+}

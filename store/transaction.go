@@ -89,6 +89,7 @@ type Probe struct {
 type Transaction struct {
 	beginner *Beginner
 	dialect  Dialect
+	db       *sql.DB
 	conn     *sql.Conn
 	tx       *sql.Tx
 	hold     Hold
@@ -98,6 +99,9 @@ type Transaction struct {
 	over  bool
 	// spoilt says that the connection is in a state that its pool must not see.
 	spoilt bool
+
+	mu        sync.Mutex
+	committed map[any]func(*sql.DB) // what AfterCommit was given
 }
 
 // held has the transactions that are open, by their *sql.Tx, so that Insert need not
@@ -134,7 +138,7 @@ func (b *Beginner) Begin(ctx context.Context, db *sql.DB, o *sql.TxOptions) (*Tr
 		if mutant.CommitUnchecked {
 			ways = []Hold{{}}
 		}
-		t := &Transaction{beginner: b, dialect: b.dialect, conn: conn, hold: ways[way]}
+		t := &Transaction{beginner: b, dialect: b.dialect, db: db, conn: conn, hold: ways[way]}
 		if err = t.begin(ctx, o); err == nil {
 			return t, nil
 		}
@@ -293,7 +297,30 @@ func (t *Transaction) Commit(ctx context.Context) error {
 		t.spoilt, err = t.spoilt || err != nil, nil
 	}
 	t.release(false)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, f := range t.committed { // also where it is not known whether it did commit
+		f(t.db)
+	}
 	return Conflicting(t.dialect, err)
+}
+
+// AfterCommit has f called when tx has been committed, with the database that it was
+// committed in, if tx is the SQL of a Transaction that is open; it reports whether it is.
+// Of several calls with one key the last counts. f must not block. It may be called, too,
+// where it is not known whether the commit took place.
+func AfterCommit(tx Execer, key any, f func(db *sql.DB)) bool {
+	t := heldTransaction(tx)
+	if t == nil {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.committed == nil {
+		t.committed = map[any]func(*sql.DB){}
+	}
+	t.committed[key] = f
+	return true
 }
 
 // close runs the statements of Hold.Commit.
