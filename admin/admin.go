@@ -18,11 +18,12 @@ type Options struct {
 	// Version is the version that the metric waybill_build_info tells. Default
 	// "unknown".
 	Version string
-	// Timeout bounds what one request asks of the database. Default 5 s.
+	// Timeout bounds how long one request waits for the database. Default 5 s.
 	Timeout time.Duration
 	// CountEvery is the least time between two counts of the outbox's rows, whose
 	// cost grows with their number; after a slow count it is longer, so that counting
-	// takes at most a twentieth of the time. Requests in between get the last count.
+	// takes at most a twentieth of the time. Rows are counted in the background: requests
+	// meanwhile get the last count, with its time.
 	// Default 5 s.
 	CountEvery time.Duration
 }

@@ -260,3 +260,39 @@ func TestOnlyReadingIsServed(t *testing.T) {
 		})
 	}
 }
+
+func TestTheLastCountIsServedWhileAnotherHangsOrFails(t *testing.T) {
+	const one = `waybill_outbox_messages{destination="orders",type="queue",status="pending"} 1`
+	t.Run("hangs", func(t *testing.T) {
+		f := newFixture(t)
+		f.send(waybill.Message{Destination: "orders"})
+		s := f.serve()
+		s.want("/metrics", 200, one)
+		f.db.SetMaxOpenConns(1)
+		only, err := f.db.Conn(t.Context()) // nobody else has one now
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.want("/metrics", 200, one) // Timeout is 5 s, and the count hangs for longer
+		s.want("/metrics", 200, "waybill_outbox_up 1")
+		s.want("/metrics", 200, "waybill_outbox_count_age_seconds ")
+		if err := only.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Run("fails", func(t *testing.T) {
+		f := newFixture(t)
+		f.send(waybill.Message{Destination: "orders"})
+		s := f.serve()
+		s.want("/metrics", 200, one)
+		if _, err := f.db.Exec(`ALTER TABLE qmessage RENAME TO gone`); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "a count to fail", func() bool {
+			_, body := s.get("/metrics")
+			return strings.Contains(body, "waybill_outbox_up 0")
+		})
+		s.want("/metrics", 200, one)
+		s.want("/stats", 200, `"failing":true`)
+	})
+}

@@ -77,8 +77,9 @@ func (s *server) metrics(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 
-	p.single("waybill_outbox_up", "gauge", "Whether the outbox's rows could be counted.", flag(all.Outbox != nil))
+	p.single("waybill_outbox_up", "gauge", "Whether the outbox's rows could be counted the last time.", flag(all.Outbox != nil && !all.Outbox.Failing))
 	if all.Outbox != nil {
+		p.single("waybill_outbox_count_age_seconds", "gauge", "Time since the outbox's rows were counted, in the background.", time.Since(all.Outbox.CountedAt).Seconds())
 		p.describe("waybill_outbox_messages", "gauge", "Rows of the outbox by status.")
 		for _, c := range all.Outbox.Rows {
 			p.sample(float64(c.Messages), "destination", c.Destination, "type", kind(c.Topic), "status", c.Status)

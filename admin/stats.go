@@ -12,7 +12,7 @@ import (
 type stats struct {
 	Relay        relayStats         `json:"relay"`
 	Destinations []destinationStats `json:"destinations"`
-	Outbox       *outboxStats       `json:"outbox"` // null where the database does not answer
+	Outbox       *outboxStats       `json:"outbox"` // null until the rows have been counted
 }
 
 type relayStats struct {
@@ -58,6 +58,7 @@ type consumerStats struct {
 
 type outboxStats struct {
 	CountedAt time.Time  `json:"counted_at"`
+	Failing   bool       `json:"failing,omitempty"` // they could not be counted since
 	Rows      []rowStats `json:"rows"`
 }
 
@@ -69,7 +70,8 @@ type rowStats struct {
 	OldestAge   float64 `json:"oldest_age_seconds"` // below 0 where it is due later
 }
 
-// collect asks the relay and, unless its answer is young enough, the database.
+// collect asks the relay, and has the outbox's rows counted; it waits for that no longer
+// than ctx allows, and where there is an older count only for a moment.
 func (s *server) collect(ctx context.Context) stats {
 	r := s.relay.Stats()
 	all := stats{Relay: relayOf(&r), Destinations: []destinationStats{}}
@@ -84,11 +86,11 @@ func (s *server) collect(ctx context.Context) stats {
 			Lagging: lagging,
 		})
 	}
-	counted, err := s.counter.read(ctx)
-	if err != nil {
+	counted, ok := s.counter.read(ctx)
+	if !ok {
 		return all
 	}
-	all.Outbox = &outboxStats{CountedAt: counted.at.UTC(), Rows: []rowStats{}}
+	all.Outbox = &outboxStats{CountedAt: counted.at.UTC(), Failing: counted.failed, Rows: []rowStats{}}
 	for _, c := range counted.rows {
 		all.Outbox.Rows = append(all.Outbox.Rows, rowStats{
 			Destination: c.Destination, Topic: c.Topic, Status: statusName(c.Status), Messages: c.Rows,

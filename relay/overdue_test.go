@@ -111,7 +111,7 @@ func (s *lossy) wantCopy(row int64, copies int, from, to time.Duration) {
 // sent again when its time-out is over.
 func TestNoTimeoutIsMissed(t *testing.T) {
 	const first, least = 5 * time.Second, time.Second // FirstResend, MinResend
-	learns := func(s *lossy, n int) { // n times that a receipt takes 1 ms
+	learns := func(s *lossy, n int) {                 // n times that a receipt takes 1 ms
 		for range n {
 			s.insert(1, 1)
 			s.looks()
@@ -236,6 +236,37 @@ func TestNoTimeoutIsMissed(t *testing.T) {
 			s.passes(20 * time.Second)
 			s.wantCopy(42, 2, at+least, at+least)
 		}},
+		{name: "a receipt proves it lost after its time-out", loses: func(s *lossy) {
+			learns(s, 20)
+			s.insert(1, 1) // row 21
+			s.passes(100 * time.Millisecond)
+			s.insert(1, 1)
+			s.passes(850 * time.Millisecond)
+			s.receipts("shop", 21) // somebody is working
+			s.passes(200 * time.Millisecond)
+			at := time.Since(s.began)
+			s.insert(1, 1)
+			s.passes(50 * time.Millisecond)
+			s.receipts("shop", 23)
+			s.passes(20 * time.Second)
+			s.wantCopy(22, 2, at, at+50*time.Millisecond)
+		}},
+		{name: "a receipt of what the last holder has sent ends a silence", cursor: 9, loses: func(s *lossy) {
+			s.insert(9, 1)
+			s.passes(70 * time.Second) // probes at 5 s, 15 s, 35 s and 75 s
+			at := time.Since(s.began)
+			s.receipts("shop", 1)
+			s.passes(20 * time.Second)
+			rows := 0
+			for _, sent := range s.sent {
+				if slices.ContainsFunc(sent, func(sent time.Duration) bool { return at < sent && sent <= at+first+100*time.Millisecond }) {
+					rows++
+				}
+			}
+			if rows == 0 {
+				s.t.Errorf("sent at %v, want a copy within %v of %v", s.sent, first, at)
+			}
+		}},
 		{name: "its consumer asks for a retry", loses: func(s *lossy) {
 			s.insert(1, 1)
 			s.passes(100 * time.Millisecond)
@@ -266,7 +297,7 @@ func TestNoTimeoutIsMissed(t *testing.T) {
 				s.wait(0)
 			}
 			s.passes(20 * time.Second)
-			s.wantCopy(1, 2, 8*time.Second, 9*time.Second)
+			s.wantCopy(1, 2, 8*time.Second, 8*time.Second)
 		}},
 		{name: "the connection is a new one before the broker's answer is noted", loses: func(s *lossy) {
 			s.insert(1, 1)
@@ -387,10 +418,11 @@ func TestNoTimeoutIsMissed(t *testing.T) {
 			s.insert(1, 1)
 			s.passes(100 * time.Millisecond)
 			s.receipts("shop", 1)
+			s.passes(1200 * time.Millisecond)
+			s.wantCopy(1, 2, least, least) // one for both
+			s.receipts("audit", 1)
 			s.passes(20 * time.Second)
-			s.wantCopy(1, 2, least, least)
-			s.receipts("audit", 1) // the copy was one for both
-			s.wantCopy(1, 3, 2*least, 4*least)
+			s.wantCopy(1, 3, 2*least, 2*least)
 		}},
 		{name: "named consumers had been slower", o: Options{
 			Default: Destination{Consumers: []string{"shop", "audit"}},

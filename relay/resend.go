@@ -206,7 +206,7 @@ func (l *lane) overdue(now time.Duration, limit int) []*inflight {
 		allowed, s.next = free, now
 	}
 	if max(allowed, 0) < len(s.silent) {
-		s.next = min(s.next, s.freed)
+		s.next = min(s.next, now+l.timeout()) // what is under way arms as well, when it ends
 	}
 	chosen = append(chosen, l.probes(s.silent, allowed)...)
 	for _, f := range chosen {
@@ -240,7 +240,6 @@ type suspects struct {
 	lost     []*inflight   // there is evidence that they are
 	silent   []*inflight   // there is none: the consumer may be down, or slow
 	underWay int           // copies that may still be answered
-	freed    time.Duration // when the first of these is not expected to be any more
 	next     time.Duration // when the next message becomes overdue
 	doubtful doubtful
 }
@@ -249,7 +248,7 @@ type suspects struct {
 func (l *lane) suspects(now time.Duration) suspects {
 	timeout := l.timeout()
 	silentAfter := max(backoff.Doubled(timeout, l.stall, l.most), timeout)
-	s := suspects{next: now + l.most, freed: never, doubtful: doubtful{sent: never, due: never}}
+	s := suspects{next: now + l.most, doubtful: doubtful{sent: never, due: never}}
 	for _, f := range l.window {
 		switch f.state {
 		case settling:
@@ -272,13 +271,10 @@ func (l *lane) suspects(now time.Duration) suspects {
 		switch {
 		case now-since < patience:
 			s.next = min(s.next, since+patience)
-			// One that is known to be lost has a patience that grows. Nobody else waits
-			// for longer than a time-out for what is never answered.
+			// One that is known to be lost has a patience that grows with each copy. The
+			// others do not wait for one that is never answered.
 			if f.copies > 1 && (!evidence || now-since < timeout) {
 				s.underWay++
-				if evidence {
-					s.freed = min(s.freed, since+timeout)
-				}
 			}
 		case evidence:
 			s.lost = append(s.lost, f)
