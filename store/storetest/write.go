@@ -2,7 +2,9 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,6 +68,76 @@ var writeCases = []testCase{
 			if got := s.all()[i].Retry; got != want {
 				s.Errorf("row %d: got %d copies, want %d", i, got, want)
 			}
+		}
+	}},
+	{name: "rows that others have locked are left, and all others are written", run: func(s *suite) {
+		s.needsWriters("a transaction that writes locks more than rows")
+		rows := s.sendBodies("a", "b", "c", "d")
+		ids := make([]waybill.ID, len(rows))
+		for i := range rows {
+			ids[i] = rows[i].ID
+		}
+		taken := ids[1]
+		other, err := s.db.BeginTx(s.Context(), nil)
+		s.must(err)
+		defer func() { _ = other.Rollback() }()
+		s.must(s.exec(other, `UPDATE {qmessage} SET retry = 7 WHERE message_id = ?`, taken.String()))
+		isLeft := func(doing string, err error) {
+			s.Helper()
+			var locked *store.LockedError
+			if !errors.As(err, &locked) || !slices.Equal(locked.IDs, []waybill.ID{taken}) {
+				s.Errorf("%s: got error %v, want a LockedError of %s", doing, err, taken)
+			}
+		}
+		all := s.all()
+		s.must(s.queue.CountCopies(s.Context(), []int64{all[0].ID, all[1].ID}))
+		if got := s.find(ids[0]).Retry; got != 1 {
+			s.Errorf("got %d copies of a row beside the locked one, want 1", got)
+		}
+		for range 2 { // the second one knows
+			_, err = s.queue.Reject(s.Context(), taken, "x")
+			isLeft("Reject", err)
+			_, err = s.queue.Postpone(s.Context(), taken, time.Minute, 0, 0, "x")
+			isLeft("Postpone", err)
+		}
+		n, err := s.queue.Delete(s.Context(), ids[:3])
+		isLeft("Delete", err)
+		if n != 2 {
+			s.Errorf("Delete: got %d rows deleted beside the locked one, want 2", n)
+		}
+		n, err = s.queue.DeleteAnswered(s.Context(), ids)
+		isLeft("DeleteAnswered", err)
+		if n != 1 {
+			s.Errorf("DeleteAnswered: got %d rows deleted beside the locked one, want 1", n)
+		}
+		if r := s.find(taken); r.Status != store.Pending || r.NotBefore != 0 {
+			s.Errorf("got the locked row %+v, want it as it was", r)
+		}
+		s.must(other.Rollback())
+		n, err = s.queue.Delete(s.Context(), ids)
+		s.must(err)
+		if n != 1 {
+			s.Errorf("got %d rows deleted once nothing was locked, want 1", n)
+		}
+	}},
+	{name: "answers that others have locked are left, and all others are written", run: func(s *suite) {
+		s.needsWriters("a transaction that writes locks more than rows")
+		rows := s.sendBodies("a", "b")
+		first, second := rows[0].ID, rows[1].ID
+		s.must(s.queue.SaveAnswers(s.Context(), []store.Answer{{MessageID: first, Consumer: "x", Rejected: true}}))
+		other, err := s.db.BeginTx(s.Context(), nil)
+		s.must(err)
+		defer func() { _ = other.Rollback() }()
+		s.must(s.exec(other, `UPDATE {qconfirmed} SET time_stamp = 7 WHERE message_id = ?`, first.String()))
+		err = s.queue.SaveAnswers(s.Context(), []store.Answer{{MessageID: first, Consumer: "x"}, {MessageID: second, Consumer: "x"}})
+		var locked *store.LockedError
+		if !errors.As(err, &locked) || !slices.Equal(locked.IDs, []waybill.ID{first}) {
+			s.Errorf("got error %v, want a LockedError of %s", err, first)
+		}
+		said, err := s.queue.Answers(s.Context(), []waybill.ID{second})
+		s.must(err)
+		if len(said) != 1 {
+			s.Errorf("got the answers %v on the other message, want one", said)
 		}
 	}},
 	{name: "Reject keeps a pending row with the reason, once", run: func(s *suite) {

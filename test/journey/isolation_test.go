@@ -13,7 +13,9 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/memory"
+	"github.com/waybill-go/waybill/inbox"
 	"github.com/waybill-go/waybill/internal/test/patience"
+	"github.com/waybill-go/waybill/internal/wire"
 )
 
 // paced is a broker that takes its time with some destinations.
@@ -155,4 +157,77 @@ func TestAConsumerThatFailsWithEverythingHoldsUpNobodyElse(t *testing.T) {
 			return w.number(w.producer, `SELECT count(*) FROM qmessage WHERE failures = 1 AND not_before > 0`) == failing
 		})
 	})
+}
+
+func TestARowThatSomebodyHasLockedHoldsUpNobodyElse(t *testing.T) {
+	for _, d := range []database{onPostgres, onMySQL} {
+		t.Run(d.name, func(t *testing.T) {
+			w := newWorld(t, d, memory.New(nil))
+			nobody := w.peer().subscribe(broker.Subscription{Destination: "nobody"})
+			w.runs(w.inbox().Run)
+			w.runs(w.relay().Run)
+			ids := w.commitMany(3, plain("nobody"))
+			arrives := func() {
+				t.Helper()
+				if _, ok := nobody.within(time.Minute); !ok {
+					t.Fatal("no copy arrived within a minute")
+				}
+			}
+			for range ids {
+				arrives()
+			}
+			w.commit(waybill.Message{Destination: "events"})
+			w.waits("a message to take effect", 30*time.Second, func() bool { return w.effects() == 1 })
+			other, err := w.producer.Begin()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = other.Rollback() }()
+			// Nobody confirms these: they are sent again, and their copies counted.
+			if _, err := other.Exec(w.q(`SELECT id FROM qmessage WHERE message_id = ? FOR UPDATE`), ids[0].String()); err != nil {
+				t.Fatal(err)
+			}
+			arrives()
+			// One of them is rejected and one confirmed, and both are locked, too.
+			if _, err := other.Exec(w.q(`SELECT id FROM qmessage WHERE destination = ? FOR UPDATE`), "nobody"); err != nil {
+				t.Fatal(err)
+			}
+			w.peer().publish(
+				wire.EncodeReceipts(w.receiptQueue(), "nobody", []waybill.Receipt{
+					{ID: ids[0], Outcome: waybill.Done}, {ID: ids[1], Outcome: waybill.Rejected, Error: "no"}, {ID: ids[2], Outcome: waybill.Retry, After: time.Hour},
+				}))
+			for i := range int64(10) {
+				w.commit(waybill.Message{Destination: "events"})
+				w.waits("messages to take effect beside the locked rows", 30*time.Second, func() bool { return w.effects() == i+2 })
+			}
+			w.waits("rows to go beside the locked ones", 30*time.Second, func() bool { return w.left() == 3 })
+			if err := other.Rollback(); err != nil {
+				t.Fatal(err)
+			}
+			w.waits("the rows to be written that were locked", 60*time.Second, func() bool {
+				return w.left() == 2 && w.isRejected() && w.number(w.producer, `SELECT count(*) FROM qmessage WHERE not_before > 0`) == 1
+			})
+		})
+	}
+}
+
+func TestAMessageThatAHandlerSendsOnWakesTheRelay(t *testing.T) {
+	w := newWorld(t, onSQLite, memory.New(nil))
+	w.consumer = w.producer // the handler's transaction is the outbox's
+	in, err := inbox.New(w.consumer, w.database.dialect, w.broker, &w.inboxOptions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Handle("first", waybill.Once, func(ctx context.Context, tx *sql.Tx, _ *waybill.Message) error {
+		return w.out.Send(ctx, tx, waybill.Message{Destination: "next"})
+	})
+	w.commit(waybill.Message{Destination: "first"})
+	<-w.out.Committed() // by that commit
+	w.runs(in.Run)
+	w.runs(w.relay().Run)
+	select {
+	case <-w.out.Committed():
+	case <-time.After(time.Minute):
+		t.Error("the handler's commit did not wake the relay")
+	}
 }
