@@ -132,7 +132,7 @@
 //   - planted bug: a bug that a build tag puts into the program, to show that a torture finds it.
 //   - probe: a copy that is sent to learn whether a consumer whose receipts have stopped is back.
 //   - producer: a service that sends messages, and the name of its outbox.
-//   - pump: the relay's goroutine that reads rows and gives them to lanes.
+//   - pump: the part of the relay that reads rows and gives them to lanes.
 //   - receipt: a consumer's message that tells a producer what became of its messages.
 //   - record: a row in which a consumer remembers a message, written in the transaction of its effect.
 //   - rejected: given up by the consumer, the broker or the relay; the row stays for a person.

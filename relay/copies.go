@@ -181,8 +181,8 @@ func (c *copies) add(rows []int64) {
 	signal(c.added)
 }
 
-// take returns the rows of some copies, each once.
-func (c *copies) take(limit int) (rows []int64) {
+// some takes the rows of some copies, each once.
+func (c *copies) some(limit int) (rows []int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	taken := make(map[int64]bool, min(limit, len(c.rows)))
@@ -199,7 +199,7 @@ func (c *copies) take(limit int) (rows []int64) {
 
 // countCopies counts copies in their rows.
 func (p *pump) countCopies(ctx context.Context) (bool, error) {
-	rows := p.t.copies.take(p.t.r.o.Batch)
+	rows := p.t.copies.some(p.t.r.o.Batch)
 	if len(rows) == 0 {
 		return false, nil
 	}

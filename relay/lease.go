@@ -147,7 +147,7 @@ func (r *Relay) keepLease(ctx context.Context, t *term, end context.CancelCauseF
 			if times, due := r.repeats.Due("lease", err.Error()); due {
 				r.log.WarnContext(ctx, "lease not renewed", slog.Int64("times", times), slog.Any("error", err))
 			}
-			if time.Since(renewed) > r.o.Lease {
+			if time.Since(renewed) > r.o.Lease && !r.keepsLocked(ctx, err) {
 				end(err)
 				return
 			}
@@ -171,6 +171,21 @@ func (r *Relay) isUpgraded(ctx context.Context) bool {
 	}
 	err := r.checkSchema(ctx)
 	return err == nil && !r.queue.Older()
+}
+
+// keepsLocked reports whether the lease is ours still, though err has kept it from being
+// renewed for as long as it lasts: somebody has locked its row. Then no other relay can
+// take it either, and one that does so later ends this term.
+func (r *Relay) keepsLocked(ctx context.Context, err error) bool {
+	if !errors.Is(err, context.DeadlineExceeded) && r.queue.Condition(err) != store.Conflict {
+		return false
+	}
+	limited, cancel := context.WithTimeout(ctx, max(r.o.Lease, 5*time.Second))
+	defer cancel()
+	crash.Point("relay.holder.before")
+	lease, err := r.queue.Lease(limited, leaseName)
+	crash.Point("relay.holder.after")
+	return err == nil && lease.Holder == r.holder
 }
 
 func (r *Relay) setTerm(t *term) {

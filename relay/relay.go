@@ -14,7 +14,8 @@
 //   - lease.go: one relay leads, the others stand by
 //   - term.go: what the leader knows while it leads
 //   - link.go: the connection to the broker
-//   - pump.go: the loop that reads rows; scan.go (rows that are new, due or waited for
+//   - loop.go: what is done again and again, each in a goroutine of its own; pump.go: the
+//     loops that read rows; scan.go (rows that are new, due or waited for
 //     room), gaps.go (rows that commit late), newest.go (rows whose ids go back), sweep.go
 //     (rows that everything else has missed), copies.go (rows that are sent again),
 //     floor.go (the oldest pending row)
@@ -26,7 +27,7 @@
 //   - receipts.go: what consumers say; consumers.go: what each of a destination's named
 //     consumers has said; straggler.go: what those that are late have not confirmed
 //   - hello.go: what another relay of the same identity says
-//   - rows.go: what becomes of a row in the end
+//   - rows.go: what becomes of a row in the end; locked.go: rows that somebody has locked
 package relay
 
 import (

@@ -189,8 +189,10 @@ func TestARowThatSomebodyHasLockedHoldsUpNobodyElse(t *testing.T) {
 			}
 			arrives()
 			// One of them is rejected and one confirmed, and both are locked, too.
-			if _, err := other.Exec(w.q(`SELECT id FROM qmessage WHERE destination = ? FOR UPDATE`), "nobody"); err != nil {
-				t.Fatal(err)
+			for _, id := range ids {
+				if _, err := other.Exec(w.q(`SELECT id FROM qmessage WHERE message_id = ? FOR UPDATE`), id.String()); err != nil {
+					t.Fatal(err)
+				}
 			}
 			w.peer().publish(
 				wire.EncodeReceipts(w.receiptQueue(), "nobody", []waybill.Receipt{
@@ -205,7 +207,7 @@ func TestARowThatSomebodyHasLockedHoldsUpNobodyElse(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.waits("the rows to be written that were locked", 60*time.Second, func() bool {
-				return w.left() == 2 && w.isRejected() && w.number(w.producer, `SELECT count(*) FROM qmessage WHERE not_before > 0`) == 1
+				return w.left() == 2 && w.number(w.producer, `SELECT count(*) FROM qmessage WHERE status = 2`) == 1 && w.number(w.producer, `SELECT count(*) FROM qmessage WHERE not_before > 0`) == 1
 			})
 		})
 	}
@@ -229,5 +231,36 @@ func TestAMessageThatAHandlerSendsOnWakesTheRelay(t *testing.T) {
 	case <-w.out.Committed():
 	case <-time.After(time.Minute):
 		t.Error("the handler's commit did not wake the relay")
+	}
+}
+
+func TestALockedLeaseDoesNotEndItsHoldersWork(t *testing.T) {
+	for _, d := range []database{onPostgres, onMySQL} {
+		t.Run(d.name, func(t *testing.T) {
+			w := newWorld(t, d, memory.New(nil))
+			w.relayOptions.Lease = 300 * time.Millisecond
+			w.runs(w.inbox().Run)
+			r := w.relay()
+			w.runs(r.Run)
+			w.commit(waybill.Message{Destination: "events"})
+			w.waits("a message to take effect", 30*time.Second, func() bool { return w.effects() == 1 })
+			other, err := w.producer.Begin()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = other.Rollback() }()
+			if _, err := other.Exec(`SELECT name FROM qrelay FOR UPDATE`); err != nil {
+				t.Fatal(err)
+			}
+			isOver := func() bool {
+				return w.number(w.producer, w.q(`SELECT count(*) FROM qrelay WHERE expires_at < ?`), time.Now().Add(-2*time.Second).UnixMicro()) == 1
+			}
+			w.waits("the lease to be long over", 30*time.Second, isOver)
+			if !r.Stats().Leading {
+				t.Error("the relay leads no more")
+			}
+			w.commit(waybill.Message{Destination: "events"})
+			w.waits("another message to take effect", 30*time.Second, func() bool { return w.effects() == 2 })
+		})
 	}
 }
