@@ -182,10 +182,7 @@ func (r *Relay) keepsLocked(ctx context.Context, err error) bool {
 	}
 	limited, cancel := context.WithTimeout(ctx, max(r.o.Lease, 5*time.Second))
 	defer cancel()
-	crash.Point("relay.holder.before")
-	lease, err := r.queue.Lease(limited, leaseName)
-	crash.Point("relay.holder.after")
-	return err == nil && lease.Holder == r.holder
+	return store.HoldsLease(limited, r.queue, leaseName, r.holder)
 }
 
 func (r *Relay) setTerm(t *term) {

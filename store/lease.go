@@ -53,6 +53,12 @@ func (q *Queue) Lease(ctx context.Context, name string) (Lease, error) {
 	return l, err
 }
 
+// HoldsLease reports whether a lease can be read and names holder, be its time over or not.
+func HoldsLease(ctx context.Context, q *Queue, name, holder string) bool {
+	lease, err := q.Lease(ctx, name)
+	return err == nil && lease.Holder == holder
+}
+
 // leaseExec runs a statement that waits for none of the others: a relay keeps its lease
 // whatever locks hold those up.
 func (q *Queue) leaseExec(ctx context.Context, doing string, s Statement) error {
