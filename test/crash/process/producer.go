@@ -5,9 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 	"strconv"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/outbox"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/sqlite"
@@ -57,6 +59,19 @@ func (p *part) produce(ctx context.Context) error {
 			}
 		}
 	}
+	return p.notifies(ctx, out)
+}
+
+// notifies has the relays notified once more, on a connection of its own: what InTx does
+// in the background may not have come to it when the process ends.
+func (p *part) notifies(ctx context.Context, out *outbox.Outbox) error {
+	conn, err := p.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	backoff.Sleep(ctx, 30*time.Millisecond) // relays are notified once in 20 ms at most
+	out.Wake(ctx, conn)
 	return nil
 }
 
