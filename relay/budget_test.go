@@ -36,7 +36,7 @@ func (s *steppedTerm) publish(refuses func(destination string) bool) (taken int)
 				results[i].Fate, results[i].Err = broker.Refused, fmt.Errorf("full")
 			}
 		}
-		taken += l.noteFates(batch, results).taken
+		taken += l.noteFates(batch, results, s.connection).taken
 	}
 	return taken
 }

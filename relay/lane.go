@@ -209,6 +209,9 @@ func (l *lane) putBack(batch []outgoing) {
 // published notes that the batch is published, or not, and is not held any more. mu is
 // held.
 func (l *lane) published() {
+	if l.outOfBytes() {
+		signal(l.armed) // other lanes' time-outs may not have been looked at meanwhile
+	}
 	l.t.bytes -= l.publishing
 	l.publishing = 0
 }

@@ -70,7 +70,7 @@ func (t *term) writeThen(ctx context.Context, doing string, ids []waybill.ID, wr
 	w := &lockedWrite{doing: doing, ids: waiting, write: write, done: done, wait: backoff.Backoff{Least: unlockLeast, Most: unlockMost}}
 	w.at = time.Now().Add(w.wait.Next())
 	if !t.locked.add(w) {
-		t.giveUp(waiting)
+		t.waitAgain(waiting)
 	}
 }
 
@@ -165,12 +165,12 @@ func (t *term) tryLocked(ctx context.Context, w *lockedWrite) {
 	}
 	w.ids, w.at = left, time.Now().Add(w.wait.Next())
 	if !t.locked.add(w) {
-		t.giveUp(left)
+		t.waitAgain(left)
 	}
 }
 
-// giveUp has messages wait for receipts again whose rows could not be written.
-func (t *term) giveUp(ids []waybill.ID) {
+// waitAgain has messages wait for receipts again whose rows could not be written.
+func (t *term) waitAgain(ids []waybill.ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.clock.now()

@@ -448,7 +448,7 @@ func TestNoTimeoutIsMissed(t *testing.T) {
 			s.looks()
 			s.passes(20 * time.Second)
 			at := time.Since(s.began)
-			s.giveUp(s.messages())
+			s.waitAgain(s.messages())
 			s.passes(20 * time.Second)
 			s.wantCopy(1, 2, at, at)
 		}},
