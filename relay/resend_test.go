@@ -22,7 +22,7 @@ func newSteppedLane(t *testing.T, o Options) *steppedLane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	term := &term{r: &Relay{o: options}, lanes: map[laneKey]*lane{}, inflights: map[waybill.ID]*inflight{}, start: func(*lane) {}, woken: make(chan struct{}, 1)}
+	term := &term{r: &Relay{o: options}, lanes: map[laneKey]*lane{}, inflights: map[waybill.ID]*inflight{}, start: func(*lane) {}, woken: make(chan struct{}, 1), maxLanes: 1}
 	return &steppedLane{lane: term.laneOf("orders", false)}
 }
 
