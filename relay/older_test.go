@@ -55,7 +55,7 @@ func TestInTablesOfAnOlderVersionNamedConsumersCountInMemoryAlone(t *testing.T) 
 			t.Fatal(err)
 		}
 		s := &steppedTerm{term: newTerm(r, identityOf(t, r), 0, clock), t: t, db: db}
-		s.older = r.queue.Older()
+		s.older, s.loops = r.queue.Older(), s.pump.loops()
 		s.start = func(*lane) {}
 		s.clock.run(true)
 		s.insert(8, 1)

@@ -373,7 +373,8 @@ func TestNoTimeoutIsMissed(t *testing.T) {
 			s.mu.Unlock()
 			s.pump.overdue() // it is empty
 			s.term.adopt(&rows[0])
-			s.pump.adoptTo, s.overtaken = 0, nil
+			s.overtaken = nil
+			s.pump.adoptTo.Store(0)
 			s.passes(20 * time.Second)
 			s.wantCopy(1, 1, first, first)
 		}},
@@ -458,7 +459,7 @@ func TestNoTimeoutIsMissed(t *testing.T) {
 			inBubble(t, o, func(t *testing.T, s *steppedTerm) {
 				if c.cursor > 0 {
 					s.cursor, s.overtaken = c.cursor, map[waybill.ID][]string{}
-					s.pump.adoptTo = c.cursor
+					s.pump.adoptTo.Store(c.cursor)
 				}
 				s.connection = 1
 				l := &lossy{s, time.Now(), map[int64][]time.Duration{}}

@@ -159,6 +159,9 @@ func (p *pump) untilOverdue(int) time.Duration {
 
 // untilNextPark is how long it is until a message is to be parked.
 func (p *pump) untilNextPark(int) time.Duration {
+	if p.t.older {
+		return forLong(0) // there is no place for answers
+	}
 	longest := longestStep / 2 // the log is told of those that lag
 	p.t.mu.Lock()
 	defer p.t.mu.Unlock()

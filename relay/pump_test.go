@@ -473,7 +473,7 @@ func (s *steppedTerm) finds(n int, within time.Duration) time.Duration {
 			s.t.Fatalf("found %d rows in %v, want %d", sent, took, n)
 		}
 		if sent < n {
-			s.pump.wait(s.t.Context(), 0)
+			s.wait(0)
 		}
 	}
 	return time.Since(began)
@@ -491,7 +491,7 @@ func settled(t *testing.T, o Options) *steppedTerm {
 	}
 	for range 50 {
 		s.steps()
-		s.pump.wait(t.Context(), 0)
+		s.wait(0)
 	}
 	return s
 }
@@ -548,7 +548,7 @@ func TestNoMessageWaitsForASweepWhereASessionHasABlockOfIds(t *testing.T) {
 					for began := time.Now(); time.Since(began) < idle; {
 						s.steps()
 						s.publishes()
-						s.pump.wait(t.Context(), 100)
+						s.wait(100)
 					}
 					for _, id := range []*int64{&low, &high, &low, &low, &high} {
 						send(id)

@@ -259,7 +259,7 @@ func (l *lane) suspects(now time.Duration) suspects {
 			}
 			continue // it arms when it is published
 		}
-		if f.some() {
+		if f.some() && !l.t.older {
 			continue // it is parked when its time-out is over
 		}
 		since, patience := f.sent, backoff.Doubled(timeout, f.copies-1, l.most)
