@@ -10,6 +10,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/test/patience"
 	"github.com/waybill-go/waybill/outbox"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/sqlite"
@@ -233,11 +234,7 @@ func TestWakeWaitsForNoConnection(t *testing.T) {
 	if err := only.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(30 * time.Second); count(db, "told") == 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the relays of other processes were not told when there was a connection")
-		}
-	}
+	patience.Until(t, "the relays of other processes are told when there is a connection", func() bool { return count(db, "told") == 1 })
 }
 
 func TestANotificationThatFailsFailsNoCommit(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/memory"
+	"github.com/waybill-go/waybill/internal/test/patience"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/sqlite"
 )
@@ -67,9 +68,7 @@ func TestWhatOnlyHelpsHoldsUpNoMessage(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
 			go func() { ended <- r.Run(ctx) }()
-			for !r.Stats().Leading { // it has checked the statements
-				time.Sleep(time.Millisecond)
-			}
+			patience.Until(t, "the relay has checked the statements", func() bool { return r.Stats().Leading })
 			c.dialect.now.Store(true)
 			conn, err := b.Connect(t.Context())
 			if err != nil {
@@ -98,11 +97,13 @@ func TestWhatOnlyHelpsHoldsUpNoMessage(t *testing.T) {
 					}
 				}
 				confirm(t, b, queue, id)
-				for rows := 1; rows > 0; time.Sleep(time.Millisecond) {
+				patience.Until(t, "the row is deleted", func() bool {
+					var rows int
 					if err := db.QueryRow(`SELECT count(*) FROM qmessage WHERE message_id = ?`, id.String()).Scan(&rows); err != nil {
 						t.Fatal(err)
 					}
-				}
+					return rows == 0
+				})
 			}
 			stop()
 			if err := <-ended; err != nil {

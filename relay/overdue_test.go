@@ -116,7 +116,7 @@ func TestNoTimeoutIsMissed(t *testing.T) {
 			s.insert(1, 1)
 			s.looks()
 			s.answers(s.takes(), s.connection, broker.Confirmed)
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) // of the bubble's time
 			ids := s.rowIDs()
 			s.receipts("shop", ids[len(ids)-1])
 			s.looks()
@@ -133,7 +133,7 @@ func TestNoTimeoutIsMissed(t *testing.T) {
 			s.looks()
 			batch := s.takes()
 			s.looks()
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) // of the bubble's time
 			s.looks()
 			s.answers(batch, s.connection, broker.Confirmed)
 			s.passes(20 * time.Second)
@@ -146,7 +146,7 @@ func TestNoTimeoutIsMissed(t *testing.T) {
 				s.looks()
 				if batch := s.takes(); len(batch) > 0 {
 					s.looks()
-					time.Sleep(100 * time.Millisecond)
+					time.Sleep(100 * time.Millisecond) // of the bubble's time
 					s.looks()
 					s.answers(batch, s.connection, broker.Confirmed)
 					break
@@ -162,7 +162,7 @@ func TestNoTimeoutIsMissed(t *testing.T) {
 			s.insert(1, 1)
 			s.looks()
 			batch := s.takes()
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) // of the bubble's time
 			s.looks()
 			s.looks()
 			s.answers(batch, s.connection, broker.Confirmed)
@@ -272,7 +272,7 @@ func TestNoTimeoutIsMissed(t *testing.T) {
 			s.passes(100 * time.Millisecond)
 			at := time.Since(s.began)
 			s.settleOne(s.t.Context(), slowReceipt{consumerReceipt: consumerReceipt{waybill.Receipt{ID: s.messages()[0], Outcome: waybill.Retry, After: time.Millisecond}, "shop"}})
-			time.Sleep(2 * time.Millisecond)
+			time.Sleep(2 * time.Millisecond) // of the bubble's time
 			for len(s.sent[1]) < 2 && time.Since(s.began) < at+time.Minute { // the database's clock is not the bubble's
 				s.passes(100 * time.Millisecond)
 			}
@@ -381,7 +381,7 @@ func TestNoTimeoutIsMissed(t *testing.T) {
 		{name: "the process is stopped for an hour", loses: func(s *lossy) {
 			s.insert(1, 1)
 			s.passes(time.Second)
-			time.Sleep(time.Hour)
+			time.Sleep(time.Hour) // of the bubble's time
 			s.passes(20 * time.Second)
 			s.wantCopy(1, 2, time.Hour+time.Second, time.Hour+first)
 		}},
@@ -391,7 +391,7 @@ func TestNoTimeoutIsMissed(t *testing.T) {
 			s.mu.Lock()
 			s.clock.run(false)
 			s.mu.Unlock()
-			time.Sleep(time.Hour)
+			time.Sleep(time.Hour) // of the bubble's time
 			s.reconnects()
 			s.passes(20 * time.Second)
 			s.wantCopy(1, 2, time.Hour+first, time.Hour+first)

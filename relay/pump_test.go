@@ -119,7 +119,7 @@ func (s *steppedTerm) waitUntil(idle int, end time.Time) int {
 		}
 		longest = min(longest, l.longestWait(idle))
 	}
-	time.Sleep(longest)
+	time.Sleep(longest) // of the bubble's time
 	return idle + 1
 }
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
-	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/outbox"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/sqlite"
@@ -70,7 +69,10 @@ func (p *part) notifies(ctx context.Context, out *outbox.Outbox) error {
 		return err
 	}
 	defer conn.Close()
-	backoff.Sleep(ctx, 30*time.Millisecond) // relays are notified once in 20 ms at most
+	select {
+	case <-time.After(30 * time.Millisecond): // relays are notified once in 20 ms at most
+	case <-ctx.Done():
+	}
 	out.Wake(ctx, conn)
 	return nil
 }
