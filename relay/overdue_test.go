@@ -272,7 +272,7 @@ func TestNoTimeoutIsMissed(t *testing.T) {
 			s.passes(100 * time.Millisecond)
 			at := time.Since(s.began)
 			s.settleOne(s.t.Context(), slowReceipt{consumerReceipt: consumerReceipt{waybill.Receipt{ID: s.messages()[0], Outcome: waybill.Retry, After: time.Millisecond}, "shop"}})
-			time.Sleep(2 * time.Millisecond) // of the bubble's time
+			time.Sleep(2 * time.Millisecond)                                 // of the bubble's time
 			for len(s.sent[1]) < 2 && time.Since(s.began) < at+time.Minute { // the database's clock is not the bubble's
 				s.passes(100 * time.Millisecond)
 			}
