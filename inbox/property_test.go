@@ -159,7 +159,7 @@ func (w *workload) batch(t *rapid.T) {
 	copies := rapid.SliceOfN(rapid.IntRange(0, len(w.pool)-1), 1, 6).Draw(t, "copies")
 	for _, i := range copies {
 		m := w.pool[i]
-		batch = append(batch, &item{Arrival: wire.Arrival{Message: m, ReceiptTo: waybill.ReceiptQueue(m.Producer, "")}, receiver: &subscription{Receiver: &w.settled}})
+		batch = append(batch, &item{sourceOf: store.Source, Arrival: wire.Arrival{Message: m, ReceiptTo: waybill.ReceiptQueue(m.Producer, "")}, receiver: &subscription{Receiver: &w.settled}})
 	}
 	for _, i := range rapid.SliceOfN(rapid.SampledFrom(copies), 0, 2).Draw(t, "failing") {
 		w.failing[w.pool[i].ID] = true

@@ -93,7 +93,7 @@ func TestABatchThatHasLostIsHalvedUnlessItWasOnlyLate(t *testing.T) {
 			w := newWorker(newRoute(in, "orders", waybill.Once, handler, HandleOptions{Workers: 1, Batch: 200, Timeout: time.Minute, MaxTries: 1}))
 			var batch []*item
 			for range 200 {
-				x := &item{}
+				x := &item{sourceOf: store.Source}
 				x.Message.ID, x.Message.Producer = waybill.NewID(), "shop"
 				batch = append(batch, x)
 			}

@@ -425,7 +425,7 @@ Next ==
        \/ RestartRelay(r)        \* code: relay/term.go newTerm, safeCursor; relay/sweep.go adopt
   \/ \E c \in Consumers :
        \/ Check(c)               \* code: store/guard.go findForgotten
-       \/ Handle(c)              \* code: inbox/apply.go call, transact
+       \/ Handle(c)              \* code: inbox/call.go call; inbox/apply.go transact
        \/ Refuse(c)              \* code: inbox/outcome.go failed, reject
        \/ Fail(c)                \* code: inbox/outcome.go failed
        \/ Acknowledge(c)         \* code: inbox/outcome.go note, settle
