@@ -144,8 +144,11 @@ type ProducerDialect interface {
 	// where its failures are below that.
 	Postpone(n Names, id waybill.ID, delay int64, failures, tries int, reason string) Statement
 	// Floor reads the lowest message_id of the pending rows that is below an id: one
-	// row, null if there is none. It walks an index and looks at nothing above.
+	// row, null if there is none. It reads the low end of an index, whatever lies there.
 	Floor(n Names, below waybill.ID) Statement
+	// RejectedFloor reads the lowest message_id of the rejected rows from an id to below
+	// another one, likewise.
+	RejectedFloor(n Names, from, below waybill.ID) Statement
 	// Identity reads the identity of qoutbox: one row and column.
 	Identity(Names) Statement
 	// NoteTwin notes in qoutbox that another relay with its identity was heard now.

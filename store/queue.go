@@ -96,12 +96,21 @@ func (q *Queue) Floor(ctx context.Context) (waybill.ID, error) {
 }
 
 // FloorBelow returns the lowest message id of the pending rows that is below an id;
-// the zero ID if there is none. Rows that are deleted and not yet vacuumed away, as
-// behind a transaction that is open for long, cost about a second a million where
-// they are below; so a caller who needs to know of old rows alone asks for these.
+// the zero ID if there is none. It reads the low end of an index, so rejected rows cost
+// nothing. Rows that are deleted and not yet vacuumed away, as behind a transaction that
+// is open for long, cost about a second a million where they are below; so a caller who
+// needs to know of old rows alone asks for these.
 func (q *Queue) FloorBelow(ctx context.Context, below waybill.ID) (waybill.ID, error) {
 	var floor waybill.ID
 	_, err := q.row(ctx, "read the floor", q.dialect.Floor(q.names, below), &floor)
+	return floor, err
+}
+
+// RejectedFloor returns the lowest message id, from an id on, of the rejected rows; the
+// zero ID if there is none.
+func (q *Queue) RejectedFloor(ctx context.Context, from waybill.ID) (waybill.ID, error) {
+	var floor waybill.ID
+	_, err := q.row(ctx, "read the floor of rejected messages", q.dialect.RejectedFloor(q.names, from, highestID), &floor)
 	return floor, err
 }
 

@@ -89,13 +89,21 @@ UPDATE {qmessage}
 SET not_before = ` + clock + ` + $2::bigint, retry = retry + 1, failures = failures + $3::integer, last_error = $4::text
 WHERE message_id = $1::uuid AND status = 0 AND ($5::integer = 0 OR failures < $5::integer)`
 
-// floor walks the unique index from its low end. (PostgreSQL up to 18 has no
-// min(uuid).)
+// floor and rejectedFloor repeat the conditions of the partial indexes qmessage_pending and
+// qmessage_rejected_id, whose low ends they read. (PostgreSQL up to 18 has no min(uuid).)
 const floor = `
 SELECT (
 	SELECT message_id
 	FROM {qmessage}
-	WHERE message_id < $1::uuid AND coalesce(status = 0, false)
+	WHERE message_id < $1::uuid AND status = 0
+	ORDER BY message_id
+	LIMIT 1)`
+
+const rejectedFloor = `
+SELECT (
+	SELECT message_id
+	FROM {qmessage}
+	WHERE message_id >= $1::uuid AND message_id < $2::uuid AND status = 2
 	ORDER BY message_id
 	LIMIT 1)`
 
@@ -196,6 +204,11 @@ func (dialect) Postpone(n store.Names, id waybill.ID, delay int64, failures, tri
 // Floor implements store.ProducerDialect.
 func (dialect) Floor(n store.Names, below waybill.ID) store.Statement {
 	return statement.New(n, floor, below.String())
+}
+
+// RejectedFloor implements store.ProducerDialect.
+func (dialect) RejectedFloor(n store.Names, from, below waybill.ID) store.Statement {
+	return statement.New(n, rejectedFloor, from.String(), below.String())
 }
 
 // Identity implements store.ProducerDialect.

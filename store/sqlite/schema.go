@@ -57,6 +57,8 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			createMessageKey, createTypedKey, copyKeys, `DROP TABLE {qmessage_key}`, `ALTER TABLE {qmessage_key_typed} RENAME TO {.qmessage_key}`,
 			`CREATE TRIGGER IF NOT EXISTS ` + schema + createTypedFillTrigger,
 			createOutbox, fillOutbox, createConfirmed,
+			`CREATE INDEX IF NOT EXISTS ` + schema + createPendingIndex,
+			`CREATE INDEX IF NOT EXISTS ` + schema + createRejectedIDIndex,
 		}},
 		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
 		store.Migration{Side: store.Consumer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Statements: []string{
@@ -213,13 +215,20 @@ const (
 
 // createTypedFillTrigger is createFillTrigger for keys with a type. It refuses an id that is
 // far from the clock: consumers judge by ids what they may have forgotten. A row that is
-// complete, as one that is restored is, it leaves alone.
+// complete, as one that is restored is, it leaves alone. A key that has no row goes on above
+// what was forgotten of its destination's keys (see keys.go), if anything.
 const createTypedFillTrigger = `{.qmessage_fill} AFTER INSERT ON {.qmessage} FOR EACH ROW
 WHEN NEW.message_id IS NULL OR NEW.time_stamp = 0 OR NEW.sequence = 0 AND NEW.business_mark <> ''
 BEGIN
 	SELECT RAISE(ABORT, 'message_id is no UUIDv7 of the last or next 12 hours by the database''s clock, nor of not_before; leave it out')
 	WHERE lower(NEW.message_id) NOT BETWEEN printf('%08x-%04x', ` + earliest + ` >> 16, ` + earliest + ` & 65535)
 		AND printf('%08x-%04x~', ` + latest + ` >> 16, ` + latest + ` & 65535);
+	INSERT INTO {.qmessage_key} (destination, dest_type, business_mark, sequence, time_stamp)
+	SELECT NEW.destination, NEW.dest_type, NEW.business_mark, f.sequence, f.time_stamp
+	FROM {.qmessage_key} f
+	WHERE f.destination = '' AND f.dest_type = NEW.dest_type AND f.business_mark = NEW.destination
+		AND NEW.business_mark <> '' AND NEW.sequence = 0
+	ON CONFLICT (destination, dest_type, business_mark) DO NOTHING;
 	INSERT INTO {.qmessage_key} (destination, dest_type, business_mark, sequence, time_stamp)
 	SELECT NEW.destination, NEW.dest_type, NEW.business_mark, 1, CASE WHEN NEW.time_stamp > 0 THEN NEW.time_stamp ELSE ` + clock + ` END
 	WHERE NEW.business_mark <> '' AND NEW.sequence = 0
@@ -241,6 +250,13 @@ BEGIN
 			ELSE NEW.sequence END
 	WHERE id = NEW.id;
 END`
+
+// createPendingIndex is the floor's: its low end is the lowest pending id, whatever number of
+// rejected rows lie below.
+const createPendingIndex = `{.qmessage_pending} ON {.qmessage} (message_id) WHERE status = 0`
+
+// createRejectedIDIndex finds the lowest of the rejected rows that hold the floor.
+const createRejectedIDIndex = `{.qmessage_rejected_id} ON {.qmessage} (message_id) WHERE status = 2`
 
 // createOutbox has one row: the outbox's own name among all others, and the relay that was
 // heard to have the same one.
