@@ -76,7 +76,7 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 				[]string{createOutbox, fillOutbox, createConfirmed},
 				unlessThere(n, "statistics", "qmessage", "index_name = 'qmessage_floor'", addFloorIndex),
 			),
-			Hold:    []string{boundWait, holdMessages}, Release: []string{releaseTables, unboundWait},
+			Hold: []string{boundWait, holdMessages}, Release: []string{releaseTables, unboundWait},
 			Statements: slices.Concat(
 				unlessTyped(n, "qmessage_key", keyByType),
 				[]string{dropFillTrigger, copyKeys, endForgotten, createTypedFillTrigger},

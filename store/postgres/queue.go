@@ -89,22 +89,22 @@ UPDATE {qmessage}
 SET not_before = ` + clock + ` + $2::bigint, retry = retry + 1, failures = failures + $3::integer, last_error = $4::text
 WHERE message_id = $1::uuid AND status = 0 AND ($5::integer = 0 OR failures < $5::integer)`
 
-// floor and rejectedFloor repeat the conditions of the partial indexes qmessage_pending and
+// floor and rejectedFloor repeat the expressions of the partial indexes qmessage_pending and
 // qmessage_rejected_id, whose low ends they read. (PostgreSQL up to 18 has no min(uuid).)
 const floor = `
 SELECT (
 	SELECT message_id
 	FROM {qmessage}
-	WHERE message_id < $1::uuid AND status = 0
-	ORDER BY message_id
+	WHERE uuid_send(message_id) < uuid_send($1::uuid) AND coalesce(status + 0 = 0, false)
+	ORDER BY uuid_send(message_id)
 	LIMIT 1)`
 
 const rejectedFloor = `
 SELECT (
 	SELECT message_id
 	FROM {qmessage}
-	WHERE message_id >= $1::uuid AND message_id < $2::uuid AND status = 2
-	ORDER BY message_id
+	WHERE uuid_send(message_id) >= uuid_send($1::uuid) AND uuid_send(message_id) < uuid_send($2::uuid) AND coalesce(status + 0 = 2, false)
+	ORDER BY uuid_send(message_id)
 	LIMIT 1)`
 
 // count compares ids as text, in which their order is the same.

@@ -273,13 +273,15 @@ BEGIN
 END $fill$`
 
 // createPendingIndex is the floor's: its low end is the lowest pending id, whatever number of
-// rejected rows lie below.
+// rejected rows lie below. Its expressions are those of the floor's statement alone, so that
+// neither that one finds another index better nor any other statement this one, whatever
+// the statistics say.
 const createPendingIndex = `
-CREATE INDEX IF NOT EXISTS {.qmessage_pending} ON {qmessage} (message_id) WHERE status = 0`
+CREATE INDEX IF NOT EXISTS {.qmessage_pending} ON {qmessage} (uuid_send(message_id)) WHERE coalesce(status + 0 = 0, false)`
 
 // createRejectedIDIndex finds the lowest of the rejected rows that hold the floor.
 const createRejectedIDIndex = `
-CREATE INDEX IF NOT EXISTS {.qmessage_rejected_id} ON {qmessage} (message_id) WHERE status = 2`
+CREATE INDEX IF NOT EXISTS {.qmessage_rejected_id} ON {qmessage} (uuid_send(message_id)) WHERE coalesce(status + 0 = 2, false)`
 
 // What pruning leaves behind is to be vacuumed before it is a fifth of the table, which of
 // hundreds of millions of rows is too late. A vacuum reads all of the primary key, so it

@@ -199,7 +199,7 @@ func (g *guards) prune(t *rapid.T) {
 	now := minute(minutes.Draw(t, "now"))
 	got, err := g.ledgers[name].Prune(t.Context(), now, retention, rapid.IntRange(1, 4).Draw(t, "limit"))
 	must(t, err)
-	if want := g.expected[name].prune(now.Add(-retention)); got != want {
+	if want := g.expected[name].prune(now, retention); got != want {
 		t.Fatalf("got %d records deleted, want %d", got, want)
 	}
 }

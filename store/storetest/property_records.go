@@ -79,15 +79,15 @@ func (r *records) saveFloor(producer string, floor waybill.ID) {
 	r.producers[producer] = h
 }
 
-// prune forgets what is older than a time and below its producer's floor; of a key's
-// latest state nothing.
-func (r *records) prune(before time.Time) (deleted int64) {
+// prune forgets what is lower by the retention than its producer's floor, or than now; of a
+// key's latest state nothing.
+func (r *records) prune(now time.Time, retention time.Duration) (deleted int64) {
 	for producer, h := range r.producers {
-		horizon := waybill.LowestID(before)
-		if !h.Floor.IsZero() && h.Floor.Compare(horizon) < 0 {
-			horizon = h.Floor
+		until := now
+		if !h.Floor.IsZero() && h.Floor.Time().Before(until) {
+			until = h.Floor.Time()
 		}
-		if horizon.Compare(h.ID) > 0 {
+		if horizon := waybill.LowestID(until.Add(-retention)); horizon.Compare(h.ID) > 0 {
 			h.ID = horizon
 		}
 		r.producers[producer] = h
