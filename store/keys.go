@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/waybill-go/waybill/internal/fault/crash"
 )
 
 // Key is a key of one destination.
@@ -81,9 +80,7 @@ func (q *Queue) ForgetKeys(ctx context.Context, idle time.Duration, limit int) (
 	if len(busy) > maxBusyKeys {
 		return 0, fmt.Errorf("waybill: forget keys: more than %d keys have messages that are older than %v; have them delivered, or discard them, first", maxBusyKeys, idle)
 	}
-	crash.Point("store.keys.before")
 	_, err = q.exec(ctx, "keep what is above forgotten keys", q.dialect.KeepAboveKeys(q.names, before))
-	crash.Point("store.keys.after")
 	if err != nil {
 		return 0, err
 	}
@@ -96,9 +93,7 @@ func (q *Queue) ForgetKeys(ctx context.Context, idle time.Duration, limit int) (
 	}, func(idle []Key) error {
 		idle = without(idle, busy)
 		for batch := range batches(q.dialect, idle) {
-			crash.Point("store.forget_keys.before")
 			n, err := q.exec(ctx, "forget keys", q.dialect.ForgetKeys(q.names, batch, before))
-			crash.Point("store.forget_keys.after")
 			deleted += n
 			if err != nil {
 				return err
@@ -166,9 +161,7 @@ func (l *Ledger) ForgetKeys(ctx context.Context, now time.Time, idle time.Durati
 		return 0, errOlder("forget states", Consumer)
 	}
 	before, ahead := now.Add(-idle).UnixMicro(), now.Add(24*time.Hour).UnixMicro()
-	crash.Point("store.states.before")
 	_, err := l.sessions.exec(ctx, l.sessions.writes, l.guardOptions(), l.dialect.KeepAboveStates(l.names, l.consumer, before, ahead))
-	crash.Point("store.states.after")
 	if err != nil {
 		return 0, wrap(l.dialect, Consumer, "keep what is above forgotten states", err)
 	}
