@@ -21,7 +21,7 @@ type queue struct {
 	// forgotten is what is kept of the keys that were forgotten, by destination.
 	forgotten map[destinationKey]store.Row
 	sent      int
-	said said // see property_confirmed.go
+	said      said // see property_confirmed.go
 }
 
 // queueProperty: senders write messages in transactions that commit or roll back,
