@@ -1,30 +1,14 @@
 package sqlite
 
 import (
-	"slices"
-
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/internal/statement"
 )
 
-// restoreKeys has keys that have no row go on from what was forgotten of their
-// destination's (see keys.go), if anything.
-const restoreKeys = `
-WITH given (destination, dest_type, business_mark) AS (
-	VALUES `
-
-const restoreKeysEnd = `
-)
-INSERT INTO {qmessage_key} (destination, dest_type, business_mark, sequence, time_stamp)
-SELECT g.destination, g.dest_type, g.business_mark, f.sequence, f.time_stamp
-FROM {qmessage_key} f
-CROSS JOIN given g ON g.destination = f.business_mark AND g.dest_type = f.dest_type
-WHERE f.destination = ''
-ON CONFLICT (destination, dest_type, business_mark) DO NOTHING`
-
 // bumpKeys and bumpKeysOwn count each key on by its number of rows, which the
 // placeholder for sequence has. With time stamps of the caller's own, the key keeps
-// the greatest; else its last row's is stored.
+// the greatest; else its last row's is stored. A key that has no row yet is lifted by a
+// trigger above what was forgotten of its destination's keys (see keys.go).
 const bumpKeys = `
 INSERT INTO {qmessage_key} (destination, dest_type, business_mark, sequence, time_stamp)
 VALUES `
@@ -61,8 +45,8 @@ FROM given g
 LEFT JOIN {qmessage_key} k ON k.destination = g.destination AND k.dest_type = g.dest_type AND k.business_mark = g.business_mark AND g.business_mark <> ''
 ORDER BY g.place`
 
-// Insert implements store.ProducerDialect: two statements for the keys, where
-// there are any, and one for the messages.
+// Insert implements store.ProducerDialect: one statement for the keys, where there
+// are any, and one for the messages.
 func (dialect) Insert(n store.Names, rows []store.NewRow) []store.Statement {
 	following := store.CountFollowing(rows)
 	var statements []store.Statement
@@ -72,9 +56,7 @@ func (dialect) Insert(n store.Names, rows []store.NewRow) []store.Statement {
 		if own {
 			row, end = bumpKeysOwnRow, bumpKeysOwnOnConflict
 		}
-		statements = append(statements,
-			statement.New(n, restoreKeys+statement.List("(?, ?, ?)", keys)+restoreKeysEnd, keysOf(args)...),
-			statement.New(n, bumpKeys+statement.List(row, keys)+end, args...))
+		statements = append(statements, statement.New(n, bumpKeys+statement.List(row, keys)+end, args...))
 	}
 	var args []any
 	for i, r := range rows {
@@ -82,14 +64,6 @@ func (dialect) Insert(n store.Names, rows []store.NewRow) []store.Statement {
 			statement.TextOrNull(r.Headers), r.Body, r.NotBefore, following[i])
 	}
 	return append(statements, statement.New(n, insertRows+statement.List(insertRowsRow, len(rows))+insertRowsEnd, args...))
-}
-
-// keysOf are the keys in the arguments of bumps.
-func keysOf(bumps []any) (keys []any) {
-	for key := range slices.Chunk(bumps, 5) {
-		keys = append(keys, key[:3]...)
-	}
-	return keys
 }
 
 // bumps returns how many keys the rows have, and each one's arguments: its number of

@@ -55,6 +55,7 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 		store.Migration{Side: store.Producer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Statements: []string{
 			`DROP TRIGGER IF EXISTS {qmessage_fill}`,
 			createMessageKey, createTypedKey, copyKeys, `DROP TABLE {qmessage_key}`, `ALTER TABLE {qmessage_key_typed} RENAME TO {.qmessage_key}`,
+			`CREATE TRIGGER IF NOT EXISTS ` + schema + createLiftTrigger,
 			`CREATE TRIGGER IF NOT EXISTS ` + schema + createTypedFillTrigger,
 			createOutbox, fillOutbox, createConfirmed,
 			`CREATE INDEX IF NOT EXISTS ` + schema + createPendingIndex,
@@ -206,6 +207,23 @@ WHERE true
 ON CONFLICT (destination, dest_type, business_mark) DO UPDATE
 SET sequence = max(sequence, excluded.sequence), time_stamp = max(time_stamp, excluded.time_stamp)`
 
+// createLiftTrigger has a key without a row, new or returning, go on above what was forgotten
+// of its destination's keys (see keys.go), if anything. The row comes with the number of its
+// messages as its sequence, and with the last one's time stamp. An upsert of a key that has its
+// row does not come here.
+const createLiftTrigger = `{.qmessage_key_lift} AFTER INSERT ON {.qmessage_key} FOR EACH ROW
+WHEN NEW.destination <> '' AND EXISTS (
+	SELECT 1 FROM {.qmessage_key} f
+	WHERE f.destination = '' AND f.dest_type = NEW.dest_type AND f.business_mark = NEW.destination)
+BEGIN
+	UPDATE {.qmessage_key}
+	SET sequence = NEW.sequence + f.sequence, time_stamp = max(NEW.time_stamp, f.time_stamp + NEW.sequence)
+	FROM {.qmessage_key} f
+	WHERE f.destination = '' AND f.dest_type = NEW.dest_type AND f.business_mark = NEW.destination
+		AND {.qmessage_key}.destination = NEW.destination AND {.qmessage_key}.dest_type = NEW.dest_type
+		AND {.qmessage_key}.business_mark = NEW.business_mark;
+END`
+
 // earliest and latest are the times in ms that a new row's id may be of: within half a day
 // of the clock, or of the row's own time where that is later.
 const (
@@ -215,20 +233,13 @@ const (
 
 // createTypedFillTrigger is createFillTrigger for keys with a type. It refuses an id that is
 // far from the clock: consumers judge by ids what they may have forgotten. A row that is
-// complete, as one that is restored is, it leaves alone. A key that has no row goes on above
-// what was forgotten of its destination's keys (see keys.go), if anything.
+// complete, as one that is restored is, it leaves alone.
 const createTypedFillTrigger = `{.qmessage_fill} AFTER INSERT ON {.qmessage} FOR EACH ROW
 WHEN NEW.message_id IS NULL OR NEW.time_stamp = 0 OR NEW.sequence = 0 AND NEW.business_mark <> ''
 BEGIN
 	SELECT RAISE(ABORT, 'message_id is no UUIDv7 of the last or next 12 hours by the database''s clock, nor of not_before; leave it out')
 	WHERE lower(NEW.message_id) NOT BETWEEN printf('%08x-%04x', ` + earliest + ` >> 16, ` + earliest + ` & 65535)
 		AND printf('%08x-%04x~', ` + latest + ` >> 16, ` + latest + ` & 65535);
-	INSERT INTO {.qmessage_key} (destination, dest_type, business_mark, sequence, time_stamp)
-	SELECT NEW.destination, NEW.dest_type, NEW.business_mark, f.sequence, f.time_stamp
-	FROM {.qmessage_key} f
-	WHERE f.destination = '' AND f.dest_type = NEW.dest_type AND f.business_mark = NEW.destination
-		AND NEW.business_mark <> '' AND NEW.sequence = 0
-	ON CONFLICT (destination, dest_type, business_mark) DO NOTHING;
 	INSERT INTO {.qmessage_key} (destination, dest_type, business_mark, sequence, time_stamp)
 	SELECT NEW.destination, NEW.dest_type, NEW.business_mark, 1, CASE WHEN NEW.time_stamp > 0 THEN NEW.time_stamp ELSE ` + clock + ` END
 	WHERE NEW.business_mark <> '' AND NEW.sequence = 0
