@@ -64,7 +64,7 @@ type Options struct {
 	ForeignRetention time.Duration
 	// PruneEvery is the longest time between two looks for such records. A look comes
 	// after half of it to all of it, at random, and later where the last look took more
-	// than a fiftieth of it. Below 0 this process never looks. Default 1 min.
+	// than a quarter of it. Below 0 this process never looks. Default 1 min.
 	PruneEvery time.Duration
 
 	// Receipts says how receipts travel. Durable is the default. A receipt that is

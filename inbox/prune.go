@@ -33,8 +33,9 @@ func (in *Inbox) pruneRepeatedly(ctx context.Context) {
 				in.log.WarnContext(ctx, "pruning interrupted; trying again later", slog.Int64("times", times), slog.Any("error", err))
 			}
 		}
-		// A pass reads through the tables: where they are large it comes less often.
-		pause = max(in.o.PruneEvery, 50*time.Since(began))
+		// A pass reads no more than what it may forget, so where it takes long there is much
+		// to forget, and a fifth of the time goes into it at most.
+		pause = max(in.o.PruneEvery, 4*time.Since(began))
 	}
 }
 
