@@ -77,11 +77,11 @@ WHERE message_id = ? AND status = 0 AND (? = 0 OR failures < ?)`
 // floor and rejectedFloor read the low ends of the partial indexes qmessage_pending and
 // qmessage_rejected_id.
 const floor = `
-SELECT (SELECT message_id FROM {qmessage} INDEXED BY {.qmessage_pending} WHERE message_id < ? AND status = 0 ORDER BY message_id LIMIT 1)`
+SELECT (SELECT message_id FROM {qmessage} INDEXED BY {.qmessage_pending} WHERE message_id < ? AND status + 0 = 0 ORDER BY message_id LIMIT 1)`
 
 const rejectedFloor = `
 SELECT (SELECT message_id FROM {qmessage} INDEXED BY {.qmessage_rejected_id}
-	WHERE message_id >= ? AND message_id < ? AND status = 2 ORDER BY message_id LIMIT 1)`
+	WHERE message_id >= ? AND message_id < ? AND status + 0 = 2 ORDER BY message_id LIMIT 1)`
 
 const count = `
 SELECT destination, dest_type, status, count(*), min(message_id), max(retry)

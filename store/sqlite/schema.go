@@ -263,11 +263,12 @@ BEGIN
 END`
 
 // createPendingIndex is the floor's: its low end is the lowest pending id, whatever number of
-// rejected rows lie below.
-const createPendingIndex = `{.qmessage_pending} ON {.qmessage} (message_id) WHERE status = 0`
+// rejected rows lie below. Its condition is that of the floor's statement alone, so that no other
+// one finds this index better, whatever the statistics say.
+const createPendingIndex = `{.qmessage_pending} ON {.qmessage} (message_id) WHERE status + 0 = 0`
 
 // createRejectedIDIndex finds the lowest of the rejected rows that hold the floor.
-const createRejectedIDIndex = `{.qmessage_rejected_id} ON {.qmessage} (message_id) WHERE status = 2`
+const createRejectedIDIndex = `{.qmessage_rejected_id} ON {.qmessage} (message_id) WHERE status + 0 = 2`
 
 // createOutbox has one row: the outbox's own name among all others, and the relay that was
 // heard to have the same one.
