@@ -72,13 +72,11 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 		}},
 		store.Migration{
 			Side: store.Producer, Version: 2, CompatibleFrom: 2, WorksWith: 1,
-			Prepare: slices.Concat(
-				[]string{createOutbox, fillOutbox, createConfirmed},
-				unlessThere(n, "statistics", "qmessage", "index_name = 'qmessage_floor'", addFloorIndex),
-			),
-			Hold: []string{boundWait, holdMessages}, Release: []string{releaseTables, unboundWait},
+			Prepare: []string{createOutbox, fillOutbox, createConfirmed},
+			Hold:    []string{boundWait, holdMessages}, Release: []string{releaseTables, unboundWait},
 			Statements: slices.Concat(
 				unlessTyped(n, "qmessage_key", keyByType),
+				unlessThere(n, "statistics", "qmessage", "index_name = 'qmessage_floor'", addFloorIndex),
 				[]string{dropFillTrigger, copyKeys, endForgotten, createTypedFillTrigger},
 			),
 		},
