@@ -137,7 +137,7 @@
 //   - record: a row in which a consumer remembers a message, written in the transaction of its effect.
 //   - rejected: given up by the consumer, the broker or the relay; the row stays for a person.
 //   - relay: the process, or the part of one, that publishes the outbox's rows, sends copies as long as no receipt has come, and deletes the rows then.
-//   - retention: the least age of a record that may be forgotten.
+//   - retention: by how much a record must be older than its producer's floor, and than the clock, before it may be forgotten.
 //   - route: the inbox's part for one destination: its subscription, its handler and its workers.
 //   - seam: a small interface in front of all databases, or of all brokers, so that other code need not know which one it is.
 //   - sequence: the number of a message among those of its destination and key, from 1 without gaps; 0 without a key.

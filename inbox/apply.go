@@ -14,6 +14,8 @@ import (
 
 var errForgotten = errors.New(waybill.ReasonForgotten + "the message is older than what this consumer remembers of its producer: nothing can tell any more whether it took effect; if it did not, send it again from the outbox under a new id (waybill resend --as-new)")
 
+var errForgottenState = errors.New(waybill.ReasonForgotten + "keys of this destination were forgotten (waybill prune --keys-idle), and this state is not newer than theirs: nothing can tell any more whether a newer one of its key took effect; send the key's present state as a new message")
+
 // apply does the batch's effects in one transaction: the guards of all messages first,
 // then the handlers, then the commit. Only once it has committed are the outcomes noted;
 // what is forgotten is rejected before that. A failure means that nothing has happened,
@@ -41,10 +43,18 @@ func (r *route) apply(ctx context.Context, batch []*item, done *outcomes) *failu
 		for i, v := range verdicts {
 			if v == store.Forgotten {
 				r.in.counters.forgotten.Add(1)
-				done.reject(ctx, subjects[i], errForgotten)
+				done.reject(ctx, subjects[i], r.whyForgotten())
 			}
 		}
 	}
+}
+
+// whyForgotten is why the guard of the route's level says that a message is forgotten.
+func (r *route) whyForgotten() error {
+	if r.level == waybill.Latest {
+		return errForgottenState
+	}
+	return errForgotten
 }
 
 // subjects are the messages that need a guard: one for each ID, and with Latest

@@ -1,6 +1,7 @@
 package inbox
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"time"
@@ -47,12 +48,23 @@ type Options struct {
 	// the tries themselves take. Messages without a receipt address come sooner; see Handler.
 	MaxTries int
 
-	// Retention is the least age of a record of waybill.Once that may be removed. Default
-	// 7 days. Records whose messages the producer may still send again stay longer.
+	// Retention is by how much a record of waybill.Once must be older than its producer's
+	// floor, and than the database's clock, before it is removed; so records whose messages
+	// the producer may still send again stay longer. What it has to cover is the time from
+	// Send to the commit and, where ids are the sender's own, their age of up to 12 hours.
+	// A producer's database that is restored from an older backup has messages rejected
+	// that had been done. Default 24 hours; 7 days for an inbox that handles a topic at
+	// level Once, since where its producer does not name this consumer it does not wait for
+	// it either.
 	Retention time.Duration
+	// ForeignRetention is the same for messages of producers that do not wait for receipts
+	// as far as can be told: foreign programs, destinations that are set to
+	// waybill.Accepted, relays of version 1. Their messages have to arrive within it.
+	// Default Retention where that is set, or else 7 days.
+	ForeignRetention time.Duration
 	// PruneEvery is the longest time between two looks for such records. A look comes
 	// after half of it to all of it, at random, and later where the last look took more
-	// than a fiftieth of it. Below 0 this process never looks. Default 1 min.
+	// than a quarter of it. Below 0 this process never looks. Default 1 min.
 	PruneEvery time.Duration
 
 	// Receipts says how receipts travel. Durable is the default. A receipt that is
@@ -86,7 +98,9 @@ func (o *Options) withDefaults(dialect store.Dialect, check *option.Check) Optio
 	check.Count("PrefetchBytes", &c.PrefetchBytes, 32<<20, 0)
 	check.Duration("BatchTime", &c.BatchTime, 250*time.Millisecond)
 	check.Duration("Timeout", &c.Timeout, time.Minute)
-	check.Duration("Retention", &c.Retention, 7*24*time.Hour)
+	foreign := cmp.Or(c.Retention, store.DefaultForeignRetention)
+	check.Duration("Retention", &c.Retention, 0)
+	check.Duration("ForeignRetention", &c.ForeignRetention, foreign)
 	check.Duration("Drain", &c.Drain, 10*time.Second)
 	if c.PruneEvery == 0 {
 		c.PruneEvery = time.Minute

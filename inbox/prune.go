@@ -6,8 +6,10 @@ import (
 	"log/slog"
 	"time"
 
+	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/store"
 )
 
 // pruneBatch is how many records one step of pruning reads, and removes at most.
@@ -31,9 +33,27 @@ func (in *Inbox) pruneRepeatedly(ctx context.Context) {
 				in.log.WarnContext(ctx, "pruning interrupted; trying again later", slog.Int64("times", times), slog.Any("error", err))
 			}
 		}
-		// A pass reads through the tables: where they are large it comes less often.
-		pause = max(in.o.PruneEvery, 50*time.Since(began))
+		// A pass reads no more than what it may forget, so where it takes long there is much
+		// to forget, and a fifth of the time goes into it at most.
+		pause = max(in.o.PruneEvery, 4*time.Since(began))
 	}
+}
+
+// retention is what Options say of it, or the least that is safe for what this inbox handles.
+func (in *Inbox) retention() store.Retention {
+	r := store.Retention{Confirmed: in.o.Retention, Foreign: in.o.ForeignRetention}
+	if r.Confirmed > 0 {
+		return r
+	}
+	r.Confirmed = store.DefaultRetention
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, route := range in.routes {
+		if route.o.Topic && route.level == waybill.Once {
+			r.Confirmed = store.DefaultForeignRetention
+		}
+	}
+	return r
 }
 
 // prune stores the floors that the database does not have, and removes old records. A
@@ -58,7 +78,7 @@ func (in *Inbox) prune(ctx context.Context) error {
 		return errors.Join(append(problems, err)...)
 	}
 	crash.Point("inbox.prune.before")
-	gone, err := in.ledger.Prune(ctx, now, in.o.Retention, pruneBatch)
+	gone, err := in.ledger.PruneBy(ctx, now, in.retention(), pruneBatch)
 	crash.Point("inbox.prune.after")
 	in.counters.pruned.Add(gone)
 	return errors.Join(append(problems, err)...)

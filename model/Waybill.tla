@@ -432,8 +432,8 @@ Next ==
        \/ LoseAcknowledgement(c) \* code: inbox/outcome.go settle
        \/ Answer(c)              \* code: inbox/outcome.go settle; inbox/receipts.go add
        \/ Crash(c)               \* code: inbox/worker.go handle; inbox/item.go isGone
-  \/ ReadFloor                   \* code: relay/floor.go readFloor; store/queue.go FloorBelow; inbox/floor.go note
-  \/ SaveHorizon                 \* code: store/prune.go Prune
+  \/ ReadFloor                   \* code: relay/floor.go readFloor, rejectedFloor; store/queue.go FloorBelow; inbox/floor.go note
+  \/ SaveHorizon                 \* code: store/prune.go PruneBy
   \/ Wipe                        \* code: broker/memory/control.go Wipe
 
 \* Nothing that can be done is put off for ever.  Senders and persons may stop, and

@@ -13,6 +13,8 @@ const (
 	// where no row was pending: the first one may come at any time.
 	floorEvery = 2 * time.Second
 	emptyEvery = 200 * time.Millisecond
+	// defaultRejectedHold is for how long rejected rows hold the floor.
+	defaultRejectedHold = 72 * time.Hour
 	// emptyMargin is how far below the clock the floor is where no row is pending. It
 	// costs a consumer nothing whose retention is longer.
 	emptyMargin = 24 * time.Hour
@@ -35,6 +37,10 @@ func (p *pump) readFloor(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	rejected, err := p.t.r.rejectedFloor(ctx, now)
+	if err != nil {
+		return false, err
+	}
 	every := floorEvery
 	if floor.IsZero() {
 		// A consumer that is told no floor forgets by the clock alone. This one leaves a
@@ -42,8 +48,25 @@ func (p *pump) readFloor(ctx context.Context) (bool, error) {
 		every = emptyEvery
 		floor = waybill.LowestID(now.Add(-emptyMargin))
 	}
+	if !rejected.IsZero() && rejected.Compare(floor) < 0 {
+		floor = rejected
+	}
 	text := waybill.LowestID(floor.Time()).String()
 	p.t.floor.Store(&text)
 	p.nextFloor = began.Add(max(every, 100*time.Since(began)))
 	return false, nil
+}
+
+// rejectedFloor is the lowest id of the rejected rows that hold the floor, so that a person
+// can have them sent again and their consumers still know whether they took effect; the zero
+// ID where there are none. The rows are told by their ids' time, which is that of Send or, of
+// a delayed message, that for which it was due.
+func (r *Relay) rejectedFloor(ctx context.Context, now time.Time) (waybill.ID, error) {
+	if r.o.RejectedHold < 0 {
+		return waybill.ID{}, nil
+	}
+	crash.Point("relay.rejected.before")
+	id, err := r.queue.RejectedFloor(ctx, waybill.LowestID(now.Add(-r.o.RejectedHold)))
+	crash.Point("relay.rejected.after")
+	return id, err
 }

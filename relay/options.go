@@ -14,8 +14,8 @@ import (
 )
 
 // Options configure a Relay; Producer is required, and the zero value of every other field
-// holds its default. Numbers and durations below 0 are errors, and 0 stands for the
-// default.
+// holds its default. Numbers and durations below 0 are errors, but for RejectedHold, and 0
+// stands for the default.
 type Options struct {
 	// Producer is the name of this outbox, such as that of the service: the header
 	// "producer" of each message. Receipts come back on the queue
@@ -82,6 +82,12 @@ type Options struct {
 	// everything else has missed: a quarter of it where there is reason to think that
 	// some were, and longer where a sweep is slow. Default 30 s.
 	Sweep time.Duration
+	// RejectedHold is for how long after its id's time a rejected message holds the floor
+	// that consumers are told, so that they remember what they know of it: until then, and
+	// for their retention after it, 'waybill resend' has it handled as if it had never been
+	// rejected. Consumers keep the records of as long a time as the oldest such message is
+	// old. Below 0: rejected messages hold no floor. Default 72 h.
+	RejectedHold time.Duration
 	// Lease is the time after which a relay that does not renew its lease has lost it.
 	// When a relay dies another one takes its place within four thirds of that.
 	// Default 15 s.
@@ -149,6 +155,9 @@ func (o *Options) withDefaults() (Options, error) {
 	check.Duration("MaxRetry", &c.MaxRetry, max(10*time.Minute, c.MinRetry))
 	check.Order("MinRetry", c.MinRetry, "MaxRetry", c.MaxRetry)
 	check.Duration("Sweep", &c.Sweep, 30*time.Second)
+	if c.RejectedHold == 0 {
+		c.RejectedHold = defaultRejectedHold
+	}
 	check.Duration("Lease", &c.Lease, 15*time.Second)
 	check.Duration("Drain", &c.Drain, 5*time.Second)
 

@@ -20,7 +20,8 @@
 //     lease.go: which relay leads; operator.go: what commands ask; reason.go: the text of
 //     last_error
 //   - ledger.go: the consumer's tables; guard.go: the guards; source.go: the outboxes
-//     that messages come from; horizon.go and prune.go: what may be forgotten, and forgetting it
+//     that messages come from; horizon.go and prune.go: what may be forgotten, and forgetting it;
+//     keys.go: forgetting idle keys, of both sides
 //   - mutant.go: a planted bug
 package store
 
@@ -154,8 +155,11 @@ type ProducerDialect interface {
 	// where its failures are below that.
 	Postpone(n Names, id waybill.ID, delay int64, failures, tries int, reason string) Statement
 	// Floor reads the lowest message_id of the pending rows that is below an id: one
-	// row, null if there is none. It walks an index and looks at nothing above.
+	// row, null if there is none. It reads the low end of an index, whatever lies there.
 	Floor(n Names, below waybill.ID) Statement
+	// RejectedFloor reads the lowest message_id of the rejected rows from an id to below
+	// another one, likewise.
+	RejectedFloor(n Names, from, below waybill.ID) Statement
 	// Identity reads the identity of qoutbox: one row and column.
 	Identity(Names) Statement
 	// NoteTwin notes in qoutbox that another relay with its identity was heard now.
@@ -195,6 +199,27 @@ type ProducerDialect interface {
 	Resend(n Names, id, newID waybill.ID) Statement
 	// Discard deletes a row if it is rejected.
 	Discard(n Names, id waybill.ID) Statement
+
+	// BusyKeys reads the distinct destination, dest_type, business_mark of the messages
+	// with a key and a time stamp before a time, at most limit of them.
+	BusyKeys(n Names, before int64, limit int) Statement
+	// KeepAboveKeys writes the highest sequence and the highest time stamp of each
+	// destination's idle keys into the row of qmessage_key with the destination "", the
+	// same dest_type and the destination's name as business_mark, unless that has higher
+	// ones. A key is idle if FirstTime <= time_stamp < before. Insert and the trigger have
+	// a key without a row go on above both.
+	KeepAboveKeys(n Names, before int64) Statement
+	// OpenTransactions reads a name, which no other one gets, of each transaction that is
+	// open now in this database but its own; empty where Insert and the trigger see what
+	// KeepAboveKeys has committed however old their own transaction is.
+	OpenTransactions() Statement
+	// KeyPage reads destination, dest_type, business_mark of qmessage_key and whether the
+	// key is idle, in this order, after a key (the zero Key: from the lowest that has a
+	// destination).
+	KeyPage(n Names, after Key, before int64, limit int) Statement
+	// ForgetKeys deletes the rows of these keys, at most MaxBatch, that are idle still and
+	// not above what KeepAboveKeys has written.
+	ForgetKeys(n Names, keys []Key, before int64) Statement
 
 	// SaveAnswers writes answers into qconfirmed, at most MaxBatch of them, in order of
 	// message and consumer and one for each. An answer that is there gives way unless it
@@ -246,6 +271,22 @@ type ConsumerDialect interface {
 	// PruneOnce deletes those of the records with these message ids, at most
 	// MaxBatch, that are below their producer's horizon.
 	PruneOnce(n Names, consumer string, ids []waybill.ID) Statement
+	// KeepAboveStates writes the highest time stamp of each destination's idle records in
+	// n2_record into the record with the dest_name "", the same dest_type and the
+	// destination's name as business_mark, unless that has a higher one. A record is idle if
+	// its time_stamp is below before and its message_id below its producer's horizon; a
+	// destination where any record's time_stamp is below FirstTime, or above ahead, is left
+	// out.
+	KeepAboveStates(n Names, consumer string, before, ahead int64) Statement
+	// StatePage reads dest_name, dest_type, business_mark and whether the record is idle
+	// and not above what KeepAboveStates has written, in this order, after a key (the zero
+	// Key: from the lowest that has a destination).
+	StatePage(n Names, consumer string, after Key, before int64, limit int) Statement
+	// ForgetStates deletes the records of these keys, at most MaxBatch, that are such still.
+	ForgetStates(n Names, consumer string, keys []Key, before int64) Statement
+	// ForgottenStates reads destination, dest_type, time_stamp of what KeepAboveStates has
+	// written.
+	ForgottenStates(n Names, consumer string) Statement
 	// Consumers reads the distinct consumers that n_horizon knows.
 	Consumers(Names) Statement
 }

@@ -31,9 +31,11 @@ const (
 	Duplicate
 	// Superseded: a newer state of its key took effect before.
 	Superseded
-	// Forgotten, of Once alone: there is no record, but the message is below its
-	// producer's horizon, so nothing can tell whether it took effect. The transaction
-	// holds a record of it and must be rolled back.
+	// Forgotten: nothing can tell whether the message took effect, or with Latest whether
+	// a newer state did. With Once there is no record, but the message is below its
+	// producer's horizon; with Latest its time stamp is not above what was forgotten of
+	// its destination's keys. The transaction holds a record of it and must be rolled
+	// back.
 	Forgotten
 )
 
@@ -68,8 +70,8 @@ func (l *Ledger) RecordOnce(ctx context.Context, tx Session, marks []Mark) ([]Ve
 
 // RecordLatest writes the marks' records in tx, which Begin opened, where they are
 // newer than what is recorded, and says of each mark, by position, what it is: Fresh,
-// Duplicate or Superseded. Marks may come in any order, but no (Destination, Topic,
-// Key) twice. It waits for transactions that write the same records; after an error tx must
+// Duplicate, Superseded or, where keys were forgotten (ForgetKeys), Forgotten. Marks may
+// come in any order, but no (Destination, Topic, Key) twice. It waits for transactions that write the same records; after an error tx must
 // be rolled back.
 func (l *Ledger) RecordLatest(ctx context.Context, tx Session, marks []Mark) ([]Verdict, error) {
 	if mutant.SelectThenUpdate {
@@ -83,7 +85,7 @@ func (l *Ledger) RecordLatest(ctx context.Context, tx Session, marks []Mark) ([]
 	if older {
 		build, read = l.dialect.RecordLatestUntyped, l.readLatestUntyped
 	}
-	return l.record(ctx, tx, marks, byKey, build, l.findSuperseded(read))
+	return l.record(ctx, tx, marks, byKey, build, l.refineLatest(read, older))
 }
 
 func byID(a, b Mark) int { return a.ID.Compare(b.ID) }

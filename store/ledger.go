@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -24,6 +25,8 @@ type Ledger struct {
 	tables   tables
 	// superseded is told of each mark that is Superseded; may be nil.
 	superseded func(m Mark, applied waybill.ID)
+	passes     passes                       // of Prune
+	clock      atomic.Pointer[clockReading] // nil until it was read
 }
 
 // NewLedger returns the tables of db whose names have the prefix, for consumer;
@@ -61,7 +64,11 @@ func (l *Ledger) guardOptions() *sql.TxOptions {
 // Clock returns the database's clock.
 func (l *Ledger) Clock(ctx context.Context) (time.Time, error) {
 	var now int64
+	began := time.Now()
 	err := each(ctx, l.db, l.dialect.Clock(), func(rows *sql.Rows) error { return rows.Scan(&now) })
+	if err == nil {
+		l.clock.Store(&clockReading{there: time.UnixMicro(now), here: began})
+	}
 	return time.UnixMicro(now), wrap(l.dialect, Consumer, "read the clock", err)
 }
 

@@ -22,6 +22,8 @@ type OlderDialect interface {
 	// InsertPlain is Insert for tables of either version: it leaves sequences and time
 	// stamps to the trigger, as plain SQL does, which is slower.
 	InsertPlain(Names, []NewRow) []Statement
+	// FloorUnindexed is Floor for tables without its index: it walks rejected rows.
+	FloorUnindexed(n Names, below waybill.ID) Statement
 	// RecordLatestUntyped and LatestIDsUntyped are RecordLatest and LatestIDs for an
 	// n2_record without dest_type. The latter reads dest_name, business_mark, message_id.
 	RecordLatestUntyped(n Names, consumer string, nonce int64, marks []Mark) Guard

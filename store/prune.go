@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"sync"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -11,23 +12,56 @@ import (
 	"github.com/waybill-go/waybill/internal/fault/mutant"
 )
 
-// Prune forgets what may be forgotten: records of n1_record with an ID minted before
-// now - retention and below their producer's floor; for a producer that has never told
-// one, such as a program that is no Waybill outbox, the retention alone counts. Records
-// of a producer that SaveFloor has not made known stay. It returns how many records are
-// gone, also beside an error.
+const (
+	// DefaultRetention is the least time that is safe for the messages of producers that
+	// tell floors and wait for receipts: the tables take an id that is up to twelve hours
+	// old, which leaves as much for the time from Send to the commit and for clocks that
+	// step.
+	DefaultRetention = 24 * time.Hour
+	// DefaultForeignRetention is for all other messages, whose copies a broker may keep
+	// for long.
+	DefaultForeignRetention = 7 * 24 * time.Hour
+)
+
+// Retention is how long the records of Once stay.
+type Retention struct {
+	// Confirmed is for the messages of an outbox that has an identity and tells floors:
+	// its rows wait for the consumers' receipts, and hold the floor as long.
+	Confirmed time.Duration
+	// Foreign is for the messages of all others: programs that are no Waybill outbox,
+	// relays of version 1, and destinations that are set to Accepted.
+	Foreign time.Duration
+}
+
+// Prune is PruneBy with one retention for all messages.
+func (l *Ledger) Prune(ctx context.Context, now time.Time, retention time.Duration, limit int) (int64, error) {
+	return l.PruneBy(ctx, now, Retention{Confirmed: retention, Foreign: retention}, limit)
+}
+
+// PruneBy forgets what may be forgotten: records of n1_record with an ID that is lower by
+// the retention than their producer's floor, or than now (the database's clock) where that
+// is lower; for a producer that has never told a floor, such as a program that is no
+// Waybill outbox, now alone counts. Records of a producer that SaveFloor has not made known
+// stay. It returns how many records are gone, also beside an error.
+//
+// A floor tells nothing of a message whose transaction was open when it was read; that
+// transaction's id is lower by as long as it was open. The retention is taken off the floor
+// and not only off the clock, so that such a message is never below the horizon, however
+// long it takes to arrive.
 //
 // Each producer's horizon is committed before the first record below it goes, so
 // a guard that misses a record because it was pruned always finds the horizon.
-// The old end of n1_record is then passed once, in windows of limit records (above 0)
-// of the primary key, each a read that locks no rows and transactions that delete what it
-// found. So there is no index that pruning alone would need and every message would
-// pay for.
+// What lies between the horizons of the last passes and these is then passed once, in
+// windows of limit records (above 0) of the primary key, each a read that locks no rows and
+// transactions that delete what it found. So there is no index that pruning alone would
+// need and every message would pay for, and the dead rows of earlier passes are not walked
+// again, but for once in several hours.
 //
 // n2_record stays, one row a key as in the producer's qmessage_key: a key's older
 // states may come at any time (sent again by a person under a new id, delayed, or
-// another producer's), and only the record of the newer one keeps them out.
-func (l *Ledger) Prune(ctx context.Context, now time.Time, retention time.Duration, limit int) (int64, error) {
+// another producer's), and only the record of the newer one keeps them out. ForgetKeys
+// forgets keys that are idle, where that is wanted.
+func (l *Ledger) PruneBy(ctx context.Context, now time.Time, retention Retention, limit int) (int64, error) {
 	if limit <= 0 {
 		return 0, errors.New("waybill: prune records: the limit of a batch must be above 0")
 	}
@@ -35,12 +69,14 @@ func (l *Ledger) Prune(ctx context.Context, now time.Time, retention time.Durati
 	if err != nil {
 		return 0, err
 	}
-	var highest waybill.ID
+	horizons := make(map[string]waybill.ID, len(known))
 	for _, h := range known {
-		horizon := waybill.LowestID(now.Add(-retention))
-		if floor := effectiveFloor(h, known); !mutant.ForgetByClock && !floor.IsZero() && floor.Compare(horizon) < 0 {
-			horizon = floor
+		horizon := horizonOf(h, known, now, retention)
+		if horizon.Compare(h.ID) <= 0 {
+			horizons[h.Producer] = h.ID
+			continue
 		}
+		horizons[h.Producer] = horizon
 		save := l.dialect.SaveHorizon(l.names, l.consumer, h.Producer, horizon)
 		crash.Point("store.horizon.before")
 		_, err := l.sessions.exec(ctx, l.sessions.writes, nil, save)
@@ -48,22 +84,85 @@ func (l *Ledger) Prune(ctx context.Context, now time.Time, retention time.Durati
 		if err != nil {
 			return 0, wrap(l.dialect, Consumer, "store a horizon", err)
 		}
-		for _, id := range []waybill.ID{horizon, h.ID} {
-			if id.Compare(highest) > 0 {
-				highest = id
-			}
-		}
 	}
-	if highest.IsZero() {
+	from, to, whole := l.passes.next(horizons)
+	if to.Compare(from) <= 0 {
 		return 0, nil
 	}
-	return l.pruneOnce(ctx, highest, limit)
+	deleted, err := l.pruneOnce(ctx, from, to, limit)
+	if err == nil {
+		l.passes.done(horizons, whole)
+	}
+	return deleted, err
 }
 
-// pruneOnce passes n1_record up to the highest horizon.
-func (l *Ledger) pruneOnce(ctx context.Context, highest waybill.ID, limit int) (int64, error) {
+// horizonOf is what a producer's horizon may rise to.
+func horizonOf(h Horizon, known []Horizon, now time.Time, retention Retention) waybill.ID {
+	age := retention.Foreign
+	if kindOf(h.Producer) == identified {
+		age = retention.Confirmed
+	}
+	until := now
+	if floor := effectiveFloor(h, known); !mutant.ForgetByClock && !floor.IsZero() && floor.Time().Before(until) {
+		until = floor.Time()
+	}
+	return waybill.LowestID(until.Add(-age))
+}
+
+// passes remembers what a process has pruned, so that it does not walk through it again.
+// Of all that it says nothing depends but time.
+type passes struct {
+	mu sync.Mutex
+	// last are the producers' horizons at the last pass, and before at the one before it.
+	// A pass begins at those, since a guard that had read the lower horizon may have
+	// written a record behind the last pass.
+	last, before map[string]waybill.ID
+	whole        time.Time // when a pass last began at the lowest id
+}
+
+// wholeEvery is the time between two passes that begin at the lowest id, for records that
+// were written later still.
+const wholeEvery = 6 * time.Hour
+
+// next returns the ids between which a pass has to look.
+func (p *passes) next(horizons map[string]waybill.ID) (from, to waybill.ID, whole bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	whole = p.whole.IsZero() || time.Since(p.whole) >= wholeEvery
+	first := true
+	for producer, horizon := range horizons {
+		passed := p.before[producer]
+		if whole {
+			passed = waybill.ID{}
+		}
+		if horizon.Compare(passed) <= 0 {
+			continue
+		}
+		if first || passed.Compare(from) < 0 {
+			from = passed
+		}
+		if horizon.Compare(to) > 0 {
+			to = horizon
+		}
+		first = false
+	}
+	return from, to, whole
+}
+
+// done notes a pass that has come to its end.
+func (p *passes) done(horizons map[string]waybill.ID, whole bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.before, p.last = p.last, horizons
+	if whole {
+		p.whole = time.Now()
+	}
+}
+
+// pruneOnce passes n1_record from an id to below another one.
+func (l *Ledger) pruneOnce(ctx context.Context, from, highest waybill.ID, limit int) (int64, error) {
 	var deleted int64
-	var last waybill.ID
+	last := justBelow(from)
 	for {
 		read, old, err := l.onceWindow(ctx, last, highest, limit)
 		if err != nil {
@@ -80,6 +179,19 @@ func (l *Ledger) pruneOnce(ctx context.Context, highest waybill.ID, limit int) (
 			return deleted, nil
 		}
 		last = read[len(read)-1]
+	}
+}
+
+// justBelow is the id before one; of the lowest, itself.
+func justBelow(id waybill.ID) waybill.ID {
+	if id.IsZero() {
+		return id
+	}
+	for i := len(id) - 1; ; i-- {
+		id[i]--
+		if id[i] != 0xff {
+			return id
+		}
 	}
 }
 

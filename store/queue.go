@@ -97,12 +97,28 @@ func (q *Queue) Floor(ctx context.Context) (waybill.ID, error) {
 }
 
 // FloorBelow returns the lowest message id of the pending rows that is below an id;
-// the zero ID if there is none. Rows that are deleted and not yet vacuumed away, as
-// behind a transaction that is open for long, cost about a second a million where
-// they are below; so a caller who needs to know of old rows alone asks for these.
+// the zero ID if there is none. It reads the low end of an index, so rejected rows cost
+// nothing. Rows that are deleted and not yet vacuumed away, as behind a transaction that
+// is open for long, cost about a second a million where they are below; so a caller who
+// needs to know of old rows alone asks for these.
 func (q *Queue) FloorBelow(ctx context.Context, below waybill.ID) (waybill.ID, error) {
 	var floor waybill.ID
-	_, err := q.rowIn(ctx, q.sessions.helping, "read the floor", q.dialect.Floor(q.names, below), &floor)
+	read := q.dialect.Floor
+	if q.Older() {
+		read = q.dialect.FloorUnindexed
+	}
+	_, err := q.rowIn(ctx, q.sessions.helping, "read the floor", read(q.names, below), &floor)
+	return floor, err
+}
+
+// RejectedFloor returns the lowest message id, from an id on, of the rejected rows; the
+// zero ID if there is none, and in older tables, which have no index for it.
+func (q *Queue) RejectedFloor(ctx context.Context, from waybill.ID) (waybill.ID, error) {
+	var floor waybill.ID
+	if q.Older() {
+		return floor, nil
+	}
+	_, err := q.rowIn(ctx, q.sessions.helping, "read the floor of rejected messages", q.dialect.RejectedFloor(q.names, from, highestID), &floor)
 	return floor, err
 }
 

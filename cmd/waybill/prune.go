@@ -16,29 +16,45 @@ const pruneHelp = `Forget the consumers' records that are older than the retenti
 producer can no longer send. Running inboxes do this by themselves; this is for
 databases whose consumers are gone or seldom run.
 
-Whatever the retention, no record goes that its producer may still ask for, as far as
-it has told. A message that was forgotten and comes all the same is rejected and not
-handled twice. The records of level latest, one for each key, stay.`
+No record goes that its producer may still ask for, as far as it has told: --retention
+is counted from there. A message that was forgotten and comes all the same is rejected
+and not handled twice. Ages are those by the database's clock. A consumer of a topic
+whose producer does not name it (waybill relay --consumers) needs a retention as long
+as it may be away. Producers that wait for no receipts have --foreign-retention.
+
+--keys-idle forgets keys, too, which never happens by itself:
+
+  --side producer   the counters (qmessage_key) of keys that were last used longer ago
+                    and have no message here. A key that comes back goes on above the
+                    highest sequence and time stamp that were forgotten. At least 24h.
+  --side consumer   the records of level latest whose state is older. From then on no
+                    state of that destination takes effect, whatever its key, that is not
+                    newer than all that was forgotten: such a one is rejected, and a
+                    person decides. At least 168h. Keys that are stamped with versions
+                    of the sender's own stay.`
 
 const pruneExample = `  waybill prune --db postgres://app:secret@localhost/app
-  waybill prune --retention 720h --consumer shipping --json`
+  waybill prune --retention 720h --consumer shipping --json
+  waybill prune --keys-idle 2160h --side producer`
 
 type pruneFlags struct {
-	retention time.Duration
-	consumer  string
-	json      bool
+	retention, foreign time.Duration
+	keysIdle           time.Duration
+	side               string
+	consumer           string
+	json               bool
 }
 
 func newPruneCommand(o *options) *cobra.Command {
 	var f pruneFlags
 	cmd := &cobra.Command{
 		Use:     "prune",
-		Short:   "Forget consumers' old records",
+		Short:   "Forget consumers' old records, and idle keys",
 		Long:    pruneHelp,
 		Example: pruneExample,
 		Args:    takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkPositive(cmd, "retention"); err != nil {
+			if err := f.check(cmd); err != nil {
 				return err
 			}
 			d, err := o.openAnswering(cmd.Context())
@@ -46,15 +62,54 @@ func newPruneCommand(o *options) *cobra.Command {
 				return err
 			}
 			defer d.Close()
+			if f.keysIdle > 0 && f.side == string(store.Producer) {
+				return f.forgetKeys(cmd.Context(), d, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			}
 			return f.prune(cmd.Context(), d, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.DurationVar(&f.retention, "retention", 7*24*time.Hour, "least age of records that may go")
+	flags.DurationVar(&f.retention, "retention", store.DefaultRetention, "how much older than their producer's floor records have to be to go")
+	flags.DurationVar(&f.foreign, "foreign-retention", 0, "the same for producers that wait for no receipts (default 168h, or --retention where that is given)")
+	flags.DurationVar(&f.keysIdle, "keys-idle", 0, "forget the keys of one --side that were last used longer ago")
+	flags.StringVar(&f.side, "side", "", "`side` whose keys are forgotten: producer or consumer")
 	flags.StringVar(&f.consumer, "consumer", "", "records of this `consumer` only (default: of all)")
-	flags.BoolVar(&f.json, "json", false, "print a JSON line for each consumer")
+	flags.BoolVar(&f.json, "json", false, "print a JSON line for each consumer, or one for the producer")
+	complete(cmd, "side", string(store.Producer), string(store.Consumer))
 	return cmd
+}
+
+// check checks the flags, and fills in what follows from them.
+func (f *pruneFlags) check(cmd *cobra.Command) error {
+	if err := checkPositive(cmd, "retention", "foreign-retention", "keys-idle"); err != nil {
+		return err
+	}
+	given := func(name string) bool { return cmd.Flags().Changed(name) }
+	if f.foreign == 0 {
+		f.foreign = store.DefaultForeignRetention
+		if given("retention") {
+			f.foreign = f.retention
+		}
+	}
+	if given("keys-idle") != given("side") {
+		return usagef("--keys-idle and --side go together: the keys of which side are to be forgotten?")
+	}
+	least := store.LeastIdleSender
+	switch f.side {
+	case "", string(store.Producer):
+	case string(store.Consumer):
+		least = store.LeastIdleState
+	default:
+		return usagef("--side is %.40q; use producer or consumer", f.side)
+	}
+	if given("keys-idle") && f.keysIdle < least {
+		return usagef("--keys-idle is %v; the keys of the %s have to be idle for %v at least", f.keysIdle, f.side, least)
+	}
+	if f.side == string(store.Producer) && f.consumer != "" {
+		return usagef("--consumer has nothing to do with the keys of the producer")
+	}
+	return nil
 }
 
 // pruneBatch is how many records one transaction removes.
@@ -63,6 +118,32 @@ const pruneBatch = 1000
 type prunedLine struct {
 	Consumer string `json:"consumer"`
 	Pruned   int64  `json:"pruned"`
+	Keys     *int64 `json:"keys,omitempty"` // with --keys-idle
+}
+
+type forgottenLine struct {
+	Keys int64 `json:"keys"`
+}
+
+// forgetKeys forgets the producer's idle keys.
+func (f *pruneFlags) forgetKeys(ctx context.Context, d *database, stdout, stderr io.Writer) error {
+	queue, err := store.NewQueue(d.DB, d.dialect, d.prefix)
+	if err != nil {
+		return err
+	}
+	defer queue.CloseIdle()
+	if err := queue.CheckSchema(ctx); err != nil {
+		return err
+	}
+	progress := terminal.NewProgress(stderr)
+	defer progress.Clear()
+	progress.Update("forgetting keys that were last used more than %v ago", f.keysIdle)
+	gone, err := queue.ForgetKeys(ctx, f.keysIdle, pruneBatch)
+	if err != nil {
+		return fmt.Errorf("%w; %d keys are forgotten", err, gone)
+	}
+	progress.Clear()
+	return printLine(stdout, f.json, forgottenLine{gone}, fmt.Sprintf("%d keys forgotten", gone))
 }
 
 func (f *pruneFlags) prune(ctx context.Context, d *database, stdout, stderr io.Writer) error {
@@ -77,12 +158,16 @@ func (f *pruneFlags) prune(ctx context.Context, d *database, stdout, stderr io.W
 	defer progress.Clear()
 	for _, consumer := range consumers {
 		progress.Update("pruning the records of %s", consumer)
-		gone, err := f.pruneOne(ctx, d, consumer)
+		line, err := f.pruneOne(ctx, d, consumer)
 		if err != nil {
 			return err
 		}
 		progress.Clear()
-		if err := printLine(stdout, f.json, prunedLine{consumer, gone}, fmt.Sprintf("%s: %d records forgotten", consumer, gone)); err != nil {
+		text := fmt.Sprintf("%s: %d records forgotten", consumer, line.Pruned)
+		if line.Keys != nil {
+			text += fmt.Sprintf(", and the states of %d keys", *line.Keys)
+		}
+		if err := printLine(stdout, f.json, line, text); err != nil {
 			return err
 		}
 	}
@@ -92,18 +177,31 @@ func (f *pruneFlags) prune(ctx context.Context, d *database, stdout, stderr io.W
 	return nil
 }
 
-// pruneOne prunes one consumer's records and returns how many are gone.
-func (f *pruneFlags) pruneOne(ctx context.Context, d *database, consumer string) (int64, error) {
+// pruneOne prunes one consumer's records and says how many are gone.
+func (f *pruneFlags) pruneOne(ctx context.Context, d *database, consumer string) (*prunedLine, error) {
 	ledger, err := store.NewLedger(d.DB, d.dialect, d.prefix, consumer)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
+	defer ledger.CloseIdle()
 	if err := ledger.CheckSchema(ctx); err != nil {
-		return 0, err
+		return nil, err
 	}
-	gone, err := ledger.Prune(ctx, time.Now(), f.retention, pruneBatch)
+	now, err := ledger.Clock(ctx) // this host's may be days off
 	if err != nil {
-		return gone, fmt.Errorf("consumer %s: %w; %d of its records are forgotten", consumer, err, gone)
+		return nil, err
 	}
-	return gone, nil
+	line := &prunedLine{Consumer: consumer}
+	line.Pruned, err = ledger.PruneBy(ctx, now, store.Retention{Confirmed: f.retention, Foreign: f.foreign}, pruneBatch)
+	if err != nil {
+		return nil, fmt.Errorf("consumer %s: %w; %d of its records are forgotten", consumer, err, line.Pruned)
+	}
+	if f.keysIdle > 0 {
+		gone, err := ledger.ForgetKeys(ctx, now, f.keysIdle, pruneBatch)
+		if err != nil {
+			return nil, fmt.Errorf("consumer %s: %w; the states of %d of its keys are forgotten", consumer, err, gone)
+		}
+		line.Keys = &gone
+	}
+	return line, nil
 }

@@ -94,7 +94,7 @@ func (f *receiveFlags) register(cmd *cobra.Command) {
 	flags.IntVar(&f.inbox.Batch, "batch", 0, "most messages in one transaction (default 200)")
 	flags.IntVar(&f.inbox.MaxTries, "max-tries", 20, "how often a message may fail before it is rejected")
 	flags.DurationVar(&f.inbox.Timeout, "timeout", time.Minute, "most time for one message")
-	flags.DurationVar(&f.inbox.Retention, "retention", 7*24*time.Hour, "least age of records that may be forgotten")
+	flags.DurationVar(&f.inbox.Retention, "retention", 0, "how much older than the producer's floor records have to be to be forgotten (default 24h; 168h with --topic, and for producers that wait for no receipts)")
 	if err := cmd.MarkFlagRequired("consumer"); err != nil {
 		panic(err)
 	}

@@ -97,6 +97,26 @@ func TestPruneSaysWhatItForgot(t *testing.T) {
 	}
 }
 
+func TestPruneForgetsKeysThatAreIdleWhereItIsAsked(t *testing.T) {
+	t.Parallel()
+	w := workspaceHolding(t, "a", "b")
+	for _, args := range [][]string{
+		{"--keys-idle", "48h"}, {"--side", "producer"}, {"--side", "both", "--keys-idle", "48h"}, {"--side", "producer", "--keys-idle", "1h"},
+		{"--side", "consumer", "--keys-idle", "48h"}, {"--side", "producer", "--keys-idle", "48h", "--consumer", "c"},
+	} {
+		w.fails(2, "", append([]string{"prune"}, args...), "")
+	}
+	lines := jsonLines(t, w.ok("", "prune", "--side", "producer", "--keys-idle", "48h", "--json"))
+	if len(lines) != 1 || lines[0]["keys"] != 0.0 {
+		t.Errorf("got %v, want one line: no keys forgotten", lines)
+	}
+	w.ok("", "receive", "orders", "--consumer", "c", "--count", "2")
+	lines = jsonLines(t, w.ok("", "prune", "--side", "consumer", "--keys-idle", "168h", "--consumer", "c", "--json"))
+	if len(lines) != 1 || lines[0]["consumer"] != "c" || lines[0]["keys"] != 0.0 {
+		t.Errorf("got %v, want one line: no states of c forgotten", lines)
+	}
+}
+
 func TestInitPrintsItsSQLAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	for _, addr := range []string{"postgres://h/d", "mysql://h/d", "sqlite:app.db"} {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,9 +17,11 @@ import (
 const resendHelp = `Send rejected messages again, and print their ids. An id stays as it was, since old
 copies may still be under way, and a consumer takes one of them and drops the others.
 
-A message that its consumer has rejected because it has forgotten what it knew of
-messages that old (waybill:forgotten) would be rejected again. --as-new sends such a
-message under a new id. Then it takes effect even if it did before: look first.
+Consumers remember a rejected message for three days and their retention (waybill relay
+--rejected-hold, 72h, counted from its id's time; waybill:forgotten is why they reject an
+older one). --as-new sends such a message under a new id. Then it takes effect even if
+it did before: look first. A state of level latest whose key was forgotten stays
+rejected also then: send the key's present state as a new message.
 
 Of named consumers (waybill relay --consumers) those are asked again that have rejected
 the message; with --as-new all of them, as if none had confirmed it.`
@@ -42,7 +45,7 @@ func newResendCommand(o *options) *cobra.Command {
 				return err
 			}
 			return o.withQueue(cmd.Context(), func(q *store.Queue) error {
-				return eachID(ids, func(id waybill.ID) error { return f.resend(cmd.Context(), q, id, cmd.OutOrStdout()) })
+				return eachID(ids, func(id waybill.ID) error { return f.resend(cmd.Context(), q, id, cmd.OutOrStdout(), cmd.ErrOrStderr()) })
 			})
 		},
 	}
@@ -59,7 +62,7 @@ type resentLine struct {
 }
 
 // resend sends one message again.
-func (f *resendFlags) resend(ctx context.Context, q *store.Queue, id waybill.ID, w io.Writer) error {
+func (f *resendFlags) resend(ctx context.Context, q *store.Queue, id waybill.ID, w, stderr io.Writer) error {
 	if !f.asNew {
 		forgotten, err := isForgotten(ctx, q, id)
 		if err != nil {
@@ -80,7 +83,25 @@ func (f *resendFlags) resend(ctx context.Context, q *store.Queue, id waybill.ID,
 	if !found {
 		return notRejected(id)
 	}
-	return printLine(w, f.json, resentLine{id, newID, askedAgain(answers, f.asNew)}, newID.String())
+	if err := printLine(w, f.json, resentLine{id, newID, askedAgain(answers, f.asNew)}, newID.String()); err != nil || f.asNew {
+		return err
+	}
+	return warnOfAge(ctx, q, id, stderr)
+}
+
+// rejectedHold is the default of relay.Options.RejectedHold.
+const rejectedHold = 72 * time.Hour
+
+// warnOfAge tells of a message that holds no floor any more while it is rejected.
+func warnOfAge(ctx context.Context, q *store.Queue, id waybill.ID, stderr io.Writer) error {
+	now, err := q.Clock(ctx)
+	if err != nil {
+		return err
+	}
+	if id.Time().Before(time.UnixMicro(now).Add(-rejectedHold)) {
+		fmt.Fprintf(stderr, "Message %s is older than %v, for which consumers remember rejected messages by default. If its consumer rejects it again as waybill:forgotten, it needs 'waybill resend --as-new %s'.\n", id, rejectedHold, id)
+	}
+	return nil
 }
 
 // askedAgain returns the consumers that are asked again of those that have answered.

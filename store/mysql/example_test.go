@@ -30,9 +30,9 @@ func ExampleDialect() {
 	// DELIMITER $$
 	// CREATE TRIGGER shop_qmessage_fill BEFORE INSERT ON shop_qmessage FOR EACH ROW
 	// DELIMITER ;
+	// CREATE TABLE IF NOT EXISTS shop_qoutbox (
+	// CREATE TABLE IF NOT EXISTS shop_qconfirmed (
 	// DELIMITER $$
 	// CREATE TRIGGER shop_qmessage_fill BEFORE INSERT ON shop_qmessage FOR EACH ROW
 	// DELIMITER ;
-	// CREATE TABLE IF NOT EXISTS shop_qoutbox (
-	// CREATE TABLE IF NOT EXISTS shop_qconfirmed (
 }

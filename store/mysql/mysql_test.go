@@ -76,6 +76,8 @@ func TestProperties(t *testing.T) { storetest.Properties(t, harness(interpolated
 
 func BenchmarkStore(b *testing.B) { storetest.Benchmark(b, harness(interpolated)) }
 
+func BenchmarkPrune(b *testing.B) { storetest.BenchmarkPrune(b, harness(interpolated)) }
+
 // interpolated is how the command opens a database.
 func interpolated(c *mysqldriver.Config) { c.InterpolateParams = true }
 

@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/internal/statement"
 )
@@ -20,12 +21,25 @@ SELECT dest_name, business_mark, message_id
 FROM {n2_record}
 WHERE consumer = ? AND (dest_name, business_mark) IN (`
 
+// floorUnindexed walks the unique index from its low end.
+const floorUnindexed = `
+SELECT (
+	SELECT message_id FROM {qmessage} FORCE INDEX (qmessage_message_id)
+	WHERE message_id < ? AND status = 0
+	ORDER BY message_id
+	LIMIT 1)`
+
 // HasTypedKeys is empty: the trigger knows the keys.
 func (dialect) HasTypedKeys(store.Names) store.Statement { return store.Statement{} }
 
 // InsertPlain is Insert, which leaves keys to the trigger anyway.
 func (d dialect) InsertPlain(n store.Names, rows []store.NewRow) []store.Statement {
 	return d.Insert(n, rows)
+}
+
+// FloorUnindexed implements store.OlderDialect.
+func (dialect) FloorUnindexed(n store.Names, below waybill.ID) store.Statement {
+	return statement.New(n, floorUnindexed, below.String())
 }
 
 // RecordLatestUntyped implements store.OlderDialect.

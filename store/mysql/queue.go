@@ -114,11 +114,18 @@ UPDATE {qmessage}
 SET not_before = ` + clock + ` + ?, retry = retry + 1, failures = failures + ?, last_error = ?
 WHERE message_id = ? AND status = 0 AND (? = 0 OR failures < ?)`
 
-// floor walks the unique index from its low end.
+// floor and rejectedFloor read the low end of a status in the index.
 const floor = `
 SELECT (
-	SELECT message_id FROM {qmessage} FORCE INDEX (qmessage_message_id)
-	WHERE message_id < ? AND status = 0
+	SELECT message_id FROM {qmessage} FORCE INDEX (qmessage_floor)
+	WHERE status = 0 AND message_id < ?
+	ORDER BY message_id
+	LIMIT 1)`
+
+const rejectedFloor = `
+SELECT (
+	SELECT message_id FROM {qmessage} FORCE INDEX (qmessage_floor)
+	WHERE status = 2 AND message_id >= ? AND message_id < ?
 	ORDER BY message_id
 	LIMIT 1)`
 
@@ -234,6 +241,11 @@ func (dialect) Postpone(n store.Names, id waybill.ID, delay int64, failures, tri
 // Floor implements store.ProducerDialect.
 func (dialect) Floor(n store.Names, below waybill.ID) store.Statement {
 	return statement.New(n, floor, below.String())
+}
+
+// RejectedFloor implements store.ProducerDialect.
+func (dialect) RejectedFloor(n store.Names, from, below waybill.ID) store.Statement {
+	return statement.New(n, rejectedFloor, from.String(), below.String())
 }
 
 // Identity implements store.ProducerDialect.

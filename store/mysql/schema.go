@@ -76,7 +76,8 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			Hold:    []string{boundWait, holdMessages}, Release: []string{releaseTables, unboundWait},
 			Statements: slices.Concat(
 				unlessTyped(n, "qmessage_key", keyByType),
-				[]string{dropFillTrigger, copyKeys, createTypedFillTrigger},
+				unlessThere(n, "statistics", "qmessage", "index_name = 'qmessage_floor'", addFloorIndex),
+				[]string{dropFillTrigger, copyKeys, endForgotten, createTypedFillTrigger},
 			),
 		},
 		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
@@ -237,19 +238,36 @@ const (
 	releaseTables = `UNLOCK TABLES`
 )
 
-// unlessTyped returns what changes a table that has no column dest_type yet. There is no
-// condition for that in MySQL's ALTER TABLE, so it is prepared from a text.
+// unlessTyped returns what changes a table that has no column dest_type yet.
 func unlessTyped(n store.Names, table, change string) []string {
+	return unlessThere(n, "columns", table, "column_name = 'dest_type'", change)
+}
+
+// unlessThere returns what changes a table unless a view of information_schema has
+// something of it. There is no condition for that in MySQL's ALTER TABLE, so it is prepared
+// from a text.
+func unlessThere(n store.Names, view, table, what, change string) []string {
 	schema := `DATABASE()`
 	if n.Schema() != "" {
 		schema = `'` + n.Schema() + `'`
 	}
 	return []string{
-		`SET @waybill = IF((SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = ` + schema + `
-	AND table_name = '{.` + table + `}' AND column_name = 'dest_type') > 0, 'DO 0', '` + change + `')`,
+		`SET @waybill = IF((SELECT COUNT(*) FROM information_schema.` + view + ` WHERE table_schema = ` + schema + `
+	AND table_name = '{.` + table + `}' AND ` + what + `) > 0, 'DO 0', '` + change + `')`,
 		`PREPARE waybill FROM @waybill`, `EXECUTE waybill`, `DEALLOCATE PREPARE waybill`,
 	}
 }
+
+// addFloorIndex: its low end at status 0 is the lowest pending id, whatever number of rejected
+// rows lie below.
+const addFloorIndex = `ALTER TABLE {qmessage} ADD KEY qmessage_floor (status, message_id)`
+
+// endForgotten stands behind what is forgotten of keys (see keys.go) and before all keys. The
+// trigger's look for what is not there then locks a gap that no sender inserts into.
+const endForgotten = `
+INSERT INTO {qmessage_key} (destination, dest_type, business_mark, sequence, time_stamp)
+VALUES ('', 9, '', 0, 0)
+ON DUPLICATE KEY UPDATE sequence = 0`
 
 const keyByType = `
 ALTER TABLE {qmessage_key}
@@ -264,11 +282,13 @@ ON DUPLICATE KEY UPDATE sequence = {qmessage_key}.sequence`
 // createTypedFillTrigger is createFillTrigger for keys with a type. It refuses an id that
 // was not minted within half a day of the clock, or of the row's own time where that is
 // later: consumers judge by ids what they may have forgotten. A row that is complete, as one
-// that is restored is, it leaves alone.
+// that is restored is, it leaves alone. A key that has no row goes on above what was forgotten
+// of its destination's keys, if anything; the look for that locks, and so sees what was
+// committed last, and comes when the key's own row is locked.
 const createTypedFillTrigger = `
 CREATE TRIGGER {qmessage_fill} BEFORE INSERT ON {qmessage} FOR EACH ROW
 BEGIN
-	DECLARE clock_now, due, counted, stamped BIGINT DEFAULT ` + clock + `;
+	DECLARE clock_now, due, counted, stamped, forgotten, forgotten_stamp BIGINT DEFAULT ` + clock + `;
 	IF NEW.message_id <> '' AND (NEW.time_stamp = 0 OR NEW.sequence = 0 AND NEW.business_mark <> '') AND CAST(CONV(CONCAT(LEFT(NEW.message_id, 8), SUBSTR(NEW.message_id, 10, 4)), 16, 10) AS SIGNED) * 1000
 			NOT BETWEEN clock_now - 43200000000 AND GREATEST(clock_now, LEAST(NEW.not_before, 280000000000000000)) + 43200000000 THEN
 		SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT =
@@ -292,6 +312,17 @@ BEGIN
 		SELECT k.sequence, k.time_stamp INTO counted, stamped
 		FROM {qmessage_key} k
 		WHERE k.destination = NEW.destination AND k.dest_type = NEW.dest_type AND k.business_mark = NEW.business_mark;
+		IF counted = 1 THEN
+			SELECT MAX(f.sequence), MAX(f.time_stamp) INTO forgotten, forgotten_stamp
+			FROM {qmessage_key} f
+			WHERE f.destination = '' AND f.dest_type = NEW.dest_type AND f.business_mark = NEW.destination
+			LOCK IN SHARE MODE;
+			IF forgotten IS NOT NULL THEN
+				SET counted = forgotten + 1, stamped = GREATEST(stamped, forgotten_stamp + IF(NEW.time_stamp > 0, 0, 1));
+				UPDATE {qmessage_key} k SET k.sequence = counted, k.time_stamp = stamped
+				WHERE k.destination = NEW.destination AND k.dest_type = NEW.dest_type AND k.business_mark = NEW.business_mark;
+			END IF;
+		END IF;
 		SET NEW.sequence = counted;
 	END IF;
 	IF NEW.time_stamp = 0 THEN

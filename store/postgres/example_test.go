@@ -28,6 +28,8 @@ func ExampleDialect() {
 	// CREATE TRIGGER qmessage_fill BEFORE INSERT ON shop.qmessage FOR EACH ROW
 	// WHEN (NEW.message_id IS NULL OR NEW.time_stamp = 0 OR NEW.sequence = 0 AND NEW.business_mark <> '')
 	// EXECUTE FUNCTION shop.qmessage_fill();
+	// CREATE INDEX IF NOT EXISTS qmessage_pending ON shop.qmessage (uuid_send(message_id)) WHERE coalesce(status + 0 = 0, false);
+	// CREATE INDEX IF NOT EXISTS qmessage_rejected_id ON shop.qmessage (uuid_send(message_id)) WHERE coalesce(status + 0 = 2, false);
 }
 
 // A program in any language may wake the relays, once it has committed rows of its own:

@@ -12,13 +12,18 @@ VALUES ($1::uuid, $2::text, $3::smallint,
 	CASE WHEN $4::bigint > 0 THEN $4::bigint ELSE ` + clock + ` END,
 	nullif($5::text, ''), $6::bytea, $7::bigint)`
 
-// insertOneKeyed is a message with a key. The row of qmessage_key stays locked to
+// insertOneKeyed is a message with a key. A key that has no row goes on above what was
+// forgotten of its destination's keys (see keys.go), if anything. The row of qmessage_key stays locked to
 // the end of the transaction, and clock_timestamp is read under that lock, so
 // sequence, time stamp and commit have one order per key.
 const insertOneKeyed = `
 WITH bumped AS (
 	INSERT INTO {qmessage_key} AS k (destination, dest_type, business_mark, sequence, time_stamp)
-	VALUES ($2::text, $3::smallint, $8::text, 1, CASE WHEN $4::bigint > 0 THEN $4::bigint ELSE ` + clock + ` END)
+	SELECT $2::text, $3::smallint, $8::text, 1 + coalesce(max(f.sequence), 0),
+		greatest(CASE WHEN $4::bigint > 0 THEN $4::bigint ELSE ` + clock + ` END,
+			max(f.time_stamp) + CASE WHEN $4::bigint > 0 THEN 0 ELSE 1 END)
+	FROM {qmessage_key} f
+	WHERE f.destination = '' AND f.dest_type = $3::smallint AND f.business_mark = $2::text
 	ON CONFLICT (destination, dest_type, business_mark) DO UPDATE
 	SET sequence = k.sequence + 1,
 		time_stamp = CASE WHEN $4::bigint > 0 THEN greatest(k.time_stamp, $4::bigint)
@@ -31,6 +36,10 @@ SELECT $1::uuid, $2::text, $3::smallint, $8::text, sequence,
 	nullif($5::text, ''), $6::bytea, $7::bigint
 FROM bumped`
 
+// counted is the number of a key's rows in insertMany, for a key that has its row.
+const counted = `(excluded.sequence - coalesce((
+		SELECT f.sequence FROM forgotten f WHERE f.destination = excluded.destination AND f.dest_type = excluded.dest_type), 0))`
+
 // insertMany is any number of messages. All bodies travel as one argument, of which
 // each row takes its part: an array of bytea would double them in hexadecimal.
 // "following" is the number of rows of the same key behind a row; $11 says that the time stamps are the caller's own.
@@ -42,18 +51,24 @@ WITH given AS (
 	WITH ORDINALITY AS g (message_id, destination, dest_type, business_mark, own, headers, not_before, size, following, place)
 ), placed AS (
 	SELECT *, sum(size) OVER (ORDER BY place) - size AS body_at FROM given
+), forgotten AS MATERIALIZED (
+	SELECT dest_type, business_mark AS destination, sequence, time_stamp
+	FROM {qmessage_key}
+	WHERE destination = '' AND business_mark = ANY ($2::text::text[])
 ), bumped AS (
 	INSERT INTO {qmessage_key} AS k (destination, dest_type, business_mark, sequence, time_stamp)
-	SELECT destination, dest_type, business_mark, count(*),
-		CASE WHEN $11::boolean THEN max(own) ELSE ` + clock + ` + count(*) - 1 END
+	SELECT destination, dest_type, business_mark, count(*) + coalesce(max(f.sequence), 0),
+		CASE WHEN $11::boolean THEN greatest(max(own), max(f.time_stamp))
+			ELSE greatest(` + clock + `, max(f.time_stamp) + 1) + count(*) - 1 END
 	FROM given
+	LEFT JOIN forgotten f USING (destination, dest_type)
 	WHERE business_mark <> ''
 	GROUP BY destination, dest_type, business_mark
 	ORDER BY min(place)
 	ON CONFLICT (destination, dest_type, business_mark) DO UPDATE
-	SET sequence = k.sequence + excluded.sequence,
+	SET sequence = k.sequence + ` + counted + `,
 		time_stamp = CASE WHEN $11::boolean THEN greatest(k.time_stamp, excluded.time_stamp)
-			ELSE greatest(` + clock + `, k.time_stamp + 1) + excluded.sequence - 1 END
+			ELSE greatest(` + clock + `, k.time_stamp + 1) + ` + counted + ` - 1 END
 	RETURNING destination, dest_type, business_mark, sequence, time_stamp
 )
 INSERT INTO {qmessage} (message_id, destination, dest_type, business_mark, sequence, time_stamp, headers, message_content, not_before)

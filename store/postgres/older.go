@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/internal/statement"
 )
@@ -42,6 +43,15 @@ SELECT r.dest_name, r.business_mark, r.message_id
 FROM unnest($2::text::text[], $3::text::text[]) AS m (dest_name, business_mark)
 JOIN {n2_record} r ON r.consumer = $1::text AND r.dest_name = m.dest_name AND r.business_mark = m.business_mark`
 
+// floorUnindexed walks the unique index from its low end.
+const floorUnindexed = `
+SELECT (
+	SELECT message_id
+	FROM {qmessage}
+	WHERE message_id < $1::uuid AND coalesce(status = 0, false)
+	ORDER BY message_id
+	LIMIT 1)`
+
 // HasTypedKeys implements store.OlderDialect.
 func (dialect) HasTypedKeys(n store.Names) store.Statement { return statement.New(n, hasTypedKeys) }
 
@@ -49,6 +59,11 @@ func (dialect) HasTypedKeys(n store.Names) store.Statement { return statement.Ne
 func (dialect) InsertPlain(n store.Names, rows []store.NewRow) []store.Statement {
 	a := arraysOf(rows)
 	return []store.Statement{statement.New(n, insertPlain, a.ids, a.destinations, a.types, a.keys, a.own, a.headers, a.delays, a.sizes, a.bodies)}
+}
+
+// FloorUnindexed implements store.OlderDialect.
+func (dialect) FloorUnindexed(n store.Names, below waybill.ID) store.Statement {
+	return statement.New(n, floorUnindexed, below.String())
 }
 
 // RecordLatestUntyped implements store.OlderDialect.

@@ -170,3 +170,7 @@ func sever(t *testing.T, db *sql.DB, session storetest.Session) {
 		t.Fatal(err)
 	}
 }
+
+func BenchmarkPrune(b *testing.B) {
+	storetest.BenchmarkPrune(b, harness(pgx.QueryExecModeCacheStatement))
+}

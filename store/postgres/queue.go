@@ -105,14 +105,22 @@ UPDATE {qmessage}
 SET not_before = ` + clock + ` + $2::bigint, retry = retry + 1, failures = failures + $3::integer, last_error = $4::text
 WHERE message_id = (SELECT $1::uuid` + impatient + `) AND status = 0 AND ($5::integer = 0 OR failures < $5::integer)`
 
-// floor walks the unique index from its low end. (PostgreSQL up to 18 has no
-// min(uuid).)
+// floor and rejectedFloor repeat the expressions of the partial indexes qmessage_pending and
+// qmessage_rejected_id, whose low ends they read. (PostgreSQL up to 18 has no min(uuid).)
 const floor = `
 SELECT (
 	SELECT message_id
 	FROM {qmessage}
-	WHERE message_id < $1::uuid AND coalesce(status = 0, false)
-	ORDER BY message_id
+	WHERE uuid_send(message_id) < uuid_send($1::uuid) AND coalesce(status + 0 = 0, false)
+	ORDER BY uuid_send(message_id)
+	LIMIT 1)`
+
+const rejectedFloor = `
+SELECT (
+	SELECT message_id
+	FROM {qmessage}
+	WHERE uuid_send(message_id) >= uuid_send($1::uuid) AND uuid_send(message_id) < uuid_send($2::uuid) AND coalesce(status + 0 = 2, false)
+	ORDER BY uuid_send(message_id)
 	LIMIT 1)`
 
 // count compares ids as text, in which their order is the same.
@@ -227,6 +235,11 @@ func (dialect) Postpone(n store.Names, id waybill.ID, delay int64, failures, tri
 // Floor implements store.ProducerDialect.
 func (dialect) Floor(n store.Names, below waybill.ID) store.Statement {
 	return statement.New(n, floor, below.String())
+}
+
+// RejectedFloor implements store.ProducerDialect.
+func (dialect) RejectedFloor(n store.Names, from, below waybill.ID) store.Statement {
+	return statement.New(n, rejectedFloor, from.String(), below.String())
 }
 
 // Identity implements store.ProducerDialect.

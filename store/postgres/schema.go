@@ -63,9 +63,10 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 		}},
 		store.Migration{Side: store.Producer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Hold: []string{holdMessages}, Statements: []string{
 			addKeyType, keyByType, copyKeys, replaceFill, createOutbox, fillOutbox, createConfirmed,
+			createPendingIndex, createRejectedIDIndex, vacuumKeys,
 		}},
 		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
-		store.Migration{Side: store.Consumer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Statements: []string{addLatestType, latestByType, copyLatest}},
+		store.Migration{Side: store.Consumer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Statements: []string{addLatestType, latestByType, copyLatest, vacuumOnce, vacuumLatest}},
 	)
 }
 
@@ -251,8 +252,11 @@ BEGIN
 	END IF;
 	IF NEW.business_mark <> '' AND NEW.sequence = 0 THEN
 		EXECUTE format($bump$
-			INSERT INTO %I.%I AS k (destination, dest_type, business_mark, sequence, time_stamp)
-			VALUES ($1, $2, $3, 1, CASE WHEN $4 > 0 THEN $4 ELSE ` + clock + ` END)
+			INSERT INTO %1$I.%2$I AS k (destination, dest_type, business_mark, sequence, time_stamp)
+			SELECT $1, $2, $3, 1 + coalesce(max(f.sequence), 0),
+				greatest(CASE WHEN $4 > 0 THEN $4 ELSE ` + clock + ` END, max(f.time_stamp) + CASE WHEN $4 > 0 THEN 0 ELSE 1 END)
+			FROM %1$I.%2$I f
+			WHERE f.destination = '' AND f.dest_type = $2 AND f.business_mark = $1
 			ON CONFLICT (destination, dest_type, business_mark) DO UPDATE
 			SET sequence = k.sequence + 1,
 				time_stamp = CASE WHEN $4 > 0 THEN greatest(k.time_stamp, $4)
@@ -267,6 +271,32 @@ BEGIN
 	END IF;
 	RETURN NEW;
 END $fill$`
+
+// createPendingIndex is the floor's: its low end is the lowest pending id, whatever number of
+// rejected rows lie below. Its expressions are those of the floor's statement alone, so that
+// neither that one finds another index better nor any other statement this one, whatever
+// the statistics say.
+const createPendingIndex = `
+CREATE INDEX IF NOT EXISTS {.qmessage_pending} ON {qmessage} (uuid_send(message_id)) WHERE coalesce(status + 0 = 0, false)`
+
+// createRejectedIDIndex finds the lowest of the rejected rows that hold the floor.
+const createRejectedIDIndex = `
+CREATE INDEX IF NOT EXISTS {.qmessage_rejected_id} ON {qmessage} (uuid_send(message_id)) WHERE coalesce(status + 0 = 2, false)`
+
+// What pruning leaves behind is to be vacuumed before it is a fifth of the table, which of
+// hundreds of millions of rows is too late. A vacuum reads all of the primary key, so it
+// should not come with each pass of pruning either.
+
+const vacuumKeys = `
+ALTER TABLE {qmessage_key} SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 10000)`
+
+const vacuumOnce = `
+ALTER TABLE {n1_record} SET (
+	autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 20000,
+	autovacuum_vacuum_insert_scale_factor = 0.05)`
+
+const vacuumLatest = `
+ALTER TABLE {n2_record} SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 10000)`
 
 // createOutbox has one row: the outbox's own name among all others, and the relay that was
 // heard to have the same one.

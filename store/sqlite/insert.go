@@ -7,7 +7,8 @@ import (
 
 // bumpKeys and bumpKeysOwn count each key on by its number of rows, which the
 // placeholder for sequence has. With time stamps of the caller's own, the key keeps
-// the greatest; else its last row's is stored.
+// the greatest; else its last row's is stored. A key that has no row yet is lifted by a
+// trigger above what was forgotten of its destination's keys (see keys.go).
 const bumpKeys = `
 INSERT INTO {qmessage_key} (destination, dest_type, business_mark, sequence, time_stamp)
 VALUES `

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/internal/statement"
 )
@@ -31,6 +32,10 @@ SELECT dest_name, business_mark, message_id
 FROM {n2_record}
 WHERE consumer = ? AND (dest_name, business_mark) IN (VALUES `
 
+// floorUnindexed walks the unique index from its low end.
+const floorUnindexed = `
+SELECT (SELECT message_id FROM {qmessage} WHERE message_id < ? AND status = 0 ORDER BY message_id LIMIT 1)`
+
 // HasTypedKeys implements store.OlderDialect.
 func (dialect) HasTypedKeys(n store.Names) store.Statement {
 	if schema := n.Schema(); schema != "" {
@@ -46,6 +51,11 @@ func (dialect) InsertPlain(n store.Names, rows []store.NewRow) []store.Statement
 		args = append(args, r.ID.String(), r.Destination, statement.Flag(r.Topic), r.Key, r.TimeStamp, statement.TextOrNull(r.Headers), r.Body, r.NotBefore)
 	}
 	return []store.Statement{statement.New(n, insertPlain+statement.List("(?, ?, ?, ?, ?, ?, ?, ?)", len(rows)), args...)}
+}
+
+// FloorUnindexed implements store.OlderDialect.
+func (dialect) FloorUnindexed(n store.Names, below waybill.ID) store.Statement {
+	return statement.New(n, floorUnindexed, below.String())
 }
 
 // RecordLatestUntyped implements store.OlderDialect.

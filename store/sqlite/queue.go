@@ -78,9 +78,14 @@ UPDATE {qmessage}
 SET not_before = ` + clock + ` + ?, retry = retry + 1, failures = failures + ?, last_error = ?
 WHERE message_id = ? AND status = 0 AND (? = 0 OR failures < ?)`
 
-// floor walks the unique index from its low end.
+// floor and rejectedFloor read the low ends of the partial indexes qmessage_pending and
+// qmessage_rejected_id.
 const floor = `
-SELECT (SELECT message_id FROM {qmessage} WHERE message_id < ? AND status = 0 ORDER BY message_id LIMIT 1)`
+SELECT (SELECT message_id FROM {qmessage} INDEXED BY {.qmessage_pending} WHERE message_id < ? AND status + 0 = 0 ORDER BY message_id LIMIT 1)`
+
+const rejectedFloor = `
+SELECT (SELECT message_id FROM {qmessage} INDEXED BY {.qmessage_rejected_id}
+	WHERE message_id >= ? AND message_id < ? AND status + 0 = 2 ORDER BY message_id LIMIT 1)`
 
 const count = `
 SELECT destination, dest_type, status, count(*), min(message_id), max(retry)
@@ -190,6 +195,11 @@ func (dialect) Postpone(n store.Names, id waybill.ID, delay int64, failures, tri
 // Floor implements store.ProducerDialect.
 func (dialect) Floor(n store.Names, below waybill.ID) store.Statement {
 	return statement.New(n, floor, below.String())
+}
+
+// RejectedFloor implements store.ProducerDialect.
+func (dialect) RejectedFloor(n store.Names, from, below waybill.ID) store.Statement {
+	return statement.New(n, rejectedFloor, from.String(), below.String())
 }
 
 // Identity implements store.ProducerDialect.

@@ -55,8 +55,11 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 		store.Migration{Side: store.Producer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Statements: []string{
 			`DROP TRIGGER IF EXISTS {qmessage_fill}`,
 			createMessageKey, createTypedKey, copyKeys, `DROP TABLE {qmessage_key}`, `ALTER TABLE {qmessage_key_typed} RENAME TO {.qmessage_key}`,
+			`CREATE TRIGGER IF NOT EXISTS ` + schema + createLiftTrigger,
 			`CREATE TRIGGER IF NOT EXISTS ` + schema + createTypedFillTrigger,
 			createOutbox, fillOutbox, createConfirmed,
+			`CREATE INDEX IF NOT EXISTS ` + schema + createPendingIndex,
+			`CREATE INDEX IF NOT EXISTS ` + schema + createRejectedIDIndex,
 		}},
 		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
 		store.Migration{Side: store.Consumer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Statements: []string{
@@ -204,6 +207,23 @@ WHERE true
 ON CONFLICT (destination, dest_type, business_mark) DO UPDATE
 SET sequence = max(sequence, excluded.sequence), time_stamp = max(time_stamp, excluded.time_stamp)`
 
+// createLiftTrigger has a key without a row, new or returning, go on above what was forgotten
+// of its destination's keys (see keys.go), if anything. The row comes with the number of its
+// messages as its sequence, and with the last one's time stamp. An upsert of a key that has its
+// row does not come here.
+const createLiftTrigger = `{.qmessage_key_lift} AFTER INSERT ON {.qmessage_key} FOR EACH ROW
+WHEN NEW.destination <> '' AND EXISTS (
+	SELECT 1 FROM {.qmessage_key} f
+	WHERE f.destination = '' AND f.dest_type = NEW.dest_type AND f.business_mark = NEW.destination)
+BEGIN
+	UPDATE {.qmessage_key}
+	SET sequence = NEW.sequence + f.sequence, time_stamp = max(NEW.time_stamp, f.time_stamp + NEW.sequence)
+	FROM {.qmessage_key} f
+	WHERE f.destination = '' AND f.dest_type = NEW.dest_type AND f.business_mark = NEW.destination
+		AND {.qmessage_key}.destination = NEW.destination AND {.qmessage_key}.dest_type = NEW.dest_type
+		AND {.qmessage_key}.business_mark = NEW.business_mark;
+END`
+
 // earliest and latest are the times in ms that a new row's id may be of: within half a day
 // of the clock, or of the row's own time where that is later.
 const (
@@ -241,6 +261,14 @@ BEGIN
 			ELSE NEW.sequence END
 	WHERE id = NEW.id;
 END`
+
+// createPendingIndex is the floor's: its low end is the lowest pending id, whatever number of
+// rejected rows lie below. Its condition is that of the floor's statement alone, so that no other
+// one finds this index better, whatever the statistics say.
+const createPendingIndex = `{.qmessage_pending} ON {.qmessage} (message_id) WHERE status + 0 = 0`
+
+// createRejectedIDIndex finds the lowest of the rejected rows that hold the floor.
+const createRejectedIDIndex = `{.qmessage_rejected_id} ON {.qmessage} (message_id) WHERE status + 0 = 2`
 
 // createOutbox has one row: the outbox's own name among all others, and the relay that was
 // heard to have the same one.

@@ -23,6 +23,8 @@ func TestProperties(t *testing.T) { storetest.Properties(t, harness) }
 
 func BenchmarkStore(b *testing.B) { storetest.Benchmark(b, harness) }
 
+func BenchmarkPrune(b *testing.B) { storetest.BenchmarkPrune(b, harness) }
+
 var harness = storetest.Harness{
 	Version1: version1,
 	Dialect:  sqlite.Dialect(),

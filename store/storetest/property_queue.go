@@ -18,8 +18,10 @@ type queue struct {
 	*suite
 	rows []store.Row // in order of id
 	keys map[destinationKey]store.Row
-	sent int
-	said said // see property_confirmed.go
+	// forgotten is what is kept of the keys that were forgotten, by destination.
+	forgotten map[destinationKey]store.Row
+	sent      int
+	said      said // see property_confirmed.go
 }
 
 // queueProperty: senders write messages in transactions that commit or roll back,
@@ -32,7 +34,7 @@ func queueProperty(t *rapid.T, s *suite) {
 	var err error
 	fresh.queue, err = store.NewQueue(s.engine, s.dialect, "")
 	must(t, err)
-	q := &queue{suite: &fresh, keys: map[destinationKey]store.Row{}, said: said{}}
+	q := &queue{suite: &fresh, keys: map[destinationKey]store.Row{}, forgotten: map[destinationKey]store.Row{}, said: said{}}
 	t.Repeat(map[string]func(*rapid.T){
 		"":                 q.compare,
 		"send":             q.send,
@@ -47,6 +49,7 @@ func queueProperty(t *rapid.T, s *suite) {
 		"compare answers":  q.compareAnswers,
 		"count copies":     q.countCopies,
 		"read":             q.read,
+		"forget keys":      q.forgetKeys,
 	})
 }
 
@@ -54,6 +57,8 @@ var (
 	// Most messages have one key of one destination.
 	destinations = oneOf("orders", "orders", "orders", "Orders", "mails ")
 	keys         = oneOf("k", "k", "k", "", "K", "k ", `k"\'`)
+	// longAgo is a time stamp of keys that are idle.
+	longAgo = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
 	// farFuture is a not_before that no test lives to see.
 	farFuture = time.Date(2500, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
 )
@@ -67,7 +72,7 @@ func (q *queue) newRow(t *rapid.T) store.NewRow {
 		Destination: destinations.Draw(t, "destination"),
 		Topic:       rapid.Bool().Draw(t, "topic"),
 		Key:         keys.Draw(t, "key"),
-		TimeStamp:   rapid.SampledFrom([]int64{0, 0, 1, 2, 1 << 53, 1 << 62}).Draw(t, "own version"),
+		TimeStamp:   rapid.SampledFrom([]int64{0, 0, 1, 2, longAgo, longAgo, longAgo + 1, 1 << 53, 1 << 62}).Draw(t, "own version"),
 		Headers:     oneOf("", `{"a":"\"{}ü"}`).Draw(t, "headers"),
 		Body:        rapid.SliceOfN(rapid.Byte(), 0, 3).Draw(t, "body"),
 		NotBefore:   rapid.SampledFrom([]int64{0, 0, 1, 2, farFuture}).Draw(t, "not before"),
@@ -119,7 +124,10 @@ func (q *queue) send(t *rapid.T) {
 // others of its key.
 func (q *queue) checkSent(t *rapid.T, n store.NewRow, got store.Row, before, after int64) {
 	at := destinationKey{n.Destination, n.Topic, n.Key}
-	key := q.keys[at]
+	key, known := q.keys[at]
+	if !known {
+		key = q.forgotten[destinationKey{destination: n.Destination, topic: n.Topic}]
+	}
 	want := store.Row{
 		ID: got.ID, MessageID: n.ID, Destination: n.Destination, Topic: n.Topic, Key: n.Key, TimeStamp: n.TimeStamp,
 		Headers: n.Headers, Body: n.Body, NotBefore: n.NotBefore,
@@ -144,6 +152,36 @@ func (q *queue) checkSent(t *rapid.T, n store.NewRow, got store.Row, before, aft
 			t.Fatalf("got row %d of %+v, want it behind row %d of its key", got.ID, n, key.ID)
 		}
 		q.keys[at] = store.Row{ID: got.ID, Sequence: got.Sequence, TimeStamp: max(key.TimeStamp, got.TimeStamp)}
+	}
+}
+
+// forgetKeys forgets the keys that were last used long ago and have no rows of that time.
+func (q *queue) forgetKeys(t *rapid.T) {
+	before := q.clockOf(t) - idleKey.Microseconds()
+	isIdle := func(stamp int64) bool { return stamp >= store.FirstTime && stamp < before }
+	busy := map[destinationKey]bool{}
+	for _, r := range q.rows {
+		if r.TimeStamp < before {
+			busy[destinationKey{r.Destination, r.Topic, r.Key}] = true
+		}
+	}
+	var want int64
+	for at, key := range q.keys {
+		if !isIdle(key.TimeStamp) {
+			continue
+		}
+		destination := destinationKey{destination: at.destination, topic: at.topic}
+		kept := q.forgotten[destination]
+		q.forgotten[destination] = store.Row{Sequence: max(kept.Sequence, key.Sequence), TimeStamp: max(kept.TimeStamp, key.TimeStamp)}
+		if !busy[at] {
+			delete(q.keys, at)
+			want++
+		}
+	}
+	got, err := q.queue.ForgetKeys(t.Context(), idleKey, rapid.IntRange(1, 3).Draw(t, "limit"))
+	must(t, err)
+	if got != want {
+		t.Fatalf("got %d keys forgotten, want %d", got, want)
 	}
 }
 

@@ -22,14 +22,16 @@ type records struct {
 	once      map[waybill.ID]store.Mark
 	latest    map[destinationKey]store.Mark
 	producers map[string]store.Horizon
+	// forgotten are the highest time stamps of states that were forgotten, by destination.
+	forgotten map[destinationKey]int64
 }
 
 func newRecords() *records {
-	return &records{once: map[waybill.ID]store.Mark{}, latest: map[destinationKey]store.Mark{}, producers: map[string]store.Horizon{}}
+	return &records{once: map[waybill.ID]store.Mark{}, latest: map[destinationKey]store.Mark{}, producers: map[string]store.Horizon{}, forgotten: map[destinationKey]int64{}}
 }
 
 func (r *records) clone() *records {
-	return &records{once: maps.Clone(r.once), latest: maps.Clone(r.latest), producers: maps.Clone(r.producers)}
+	return &records{once: maps.Clone(r.once), latest: maps.Clone(r.latest), producers: maps.Clone(r.producers), forgotten: maps.Clone(r.forgotten)}
 }
 
 // record is what a guard says of each mark.
@@ -66,6 +68,9 @@ func (r *records) recordLatest(m store.Mark) store.Verdict {
 		return store.Superseded
 	}
 	r.latest[at] = m
+	if stamp, some := r.forgotten[destinationKey{destination: m.Destination, topic: m.Topic}]; some && m.TimeStamp <= stamp {
+		return store.Forgotten
+	}
 	return store.Fresh
 }
 
@@ -79,15 +84,15 @@ func (r *records) saveFloor(producer string, floor waybill.ID) {
 	r.producers[producer] = h
 }
 
-// prune forgets what is older than a time and below its producer's floor; of a key's
-// latest state nothing.
-func (r *records) prune(before time.Time) (deleted int64) {
+// prune forgets what is lower by the retention than its producer's floor, or than now; of a
+// key's latest state nothing.
+func (r *records) prune(now time.Time, retention time.Duration) (deleted int64) {
 	for producer, h := range r.producers {
-		horizon := waybill.LowestID(before)
-		if !h.Floor.IsZero() && h.Floor.Compare(horizon) < 0 {
-			horizon = h.Floor
+		until := now
+		if !h.Floor.IsZero() && h.Floor.Time().Before(until) {
+			until = h.Floor.Time()
 		}
-		if horizon.Compare(h.ID) > 0 {
+		if horizon := waybill.LowestID(until.Add(-retention)); horizon.Compare(h.ID) > 0 {
 			h.ID = horizon
 		}
 		r.producers[producer] = h
@@ -100,6 +105,37 @@ func (r *records) prune(before time.Time) (deleted int64) {
 		return true
 	}
 	maps.DeleteFunc(r.once, func(_ waybill.ID, m store.Mark) bool { return old(m) })
+	return deleted
+}
+
+// forgetStates forgets the states that are older than a time and below their producer's
+// horizon, but in destinations where one is stamped with what is no time, or none of now.
+func (r *records) forgetStates(before, ahead int64) (deleted int64) {
+	old := func(m store.Mark) bool {
+		return m.TimeStamp < before && m.ID.Compare(r.producers[m.Producer].ID) < 0
+	}
+	versions, highest := map[destinationKey]bool{}, map[destinationKey]int64{}
+	for at, m := range r.latest {
+		at.key = ""
+		versions[at] = versions[at] || m.TimeStamp < store.FirstTime || m.TimeStamp > ahead
+		if old(m) {
+			highest[at] = max(highest[at], m.TimeStamp)
+		}
+	}
+	for at, stamp := range highest {
+		if !versions[at] {
+			r.forgotten[at] = max(r.forgotten[at], stamp)
+		}
+	}
+	maps.DeleteFunc(r.latest, func(at destinationKey, m store.Mark) bool {
+		at.key = ""
+		stamp, some := r.forgotten[at]
+		gone := some && m.TimeStamp <= stamp && old(m)
+		if gone {
+			deleted++
+		}
+		return gone
+	})
 	return deleted
 }
 

@@ -13,11 +13,11 @@ import (
 )
 
 var pruneCases = []testCase{
-	{name: "records go once they are older than the retention and below their producer's floor", run: func(s *suite) {
+	{name: "records go once they are older than their producer's floor, or the clock, by the retention", run: func(s *suite) {
 		now := time.Now()
-		// p has told a recent floor, q one that is long past, r none.
+		// p has told a recent floor, q one of 6 hours ago, r none.
 		s.must(s.ledger.SaveFloor(s.Context(), "p", waybill.LowestID(now)))
-		s.must(s.ledger.SaveFloor(s.Context(), "q", waybill.LowestID(now.Add(-36*time.Hour))))
+		s.must(s.ledger.SaveFloor(s.Context(), "q", waybill.LowestID(now.Add(-6*time.Hour))))
 		s.must(s.ledger.SaveFloor(s.Context(), "r", waybill.ID{}))
 		s.record(now, "p", 10)
 		s.record(now, "q", 10)
@@ -26,7 +26,7 @@ var pruneCases = []testCase{
 		deleted, err := s.ledger.Prune(s.Context(), now, 24*time.Hour, 3)
 		s.must(err)
 		// Records are 2.5, 7.5 ... 47.5 hours old.
-		want := map[string]int{"p": 5, "q": 7, "r": 5, "stranger": 10}
+		want := map[string]int{"p": 5, "q": 6, "r": 5, "stranger": 10}
 		for _, producer := range []string{"p", "q", "r", "stranger"} {
 			if left := s.left(s.names.Once, producer); left != want[producer] {
 				s.Errorf("got %d records of %s left, want %d", left, producer, want[producer])
@@ -35,8 +35,8 @@ var pruneCases = []testCase{
 				s.Errorf("got %d keys of %s left, want all 10", left, producer)
 			}
 		}
-		if deleted != 5+3+5 {
-			s.Errorf("got %d records deleted, want 13", deleted)
+		if deleted != 5+4+5 {
+			s.Errorf("got %d records deleted, want 14", deleted)
 		}
 		deleted, err = s.ledger.Prune(s.Context(), now, 24*time.Hour, 3)
 		s.must(err)
@@ -53,10 +53,11 @@ var pruneCases = []testCase{
 		_, err := s.ledger.Prune(s.Context(), now, 24*time.Hour, 100)
 		s.must(err)
 		day := waybill.LowestID(now.Add(-24 * time.Hour))
-		s.wantHorizons(store.Horizon{Producer: "p", ID: floor, Floor: floor}, store.Horizon{Producer: "q", ID: day})
+		below := waybill.LowestID(now.Add(-60 * time.Hour))
+		s.wantHorizons(store.Horizon{Producer: "p", ID: below, Floor: floor}, store.Horizon{Producer: "q", ID: day})
 		_, err = s.ledger.Prune(s.Context(), now, 48*time.Hour, 100)
 		s.must(err)
-		s.wantHorizons(store.Horizon{Producer: "p", ID: floor, Floor: floor}, store.Horizon{Producer: "q", ID: day})
+		s.wantHorizons(store.Horizon{Producer: "p", ID: below, Floor: floor}, store.Horizon{Producer: "q", ID: day})
 	}},
 	{name: "a floor never goes back and zero says nothing", run: func(s *suite) {
 		low, high := waybill.LowestID(time.UnixMilli(1000)), waybill.LowestID(time.UnixMilli(2000))

@@ -65,6 +65,39 @@ func (w *world) tellsFloors(orders *subscription) {
 	}
 }
 
+func TestARejectedMessageHoldsTheFloorForItsTimeAndNoLonger(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		for _, c := range []struct {
+			name string
+			hold time.Duration
+			want bool
+		}{{"by default", 0, true}, {"never", -1, false}, {"when its time is over", time.Hour, false}} {
+			t.Run(c.name, func(t *testing.T) {
+				w := newWorld(t, d, memory.New(nil))
+				w.relayOptions.RejectedHold = c.hold
+				queue, err := store.NewQueue(w.producer, w.database.dialect, "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				rejected := waybill.NewIDAt(time.Now().Add(-11 * time.Hour))
+				w.commit(waybill.Message{ID: rejected, Destination: "mails"})
+				if found, err := queue.Reject(t.Context(), rejected, "no"); err != nil || !found {
+					t.Fatal(found, err)
+				}
+				w.runs(w.relay().Run)
+				received := w.peer().subscribe(broker.Subscription{Destination: "orders"})
+				pending := waybill.NewID()
+				w.commit(waybill.Message{ID: pending, Destination: "orders"})
+				want := waybill.LowestID(pending.Time()).String()
+				if c.want {
+					want = waybill.LowestID(rejected.Time()).String()
+				}
+				w.waits("the floor", 30*time.Second, func() bool { return header(t, received.next(), "floor") == want })
+			})
+		}
+	})
+}
+
 func TestTheFirstMessageIntoAnEmptyTableTellsAFloor(t *testing.T) {
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))

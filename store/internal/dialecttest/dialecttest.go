@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
@@ -69,6 +70,7 @@ func EachIndexed(t *testing.T, d store.Dialect, n store.Names, indexes map[strin
 		"Answers":         d.Answers(n, ids),
 		"Sweep":           d.Sweep(n, 0, top, page),
 		"Floor":           d.Floor(n, waybill.NewID()),
+		"RejectedFloor":   d.RejectedFloor(n, waybill.LowestID(time.UnixMilli(1)), waybill.NewID()),
 		"List pending":    d.List(n, "", store.Pending, 0, page),
 		"List rejected":   d.List(n, "", store.Rejected, 0, page),
 		"Delete":          d.Delete(n, make([]waybill.ID, page)),

@@ -17,7 +17,7 @@ const countTime = 3 * time.Second
 
 const (
 	countOnce   = `SELECT consumer, count(*) FROM {n1_record} GROUP BY consumer`
-	countLatest = `SELECT consumer, count(*) FROM {n2_record} GROUP BY consumer`
+	countLatest = `SELECT consumer, count(*) FROM {n2_record} WHERE dest_name <> '' GROUP BY consumer`
 )
 
 func (r *Reader) readConsumer(ctx context.Context, report *Report) error {

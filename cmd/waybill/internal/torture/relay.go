@@ -50,6 +50,8 @@ func newRelay(c command, log *slog.Logger) (*relayProcess, error) {
 		MaxRetry:     2 * time.Second,
 		Sweep:        2 * time.Second,
 		Lease:        time.Second,
+		// Rejected messages are not to keep consumers from forgetting.
+		RejectedHold: 5 * time.Second,
 		Drain:        5 * time.Second,
 		Logger:       log,
 	})
