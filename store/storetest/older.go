@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -255,13 +256,12 @@ func upgradeUnderLoad(s *suite) {
 		marks[i] = s.mark(fmt.Sprint("key ", i))
 	}
 	workers := max(s.workers()/2, 3)
-	done := make(chan error, 1)
+	loaded, done := make(chan struct{}), make(chan error, 1)
+	goOn := sync.OnceFunc(func() { close(loaded) })
 	go func() {
 		done <- concurrently(workers+1, func(worker int) error {
 			if worker == workers {
-				for sent.Load() < share {
-					time.Sleep(time.Millisecond)
-				}
+				<-loaded
 				err := errors.Join(store.Migrate(s.Context(), s.engine, s.dialect, "", store.Producer), store.Migrate(s.Context(), s.engine, s.dialect, "", store.Consumer))
 				upgraded.Store(true)
 				return err
@@ -271,9 +271,12 @@ func upgradeUnderLoad(s *suite) {
 					after++
 				}
 				if err := s.loadOnce(worker, keys, marks, &guarded); err != nil {
+					goOn()
 					return err
 				}
-				sent.Add(1)
+				if sent.Add(1) >= share {
+					goOn()
+				}
 			}
 			return nil
 		})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/waybill-go/waybill/broker/nats/embedded"
 	"github.com/waybill-go/waybill/internal/test/freeport"
+	"github.com/waybill-go/waybill/internal/test/patience"
 )
 
 // fleet is the processes of one service's outbox and its consumers, their database and
@@ -176,8 +177,6 @@ const (
 	// stuck is how long nothing at all may happen. Processes that were killed hold leases
 	// and messages for some seconds.
 	stuck = time.Minute
-	// look is the time between two looks.
-	look = 50 * time.Millisecond
 )
 
 // progresses waits until as much has been made, and done since, as makes progress.
@@ -214,21 +213,15 @@ func (f *fleet) effects() int { return f.count(`SELECT count(*) FROM effects`) }
 // waits gives up when nothing changes any more.
 func (f *fleet) waits(what string, done func() (isDone bool, state int)) {
 	f.t.Helper()
-	isDone, state := done()
-	for since := time.Now(); !isDone; {
+	state := 0
+	patience.Within(f.t, stuck, what, func() (isDone bool) {
 		for _, of := range f.members {
 			for _, p := range of {
 				f.isUp(p)
 			}
 		}
-		if time.Since(since) > stuck {
-			f.t.Fatalf("%s: not yet, and nothing has changed for %v (at %d)", what, stuck, state)
-		}
-		time.Sleep(look)
-		before := state
-		if isDone, state = done(); state != before {
-			since = time.Now()
-		}
-	}
+		isDone, state = done()
+		return isDone
+	}, func() any { return state })
 	f.t.Log(what)
 }

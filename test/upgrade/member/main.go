@@ -129,7 +129,10 @@ func (m *member) produce(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil && queue.Condition(err) != store.Conflict {
 			return err
 		}
-		time.Sleep(pace)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pace):
+		}
 	}
 	return nil
 }
