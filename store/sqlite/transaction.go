@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"reflect"
+	"sync/atomic"
 
 	"github.com/waybill-go/waybill/store"
 )
@@ -27,23 +28,28 @@ func (dialect) Watch(driverConn any) store.Watch {
 		return store.Watch{}
 	}
 	const through, refused = 0, 1
-	verdict, rolledBack := refused, false
+	// A context that ends has database/sql roll back in another goroutine.
+	var allowed, rolledBack atomic.Bool
 	register := func(hook, f reflect.Value) { hook.Call([]reflect.Value{f}) }
 	register(onCommit, reflect.MakeFunc(onCommit.Type().In(0), func([]reflect.Value) []reflect.Value {
+		verdict := refused
+		if allowed.Load() {
+			verdict = through
+		}
 		return []reflect.Value{reflect.ValueOf(verdict).Convert(onCommit.Type().In(0).Out(0))}
 	}))
 	register(onRollback, reflect.MakeFunc(onRollback.Type().In(0), func([]reflect.Value) []reflect.Value {
-		rolledBack = true
+		rolledBack.Store(true)
 		return nil
 	}))
 	return store.Watch{
 		Ended: func() error {
-			if rolledBack {
+			if rolledBack.Load() {
 				return errRolledBack
 			}
 			return nil
 		},
-		Allow: func() { verdict = through },
+		Allow: func() { allowed.Store(true) },
 		Release: func() {
 			register(onCommit, reflect.Zero(onCommit.Type().In(0)))
 			register(onRollback, reflect.Zero(onRollback.Type().In(0)))
