@@ -102,6 +102,9 @@ func limits(c *broker.Capabilities) string {
 	if c.Cumulative {
 		all = append(all, "remembers a position, not messages")
 	}
+	if c.Redelivery > 0 {
+		all = append(all, fmt.Sprintf("what a dead receiver had comes again within %v", c.Redelivery))
+	}
 	if all == nil {
 		return "none known"
 	}

@@ -105,6 +105,9 @@ var olderCases = []testCase{
 	{name: "an upgrade breaks no statement of those who go on meanwhile", empty: true, run: upgradeUnderLoad},
 	{name: "an upgrade gives way while a transaction keeps the tables", empty: true, run: func(s *suite) {
 		s.needsWriters("nobody can write while another transaction does")
+		if s.h.Engine != nil {
+			s.Skip("this is about locks, and the strange session ends what waits for them")
+		}
 		s.older()
 		open, err := s.db.BeginTx(s.Context(), nil)
 		s.must(err)

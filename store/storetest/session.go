@@ -57,7 +57,11 @@ var sessionCases = []testCase{
 		s.wantRowCount(0)
 		for _, table := range []string{"qmessage_key", "qrelay", "n1_record", "n2_record", "n_horizon"} {
 			var n int
-			s.must(s.db.QueryRowContext(s.Context(), s.names.SQL(`SELECT COUNT(*) FROM {`+table+`}`)).Scan(&n))
+			where := ""
+			if table == "qmessage_key" {
+				where = ` WHERE business_mark <> ''` // a dialect may need a row that is no key's
+			}
+			s.must(s.db.QueryRowContext(s.Context(), s.names.SQL(`SELECT COUNT(*) FROM {`+table+`}`+where)).Scan(&n))
 			if n != 0 {
 				s.Errorf("the check left %d rows in %s", n, table)
 			}

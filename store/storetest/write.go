@@ -128,7 +128,7 @@ var writeCases = []testCase{
 		other, err := s.db.BeginTx(s.Context(), nil)
 		s.must(err)
 		defer func() { _ = other.Rollback() }()
-		s.must(s.exec(other, `UPDATE {qconfirmed} SET time_stamp = 7 WHERE message_id = ?`, first.String()))
+		s.must(s.exec(other, `UPDATE {qconfirmed} SET time_stamp = 7 WHERE message_id = ? AND consumer = 'x'`, first.String()))
 		err = s.queue.SaveAnswers(s.Context(), []store.Answer{{MessageID: first, Consumer: "x"}, {MessageID: second, Consumer: "x"}})
 		var locked *store.LockedError
 		if !errors.As(err, &locked) || !slices.Equal(locked.IDs, []waybill.ID{first}) {
