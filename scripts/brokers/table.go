@@ -103,7 +103,7 @@ func limits(c *broker.Capabilities) string {
 		all = append(all, "remembers a position, not messages")
 	}
 	if c.Redelivery > 0 {
-		all = append(all, fmt.Sprintf("what a dead receiver had comes again within %v", c.Redelivery))
+		all = append(all, "what a dead receiver had comes again after a time-out")
 	}
 	if all == nil {
 		return "none known"
