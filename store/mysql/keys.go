@@ -94,7 +94,7 @@ STRAIGHT_JOIN {n_horizon} AS h FORCE INDEX (PRIMARY)
 	ON h.consumer = r.consumer AND h.producer = r.producer
 WHERE r.time_stamp < ? AND r.time_stamp <= f.time_stamp AND r.message_id < h.message_id`
 
-// forgottenStates runs in a handler's session, where sql_mode may make NULL of a literal ''
+// forgottenStates runs in a handler's session, where sql_mode may make NULL of an empty text
 // (MariaDB's EMPTY_STRING_IS_NULL).
 const forgottenStates = `SELECT business_mark, dest_type, time_stamp FROM {n2_record} WHERE consumer = ? AND dest_name = LEFT('x', 0)` + all
 
