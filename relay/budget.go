@@ -26,9 +26,9 @@ func (l *lane) limit() int {
 // holds is how many bytes the lane has queued or is publishing.
 func (l *lane) holds() int { return l.bytes + l.publishing }
 
-// outOfBytes says whether the lane is to queue no more for now. The last quarter is for
-// those lanes that have nothing queued, and the last eighth for those of them whose broker
-// takes messages.
+// outOfBytes says whether the lane is to queue no more until something is taken. The last
+// quarter is for those lanes that have nothing queued, and the last eighth for those of them
+// whose broker takes messages.
 func (l *lane) outOfBytes() bool {
 	total := l.t.r.o.InFlightBytes
 	switch own := l.holds(); {

@@ -31,9 +31,10 @@ WHERE not_before > 0 AND status = 0 AND (not_before, id) > (?, ?) AND not_before
 ORDER BY not_before, id
 LIMIT ?`
 
-// rows, present, presentRows, deleteRows and find end with a list of ids and ")". Where ANALYZE has seen a table
-// of a few rows, SQLite would read it all rather than look up many ids; that is why those
-// that look up message ids name their index, which is the one of the UNIQUE constraint.
+// rows, present, presentRows, deleteRows and find end with a list of ids and ")". Where ANALYZE
+// has seen a table of a few rows, SQLite would read it all rather than look up many ids; that
+// is why those that look up message ids name their index, which is the one of the UNIQUE
+// constraint.
 const rows = `SELECT ` + columns + ` FROM {qmessage} WHERE status = 0 AND id IN (`
 
 const sweep = `SELECT ` + brief + ` FROM {qmessage} WHERE id > ? AND id <= ? AND status = 0 ORDER BY id LIMIT ?`
@@ -45,7 +46,7 @@ WHERE message_id > ? AND message_id < ? AND status = 0
 ORDER BY message_id
 LIMIT ?`
 
-const present = `SELECT message_id FROM {qmessage} WHERE message_id IN (`
+const present = `SELECT message_id FROM {qmessage}` + byMessageID + `WHERE message_id IN (`
 
 const presentRows = `SELECT id FROM {qmessage} WHERE id IN (`
 
