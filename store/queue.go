@@ -97,8 +97,8 @@ func (q *Queue) Floor(ctx context.Context) (waybill.ID, error) {
 }
 
 // FloorBelow returns the lowest message id of the pending rows that is below an id;
-// the zero ID if there is none. It reads the low end of an index, so rejected rows cost
-// nothing. Rows that are deleted and not yet vacuumed away, as behind a transaction that
+// the zero ID if there is none. It reads the low end of an index; on SQLite that has the
+// rejected rows, too. Rows that are deleted and not yet vacuumed away, as behind a transaction that
 // is open for long, cost about a second a million where they are below; so a caller who
 // needs to know of old rows alone asks for these.
 func (q *Queue) FloorBelow(ctx context.Context, below waybill.ID) (waybill.ID, error) {

@@ -32,10 +32,6 @@ SELECT dest_name, business_mark, message_id
 FROM {n2_record}
 WHERE consumer = ? AND (dest_name, business_mark) IN (VALUES `
 
-// floorUnindexed walks the unique index from its low end.
-const floorUnindexed = `
-SELECT (SELECT message_id FROM {qmessage} WHERE message_id < ? AND status = 0 ORDER BY message_id LIMIT 1)`
-
 // HasTypedKeys implements store.OlderDialect.
 func (dialect) HasTypedKeys(n store.Names) store.Statement {
 	if schema := n.Schema(); schema != "" {
@@ -53,9 +49,9 @@ func (dialect) InsertPlain(n store.Names, rows []store.NewRow) []store.Statement
 	return []store.Statement{statement.New(n, insertPlain+statement.List("(?, ?, ?, ?, ?, ?, ?, ?)", len(rows)), args...)}
 }
 
-// FloorUnindexed implements store.OlderDialect.
-func (dialect) FloorUnindexed(n store.Names, below waybill.ID) store.Statement {
-	return statement.New(n, floorUnindexed, below.String())
+// FloorUnindexed is Floor, which has no index of its own.
+func (d dialect) FloorUnindexed(n store.Names, below waybill.ID) store.Statement {
+	return d.Floor(n, below)
 }
 
 // RecordLatestUntyped implements store.OlderDialect.

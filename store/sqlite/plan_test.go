@@ -47,7 +47,7 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 				"FindBriefly":     "sqlite_autoindex_qmessage_1 (message_id=?)",
 				"Answers":         "PRIMARY KEY (message_id=?)",
 				"ScanDue":         "qmessage_due",
-				"Floor":           "qmessage_pending (message_id<?)",
+				"Floor":           "sqlite_autoindex_qmessage_1 (message_id<?)",
 				"RejectedFloor":   "qmessage_rejected_id (message_id>? AND message_id<?)",
 				"List pending":    "INTEGER PRIMARY KEY (rowid>?)",
 				"List rejected":   "qmessage_rejected",

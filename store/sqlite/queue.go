@@ -79,10 +79,11 @@ UPDATE {qmessage}
 SET not_before = ` + clock + ` + ?, retry = retry + 1, failures = failures + ?, last_error = ?
 WHERE message_id = ? AND status = 0 AND (? = 0 OR failures < ?)`
 
-// floor and rejectedFloor read the low ends of the partial indexes qmessage_pending and
-// qmessage_rejected_id.
+// floor walks the unique index from its low end, over rejected rows too: an index of the
+// pending rows alone would cost each message more than that costs the relay, which reads
+// the floor beside all else. rejectedFloor reads the low end of qmessage_rejected_id.
 const floor = `
-SELECT (SELECT message_id FROM {qmessage} INDEXED BY {.qmessage_pending} WHERE message_id < ? AND status + 0 = 0 ORDER BY message_id LIMIT 1)`
+SELECT (SELECT message_id FROM {qmessage}` + byMessageID + `WHERE message_id < ? AND status = 0 ORDER BY message_id LIMIT 1)`
 
 const rejectedFloor = `
 SELECT (SELECT message_id FROM {qmessage} INDEXED BY {.qmessage_rejected_id}

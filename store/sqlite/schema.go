@@ -58,7 +58,6 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			`CREATE TRIGGER IF NOT EXISTS ` + schema + createLiftTrigger,
 			`CREATE TRIGGER IF NOT EXISTS ` + schema + createTypedFillTrigger,
 			createOutbox, fillOutbox, createConfirmed,
-			`CREATE INDEX IF NOT EXISTS ` + schema + createPendingIndex,
 			`CREATE INDEX IF NOT EXISTS ` + schema + createRejectedIDIndex,
 		}},
 		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
@@ -262,12 +261,8 @@ BEGIN
 	WHERE id = NEW.id;
 END`
 
-// createPendingIndex is the floor's: its low end is the lowest pending id, whatever number of
-// rejected rows lie below. Its condition is that of the floor's statement alone, so that no other
-// one finds this index better, whatever the statistics say.
-const createPendingIndex = `{.qmessage_pending} ON {.qmessage} (message_id) WHERE status + 0 = 0`
-
-// createRejectedIDIndex finds the lowest of the rejected rows that hold the floor.
+// createRejectedIDIndex finds the lowest of the rejected rows that hold the floor. Its condition
+// is that of this statement alone, so that no other one finds this index better.
 const createRejectedIDIndex = `{.qmessage_rejected_id} ON {.qmessage} (message_id) WHERE status + 0 = 2`
 
 // createOutbox has one row: the outbox's own name among all others, and the relay that was
