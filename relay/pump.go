@@ -38,6 +38,7 @@ type pump struct {
 	sweepBegan time.Time // the sweep under way, or the last one
 	sweepTook  time.Duration
 	nextSweep  time.Time
+	nextPage   time.Time    // when a sweep under way goes on
 	adoptTo    atomic.Int64 // the first sweep takes what it finds up to here as sent by the last holder; 0 after it
 
 	nextFloor time.Time
@@ -177,7 +178,7 @@ func (p *pump) untilNextPark(int) time.Duration {
 // nextSweepAt is when a sweep is to begin, or goes on.
 func (p *pump) nextSweepAt() time.Time {
 	if p.sweepTo > 0 {
-		return time.Time{}
+		return p.nextPage
 	}
 	if early := p.earlySweep(); p.hasMissed() && early.Before(p.nextSweep) {
 		return early

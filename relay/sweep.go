@@ -14,8 +14,10 @@ import (
 const (
 	// sweepPage is how many rows a sweep looks at in one step.
 	sweepPage = 2000
-	// sweepShare bounds the part of the time that sweeps take: one part of so many.
+	// sweepShare bounds the part of the time that sweeps take: one part of so many; and
+	// pageShare while one is under way.
 	sweepShare = 50
+	pageShare  = 4
 )
 
 // sweep looks over all pending rows up to the cursor, a page at a time, for
@@ -31,6 +33,9 @@ func (p *pump) sweep(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	began := time.Now()
+	if began.Before(p.nextPage) {
+		return false, nil
+	}
 	if p.sweepTo == 0 {
 		if !p.sweepIsDue(began) {
 			return false, nil
@@ -57,13 +62,18 @@ func (p *pump) sweep(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	p.sweepTook += time.Since(began)
+	took := time.Since(began)
+	p.sweepTook += took
 	if len(rows) < sweepPage {
 		p.endSweep()
 		return false, nil
 	}
 	p.sweepFrom = rows[len(rows)-1].ID
-	return true, nil
+	if p.adoptTo.Load() > 0 {
+		return true, nil // the windows wait for it
+	}
+	p.nextPage = time.Now().Add((pageShare - 1) * took)
+	return false, nil
 }
 
 // sweepIsDue reports whether a sweep is to begin. Where gaps had to be left to it, it

@@ -124,11 +124,9 @@ type ProducerDialect interface {
 	// ScanNewest reads, briefly, pending rows with after < message_id < below, in order of
 	// message_id, by an index.
 	ScanNewest(n Names, after, below waybill.ID, limit int) Statement
-	// ScanPast walks over size rows with id > after, in order of id and whatever their
-	// status, and reads, in any order, id, the id of the row before (of the first row:
-	// after), and whether the row is wanted, as 1 or 0: of the rows that are wanted, since
-	// they are pending and not of one of the destinations in passed, which are from 1 to
-	// 100; of those whose id is not the next after that of the row before; and of the last.
+	// ScanPast reads at most size rows with id > after, in order of id and whatever their
+	// status: id, and whether the row is wanted, as 1 or 0: it is pending, and not of one
+	// of the destinations in passed, which are from 1 to 100.
 	ScanPast(n Names, passed []Lane, after int64, size int) Statement
 	// Rows reads the pending rows with these ids, at most MaxBatch, in order of id.
 	Rows(n Names, ids []int64) Statement

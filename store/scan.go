@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"slices"
@@ -65,13 +64,19 @@ func (q *Queue) ScanPast(ctx context.Context, passed []Lane, after int64, size i
 	if passed = passed[:min(len(passed), maxPassed)]; len(passed) == 0 {
 		passed = []Lane{{}} // no destination has this name
 	}
+	last := Passed{ID: after}
+	told := true // last is in all, or need not be
 	err = q.each(ctx, "scan past destinations", q.dialect.ScanPast(q.names, passed, after, size), func(rows *sql.Rows) error {
-		var p Passed
-		err := rows.Scan(&p.ID, &p.Before, &p.Wanted)
-		all = append(all, p)
+		last.Before = last.ID
+		err := rows.Scan(&last.ID, &last.Wanted)
+		if told = last.Wanted || last.Before < last.ID-1; told {
+			all = append(all, last)
+		}
 		return err
 	})
-	slices.SortFunc(all, func(a, b Passed) int { return cmp.Compare(a.ID, b.ID) })
+	if !told {
+		all = append(all, last)
+	}
 	return all, err
 }
 

@@ -62,18 +62,11 @@ LIMIT ?`
 
 // scanPast is to be completed with a list of pairs.
 const scanPast = `
-SELECT id, before_id, wanted
-FROM (
-	SELECT id, wanted, COALESCE(LAG(id) OVER (ORDER BY id), ?) AS before_id, LEAD(id) OVER (ORDER BY id) AS behind_id
-	FROM (
-		SELECT id, IF(status = 0 AND (destination, dest_type) NOT IN (%s), 1, 0) AS wanted
-		FROM {qmessage} FORCE INDEX (PRIMARY)
-		WHERE id > ?
-		ORDER BY id
-		LIMIT ?
-	) AS walked
-) AS passed
-WHERE wanted = 1 OR before_id < id - 1 OR behind_id IS NULL`
+SELECT id, IF(status = 0 AND (destination, dest_type) NOT IN (%s), 1, 0)
+FROM {qmessage} FORCE INDEX (PRIMARY)
+WHERE id > ?
+ORDER BY id
+LIMIT ?`
 
 // deleteRows and countCopies look each id up in turn, which STRAIGHT_JOIN and the
 // index's name make sure of. With a list of ids the optimizer scans the table while it
@@ -199,8 +192,7 @@ func (dialect) ScanNewest(n store.Names, after, below waybill.ID, limit int) sto
 
 // ScanPast implements store.ProducerDialect.
 func (dialect) ScanPast(n store.Names, passed []store.Lane, after int64, size int) store.Statement {
-	args := append([]any{after}, statement.Lanes(passed)...)
-	return statement.New(n, fmt.Sprintf(scanPast, statement.List("(?, ?)", len(passed))), append(args, after, size)...)
+	return statement.New(n, fmt.Sprintf(scanPast, statement.List("(?, ?)", len(passed))), append(statement.Lanes(passed), after, size)...)
 }
 
 // Delete implements store.ProducerDialect.

@@ -66,17 +66,10 @@ ORDER BY message_id` + limited
 
 // scanPast compares a destination and its type as one text.
 const scanPast = `
-SELECT id, before, CASE WHEN wanted THEN 1 ELSE 0 END
-FROM (
-	SELECT id, wanted, lag(id, 1, $2::bigint) OVER (ORDER BY id) AS before, lead(id) OVER (ORDER BY id) AS behind
-	FROM (
-		SELECT id, status = 0 AND (dest_type || ' ' || destination) <> ALL ((SELECT $3::text::text[])::text[]) AS wanted
-		FROM {qmessage}
-		WHERE id > $2::bigint
-		ORDER BY id` + limited + `
-	) AS walked
-) AS passed
-WHERE wanted OR before < id - 1 OR behind IS NULL`
+SELECT id, CASE WHEN status = 0 AND (dest_type || ' ' || destination) <> ALL ((SELECT $3::text::text[])::text[]) THEN 1 ELSE 0 END
+FROM {qmessage}
+WHERE id > $2::bigint
+ORDER BY id` + limited
 
 // impatient bounds, for one statement alone, how long it waits for the lock of a row: as a
 // FROM clause of the subquery with the ids it is run before the first row is looked for.

@@ -52,18 +52,11 @@ const presentRows = `SELECT id FROM {qmessage} WHERE id IN (`
 
 // scanPast is to be completed with a list of pairs.
 const scanPast = `
-SELECT id, before_id, wanted
-FROM (
-	SELECT id, wanted, lag(id, 1, ?) OVER (ORDER BY id) AS before_id, lead(id) OVER (ORDER BY id) AS behind_id
-	FROM (
-		SELECT id, status = 0 AND (destination, dest_type) NOT IN (VALUES %s) AS wanted
-		FROM {qmessage}
-		WHERE id > ?
-		ORDER BY id
-		LIMIT ?
-	)
-)
-WHERE wanted OR before_id < id - 1 OR behind_id IS NULL`
+SELECT id, status = 0 AND (destination, dest_type) NOT IN (VALUES %s)
+FROM {qmessage}
+WHERE id > ?
+ORDER BY id
+LIMIT ?`
 
 const byMessageID = ` INDEXED BY "sqlite_autoindex_{.qmessage}_1" `
 
@@ -157,8 +150,7 @@ func (dialect) ScanNewest(n store.Names, after, below waybill.ID, limit int) sto
 
 // ScanPast implements store.ProducerDialect.
 func (dialect) ScanPast(n store.Names, passed []store.Lane, after int64, size int) store.Statement {
-	args := append([]any{after}, statement.Lanes(passed)...)
-	return statement.New(n, fmt.Sprintf(scanPast, statement.List("(?, ?)", len(passed))), append(args, after, size)...)
+	return statement.New(n, fmt.Sprintf(scanPast, statement.List("(?, ?)", len(passed))), append(statement.Lanes(passed), after, size)...)
 }
 
 // Delete implements store.ProducerDialect.
