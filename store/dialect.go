@@ -48,6 +48,9 @@ type Capabilities struct {
 	// own, such as triggers, where the database's client needs a DELIMITER command
 	// for them; "" where it does not.
 	Delimiter string
+	// OrStop is what makes the database's own client end at the first error, where it
+	// would go on.
+	OrStop string
 }
 
 // Dialect builds the statements of one database. Implementations are stateless

@@ -39,6 +39,10 @@ type Migration struct {
 	Hold       []string
 	Statements []string
 	Release    []string
+	// Undo takes away what the step has made, and can be run twice, too. The steps of a
+	// side are undone all together, the newest first: what an older one's Undo takes away
+	// need not be changed back.
+	Undo []string
 }
 
 // Migrate brings one side's tables to this program's version. It may run in any

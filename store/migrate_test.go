@@ -149,7 +149,7 @@ func TestAScriptHasTheStatementsOfItsSideAlone(t *testing.T) {
 		{store.Consumer, "app_n1_record", "app_qmessage"},
 	} {
 		t.Run(string(c.side), func(t *testing.T) {
-			script, err := store.Script(sqlite.Dialect(), "app_", c.side)
+			script, err := store.Script(sqlite.Dialect(), "app_", store.ScriptOptions{Sides: []store.Side{c.side}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -166,7 +166,7 @@ func TestAScriptHasTheStatementsOfItsSideAlone(t *testing.T) {
 }
 
 func TestAScriptNeedsAValidPrefix(t *testing.T) {
-	if _, err := store.Script(sqlite.Dialect(), "no prefix", store.Producer); err == nil {
+	if _, err := store.Script(sqlite.Dialect(), "no prefix", store.ScriptOptions{Sides: []store.Side{store.Producer}}); err == nil {
 		t.Error("got no error, want one that says what would do")
 	}
 }

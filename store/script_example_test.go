@@ -10,7 +10,7 @@ import (
 
 // Who keeps migrations of their own puts Waybill's SQL among them.
 func ExampleScript() {
-	script, err := store.Script(sqlite.Dialect(), "app_", store.Consumer)
+	script, err := store.Script(sqlite.Dialect(), "app_", store.ScriptOptions{Sides: []store.Side{store.Consumer}})
 	check(err)
 	for line := range strings.Lines(script) {
 		if strings.HasPrefix(line, "CREATE") || strings.HasPrefix(line, "INSERT") {

@@ -11,6 +11,9 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/mysql"
+	"github.com/waybill-go/waybill/store/postgres"
+	"github.com/waybill-go/waybill/store/sqlite"
 )
 
 const initHelp = `Make Waybill's tables, or bring them to this program's version.
@@ -28,17 +31,27 @@ ones, one by one, and run this when no old one is left. New programs work with o
 until then; old programs may not work with new ones. "waybill status" shows the tables'
 version, and docs/databases.md the order in detail.
 
---print shows the SQL instead, for people who run their own migrations. It needs the
-address only to know the kind of database and connects to nothing.`
+--print shows the SQL instead, for people whose migrations are run by a tool of their own,
+and connects to nothing. --dialect says which database it is for, where there is no address.
+--format has it written down for that tool: plain for the database's own client, goose,
+golang-migrate or atlas; other tools that take files of SQL, and find their statements' ends
+in triggers and functions by themselves, may take golang-migrate's. --from N upgrades tables
+of version N, while programs use them, and fails after a moment where an open transaction
+keeps them: run it again. --down takes the tables away; it fails where the outbox still
+has messages. A file for goose has both ways in it.`
 
 const initExample = `  waybill init --db postgres://app:secret@localhost/app
   waybill init --side consumer --db sqlite:shipping.db
-  waybill init --side producer --print --db mysql://localhost/app > waybill.sql
+  waybill init --print --dialect mysql --side producer > waybill.sql
+  waybill init --print --dialect postgres --format goose > migrations/00007_waybill.sql
+  waybill init --print --dialect postgres --format golang-migrate > migrations/7_waybill.up.sql
+  waybill init --print --dialect postgres --format golang-migrate --down > migrations/7_waybill.down.sql
   waybill init --prefix waybill.                 # in a schema of its own`
 
 func newInitCommand(o *options) *cobra.Command {
-	var side string
-	var printSQL bool
+	var side, dialect, format string
+	var printSQL, down bool
+	var from int
 	cmd := &cobra.Command{
 		Use:     "init",
 		Short:   "Make or upgrade the tables",
@@ -50,21 +63,64 @@ func newInitCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if printSQL {
+				return o.printScript(cmd, dialect, store.ScriptOptions{Sides: sides, Format: store.ScriptFormat(format), From: from, Down: down})
+			}
+			for _, name := range []string{"dialect", "format", "from", "down"} {
+				if cmd.Flags().Changed(name) {
+					return usagef("--%s is of use with --print alone, which shows the SQL and changes nothing", name)
+				}
+			}
 			d, err := o.openDatabase()
 			if err != nil {
 				return err
 			}
 			defer d.Close()
-			if printSQL {
-				return printScripts(cmd, d, sides)
-			}
 			return o.migrate(cmd, d, sides)
 		},
 	}
 	cmd.Flags().StringVar(&side, "side", "both", "`side` of the tables: producer, consumer or both")
 	cmd.Flags().BoolVar(&printSQL, "print", false, "print the SQL and change nothing")
+	cmd.Flags().StringVar(&dialect, "dialect", "", "`database` that the SQL is for: postgres, mysql (and MariaDB) or sqlite; default that of --db")
+	cmd.Flags().StringVar(&format, "format", string(store.Plain), "`format` of the SQL: plain, goose, golang-migrate or atlas")
+	cmd.Flags().IntVar(&from, "from", 0, "`version` of the tables that are to be upgraded; 0 where there are none")
+	cmd.Flags().BoolVar(&down, "down", false, "print the SQL that takes the tables away")
 	complete(cmd, "side", "producer", "consumer", "both")
+	complete(cmd, "dialect", "postgres", "mysql", "sqlite")
+	complete(cmd, "format", "plain", "goose", "golang-migrate", "atlas")
 	return cmd
+}
+
+// dialects are the names that --dialect knows.
+var dialects = map[string]store.Dialect{
+	"postgres": postgres.Dialect(),
+	"mysql":    mysql.Dialect(),
+	"mariadb":  mysql.Dialect(),
+	"sqlite":   sqlite.Dialect(),
+}
+
+func (o *options) printScript(cmd *cobra.Command, name string, so store.ScriptOptions) error {
+	dialect, known := dialects[name]
+	switch {
+	case known:
+	case name != "":
+		return usagef("--dialect is %.40q; use postgres, mysql or sqlite", name)
+	case o.db == "":
+		return usagef("which database is the SQL for? give --dialect: postgres, mysql or sqlite")
+	default:
+		d, err := o.openDatabase()
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		dialect = d.dialect
+	}
+	script, err := store.Script(dialect, o.prefix, so)
+	if err != nil {
+		return usage(err)
+	}
+	_, err = fmt.Fprint(cmd.OutOrStdout(), script)
+	return err
 }
 
 func (o *options) migrate(cmd *cobra.Command, d *database, sides []store.Side) error {
@@ -127,17 +183,4 @@ func sidesOf(text string) ([]store.Side, error) {
 		return []store.Side{store.Producer, store.Consumer}, nil
 	}
 	return nil, usagef("--side is %.40q; use producer, consumer or both", text)
-}
-
-func printScripts(cmd *cobra.Command, d *database, sides []store.Side) error {
-	for _, side := range sides {
-		script, err := store.Script(d.dialect, d.prefix, side)
-		if err != nil {
-			return err
-		}
-		if _, err := fmt.Fprint(cmd.OutOrStdout(), script); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -134,3 +134,49 @@ func TestInitPrintsItsSQLAndChangesNothing(t *testing.T) {
 		})
 	}
 }
+
+func TestInitPrintsSQLForToolsWithoutAnAddress(t *testing.T) {
+	t.Parallel()
+	w := newWorkspace(t)
+	for _, c := range []struct {
+		args       string
+		first      string
+		has, lacks []string
+	}{
+		{"--dialect mysql", "CREATE TABLE", []string{"DELIMITER $$"}, nil},
+		{"--dialect mariadb --format golang-migrate", "CREATE TABLE", []string{"CREATE TRIGGER"}, []string{"DELIMITER", "DROP TABLE"}},
+		{"--dialect postgres --format goose --prefix app_", "-- +goose Up", []string{"-- +goose StatementBegin", "-- +goose Down", "app_qmessage", "DROP TABLE IF EXISTS app_qmessage"}, []string{"ON_ERROR_STOP"}},
+		{"--dialect sqlite --format atlas --side consumer", "-- atlas:delimiter -- end", []string{"n1_record"}, []string{"qmessage"}},
+		{"--dialect sqlite --down", ".bail on", []string{"the_outbox_has_no_messages", "DROP TABLE IF EXISTS qmessage"}, []string{"CREATE TABLE"}},
+		{"--dialect postgres --from 1 --format golang-migrate", "-- producer, version 2", []string{"LOCK TABLE", "lock_timeout"}, []string{"version 1"}},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			out := w.at(t).ok("", append([]string{"init", "--print"}, strings.Fields(c.args)...)...)
+			if !strings.HasPrefix(out, c.first) {
+				t.Errorf("got SQL that begins with %.60q, want %q", out, c.first)
+			}
+			for _, text := range c.has {
+				if !strings.Contains(out, text) {
+					t.Errorf("got SQL without %q, want it there:\n%s", text, out)
+				}
+			}
+			for _, text := range c.lacks {
+				if strings.Contains(out, text) {
+					t.Errorf("got SQL with %q, want none:\n%s", text, out)
+				}
+			}
+		})
+	}
+	for args, want := range map[string]string{
+		"init --print":                                        "give --dialect",
+		"init --print --dialect oracle":                       "use postgres, mysql or sqlite",
+		"init --print --dialect sqlite --format flyway":       "flyway",
+		"init --print --dialect sqlite --from 2":              "no upgrade from version 2",
+		"init --print --dialect sqlite --from 1 --down":       "not taken back",
+		"init --print --dialect sqlite --format goose --down": "both ways",
+		"init --dialect sqlite":                               "--print",
+		"init --db sqlite:x.db --down":                        "--print",
+	} {
+		w.fails(2, "", strings.Fields(args), want)
+	}
+}

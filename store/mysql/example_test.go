@@ -12,7 +12,7 @@ import (
 // store are told the database with; here Script shows how its SQL begins, and that it
 // is for the command mysql, which needs another delimiter around a trigger.
 func ExampleDialect() {
-	script, err := store.Script(mysql.Dialect(), "shop_", store.Producer)
+	script, err := store.Script(mysql.Dialect(), "shop_", store.ScriptOptions{Sides: []store.Side{store.Producer}})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -69,7 +69,7 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 		store.Migration{Side: store.Producer, Version: 1, Statements: []string{
 			createMessage, createMessageKey, createRelay,
 			dropFillTrigger, createFillTrigger,
-		}},
+		}, Undo: []string{`DROP TABLE IF EXISTS {qmessage}, {qmessage_key}, {qrelay}`}},
 		store.Migration{
 			Side: store.Producer, Version: 2, CompatibleFrom: 2, WorksWith: 1,
 			Prepare: []string{createOutbox, fillOutbox, createConfirmed},
@@ -79,8 +79,12 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 				unlessThere(n, "statistics", "qmessage", "index_name = 'qmessage_floor'", addFloorIndex),
 				[]string{dropFillTrigger, copyKeys, endForgotten, createTypedFillTrigger},
 			),
+			Undo: []string{`DROP TABLE IF EXISTS {qoutbox}, {qconfirmed}`},
 		},
-		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
+		store.Migration{
+			Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon},
+			Undo: []string{`DROP TABLE IF EXISTS {n1_record}, {n2_record}, {n_horizon}`},
+		},
 		store.Migration{
 			Side: store.Consumer, Version: 2, CompatibleFrom: 2, WorksWith: 1,
 			Hold: []string{boundWait, holdRecords}, Release: []string{releaseTables, unboundWait},

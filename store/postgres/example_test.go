@@ -11,7 +11,7 @@ import (
 // The dialect is what the outbox, the relay, the inbox and the functions of package
 // store are told the database with; here Script shows a part of its SQL.
 func ExampleDialect() {
-	script, err := store.Script(postgres.Dialect(), "shop.", store.Producer)
+	script, err := store.Script(postgres.Dialect(), "shop.", store.ScriptOptions{Sides: []store.Side{store.Producer}})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -30,7 +30,7 @@ func (dialect) Name() string { return "postgres" }
 // Capabilities declares what PostgreSQL does. At READ COMMITTED each statement of a
 // guard sees what was committed before it began.
 func (dialect) Capabilities() store.Capabilities {
-	return store.Capabilities{GuardIsolation: sql.LevelReadCommitted, MaxBatch: 1000}
+	return store.Capabilities{GuardIsolation: sql.LevelReadCommitted, MaxBatch: 1000, OrStop: `\set ON_ERROR_STOP on`}
 }
 
 // Condition classifies errors by their SQLSTATE, which pgx and lib/pq both tell

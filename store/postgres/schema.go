@@ -60,12 +60,17 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 		store.Migration{Side: store.Producer, Version: 1, Statements: []string{
 			createMessage, createDueIndex, createRejectedIndex, createMessageKey, createRelay,
 			createFill, dropFillTrigger, createFillTrigger,
+		}, Undo: []string{
+			`DROP TABLE IF EXISTS {qmessage}, {qmessage_key}, {qrelay}`, `DROP FUNCTION IF EXISTS {qmessage_fill}()`,
 		}},
-		store.Migration{Side: store.Producer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Hold: []string{holdMessages}, Statements: []string{
+		store.Migration{Side: store.Producer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Hold: []string{boundWait, holdMessages}, Statements: []string{
 			addKeyType, keyByType, copyKeys, replaceFill, createOutbox, fillOutbox, createConfirmed,
 			createPendingIndex, createRejectedIDIndex, vacuumKeys,
-		}},
-		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
+		}, Undo: []string{`DROP TABLE IF EXISTS {qoutbox}, {qconfirmed}`}},
+		store.Migration{
+			Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon},
+			Undo: []string{`DROP TABLE IF EXISTS {n1_record}, {n2_record}, {n_horizon}`},
+		},
 		store.Migration{Side: store.Consumer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Statements: []string{addLatestType, latestByType, copyLatest, vacuumOnce, vacuumLatest}},
 	)
 }
@@ -208,6 +213,9 @@ CREATE TABLE IF NOT EXISTS {n_horizon} (
 
 // What follows is version 2: a queue and a topic of one name have keys of their own.
 // Nothing tells which of the two a row of version 1 was for, so both go on above it.
+
+// boundWait is for those who begin the transaction themselves: see BeginMigration.
+const boundWait = `SET LOCAL lock_timeout = '500ms'`
 
 // holdMessages has whoever sends wait before the trigger is called: within, its statement
 // would meet keys of another shape than it was begun for. Senders lock the tables in this

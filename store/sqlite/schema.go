@@ -51,7 +51,7 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			`CREATE INDEX IF NOT EXISTS ` + schema + createRejectedIndex,
 			createMessageKey, createRelay,
 			`CREATE TRIGGER IF NOT EXISTS ` + schema + createFillTrigger,
-		}},
+		}, Undo: []string{`DROP TABLE IF EXISTS {qmessage}`, `DROP TABLE IF EXISTS {qmessage_key}`, `DROP TABLE IF EXISTS {qrelay}`}},
 		store.Migration{Side: store.Producer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Statements: []string{
 			`DROP TRIGGER IF EXISTS {qmessage_fill}`,
 			createMessageKey, createTypedKey, copyKeys, `DROP TABLE {qmessage_key}`, `ALTER TABLE {qmessage_key_typed} RENAME TO {.qmessage_key}`,
@@ -59,8 +59,11 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			`CREATE TRIGGER IF NOT EXISTS ` + schema + createTypedFillTrigger,
 			createOutbox, fillOutbox, createConfirmed,
 			`CREATE INDEX IF NOT EXISTS ` + schema + createRejectedIDIndex,
-		}},
-		store.Migration{Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon}},
+		}, Undo: []string{`DROP TABLE IF EXISTS {qoutbox}`, `DROP TABLE IF EXISTS {qconfirmed}`}},
+		store.Migration{
+			Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon},
+			Undo: []string{`DROP TABLE IF EXISTS {n1_record}`, `DROP TABLE IF EXISTS {n2_record}`, `DROP TABLE IF EXISTS {n_horizon}`},
+		},
 		store.Migration{Side: store.Consumer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Statements: []string{
 			createLatest, createTypedLatest, copyLatest, `DROP TABLE {n2_record}`, `ALTER TABLE {n2_record_typed} RENAME TO {.n2_record}`,
 		}},

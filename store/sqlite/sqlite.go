@@ -34,7 +34,7 @@ func (dialect) Name() string { return "sqlite" }
 // Capabilities declares what SQLite does. Its transactions are serializable, so any
 // isolation level will do.
 func (dialect) Capabilities() store.Capabilities {
-	return store.Capabilities{SingleWriter: true, MaxBatch: 1000}
+	return store.Capabilities{SingleWriter: true, MaxBatch: 1000, OrStop: ".bail on"}
 }
 
 // Result codes, https://www.sqlite.org/rescode.html.

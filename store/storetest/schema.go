@@ -141,15 +141,41 @@ var schemaCases = []testCase{
 		}
 	}},
 	{name: "the printed script makes the same tables", empty: true, run: func(s *suite) {
-		for _, side := range []store.Side{store.Producer, store.Consumer} {
-			script, err := store.Script(s.dialect, "app_", side)
-			s.must(err)
-			s.runScript(script)
-		}
+		s.must(s.runScript(s.script("app_", store.ScriptOptions{})))
 		one := s.with("app_")
 		one.wantSchema(nil, nil)
 		one.migrate("app_")
 		one.checkWorks()
+	}},
+	{name: "a script takes the tables away once the outbox is empty, and they can be made again", empty: true, run: func(s *suite) {
+		up, down := s.script("app_", store.ScriptOptions{}), s.script("app_", store.ScriptOptions{Down: true})
+		one := s.with("app_")
+		for range 2 {
+			s.must(s.runScript(up))
+			one.checkWorks()
+			for range 2 {
+				if err := s.runScript(down); err == nil || !strings.Contains(err.Error(), "the_outbox_has_no_messages") {
+					s.Fatalf("got error %v where the outbox has messages, want one that says so", err)
+				}
+			}
+			one.wantSchema(nil, nil)
+			s.must(one.exec(s.db, `DELETE FROM {qmessage}`))
+			s.must(s.runScript(down))
+			one.wantSchema(waybill.ErrSchema, waybill.ErrSchema)
+		}
+		// Nothing is left in the way of a side alone.
+		for _, side := range []store.Side{store.Producer, store.Consumer} {
+			s.must(s.runScript(s.script("app_", store.ScriptOptions{Sides: []store.Side{side}})))
+		}
+		one.checkWorks()
+		s.must(s.runScript(s.script("app_", store.ScriptOptions{Sides: []store.Side{store.Consumer}, Down: true})))
+		one.wantSchema(nil, waybill.ErrSchema)
+	}},
+	{name: "a script upgrades tables of version 1", empty: true, run: func(s *suite) {
+		s.fromVersion1()
+		s.must(s.runScript(s.script("", store.ScriptOptions{From: 1})))
+		s.wantSchema(nil, nil)
+		s.checkVersion1Rows()
 	}},
 	{name: "tables of version 1 go on with what they hold", empty: true, run: func(s *suite) {
 		s.fromVersion1()
@@ -243,14 +269,26 @@ func (s *suite) conn() *sql.Conn {
 }
 
 // runScript runs a script on one connection, as the database's client does.
-func (s *suite) runScript(script string) {
+// script is a script with a line of the client's own taken off, which the tests are not.
+func (s *suite) script(prefix string, o store.ScriptOptions) string {
+	s.Helper()
+	script, err := store.Script(s.dialect, prefix, o)
+	s.must(err)
+	return strings.TrimPrefix(script, s.dialect.Capabilities().OrStop)
+}
+
+// runScript runs a script's statements on one connection until one fails.
+func (s *suite) runScript(script string) error {
 	s.Helper()
 	conn := s.conn()
 	defer conn.Close()
 	for _, text := range statements(script) {
-		_, err := conn.ExecContext(s.Context(), text)
-		s.must(err)
+		if _, err := conn.ExecContext(s.Context(), text); err != nil {
+			_, _ = conn.ExecContext(s.Context(), `ROLLBACK`) // as when its client ends
+			return err
+		}
 	}
+	return nil
 }
 
 func (s *suite) fromVersion1() {
@@ -258,7 +296,7 @@ func (s *suite) fromVersion1() {
 	if s.h.Version1 == "" {
 		s.Skip("the harness has no tables of version 1")
 	}
-	s.runScript(s.h.Version1)
+	s.must(s.runScript(s.h.Version1))
 }
 
 // checkVersion1Rows works with what the scripts of version 1 hold, in qmessage:
