@@ -108,7 +108,7 @@ func run(t *testing.T, db *sql.DB, query string) {
 // send sends a message as a program does that uses the tables.
 func (d database) send(t *testing.T, db *sql.DB, prefix string) {
 	t.Helper()
-	out, err := outbox.New(d.dialect, &outbox.Options{Prefix: prefix})
+	out, err := outbox.New(d.dialect, &outbox.Options{TablePrefix: prefix})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,13 +195,23 @@ func newMigrate(t *testing.T, d database, at, prefix string, from int) tool {
 // newAtlas goes down by a further migration, as its files have one way only.
 func newAtlas(t *testing.T, d database, at, prefix string, from int) tool {
 	db := open(t, at)
-	db.SetMaxOpenConns(1) // the command has a transaction for each file
-	driver, err := d.atlas(db)
-	if err != nil {
-		t.Fatal(err)
-	}
 	version := 0
-	execute := func(o store.ScriptOptions) error {
+	execute := func(o store.ScriptOptions) (err error) {
+		tx, err := db.BeginTx(t.Context(), nil) // as the command has one for each file
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if err == nil {
+				err = tx.Commit()
+			} else {
+				_ = tx.Rollback()
+			}
+		}()
+		driver, err := d.atlas(tx)
+		if err != nil {
+			return err
+		}
 		o.Format = store.Atlas
 		version++
 		dir := atlas.OpenMemDir(fmt.Sprint(t.Name(), version))
