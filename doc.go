@@ -55,6 +55,7 @@
 //	relay                       moves rows to a broker, and deletes them when they are receipted
 //	inbox                       guards, handlers and receipts
 //	admin                       health, metrics and statistics of a relay, over HTTP
+//	waybilltest                 for your tests: what was sent, and a world in virtual time
 //	store                       the seam to databases, and the engine behind it
 //	store/postgres              PostgreSQL's dialect
 //	store/postgres/pgxdriver    pgx.Tx for Send, LISTEN for the relay

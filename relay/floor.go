@@ -5,6 +5,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
 )
 
@@ -13,6 +14,8 @@ const (
 	// where no row was pending: the first one may come at any time.
 	floorEvery = 2 * time.Second
 	emptyEvery = 200 * time.Millisecond
+	// idleEvery bounds that time where nothing is sent meanwhile: it doubles up to there.
+	idleEvery = 5 * time.Minute
 	// defaultRejectedHold is for how long rejected rows hold the floor.
 	defaultRejectedHold = 72 * time.Hour
 	// emptyMargin is how far below the clock the floor is where no row is pending. It
@@ -53,7 +56,14 @@ func (p *pump) readFloor(ctx context.Context) (bool, error) {
 	}
 	text := waybill.LowestID(floor.Time()).String()
 	p.t.floor.Store(&text)
-	p.nextFloor = began.Add(max(every, 100*time.Since(began)))
+	// What nobody is told need not be new.
+	published := p.t.r.counters.published.Load()
+	if published == p.floorPublished {
+		p.floorIdle++
+	} else {
+		p.floorPublished, p.floorIdle = published, 0
+	}
+	p.nextFloor = began.Add(max(backoff.Doubled(every, p.floorIdle, idleEvery), 100*time.Since(began)))
 	return false, nil
 }
 

@@ -41,7 +41,9 @@ type pump struct {
 	nextPage   time.Time    // when a sweep under way goes on
 	adoptTo    atomic.Int64 // the first sweep takes what it finds up to here as sent by the last holder; 0 after it
 
-	nextFloor time.Time
+	nextFloor      time.Time
+	floorPublished int64 // how many messages had been published at the last look
+	floorIdle      int   // how often none were since the one before
 
 	orphansFrom waybill.ID // how far dropOrphans has read
 	nextOrphans time.Time  // when it goes on

@@ -16,6 +16,7 @@ import (
 
 // sleepers are the files of tests that may sleep, each with the reason.
 var sleepers = map[string]string{
+	"waybilltest/world.go":       "all of it is in a bubble, which its New makes sure of",
 	"test/journey/bench_test.go": "a benchmark looks at a counter without a cost that counts",
 }
 

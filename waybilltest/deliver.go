@@ -1,0 +1,195 @@
+package waybilltest
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/memory"
+	"github.com/waybill-go/waybill/inbox"
+	"github.com/waybill-go/waybill/internal/wire"
+	"github.com/waybill-go/waybill/store"
+)
+
+// Consumer is a handler, and the database that it works in.
+type Consumer struct {
+	// DB has the consumer's tables (waybill init --side consumer, or store.Migrate), and
+	// the service's own.
+	DB      *sql.DB
+	Dialect store.Dialect
+	Level   waybill.Level
+	Handler inbox.Handler
+	// Options are the inbox's. Default Consumer "waybilltest".
+	Options inbox.Options
+}
+
+// Verdict is what became of a message that was delivered.
+type Verdict int
+
+// The verdicts.
+const (
+	Applied Verdict = iota + 1 // the handler ran, and its transaction has committed
+	Skipped                    // a duplicate, or at level Latest an older state: the handler did not run
+	Retry                      // the handler failed, and the producer would send the message again
+	Refused                    // the message is rejected
+)
+
+// String returns the verdict's name in lower case.
+func (v Verdict) String() string {
+	return [...]string{"none", "applied", "skipped", "retry", "refused"}[v]
+}
+
+// Delivered is a message as it was delivered, and what became of it.
+type Delivered struct {
+	Message waybill.Message
+	Verdict Verdict
+	// Error is why, for Retry and Refused.
+	Error string
+}
+
+// Deliver has an inbox take messages to one destination, one after the other, as it would
+// take them from a relay, and returns what became of each. It works with every database,
+// and outside of a bubble, where the database is a server. Where they are zero, ID is a new
+// one, TimeStamp grows from message to message, and Destination is "waybilltest"; give the
+// same message, with an ID, twice to see that it takes effect once. It takes no more than
+// the first message's destination.
+func Deliver(t testing.TB, c Consumer, messages ...waybill.Message) []Delivered {
+	t.Helper()
+	if len(messages) == 0 {
+		return nil
+	}
+	destination, topic := or(messages[0].Destination, "waybilltest"), messages[0].Topic
+	b := memory.New(nil)
+	o := c.Options
+	o.Consumer = or(o.Consumer, "waybilltest")
+	in, err := inbox.New(c.DB, c.Dialect, b, &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ran atomic.Int64
+	in.HandleWith(destination, c.Level, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+		ran.Add(1)
+		return c.Handler(ctx, tx, m)
+	}, &inbox.HandleOptions{Topic: topic})
+	p := newPeer(t, b)
+	if topic {
+		p.subscribed(destination, o.Consumer)
+	}
+	running := runPart(in, in.Run)
+	defer running.stop()
+	all := make([]Delivered, len(messages))
+	for i, m := range messages {
+		m.Destination = or(m.Destination, destination)
+		if m.Destination != destination || m.Topic != topic {
+			t.Fatalf("waybilltest: message %d is to %s, and the first one to %s: Deliver takes one destination", i, place(m.Destination, m.Topic), place(destination, topic))
+		}
+		if m.ID.IsZero() {
+			m.ID = waybill.NewID()
+		}
+		m.TimeStamp = or(m.TimeStamp, time.Now().UnixMicro()+int64(i))
+		before := ran.Load()
+		r := p.deliver(&m, running)
+		all[i] = Delivered{Message: m, Error: r.Error}
+		switch {
+		case r.Outcome == waybill.Retry:
+			all[i].Verdict = Retry
+		case r.Outcome == waybill.Rejected:
+			all[i].Verdict = Refused
+		case ran.Load() > before:
+			all[i].Verdict = Applied
+		default:
+			all[i].Verdict = Skipped
+		}
+	}
+	return all
+}
+
+// peer sends messages as a relay does, and takes their receipts.
+type peer struct {
+	t        testing.TB
+	conn     broker.Conn
+	receipts broker.Receiver
+	queue    string
+}
+
+func newPeer(t testing.TB, b *memory.Broker) *peer {
+	t.Helper()
+	conn, err := b.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &peer{t: t, conn: conn, queue: waybill.ReceiptPrefix + "waybilltest"}
+	if p.receipts, err = conn.Subscribe(t.Context(), broker.Subscription{Destination: p.queue, Prefetch: 10}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	return p
+}
+
+// subscribed has the broker keep a topic's messages for a consumer from now on.
+func (p *peer) subscribed(topic, consumer string) {
+	p.t.Helper()
+	r, err := p.conn.Subscribe(p.t.Context(), broker.Subscription{Destination: topic, Topic: true, Group: consumer, Prefetch: 1})
+	if err == nil {
+		err = r.Close(p.t.Context())
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// deliver sends a message and returns its receipt.
+func (p *peer) deliver(m *waybill.Message, consumer *part[*inbox.Inbox]) waybill.Receipt {
+	p.t.Helper()
+	row := store.Row{
+		MessageID: m.ID, Destination: m.Destination, Topic: m.Topic, Key: m.Key, Sequence: or(m.Sequence, 1), TimeStamp: m.TimeStamp,
+		Body: m.Body, Failures: m.Failures,
+	}
+	if len(m.Headers) > 0 {
+		text, err := json.Marshal(m.Headers)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		row.Headers = string(text)
+	}
+	sent, err := wire.Encode(&row, m.Attempt, wire.Origin{Producer: or(m.Producer, "waybilltest"), ReceiptTo: p.queue})
+	if err != nil {
+		p.t.Fatalf("waybilltest: this message can be no message: %v", err)
+	}
+	results, err := p.conn.Publish(p.t.Context(), []broker.Message{sent}, waybill.Durable)
+	if err != nil || results[0].Fate != broker.Confirmed {
+		p.t.Fatalf("waybilltest: the broker does not take the message: %v %+v", err, results)
+	}
+	// The inbox may end, and then no receipt comes.
+	ctx, cancel := context.WithCancelCause(p.t.Context())
+	defer cancel(nil)
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		select {
+		case <-consumer.done:
+			cancel(consumer.err)
+		case <-stop:
+		}
+	}()
+	for {
+		deliveries, err := p.receipts.Receive(ctx, 1)
+		if err != nil {
+			p.t.Fatalf("waybilltest: no receipt came: %v", context.Cause(ctx))
+		}
+		if err := p.receipts.Settle(ctx, deliveries, broker.Ack); err != nil {
+			p.t.Fatal(err)
+		}
+		_, receipts, _, _ := wire.DecodeReceipts(&deliveries[0].Message)
+		for _, r := range receipts {
+			if r.ID == m.ID {
+				return r
+			}
+		}
+	}
+}

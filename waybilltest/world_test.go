@@ -1,0 +1,107 @@
+package waybilltest_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/waybilltest"
+)
+
+func TestADayOfOutagesLosesAndDoublesNothing(t *testing.T) {
+	waybilltest.Run(t, func(t *testing.T, w *waybilltest.World) {
+		w.Exec(`CREATE TABLE stock (item TEXT PRIMARY KEY, number INTEGER NOT NULL)`)
+		w.Handle("orders", waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+			_, err := tx.ExecContext(ctx, `INSERT INTO stock VALUES ($1, 1) ON CONFLICT (item) DO UPDATE SET number = number + 1`, string(m.Body))
+			return err
+		})
+		began := time.Now()
+		w.Disturb(0.3)
+		for i := range 20 {
+			w.Send(waybill.Message{Destination: "orders", Body: fmt.Append(nil, i)})
+		}
+		w.Wait(time.Minute)
+		w.BrokerDown(24 * time.Hour)
+		for i := range 20 {
+			w.Send(waybill.Message{Destination: "orders", Body: fmt.Append(nil, i)})
+		}
+		w.RestartConsumer()
+		w.RestartRelay()
+		w.Settle()
+		if since := time.Since(began); since < 24*time.Hour {
+			t.Errorf("it was over after %v of the bubble's time, want the outage's 24 h", since)
+		}
+		for i := range 20 {
+			w.RequireApplied(waybilltest.Match{Destination: "orders", Body: fmt.Append(nil, i), Count: 2})
+		}
+		var wrong int
+		if err := w.DB.QueryRowContext(t.Context(), `SELECT count(*) FROM stock WHERE number <> 2`).Scan(&wrong); err != nil || wrong != 0 {
+			t.Errorf("got %d numbers that are not 2 and error %v", wrong, err)
+		}
+	})
+}
+
+func TestWhatIsLostIsSentAgain(t *testing.T) {
+	waybilltest.Run(t, func(t *testing.T, w *waybilltest.World) {
+		w.Handle("orders", waybill.Once, func(context.Context, *sql.Tx, *waybill.Message) error { return nil })
+		w.LoseMessages(1)
+		w.LoseReceipts(2)
+		w.Send(waybill.Message{Destination: "orders", Key: "7"})
+		waybilltest.RequireSent(t, w.DB, waybilltest.Match{Destination: "orders", Key: "7", Count: 1})
+		w.Settle()
+		w.RequireApplied(waybilltest.Match{Key: "7", Count: 1})
+		waybilltest.RequireNotSent(t, w.DB, waybilltest.Match{})
+	})
+}
+
+func TestARejectedMessageIsKeptWithItsReason(t *testing.T) {
+	waybilltest.Run(t, func(t *testing.T, w *waybilltest.World) {
+		w.Handle("orders", waybill.Once, func(context.Context, *sql.Tx, *waybill.Message) error {
+			return waybill.Permanent(errors.New("no such customer"))
+		})
+		w.Send(waybill.Message{Destination: "orders", Body: []byte("x")})
+		w.Settle()
+		w.RequireNotApplied(waybilltest.Match{})
+		if all := w.Rejected(); len(all) != 1 || all[0].Destination != "orders" || all[0].Reason == "" {
+			t.Errorf("got %+v, want one rejected message with its reason", all)
+		}
+	})
+}
+
+func TestTheDatabaseHasTheTimeOfTheBubble(t *testing.T) {
+	waybilltest.Run(t, func(t *testing.T, w *waybilltest.World) {
+		for range 2 {
+			var now, today string
+			var epoch int64
+			var day float64
+			if err := w.DB.QueryRowContext(t.Context(), `SELECT datetime('now'), CURRENT_DATE, unixepoch('now'), julianday('now')`).Scan(&now, &today, &epoch, &day); err != nil {
+				t.Fatal(err)
+			}
+			right := time.Now().UTC()
+			if now != right.Format(time.DateTime) || today != right.Format(time.DateOnly) || epoch != right.Unix() {
+				t.Errorf("got %s, %s and %d at %v", now, today, epoch, right)
+			}
+			if from := time.UnixMicro(int64((day - 2440587.5) * 86400e6)); right.Sub(from).Abs() > time.Millisecond {
+				t.Errorf("got the julian day of %v at %v", from, right)
+			}
+			w.Wait(30 * time.Hour)
+		}
+	})
+}
+
+func TestADelayedMessageComesAtItsTime(t *testing.T) {
+	waybilltest.Run(t, func(t *testing.T, w *waybilltest.World) {
+		w.Handle("orders", waybill.Once, func(context.Context, *sql.Tx, *waybill.Message) error { return nil })
+		w.Send(waybill.Message{Destination: "orders", NotBefore: time.Now().Add(48 * time.Hour)})
+		w.Settle()
+		w.RequireNotApplied(waybilltest.Match{})
+		w.Wait(47 * time.Hour)
+		w.RequireNotApplied(waybilltest.Match{})
+		w.Wait(2 * time.Hour)
+		w.RequireApplied(waybilltest.Match{Count: 1})
+	})
+}
