@@ -92,7 +92,9 @@ type Inbox struct {
 
 	mu       sync.Mutex
 	routes   []*route
-	problems option.Check // with what Handle and HandleWith were given
+	problems option.Check // with what Handle, HandleWith and Use were given
+	// middleware is put around the handlers that come later, the last one first.
+	middleware []func(Handler) Handler
 
 	wasConnected atomic.Bool // a connection has been open, now or earlier
 	connected    atomic.Bool // one is open now
@@ -131,7 +133,28 @@ func (in *Inbox) HandleWith(destination string, level waybill.Level, handler Han
 	defer in.mu.Unlock()
 	c := o.withDefaults(destination, &in.o, &in.problems)
 	in.checkRoute(destination, level, handler, &c)
+	if handler != nil {
+		for _, m := range slices.Backward(in.middleware) {
+			handler = m(handler)
+		}
+	}
 	in.routes = append(in.routes, newRoute(in, destination, level, handler, c))
+}
+
+// Use puts middleware around the handlers that Handle and HandleWith are given from now on:
+// for logs, timing, tenants. The first one given is the outermost. What it does with tx is
+// part of the message's transaction, and what it returns is the handler's verdict; see
+// Handler.
+func (in *Inbox) Use(middleware ...func(next Handler) Handler) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, m := range middleware {
+		if m == nil {
+			in.problems.Problem("a middleware is nil")
+			continue
+		}
+		in.middleware = append(in.middleware, m)
+	}
 }
 
 // checkRoute notes what is wrong with a new route. in.mu is held.

@@ -125,6 +125,7 @@ func (o *Outbox) Send(ctx context.Context, tx Tx, messages ...waybill.Message) e
 	if len(messages) == 0 {
 		return nil
 	}
+	tx = plain(tx)
 	if o.clock.isDue() {
 		o.clock.read(ctx, tx, o.dialect)
 		o.seeTables(ctx, tx)

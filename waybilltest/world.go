@@ -35,13 +35,14 @@ type World struct {
 	// Outbox sends.
 	Outbox *outbox.Outbox
 
-	t        testing.TB
-	o        Options
-	lossy    *lossy
-	routes   []route
-	log      *logged
-	relay    *part[*relay.Relay]
-	consumer *part[*inbox.Inbox]
+	t          testing.TB
+	o          Options
+	lossy      *lossy
+	routes     []route
+	middleware []func(inbox.Handler) inbox.Handler
+	log        *logged
+	relay      *part[*relay.Relay]
+	consumer   *part[*inbox.Inbox]
 }
 
 // Options configure a World; nil and the zero value hold the defaults.
@@ -153,6 +154,11 @@ func (w *World) HandleWith(destination string, level waybill.Level, handler inbo
 		x.options = *o
 	}
 	w.routes = append(w.routes, x)
+}
+
+// Use puts middleware around all of the consumer's handlers; see inbox.Inbox.Use.
+func (w *World) Use(middleware ...func(next inbox.Handler) inbox.Handler) {
+	w.middleware = append(w.middleware, middleware...)
 }
 
 // Do makes a business change in a transaction of the outbox, and ends the test where that
@@ -404,6 +410,7 @@ func (w *World) start() {
 		if err != nil {
 			w.t.Fatal(err)
 		}
+		in.Use(w.middleware...)
 		for _, x := range w.routes {
 			in.HandleWith(x.destination, x.level, noting(x.handler), &x.options)
 		}

@@ -5,10 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/inbox"
 	"github.com/waybill-go/waybill/waybilltest"
 )
 
@@ -103,5 +105,45 @@ func TestADelayedMessageComesAtItsTime(t *testing.T) {
 		w.RequireNotApplied(waybilltest.Match{})
 		w.Wait(2 * time.Hour)
 		w.RequireApplied(waybilltest.Match{Count: 1})
+	})
+}
+
+func TestMiddlewareIsAroundEachHandler(t *testing.T) {
+	waybilltest.Run(t, func(t *testing.T, w *waybilltest.World) {
+		var calls []string
+		note := func(name string) func(inbox.Handler) inbox.Handler {
+			return func(next inbox.Handler) inbox.Handler {
+				return func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+					calls = append(calls, name+" before "+m.Destination)
+					err := next(ctx, tx, m)
+					calls = append(calls, fmt.Sprint(name, " after ", err))
+					if name == "outer" && err != nil {
+						return waybill.Permanent(err) // the outermost has the last word
+					}
+					return err
+				}
+			}
+		}
+		w.Use(note("outer"), note("inner"))
+		for _, destination := range []string{"orders", "prices"} {
+			w.Handle(destination, waybill.Once, func(context.Context, *sql.Tx, *waybill.Message) error {
+				calls = append(calls, "handler")
+				return errors.New("no")
+			})
+		}
+		w.Send(waybill.Message{Destination: "orders"})
+		w.Settle()
+		w.Send(waybill.Message{Destination: "prices"})
+		w.Settle()
+		want := []string{
+			"outer before orders", "inner before orders", "handler", "inner after no", "outer after no",
+			"outer before prices", "inner before prices", "handler", "inner after no", "outer after no",
+		}
+		if !slices.Equal(calls, want) {
+			t.Errorf("got %q, want %q", calls, want)
+		}
+		if n := len(w.Rejected()); n != 2 {
+			t.Errorf("got %d rejected messages, want 2", n)
+		}
 	})
 }
