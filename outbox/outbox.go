@@ -271,10 +271,10 @@ const notifyTime = 5 * time.Second
 // Wake tells relays that messages may have been committed. InTx calls it, and so does the
 // commit of an inbox whose handler has sent messages; a caller who commits a transaction
 // by other means may. It reports no error, since a relay that is not woken finds messages
-// by polling. With a nil db only the relay of this process is told. Through a *sql.DB the
-// others are notified in the background, and ctx does not end that: Wake waits neither for
-// a connection nor for the database. Through anything else, as a *sql.Conn, it runs one
-// statement.
+// by polling. With a nil db only the relay of this process is told. Through a pool, such as
+// *sql.DB, *sqlx.DB or gorm's ConnPool, the others are notified in the background, and ctx
+// does not end that: Wake waits neither for a connection nor for the database. Through a
+// *sql.Conn or a transaction it runs one statement.
 func (o *Outbox) Wake(ctx context.Context, db store.Execer) {
 	select {
 	case o.committed <- struct{}{}:
@@ -287,8 +287,8 @@ func (o *Outbox) Wake(ctx context.Context, db store.Execer) {
 	if now-last < int64(notifyEvery) || !o.notified.CompareAndSwap(last, now) {
 		return
 	}
-	pool, isPool := db.(*sql.DB)
-	if !isPool {
+	switch db.(type) {
+	case *sql.Conn, Tx: // one connection, which is its caller's
 		o.notifyRelays(ctx, db)
 		return
 	}
@@ -299,7 +299,7 @@ func (o *Outbox) Wake(ctx context.Context, db store.Execer) {
 		defer o.notifying.Store(false)
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), notifyTime)
 		defer cancel()
-		o.notifyRelays(limited, pool)
+		o.notifyRelays(limited, db)
 	}()
 }
 
