@@ -53,12 +53,23 @@ func readTree(block string) ([]string, error) {
 	return dirs, nil
 }
 
-// goDirs are the directories that hold Go files, and those that they are in.
+// goDirs are the directories that hold Go files, and those that they are in; of a module of
+// its own the uppermost alone.
 func goDirs(root fs.FS) ([]string, error) {
 	names, err := files(root, isGo)
+	if err != nil {
+		return nil, err
+	}
+	modules, err := files(root, func(name string) bool { return path.Base(name) == "go.mod" && path.Dir(name) != "." })
 	var dirs []string
 	for _, name := range names {
-		for dir := path.Dir(name); !slices.Contains(dirs, dir); dir = path.Dir(dir) {
+		dir := path.Dir(name)
+		for _, m := range modules {
+			if strings.HasPrefix(dir, path.Dir(m)+"/") {
+				dir = path.Dir(m)
+			}
+		}
+		for ; !slices.Contains(dirs, dir); dir = path.Dir(dir) {
 			dirs = append(dirs, dir)
 		}
 	}
@@ -97,20 +108,21 @@ func TestATreeThatIsNotTheDiskIsFound(t *testing.T) {
 	disk := fstest.MapFS{
 		"go.go": file, "a/a.go": file, "a/b/c/c.go": file, "d/d_test.go": file,
 		"docs/x.md": file, "a/testdata/t.go": file, ".hidden/h.go": file,
+		"m/go.mod": file, "m/m.go": file, "m/n/n.go": file,
 	}
 	dirs, err := goDirs(disk)
-	if want := []string{".", "a", "a/b", "a/b/c", "d"}; err != nil || !slices.Equal(dirs, want) {
+	if want := []string{".", "a", "a/b", "a/b/c", "d", "m"}; err != nil || !slices.Equal(dirs, want) {
 		t.Fatalf("got the directories %q, %v; want %q", dirs, err, want)
 	}
 	for _, c := range []struct {
 		what, tree string
 		want       []string
 	}{
-		{"the disk", "./ root\na/ first\n  b/ second\n    c/ third\nd/ fourth\n", nil},
-		{"with a directory that has no Go code", "./ root\na/ x\n  b/ x\n    c/ x\nd/ x\ndocs/ pages\n", nil},
-		{"one is missing", "./ root\na/ x\n  b/ x\nd/ x\n", []string{"lacks the directory a/b/c/"}},
-		{"one is somewhere else", "./ root\na/ x\n  b/ x\nc/ x\nd/ x\n", []string{"lacks the directory a/b/c/", "has a directory c/, which is not on the disk"}},
-		{"one is there twice", "./ root\na/ x\n  b/ x\n    c/ x\nd/ x\nd/ x\n", []string{"has d/ twice"}},
+		{"the disk", "./ root\na/ first\n  b/ second\n    c/ third\nd/ fourth\nm/ fifth\n", nil},
+		{"with a directory that has no Go code", "./ root\na/ x\n  b/ x\n    c/ x\nd/ x\nm/ x\ndocs/ pages\n", nil},
+		{"one is missing", "./ root\na/ x\n  b/ x\nd/ x\nm/ x\n", []string{"lacks the directory a/b/c/"}},
+		{"one is somewhere else", "./ root\na/ x\n  b/ x\nc/ x\nd/ x\nm/ x\n", []string{"lacks the directory a/b/c/", "has a directory c/, which is not on the disk"}},
+		{"one is there twice", "./ root\na/ x\n  b/ x\n    c/ x\nd/ x\nd/ x\nm/ x\n", []string{"has d/ twice"}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			tree, err := readTree(c.tree)

@@ -5,14 +5,14 @@ import (
 	"testing"
 
 	"github.com/waybill-go/waybill/examples/orm/databasesql"
-	"github.com/waybill-go/waybill/examples/orm/try"
+	"github.com/waybill-go/waybill/examples/orm/ormtest"
 	"github.com/waybill-go/waybill/inbox"
 )
 
 func TestOrdersAreSentAndShippedOnce(t *testing.T) {
-	try.Orders(t, []string{"sqlite", "postgres"}, func(_ *testing.T, d try.Database) try.Shop {
+	ormtest.Orders(t, []string{"sqlite", "postgres"}, func(_ *testing.T, d ormtest.Database) ormtest.Shop {
 		shop := &databasesql.Shop{DB: d.DB, Outbox: d.Outbox}
-		return try.Shop{
+		return ormtest.Shop{
 			Place: func(ctx context.Context, id int64, item string) error {
 				return shop.Place(ctx, databasesql.Order{ID: id, Item: item})
 			},

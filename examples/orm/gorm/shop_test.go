@@ -10,7 +10,7 @@ import (
 	"gorm.io/gorm/logger"
 
 	"github.com/waybill-go/waybill/examples/orm/gorm"
-	"github.com/waybill-go/waybill/examples/orm/try"
+	"github.com/waybill-go/waybill/examples/orm/ormtest"
 	"github.com/waybill-go/waybill/inbox"
 )
 
@@ -19,8 +19,8 @@ func TestOrdersAreSentAndShippedOnce(t *testing.T) {
 		"defaults": {}, "PrepareStmt": {PrepareStmt: true}, "SkipDefaultTransaction": {SkipDefaultTransaction: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			try.Orders(t, []string{"postgres", "mysql"}, func(t *testing.T, d try.Database) try.Shop {
-				var dialector driver.Dialector = postgres.New(postgres.Config{Conn: d.DB})
+			ormtest.Orders(t, []string{"postgres", "mysql"}, func(t *testing.T, d ormtest.Database) ormtest.Shop {
+				dialector := postgres.New(postgres.Config{Conn: d.DB})
 				if d.Name == "mysql" {
 					dialector = mysql.New(mysql.Config{Conn: d.DB})
 				}
@@ -30,7 +30,7 @@ func TestOrdersAreSentAndShippedOnce(t *testing.T) {
 					t.Fatal(err)
 				}
 				shop := &gorm.Shop{DB: db, Outbox: d.Outbox}
-				return try.Shop{
+				return ormtest.Shop{
 					Place: func(ctx context.Context, id int64, item string) error {
 						return shop.Place(ctx, gorm.Order{ID: id, Item: item})
 					},

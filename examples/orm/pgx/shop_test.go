@@ -6,20 +6,20 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/waybill-go/waybill/examples/orm/ormtest"
 	"github.com/waybill-go/waybill/examples/orm/pgx"
-	"github.com/waybill-go/waybill/examples/orm/try"
 	"github.com/waybill-go/waybill/inbox"
 )
 
 func TestOrdersAreSentAndShippedOnce(t *testing.T) {
-	try.Orders(t, []string{"postgres"}, func(t *testing.T, d try.Database) try.Shop {
+	ormtest.Orders(t, []string{"postgres"}, func(t *testing.T, d ormtest.Database) ormtest.Shop {
 		pool, err := pgxpool.New(t.Context(), d.Address)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(pool.Close)
 		shop := &pgx.Shop{Pool: pool, Outbox: d.Outbox}
-		return try.Shop{
+		return ormtest.Shop{
 			Place: func(ctx context.Context, id int64, item string) error {
 				return shop.Place(ctx, pgx.Order{ID: id, Item: item})
 			},

@@ -34,7 +34,7 @@ func (s *Shop) Place(ctx context.Context, o Order) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // does nothing after the commit
+	defer tx.Rollback() // does nothing after the commit
 	if _, err := tx.NamedExecContext(ctx, `INSERT INTO orders (id, item) VALUES (:id, :item)`, o); err != nil {
 		return err
 	}

@@ -1,5 +1,5 @@
-// Package try tries the examples, each on the databases that it is for.
-package try
+// Package ormtest tries the examples, each on the databases that it is for.
+package ormtest
 
 import (
 	"context"
