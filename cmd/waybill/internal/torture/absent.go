@@ -147,8 +147,9 @@ func (r *run) returns(ctx context.Context, a *absence) {
 }
 
 // endAbsence waits until a topic's consumer has all that it can have while the other one
-// is away, and has that one come back. A consumer that gets less than a window of messages
-// for as long as patience is held up.
+// is away, and has that one come back. A consumer that gets nothing for as long as patience is
+// held up, and so is one that gets less than a window of messages for much longer: a broker
+// that comes back from a full disk takes messages one by one.
 func (r *run) endAbsence(ctx context.Context) error {
 	a := r.absentNow()
 	if a == nil {
@@ -158,8 +159,8 @@ func (r *run) endAbsence(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var idle supervisor.Stopwatch
-	for least := int64(-1); ; {
+	var quiet, slow supervisor.Stopwatch // since any message, and since a window of them
+	for last, least := int64(-1), int64(-1); ; {
 		lacking, err := r.lacking(ctx, a.other, want)
 		if err != nil {
 			return err
@@ -167,11 +168,15 @@ func (r *run) endAbsence(ctx context.Context) error {
 		if lacking == 0 {
 			break
 		}
+		if last < 0 || lacking < last {
+			last = lacking
+			quiet.Reset()
+		}
 		if least < 0 || lacking <= least-publicWindow {
 			least = lacking
-			idle.Reset()
+			slow.Reset()
 		}
-		if idle.Time() > r.patience() {
+		if quiet.Time() > r.patience() || slow.Time() > manyPatiences*r.patience() {
 			r.heldUp = lacking
 			break
 		}
