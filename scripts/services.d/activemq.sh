@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # variables shared with scripts/services
-# ActiveMQ Classic, Apache's distribution, with AMQP 1.0 and STOMP. Where that
-# cannot be fetched, Debian's package, which has STOMP only.
+# ActiveMQ Classic, Apache's distribution, with AMQP 1.0, STOMP and OpenWire, which
+# JMS programs speak. Where that cannot be fetched, Debian's package, which has no AMQP.
 
 version=5.18.3
 # As its disk gets full it lowers the limit of what it stores, and never raises it again.
@@ -10,7 +10,7 @@ debian=/usr/share/activemq
 
 server_ports() {
 	[[ ! -d $apache ]] && [[ -d $debian ]] || echo ACTIVEMQ_AMQP1 ACTIVEMQ_AMQP1_TLS
-	echo ACTIVEMQ_STOMP ACTIVEMQ_STOMP_TLS
+	echo ACTIVEMQ_STOMP ACTIVEMQ_STOMP_TLS ACTIVEMQ_OPENWIRE
 }
 
 server_packages() {
@@ -65,6 +65,7 @@ configuration() {
 	fi
 	connector stomp stomp ACTIVEMQ_STOMP
 	connector stomps stomp+ssl ACTIVEMQ_STOMP_TLS
+	connector openwire tcp ACTIVEMQ_OPENWIRE
 	cat <<-END
 		    </transportConnectors>
 		  </broker>
@@ -114,6 +115,7 @@ server_addresses() {
 	fi
 	echo "ACTIVEMQ_STOMP=stomp://$at:$(port ACTIVEMQ_STOMP)"
 	echo "ACTIVEMQ_STOMP_TLS=stomp+tls://$at:$(port ACTIVEMQ_STOMP_TLS)"
+	echo "ACTIVEMQ_OPENWIRE=tcp://$at:$(port ACTIVEMQ_OPENWIRE)"
 }
 
 server_version() {

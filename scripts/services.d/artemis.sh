@@ -1,5 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # variables shared with scripts/services
-# ActiveMQ Artemis, Apache's distribution, with AMQP 1.0 and STOMP.
+# ActiveMQ Artemis, Apache's distribution, with AMQP 1.0, STOMP and OpenWire, which
+# JMS programs speak.
 
 version=2.40.0
 program=$dist/artemis-$version
@@ -7,7 +8,7 @@ layout="1 $program"
 # On a disk of its own it blocks those who publish at less than a tenth.
 full_at=$((20 << 20))
 
-server_ports() { echo ARTEMIS_AMQP1 ARTEMIS_AMQP1_TLS ARTEMIS_STOMP ARTEMIS_STOMP_TLS; }
+server_ports() { echo ARTEMIS_AMQP1 ARTEMIS_AMQP1_TLS ARTEMIS_STOMP ARTEMIS_STOMP_TLS ARTEMIS_OPENWIRE; }
 
 server_packages() {
 	needs_java
@@ -41,6 +42,7 @@ acceptors() {
 	acceptor amqps ARTEMIS_AMQP1_TLS "$amqp;$tls"
 	acceptor stomp ARTEMIS_STOMP "$stomp"
 	acceptor stomps ARTEMIS_STOMP_TLS "$stomp;$tls"
+	acceptor openwire ARTEMIS_OPENWIRE "protocols=OPENWIRE"
 	echo "</acceptors>"
 }
 
@@ -65,6 +67,7 @@ server_addresses() {
 	echo "ARTEMIS_AMQP1_TLS=amqp1s://$at:$(port ARTEMIS_AMQP1_TLS)"
 	echo "ARTEMIS_STOMP=stomp://$at:$(port ARTEMIS_STOMP)"
 	echo "ARTEMIS_STOMP_TLS=stomp+tls://$at:$(port ARTEMIS_STOMP_TLS)"
+	echo "ARTEMIS_OPENWIRE=tcp://$at:$(port ARTEMIS_OPENWIRE)"
 }
 
 server_version() { echo "Artemis $version"; }
