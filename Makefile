@@ -30,6 +30,7 @@ build: ## the command, as bin/waybill, and all packages
 
 .PHONY: test
 test: ## every test, with the race detector, against real servers, which it installs, starts and stops
+	$(if $(or $(filter ./...,$(PKG)),$(findstring test/foreign,$(PKG))),scripts/foreign install)
 	WAYBILL_TEST_REQUIRE=1 scripts/services run -- $(MAKE) --no-print-directory race
 
 # These take longest, so they begin first.
@@ -75,6 +76,12 @@ brokers-table: ## writes the table of docs/brokers.md; kills and restarts this c
 	WAYBILL_TEST_REQUIRE=1 WAYBILL_TEST_SERVICES=$(CURDIR)/scripts/services \
 		scripts/services run activemq artemis rabbitmq nats kafka -- bash -o pipefail -c \
 		'$(GO) test -p 1 -count=1 -timeout $(TIMEOUT) -json -run Conformance ./broker/... | $(GO) run ./scripts/brokers docs/brokers.md'
+
+.PHONY: foreign-table
+foreign-table: ## writes the tables of docs/foreign.md: what becomes of other programs' messages
+	scripts/foreign install jms python
+	WAYBILL_TEST_REQUIRE=1 scripts/services run activemq artemis rabbitmq nats kafka -- \
+		$(GO) test -count=1 -timeout $(TIMEOUT) -run TestForeignPrograms ./test/foreign -update
 
 .PHONY: fuzz
 fuzz: ## every parser of outside input, with made-up input for FUZZTIME each

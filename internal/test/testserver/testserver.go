@@ -4,6 +4,7 @@ package testserver
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -77,4 +78,16 @@ func missing(t testing.TB, format string, args ...any) {
 		t.Fatalf(format, args...)
 	}
 	t.Skipf(format, args...)
+}
+
+// Foreign returns the directory in which scripts/foreign keeps what it installs under a name,
+// such as python. Where that is missing, or made of older sources, the test is skipped or
+// fails as by Address. root is the way to the repository's root.
+func Foreign(t testing.TB, root, name string) string {
+	t.Helper()
+	output, err := exec.Command(filepath.Join(root, "scripts", "foreign"), "path", name).Output()
+	if err != nil {
+		missing(t, "%s of scripts/foreign is not installed, or made of other sources. To run this test: scripts/foreign install %s", name, name)
+	}
+	return strings.TrimSpace(string(output))
 }

@@ -69,19 +69,25 @@ apt_install() (
 	rm -f "$log"
 )
 
-# maven GOAL OPTION...: a goal of the dependency plugin, tried three times; one at a
-# time, since Maven's own store does not bear more.
-maven() {
-	local plugin=org.apache.maven.plugins:maven-dependency-plugin:3.6.1 goal=$1 try
-	shift
+# run_maven ARGUMENT...: Maven, tried three times; one at a time, since Maven's own store
+# does not bear more.
+run_maven() {
+	local try
 	mkdir -p "$dist" "$server"
 	for try in 1 2 3; do
-		if flock "$dist/maven.lock" timeout 15m mvn -q -B "$plugin:$goal" "$@" >"$server/log" 2>&1 </dev/null 9>&-; then
+		if flock "$dist/maven.lock" timeout 15m mvn -q -B "$@" >"$server/log" 2>&1 </dev/null 9>&-; then
 			return
 		fi
 		sleep "$try"
 	done
 	return 1
+}
+
+# maven GOAL OPTION...: a goal of the dependency plugin.
+maven() {
+	local goal=$1
+	shift
+	run_maven "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:$goal" "$@"
 }
 
 # fetch_archive GROUP:ARTIFACT:VERSION DIRECTORY: unpacks the binary distribution.

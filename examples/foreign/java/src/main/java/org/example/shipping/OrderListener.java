@@ -2,6 +2,7 @@ package org.example.shipping;
 
 import jakarta.jms.JMSException;
 import jakarta.jms.Message;
+import jakarta.jms.Queue;
 import jakarta.jms.Session;
 import java.util.List;
 import java.util.function.Consumer;
@@ -40,18 +41,19 @@ class OrderListener {
         this.json = json;
     }
 
-    @JmsListener(destination = "orders")
+    @JmsListener(destination = "${queue.orders}")
     void order(Message message, Session session) throws JMSException {
-        handle("orders", message, session, guards::isNewer, shipping::takeOrder);
+        handle(message, session, guards::isNewer, shipping::takeOrder);
     }
 
-    @JmsListener(destination = "payments")
+    @JmsListener(destination = "${queue.payments}")
     void payment(Message message, Session session) throws JMSException {
-        handle("payments", message, session, guards::isFirst, shipping::takePayment);
+        handle(message, session, guards::isFirst, shipping::takePayment);
     }
 
-    private void handle(String queue, Message message, Session session, Predicate<Incoming> guard,
-            Consumer<Incoming> effect) throws JMSException {
+    private void handle(Message message, Session session, Predicate<Incoming> guard, Consumer<Incoming> effect)
+            throws JMSException {
+        String queue = ((Queue) message.getJMSDestination()).getQueueName();
         Receipt receipt;
         try {
             receipt = apply(Incoming.of(queue, message), guard, effect);
