@@ -61,7 +61,7 @@ func (r *run) report(ctx context.Context, v *result) (*Report, error) {
 
 		// A relay that was killed and came back does not know which of its messages are
 		// copies, and a process that is killed has not told what it did last.
-		Resent:     max(relays.Copies, relays.Published-v.Sent, 0),
+		Resent:     max(relays.Copies, relays.Published-v.Sent-v.Undone, 0),
 		Duplicates: consumers.Duplicates + max(consumers.Superseded-v.Superseded, 0),
 	},
 		Sequence: v.Broken["sequence"], Conservation: v.Broken["conservation"], Unsaved: v.Broken["unsaved"], HeldUp: v.Broken["held_up"], KeptUp: r.keptUp,
