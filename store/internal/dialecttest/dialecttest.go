@@ -31,6 +31,17 @@ func Migrate(t testing.TB, db *sql.DB, dialect store.Dialect, prefix string) sto
 	return names
 }
 
+// WantFull checks whether the dialect takes an error, bare and wrapped, for that of a database
+// without room.
+func WantFull(t *testing.T, dialect store.Dialect, err error, want bool) {
+	t.Helper()
+	for _, err := range []error{err, fmt.Errorf("wrapped: %w", err)} {
+		if got := dialect.Full(err); got != want {
+			t.Errorf("%#v: got full: %v, want %v", err, got, want)
+		}
+	}
+}
+
 // WantCondition checks what the dialect makes of an error, bare and wrapped.
 func WantCondition(t *testing.T, dialect store.Dialect, err error, want store.Condition) {
 	t.Helper()
