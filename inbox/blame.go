@@ -24,6 +24,9 @@ type failure struct {
 	// alive says that the transaction's connection still answered after a handler's
 	// error, so an error that looks like a broken connection speaks of another one.
 	alive bool
+	// full says that the database has no room for what was to be written, which is no
+	// message's failure, however often it is tried.
+	full bool
 	// lost is set where the database had rolled the transaction back before the handler
 	// ran that failed, because of another transaction.
 	lost error
@@ -68,12 +71,13 @@ const (
 	runAgain    remedy = iota // as it is: the messages may be well
 	splitBatch                // with one message to a transaction
 	failMessage               // it is one message's failure; the others go on without it
-	postpone                  // the message comes again later, and that is no failure of it
+	postpone                  // the message comes again later, and that is no failure of it; see outcomes.postpone
 )
 
 // remedy chooses what is to be done about a failed transaction of several messages or of
 // one.
 func (w *worker) remedy(ctx context.Context, f *failure, seen *trouble, several bool) remedy {
+	f.full = w.r.in.ledger.Full(f.err)
 	chosen := w.choose(ctx, f, seen, several)
 	if chosen == runAgain && !f.isConflict(w.r.in) {
 		// As far as one can tell nothing is wrong with the messages: they wait for the
@@ -103,7 +107,7 @@ func (w *worker) choose(ctx context.Context, f *failure, seen *trouble, several 
 			return failMessage
 		}
 		return runAgain
-	case f.stage == inHandler && (f.timedOut || f.alive || errors.Is(f.err, waybill.ErrTxEnded)):
+	case f.stage == inHandler && !f.full && (f.timedOut || f.alive || errors.Is(f.err, waybill.ErrTxEnded)):
 		if seen.failures++; several && seen.failures > maxFailures {
 			return splitBatch
 		}
@@ -118,14 +122,14 @@ func (w *worker) choose(ctx context.Context, f *failure, seen *trouble, several 
 		return splitBatch
 	}
 	// The database is well, and the transaction of this one message is not.
-	if f.stage == inHandler || w.r.in.ledger.Condition(f.err) == store.Unavailable {
+	if !f.full && (f.stage == inHandler || w.r.in.ledger.Condition(f.err) == store.Unavailable) {
 		if seen.deaths++; seen.deaths < maxDeaths {
 			return runAgain
 		}
 	} else if seen.refusals++; seen.refusals < maxRefusals {
 		return runAgain
 	}
-	if f.stage == beforeHandlers {
+	if f.stage == beforeHandlers || f.full {
 		return postpone
 	}
 	return failMessage
@@ -151,7 +155,7 @@ func (w *worker) tellConflict(ctx context.Context, f *failure) {
 
 // isConflict says whether the transaction lost to another one.
 func (f *failure) isConflict(in *Inbox) bool {
-	if f.timedOut { // a cancelled statement may look like anything
+	if f.timedOut || f.full { // a cancelled statement may look like anything, and SQLite rolls back where it is full
 		return false
 	}
 	return f.lost != nil || in.ledger.Condition(f.err) == store.Conflict

@@ -6,6 +6,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/internal/fault/mutant"
 	"github.com/waybill-go/waybill/internal/wire"
 	"github.com/waybill-go/waybill/store"
 )
@@ -49,7 +50,11 @@ func newItem(d *broker.Delivery, receiver *subscription, gone <-chan struct{}, l
 // mark is what the guard records of the message.
 func (x *item) mark() store.Mark {
 	m := &x.Message
-	return store.Mark{ID: m.ID, Producer: x.source(), Destination: m.Destination, Topic: m.Topic, Key: m.Key, TimeStamp: m.TimeStamp}
+	stamp := m.TimeStamp
+	if mutant.GuardBySequence {
+		stamp = m.Sequence
+	}
+	return store.Mark{ID: m.ID, Producer: x.source(), Destination: m.Destination, Topic: m.Topic, Key: m.Key, TimeStamp: stamp}
 }
 
 // source is the name under which forgetting knows where the message came from.

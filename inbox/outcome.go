@@ -150,19 +150,23 @@ func (o *outcomes) defers(ctx context.Context, x *item) {
 }
 
 // postpone has a message come again that failed before its handler ran, while others do
-// not: what keeps its record out is no failure of the message, and may be mended.
-func (o *outcomes) postpone(ctx context.Context, x *item, reason error) {
+// not: what keeps its record out is no failure of the message, and may be mended. Nor is it
+// one that the database has no room for what its handler writes, and has for others'.
+func (o *outcomes) postpone(ctx context.Context, x *item, f *failure) {
 	in := o.r.in
+	what, text, short := "guard of ", "the guard fails with this message and works with others; it comes again", "not recorded: "
+	if f.full {
+		what, text, short = "room for ", "the database has no room for what this message's handler writes; it comes again", "no room: "
+	}
 	in.counters.troubles.Add(1)
-	if times, due := in.repeats.Due("guard of "+o.r.destination, reason.Error()); due {
-		in.log.ErrorContext(ctx, "the guard fails with this message and works with others; it comes again",
-			about(o.r, x, times, slog.Duration("after", postponeTime), slog.Any("error", reason))...)
+	if times, due := in.repeats.Due(what+o.r.destination, f.err.Error()); due {
+		in.log.ErrorContext(ctx, text, about(o.r, x, times, slog.Duration("after", postponeTime), slog.Any("error", f.err))...)
 	}
 	if x.ReceiptTo == "" {
 		o.requeue(ctx, x, 10)
 		return
 	}
-	o.note(x, waybill.Receipt{Outcome: waybill.Retry, After: postponeTime, Error: wire.ErrorText("not recorded: " + reason.Error())})
+	o.note(x, waybill.Receipt{Outcome: waybill.Retry, After: postponeTime, Error: wire.ErrorText(short + f.err.Error())})
 }
 
 // reject gives a message up: its producer keeps it for a person. A message of a foreign

@@ -194,7 +194,7 @@ func (w *worker) attempt(ctx, settle context.Context, batch []*item, done *outco
 			done.failed(settle, failed.x, failed.err)
 			continue // with the others
 		case postpone:
-			done.postpone(settle, batch[0], failed.err)
+			done.postpone(settle, batch[0], failed)
 			return nil
 		case runAgain:
 		}

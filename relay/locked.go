@@ -57,7 +57,10 @@ func (t *term) writeThen(ctx context.Context, doing string, ids []waybill.ID, wr
 		err := write(ctx, ids)
 		waiting = lockedOf(err)
 		if len(waiting) > 0 {
-			t.log.WarnContext(ctx, "rows are locked by other transactions; they are written when these have ended, and all else goes on", slog.String("doing", doing), slog.Any("error", err))
+			if times, due := t.r.repeats.Due("rows locked "+doing, ""); due { // each names other messages
+				t.log.WarnContext(ctx, "rows are locked by other transactions; they are written when these have ended, and all else goes on",
+					slog.String("doing", doing), slog.Int64("times", times), slog.Any("error", err))
+			}
 			return nil
 		}
 		return err
@@ -157,7 +160,9 @@ func (t *term) tryLocked(ctx context.Context, w *lockedWrite) {
 	case len(waiting) > 0:
 		left = waiting
 	default:
-		t.log.Log(ctx, w.wait.Level(), "rows that were locked cannot be written; trying again", slog.String("doing", w.doing), slog.Any("error", err))
+		if times, due := t.r.repeats.Due("locked "+w.doing, err.Error()); due {
+			t.log.WarnContext(ctx, "rows that were locked cannot be written; trying again", slog.String("doing", w.doing), slog.Int64("times", times), slog.Any("error", err))
+		}
 	}
 	w.done(ctx, without(w.ids, left))
 	if len(left) == 0 {

@@ -27,14 +27,22 @@ func newTrouble() trouble {
 // isOver says whether it may be tried (again).
 func (x *trouble) isOver() bool { return !time.Now().Before(x.until) }
 
-// note takes the outcome of a try.
-func (x *trouble) note(ctx context.Context, log *slog.Logger, err error, what ...any) {
+// note takes the outcome of a try to do something, for one destination or, "", for all.
+func (x *trouble) note(ctx context.Context, t *term, err error, doing, destination string) {
+	what := []any{slog.String("doing", doing)}
+	if destination != "" {
+		what = append(what, slog.String("destination", destination))
+	}
+	name := doing + " " + destination
 	switch {
 	case err != nil:
-		log.Log(ctx, x.wait.Level(), "trouble with the outbox's tables; trying again, and all else goes on", append(what, slog.Any("error", err))...)
+		if times, due := t.r.repeats.Due(name, err.Error()); due {
+			t.log.WarnContext(ctx, "trouble with the outbox's tables; trying again, and all else goes on", append(what, slog.Int64("times", times), slog.Any("error", err))...)
+		}
 		x.until = time.Now().Add(x.wait.Next())
 	case !x.until.IsZero():
-		log.InfoContext(ctx, "the trouble with the outbox's tables is over", what...)
+		t.log.InfoContext(ctx, "the trouble with the outbox's tables is over", what...)
+		t.r.repeats.Over(name)
 		x.wait.Reset()
 		x.until = time.Time{}
 	}
@@ -56,7 +64,7 @@ func newTask(doing string, limit time.Duration, run func(context.Context) (bool,
 }
 
 // do runs the task once, unless it has failed and its delay is not over.
-func (k *task) do(ctx context.Context, log *slog.Logger) (busy bool) {
+func (k *task) do(ctx context.Context, t *term) (busy bool) {
 	if !k.isOver() {
 		return false
 	}
@@ -69,7 +77,7 @@ func (k *task) do(ctx context.Context, log *slog.Logger) (busy bool) {
 	if ctx.Err() != nil {
 		return false
 	}
-	k.note(ctx, log, err, slog.String("doing", k.doing))
+	k.note(ctx, t, err, k.doing, "")
 	return busy && err == nil
 }
 
@@ -89,7 +97,7 @@ func (l *loop) run(ctx context.Context, t *term) {
 		if _, err := t.link.wait(ctx); err != nil {
 			return
 		}
-		if l.once(ctx, t.log) {
+		if l.once(ctx, t) {
 			idle = 0
 			continue
 		}
@@ -98,12 +106,12 @@ func (l *loop) run(ctx context.Context, t *term) {
 }
 
 // once does each task once and reports whether there may be more to do at once.
-func (l *loop) once(ctx context.Context, log *slog.Logger) (busy bool) {
+func (l *loop) once(ctx context.Context, t *term) (busy bool) {
 	for _, k := range l.tasks {
 		if ctx.Err() != nil {
 			return false
 		}
-		busy = k.do(ctx, log) || busy
+		busy = k.do(ctx, t) || busy
 	}
 	return busy
 }

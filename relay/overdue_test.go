@@ -23,7 +23,7 @@ func (s *lossy) looks() {
 	for busy := true; busy; {
 		busy = false
 		for _, l := range s.loops {
-			busy = l.once(s.t.Context(), s.log) || busy
+			busy = l.once(s.t.Context(), s.term) || busy
 		}
 	}
 }
@@ -351,7 +351,7 @@ func TestNoTimeoutIsMissed(t *testing.T) {
 		{name: "the last holder has sent it", cursor: 50, loses: func(s *lossy) {
 			s.insert(51, 1)
 			scan := s.loops[1]
-			scan.once(s.t.Context(), s.log)
+			scan.once(s.t.Context(), s.term)
 			batch := s.takes() // row 51
 			s.looks()          // and the sweep
 			s.answers(batch, s.connection, broker.Confirmed)

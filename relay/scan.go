@@ -3,7 +3,6 @@ package relay
 import (
 	"cmp"
 	"context"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -344,7 +343,7 @@ func (p *pump) scanBacklog(ctx context.Context) (bool, error) {
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
-		l.scanning.note(ctx, p.t.log, err, slog.String("doing", "read messages that waited for room"), slog.String("destination", l.destination))
+		l.scanning.note(ctx, p.t, err, "read messages that waited for room", l.destination)
 	}
 	return len(lanes) > 0, nil
 }

@@ -100,6 +100,10 @@ func (l *Ledger) probe(ctx context.Context, level waybill.Level) error {
 // Condition classifies an error that one of the methods, or a handler, returned.
 func (l *Ledger) Condition(err error) Condition { return condition(l.dialect, err) }
 
+// Full says whether an error that one of the methods, or a handler, returned comes of a
+// database that has no room for what was to be written.
+func (l *Ledger) Full(err error) bool { return err != nil && l.dialect.Full(err) }
+
 // Capabilities are the dialect's.
 func (l *Ledger) Capabilities() Capabilities { return l.dialect.Capabilities() }
 

@@ -31,6 +31,9 @@ type SessionDialect interface {
 	// ReadOnly says whether err comes of a transaction, a session or a server that takes
 	// no writes.
 	ReadOnly(err error) bool
+	// Full says whether the database has no room for what a statement writes: its disk, or a
+	// file or table of it, is full.
+	Full(err error) bool
 	// TimedOut says whether the session's own limit of time has ended a statement.
 	TimedOut(err error) bool
 	// Locked says whether a statement has waited in vain for the lock of a row.

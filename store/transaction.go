@@ -239,14 +239,18 @@ func (t *Transaction) Intact() error {
 	if t.ended != nil || mutant.CommitUnchecked {
 		return t.ended
 	}
+	var why error
+	if t.watch.Ended != nil {
+		// Under the connection's lock: where a context ends, database/sql rolls back beside this.
+		_ = t.conn.Raw(func(any) error { why = t.watch.Ended(); return nil })
+	}
 	// A statement of no database is refused in any case, but with another error where the
 	// transaction is still open.
 	//nolint:sqlclosecheck // it is of no database, and Close says what is wrong with it
 	if errors.Is(t.tx.StmtContext(context.Background(), new(sql.Stmt)).Close(), sql.ErrTxDone) {
-		t.end(errors.New("tx.Commit or tx.Rollback was called, or its context has ended"))
-	} else if t.watch.Ended != nil {
-		t.end(t.watch.Ended())
+		why = errors.New("tx.Commit or tx.Rollback was called, or its context has ended")
 	}
+	t.end(why)
 	return t.ended
 }
 

@@ -3,7 +3,6 @@ package backoff
 
 import (
 	"context"
-	"log/slog"
 	"math/rand/v2"
 	"time"
 )
@@ -17,16 +16,6 @@ type Backoff struct {
 
 // Reset begins anew: the next delay is made from Least.
 func (b *Backoff) Reset() { b.tries = 0 }
-
-// Level is the log level for the failure before the next try, to be asked for before
-// Next or Sleep: the first failure and every tenth after it are warnings, the others
-// for debugging.
-func (b *Backoff) Level() slog.Level {
-	if b.tries%10 == 0 {
-		return slog.LevelWarn
-	}
-	return slog.LevelDebug
-}
 
 // Next is the delay before the next try: a random part, between half and all, of a
 // time that begins with Least and doubles with each call up to Most.

@@ -2,7 +2,6 @@ package backoff
 
 import (
 	"context"
-	"log/slog"
 	"testing"
 	"time"
 )
@@ -36,18 +35,4 @@ func TestASleepEndsWithItsContext(t *testing.T) {
 	cancel()
 	b := Backoff{Least: time.Hour, Most: time.Hour}
 	b.Sleep(ctx) // the test's own time-out is the judge
-}
-
-func TestOnlySomeFailuresAreWarnings(t *testing.T) {
-	b := Backoff{Least: 1, Most: 2}
-	warnings := 0
-	for range 100 {
-		if b.Level() == slog.LevelWarn {
-			warnings++
-		}
-		b.Next()
-	}
-	if warnings != 10 {
-		t.Errorf("got %d warnings of 100 failures, want 10", warnings)
-	}
 }

@@ -57,6 +57,7 @@ var mutants = []mutant{
 	{name: "cursor_without_sweep", faults: "messages", violations: []string{"leftover"}, postgres: true},
 	{name: "no_resend", faults: "messages", violations: []string{"leftover"}},
 	{name: "process_clock", faults: "clock", violations: []string{"lost", "sequence"}},
+	{name: "guard_by_sequence", faults: "restore", violations: []string{"lost"}},
 	{name: "forget_by_clock", faults: "messages,receipts,pause", violations: []string{"doubled"}},
 	{name: "resend_as_new", faults: "handlers,messages,pause", violations: []string{"doubled"}},
 }

@@ -18,11 +18,35 @@ func TestErrorsAreClassifiedByTheirNumber(t *testing.T) {
 	for number, want := range map[uint16]store.Condition{
 		1146: store.NoTable, 1049: store.NoTable, 1054: store.NoTable,
 		1213: store.Conflict, 1205: store.Conflict, 1020: store.Conflict, 3572: store.Conflict, 1412: store.Conflict, 159: store.Conflict,
-		1040: store.Unavailable, 1053: store.Unavailable, 1290: store.Unavailable, 1836: store.Unavailable, 1927: store.Unavailable,
+		1040: store.Unavailable, 1053: store.Unavailable, 1290: store.Unavailable, 1836: store.Unavailable, 1927: store.Unavailable, 1021: store.Unavailable, 1114: store.Unavailable,
 		1062: store.Other, 1064: store.Other, 1406: store.Other, 1317: store.Other, 4025: store.Other, 3819: store.Other, 1045: store.Other,
 	} {
 		t.Run(fmt.Sprint(number), func(t *testing.T) {
 			dialecttest.WantCondition(t, mysql.Dialect(), &mysqldriver.MySQLError{Number: number, Message: "invalid connection"}, want)
+		})
+	}
+}
+
+func TestAFullDatabaseIsKnownByItsErrors(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  error
+		want bool
+	}{
+		{"a full disk", &mysqldriver.MySQLError{Number: 1021, Message: "Disk full (/tmp/#sql); waiting for someone to free some space..."}, true},
+		{"a full disk, by the number of a file's error", &mysqldriver.MySQLError{Number: 20, Message: "Disk is full writing './a.ibd'"}, true},
+		{"a full table", &mysqldriver.MySQLError{Number: 1114, Message: "The table 'effect' is full"}, true},
+		{"a storage engine on a full disk", &mysqldriver.MySQLError{Number: 1030, Message: `Got error 28 "No space left on device" from storage engine InnoDB`}, true},
+		{"another error of a storage engine", &mysqldriver.MySQLError{Number: 1030, Message: `Got error 168 "Unknown (generic) error from engine" from storage engine InnoDB`}, false},
+		{"a file on a full disk", &mysqldriver.MySQLError{Number: 3, Message: `Error writing file './binlog' (Errcode: 28 "No space left on device")`}, true},
+		{"a file on a full disk, as MySQL says it", &mysqldriver.MySQLError{Number: 3, Message: "Error writing file './binlog' (OS errno 28 - No space left on device)"}, true},
+		{"a quota that is used up", &mysqldriver.MySQLError{Number: 1026, Message: `Error writing file 'a' (errno: 122 "Disk quota exceeded")`}, true},
+		{"another error of a file", &mysqldriver.MySQLError{Number: 1026, Message: `Error writing file 'a28' (errno: 5 "Input/output error")`}, false},
+		{"a text that says so", errors.New("error 28"), false},
+		{"no error", nil, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dialecttest.WantFull(t, mysql.Dialect(), c.err, c.want)
 		})
 	}
 }

@@ -49,8 +49,11 @@ func (dialect) Capabilities() store.Capabilities {
 }
 
 // Condition classifies errors by their number.
-func (dialect) Condition(err error) store.Condition {
+func (d dialect) Condition(err error) store.Condition {
 	number, ok := errorNumber(err)
+	if ok && d.Full(err) {
+		return store.Unavailable
+	}
 	if !ok {
 		if store.Unreachable(err) || lostConnection(err) {
 			return store.Unavailable
@@ -70,7 +73,7 @@ func (dialect) Condition(err error) store.Condition {
 		1053, 1077, 1079, 3032, 1047, 1927, 4031, // shutting down, offline, node not ready, killed, idle too long
 		1158, 1159, 1160, 1161, 2002, 2003, 2006, 2013, // the network
 		1290, 1792, 1836, // read-only, as a replica after a failover
-		1021, 1114, 1037, 1038, 1041: // disk full, table full, out of memory
+		1037, 1038, 1041: // out of memory
 		return store.Unavailable
 	}
 	return store.Other

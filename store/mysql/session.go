@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"math/rand/v2"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -52,6 +53,22 @@ func (dialect) ReadOnly(err error) bool {
 	return false
 }
 
+// Full implements store.SessionDialect. What the operating system says of a write comes in the
+// text of errors that have other reasons, too: 28 is that there is no space left, and 122 that a
+// quota is used up.
+func (dialect) Full(err error) bool {
+	number, _ := errorNumber(err)
+	switch number {
+	case 20, 1021, 1114: // disk full (twice), table full
+		return true
+	case 3, 1004, 1026, 1030: // writing, making and writing a file; a storage engine's own
+		return outOfSpace.MatchString(err.Error())
+	}
+	return false
+}
+
+var outOfSpace = regexp.MustCompile(`(?i)\b(?:errno|errcode|error):? "?(?:28|122)\b`)
+
 // TimedOut implements store.SessionDialect.
 func (dialect) TimedOut(err error) bool {
 	switch number, _ := errorNumber(err); number {
@@ -71,6 +88,8 @@ func (dialect) Locked(err error) bool {
 func (d dialect) Explain(err error) string {
 	number, _ := errorNumber(err)
 	switch {
+	case d.Full(err):
+		return "the database has no room: make some on its disk; everything waits until then"
 	case d.ReadOnly(err):
 		return "the database takes no writes, as a replica or after a failover: the connection is dropped and a new one is tried; where that does not help, lead the address to the primary, or have an administrator SET GLOBAL read_only = 0"
 	case number == 1449:

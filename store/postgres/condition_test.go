@@ -39,6 +39,18 @@ func TestErrorsAreClassifiedByTheirCode(t *testing.T) {
 	}
 }
 
+func TestAFullDatabaseIsKnownByItsErrors(t *testing.T) {
+	for code, want := range map[string]bool{"53100": true, "53200": false, "53300": false, "58030": false, "": false} {
+		t.Run(code, func(t *testing.T) {
+			dialecttest.WantFull(t, postgres.Dialect(), &pgconn.PgError{Code: code}, want)
+			dialecttest.WantFull(t, postgres.Dialect(), driverError(code), want)
+		})
+	}
+	t.Run("a text that says so", func(t *testing.T) {
+		dialecttest.WantFull(t, postgres.Dialect(), errors.New("53100"), false)
+	})
+}
+
 func TestErrorsOfTheConnectionAreUnavailable(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Err: &os.SyscallError{Syscall: "connect", Err: syscall.ECONNREFUSED}}
 	for _, c := range []struct {

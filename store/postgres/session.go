@@ -20,6 +20,9 @@ func (dialect) Setup() store.Setup {
 // ReadOnly implements store.SessionDialect.
 func (dialect) ReadOnly(err error) bool { return state(err) == "25006" }
 
+// Full implements store.SessionDialect.
+func (dialect) Full(err error) bool { return state(err) == "53100" }
+
 // TimedOut implements store.SessionDialect. A statement that its caller has canceled ends
 // with the same state.
 func (dialect) TimedOut(err error) bool {
@@ -36,6 +39,8 @@ func (dialect) Locked(err error) bool { return state(err) == "55P03" }
 // Explain implements store.SessionDialect.
 func (d dialect) Explain(err error) string {
 	switch state(err) {
+	case "53100":
+		return "the database has no room: make some on its disk; everything waits until then"
 	case "25006":
 		return "the database takes no writes, as a standby or after a failover: the connection is dropped and a new one is tried; where that does not help, lead the address to the primary (target_session_attrs=read-write finds it among several hosts)"
 	case "42501":

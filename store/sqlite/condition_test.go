@@ -52,6 +52,31 @@ func TestErrorsOfOtherDriversAreClassified(t *testing.T) {
 	}
 }
 
+func TestAFullDatabaseIsKnownByItsErrors(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  error
+		want bool
+	}{
+		{"full", &method{13}, true},
+		{"full, as a field", field{Code: 13}, true},
+		{"no room for the shared memory", &method{4874}, true},
+		{"another I/O error", &method{266}, false},
+		{"read-only", &method{8}, false},
+		{"no error", nil, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dialecttest.WantFull(t, sqlite.Dialect(), c.err, c.want)
+		})
+	}
+	t.Run("a file that may not grow", func(t *testing.T) {
+		db := open(t, "_pragma=max_page_count(8)")
+		_, err := db.Exec(`CREATE TABLE t (x BLOB); INSERT INTO t VALUES (zeroblob(1000000))`)
+		dialecttest.WantFull(t, sqlite.Dialect(), err, true)
+		dialecttest.WantCondition(t, sqlite.Dialect(), err, store.Unavailable)
+	})
+}
+
 func TestABusyDatabaseIsAConflict(t *testing.T) {
 	db := open(t, "_pragma=busy_timeout(0)&_pragma=journal_mode(wal)&_txlock=deferred")
 	names := dialecttest.Migrate(t, db, sqlite.Dialect(), "")

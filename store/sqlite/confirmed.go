@@ -28,7 +28,7 @@ const deleteRejections = `DELETE FROM {qconfirmed} WHERE message_id = ? AND outc
 const scanUnanswered = `
 SELECT ` + brief + `
 FROM {qmessage} q
-WHERE id > ? AND id <= ? AND destination = ? AND dest_type = ? AND status = 0 AND not_before <= ` + clock + `
+WHERE likelihood(id > ?, 0.8) AND likelihood(id <= ?, 0.8) AND destination = ? AND dest_type = ? AND status = 0 AND not_before <= ` + clock + `
 	AND (SELECT 1 FROM {qconfirmed} c WHERE c.message_id = q.message_id LIMIT 1) IS NOT NULL
 	AND (SELECT 1 FROM {qconfirmed} c WHERE c.message_id = q.message_id AND c.consumer = ?) IS NULL
 ORDER BY id

@@ -19,7 +19,7 @@ const scan = `SELECT ` + columns + ` FROM {qmessage} WHERE id > ? ORDER BY id LI
 const scanDestination = `
 SELECT ` + columns + `
 FROM {qmessage}
-WHERE id > ? AND id <= ? AND destination = ? AND dest_type = ? AND status = 0 AND not_before <= ` + clock + `
+WHERE likelihood(id > ?, 0.8) AND likelihood(id <= ?, 0.8) AND destination = ? AND dest_type = ? AND status = 0 AND not_before <= ` + clock + `
 ORDER BY id
 LIMIT ?`
 
@@ -31,13 +31,22 @@ WHERE not_before > 0 AND status = 0 AND (not_before, id) > (?, ?) AND not_before
 ORDER BY not_before, id
 LIMIT ?`
 
-// rows, present, presentRows, deleteRows and find end with a list of ids and ")". Where ANALYZE
-// has seen a table of a few rows, SQLite would read it all rather than look up many ids; that
-// is why those that look up message ids name their index, which is the one of the UNIQUE
-// constraint.
-const rows = `SELECT ` + columns + ` FROM {qmessage} WHERE status = 0 AND id IN (`
+// Where ANALYZE has seen a table of a few rows, SQLite would read it all rather than look up
+// many ids, and a range of ids from one of its ends to the end of the table. That is why
+// statements that look up message ids name their index, which is the one of the UNIQUE
+// constraint; that those by row id join what they look up; and that ranges have likelihoods,
+// such that both ends together are more selective than either, in a table of three rows, too.
 
-const sweep = `SELECT ` + brief + ` FROM {qmessage} WHERE id > ? AND id <= ? AND status = 0 ORDER BY id LIMIT ?`
+// rows and presentRows are to be completed with a list of ids. present, deleteRows and find end
+// with one and ")".
+const rows = `
+SELECT ` + columns + `
+FROM (SELECT column1 AS wanted FROM (VALUES %s)) AS g
+CROSS JOIN {qmessage} AS q ON q.id = g.wanted
+WHERE status = 0
+ORDER BY id`
+
+const sweep = `SELECT ` + brief + ` FROM {qmessage} WHERE likelihood(id > ?, 0.8) AND likelihood(id <= ?, 0.8) AND status = 0 ORDER BY id LIMIT ?`
 
 const scanNewest = `
 SELECT ` + brief + `
@@ -48,7 +57,10 @@ LIMIT ?`
 
 const present = `SELECT message_id FROM {qmessage}` + byMessageID + `WHERE message_id IN (`
 
-const presentRows = `SELECT id FROM {qmessage} WHERE id IN (`
+const presentRows = `
+SELECT id
+FROM (SELECT column1 AS wanted FROM (VALUES %s)) AS g
+CROSS JOIN {qmessage} AS q ON q.id = g.wanted`
 
 // scanPast is to be completed with a list of pairs.
 const scanPast = `
@@ -62,7 +74,7 @@ const byMessageID = ` INDEXED BY "sqlite_autoindex_{.qmessage}_1" `
 
 const deleteRows = `DELETE FROM {qmessage}` + byMessageID + `WHERE message_id IN (`
 
-// countCopies is to be completed with a list of ids. It joins, for the same reason.
+// countCopies is to be completed with a list of ids.
 const countCopies = `UPDATE {qmessage} AS q SET retry = q.retry + 1 FROM (SELECT column1 AS id FROM (VALUES %s)) AS g WHERE q.id = g.id`
 
 const reject = `UPDATE {qmessage} SET status = 2, last_error = ? WHERE message_id = ? AND status = 0`
@@ -98,7 +110,7 @@ LIMIT ?`
 // listRejected has its status in the text, so that it can use a partial index.
 const listRejected = `
 SELECT ` + columns + `
-FROM {qmessage}
+FROM {qmessage} INDEXED BY {.qmessage_rejected}
 WHERE id > ? AND status = 2 AND (? = '' OR destination = ?)
 ORDER BY id
 LIMIT ?`
@@ -135,7 +147,7 @@ func (dialect) ScanDue(n store.Names, notBefore, id int64, limit int) store.Stat
 
 // Rows implements store.ProducerDialect.
 func (dialect) Rows(n store.Names, ids []int64) store.Statement {
-	return statement.New(n, rows+statement.List("?", len(ids))+`) ORDER BY id`, statement.Args(ids)...)
+	return statement.New(n, fmt.Sprintf(rows, statement.List("(?)", len(ids))), statement.Args(ids)...)
 }
 
 // Sweep implements store.ProducerDialect.
@@ -163,7 +175,7 @@ func (d dialect) Unlocked(n store.Names, ids []waybill.ID) store.Statement { ret
 
 // UnlockedRows implements store.ProducerDialect.
 func (dialect) UnlockedRows(n store.Names, ids []int64) store.Statement {
-	return statement.New(n, presentRows+statement.List("?", len(ids))+`)`, statement.Args(ids)...)
+	return statement.New(n, fmt.Sprintf(presentRows, statement.List("(?)", len(ids))), statement.Args(ids)...)
 }
 
 // Present implements store.ProducerDialect.

@@ -13,6 +13,13 @@ func (dialect) ReadOnly(err error) bool {
 	return coded != nil && code&0xff == codeReadOnly
 }
 
+// Full implements store.SessionDialect. Where the file of shared memory cannot grow, SQLite
+// speaks of an I/O error.
+func (dialect) Full(err error) bool {
+	code, coded := resultCode(err)
+	return coded != nil && (code&0xff == codeFull || code == codeShmSize)
+}
+
 // TimedOut is never true: SQLite limits no statement's time.
 func (dialect) TimedOut(error) bool { return false }
 
@@ -21,7 +28,10 @@ func (dialect) Locked(error) bool { return false }
 
 // Explain implements store.SessionDialect.
 func (d dialect) Explain(err error) string {
-	if d.ReadOnly(err) {
+	switch {
+	case d.Full(err):
+		return "the database has no room: make some on its disk, or raise its limit (PRAGMA max_page_count); everything waits until then"
+	case d.ReadOnly(err):
 		return "the database takes no writes: see that this user may write the file and its directory, and that the file was not replaced while it was open"
 	}
 	return ""

@@ -46,6 +46,7 @@ const (
 	codeIOErr    = 10
 	codeFull     = 13
 	codeCantOpen = 14
+	codeShmSize  = codeIOErr | 19<<8
 )
 
 // Condition classifies errors by their result code. A missing table has no code

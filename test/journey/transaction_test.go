@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -210,6 +211,56 @@ func TestTroubleBeforeAHandlerRunsIsNobodysFailure(t *testing.T) {
 			return w.left() == 0 || w.number(w.producer, `SELECT count(*) FROM qmessage WHERE status = 0`) == 0
 		})
 		w.wantEffects(int64(len(ids)))
+		if s := in.Stats(); s.Rejected != 0 || s.Retried != 0 {
+			t.Errorf("got %d rejected messages and %d failures, want none", s.Rejected, s.Retried)
+		}
+	})
+}
+
+// noRoom has a statement find no room for what it writes.
+func noRoom(ctx context.Context, tx *sql.Tx, d database) error {
+	switch d.name {
+	case onPostgres.name:
+		_, err := tx.ExecContext(ctx, `DO $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$`)
+		return err
+	case onMySQL.name:
+		_, err := tx.ExecContext(ctx, `SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1114, MESSAGE_TEXT = 'The table is full'`)
+		return err
+	}
+	var pages int64
+	if err := tx.QueryRowContext(ctx, `PRAGMA max_page_count = 1`).Scan(&pages); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `CREATE TABLE large AS SELECT zeroblob(1000000)`)
+	_ = tx.QueryRowContext(ctx, `PRAGMA max_page_count = 1000000`).Scan(&pages)
+	return err
+}
+
+// One message's handler finds no room although there is some for others, as where the disk
+// is full now and then, or only for what is large.
+func TestAHandlerThatFindsNoRoomHasNotFailed(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		w := newWorld(t, d, memory.New(nil))
+		w.inboxOptions.Workers, w.inboxOptions.MaxTries = 1, 1
+		var mu sync.Mutex
+		calls := map[string]int{}
+		ids := w.commitMany(20, func(i int) waybill.Message { return waybill.Message{Destination: "orders", Key: fmt.Sprint(i)} })
+		w.runs(w.relay().Run)
+		in := w.consumes(waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if calls[m.Key]++; m.Key == "3" || calls[m.Key] <= 2 {
+				if err := noRoom(ctx, tx, d); err != nil {
+					return fmt.Errorf("write something large: %w", err)
+				}
+				return errors.New("there was room")
+			}
+			return w.record(ctx, tx, m)
+		})
+		w.waits("one message is postponed and the others are done", 60*time.Second, func() bool {
+			return w.left() == 1 && w.number(w.producer, `SELECT count(*) FROM qmessage WHERE status = 0 AND failures = 0 AND not_before > 0`) == 1
+		})
+		w.wantEffects(int64(len(ids) - 1))
 		if s := in.Stats(); s.Rejected != 0 || s.Retried != 0 {
 			t.Errorf("got %d rejected messages and %d failures, want none", s.Rejected, s.Retried)
 		}

@@ -45,6 +45,8 @@ const (
 	NoResend = chosen == "no_resend"
 	// ProcessClock: time stamps are of the sending process's clock.
 	ProcessClock = chosen == "process_clock"
+	// GuardBySequence: Latest compares sequences in place of time stamps.
+	GuardBySequence = chosen == "guard_by_sequence"
 	// ForgetByClock: records go by their age alone, whatever their producer still has.
 	ForgetByClock = chosen == "forget_by_clock"
 	// ResendAsNew: a rejected message is sent again under a new id.

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 
@@ -29,6 +30,17 @@ func Migrate(t testing.TB, db *sql.DB, dialect store.Dialect, prefix string) sto
 		t.Fatal(err)
 	}
 	return names
+}
+
+// WantFull checks whether the dialect takes an error, bare and wrapped, for that of a database
+// without room.
+func WantFull(t *testing.T, dialect store.Dialect, err error, want bool) {
+	t.Helper()
+	for _, err := range []error{err, fmt.Errorf("wrapped: %w", err)} {
+		if got := dialect.Full(err); got != want {
+			t.Errorf("%#v: got full: %v, want %v", err, got, want)
+		}
+	}
 }
 
 // WantCondition checks what the dialect makes of an error, bare and wrapped.
@@ -57,6 +69,11 @@ func EachIndexed(t *testing.T, d store.Dialect, n store.Names, indexes map[strin
 	for i := range page {
 		ids[i], rows[i] = waybill.NewID(), int64(i+1)
 	}
+	keys, marks := make([]store.Key, page), make([]store.Mark, page)
+	for i := range page {
+		key := strconv.Itoa(i)
+		keys[i], marks[i] = store.Key{Destination: "o", Key: key}, store.Mark{ID: ids[i], Destination: "o", Key: key}
+	}
 	statements := map[string]store.Statement{
 		"Scan":            d.Scan(n, 0, page),
 		"ScanDestination": d.ScanDestination(n, "o", false, 0, top, page),
@@ -80,6 +97,21 @@ func EachIndexed(t *testing.T, d store.Dialect, n store.Names, indexes map[strin
 		"DeleteAnswers":   d.DeleteAnswers(n, make([]waybill.ID, page)),
 		"OnceWindow":      d.OnceWindow(n, "c", waybill.ID{}, waybill.NewID(), page),
 		"PruneOnce":       d.PruneOnce(n, "c", make([]waybill.ID, page)),
+
+		"Present":          d.Present(n, ids),
+		"UnlockedRows":     d.UnlockedRows(n, rows),
+		"Reject":           d.Reject(n, ids[0], ""),
+		"Postpone":         d.Postpone(n, ids[0], 1, 1, 1, ""),
+		"Resend":           d.Resend(n, ids[0], ids[0]),
+		"Discard":          d.Discard(n, ids[0]),
+		"DeleteRejections": d.DeleteRejections(n, ids[0]),
+		"KeyPage":          d.KeyPage(n, store.Key{}, 1, page),
+		"ForgetKeys":       d.ForgetKeys(n, keys, 1),
+		"LatestIDs":        d.LatestIDs(n, "c", marks),
+		"Horizons":         d.Horizons(n, "c", []string{"p", "q"}),
+		"StatePage":        d.StatePage(n, "c", store.Key{}, 1, page),
+		"ForgetStates":     d.ForgetStates(n, "c", keys, 1),
+		"ForgottenStates":  d.ForgottenStates(n, "c"),
 	}
 	for name, index := range indexes {
 		t.Run(name, func(t *testing.T) {

@@ -102,10 +102,10 @@ func (n *nemesis) leave(ctx context.Context, a *absence, inGoodOrder bool, span 
 		return
 	}
 	backoff.Sleep(ctx, span)
-	var want map[string]int64
+	var want map[change]bool
 	hasAll := n.untilDone(ctx, func() (done bool, err error) {
 		if want == nil {
-			if want, err = n.newestPublic(ctx); err != nil {
+			if want, err = n.publicStates(ctx); err != nil {
 				return false, err
 			}
 		}
@@ -155,7 +155,7 @@ func (r *run) endAbsence(ctx context.Context) error {
 	if a == nil {
 		return nil
 	}
-	want, err := r.newestPublic(ctx)
+	want, err := r.publicStates(ctx)
 	if err != nil {
 		return err
 	}
@@ -188,39 +188,61 @@ func (r *run) endAbsence(ctx context.Context) error {
 	return r.start(ctx, []*process{a.who})
 }
 
-// newestPublic returns the newest version of each public order that was committed.
-func (r *run) newestPublic(ctx context.Context) (map[string]int64, error) {
-	newest := map[string]int64{}
-	err := r.producerDB.each(ctx, `SELECT id, max(version) FROM {order_state} GROUP BY id`, func(rows *sql.Rows) error {
-		var s state
-		err := rows.Scan(&s.id, &s.version)
+// publicStates returns the public orders' states that were committed.
+func (r *run) publicStates(ctx context.Context) (map[change]bool, error) {
+	all := map[change]bool{}
+	err := r.producerDB.each(ctx, `SELECT id, version, token FROM {order_state}`, func(rows *sql.Rows) error {
+		var s change
+		err := rows.Scan(&s.id, &s.version, &s.token)
 		if isPublic(s.id) {
-			newest[s.id] = s.version
+			all[s] = true
 		}
 		return err
 	})
-	return newest, err
+	return all, err
 }
 
-// lacking returns how many states up to the wanted versions one of the topic's groups lacks:
-// the mirror by the newest that it has, the audit one by one.
-func (r *run) lacking(ctx context.Context, group string, want map[string]int64) (n int64, err error) {
-	for _, version := range want {
-		n += version
-	}
-	query := `SELECT ref, max(version) FROM {effect} WHERE kind = ? GROUP BY ref`
-	if group == auditGroup {
-		query = `SELECT DISTINCT ref, version FROM {effect} WHERE kind = ?`
-	}
-	err = r.consumerDB.each(ctx, query, func(rows *sql.Rows) error {
-		var s state
-		err := rows.Scan(&s.id, &s.version)
-		if group != auditGroup {
-			n -= min(s.version, want[s.id])
-		} else if order, version := auditedState(s.id); version <= want[order] {
-			n--
+// lacking returns how many of the wanted states one of the topic's groups lacks: the mirror
+// by the newest that it has, the audit one by one. What restores have undone, at the producers
+// or at that group, does not count.
+func (r *run) lacking(ctx context.Context, group string, want map[change]bool) (n int64, err error) {
+	had, newest := map[change]bool{}, map[string]place{}
+	err = r.consumerDB.each(ctx, `SELECT ref, version, token FROM {effect} WHERE kind = ?`, func(rows *sql.Rows) error {
+		var ref string
+		var s change
+		err := rows.Scan(&ref, &s.version, &s.token)
+		s.id = ref
+		if group == auditGroup {
+			s.state.id, s.state.version = auditedState(ref)
 		}
+		had[s] = true
 		return err
 	}, group)
-	return n, err
+	if err != nil {
+		return 0, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for e := range r.undone.effects {
+		switch {
+		case e.kind != group:
+		case group == auditGroup:
+			order, version := auditedState(e.ref)
+			had[change{state{order, version}, e.token}] = true
+		default:
+			had[change{state{e.ref, e.version}, e.token}] = true
+		}
+	}
+	for s := range had {
+		if at := r.undone.place(s.version, s.token); newest[s.id].before(at) {
+			newest[s.id] = at
+		}
+	}
+	for s := range want {
+		superseded := group != auditGroup && r.undone.place(s.version, s.token).before(newest[s.id])
+		if !had[s] && !superseded && !r.undone.messages.states[s] {
+			n++
+		}
+	}
+	return n, nil
 }

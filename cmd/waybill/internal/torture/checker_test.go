@@ -21,7 +21,7 @@ type endedRun struct {
 
 func newEndedRun(t *testing.T) *endedRun {
 	t.Helper()
-	r := &run{dir: t.TempDir(), prefix: "torture_", chosen: selection{}}
+	r := &run{dir: t.TempDir(), prefix: "torture_", chosen: selection{}, undone: newUndone()}
 	for _, x := range []struct {
 		side store.Side
 		d    **database
@@ -188,7 +188,7 @@ func TestEachCheckFindsItsViolation(t *testing.T) {
 		{"a public order's older state after a newer one", func(r *endedRun) { r.effect(mirrorGroup, "public-01", 1, "a", 1) }, []string{"stale"}},
 		{"a state that is held without its effect", func(r *endedRun) {
 			r.order(4, "b")
-			r.consumer(`UPDATE {consumer_order} SET version = 4 WHERE id = 'order-00'`)
+			r.consumer(`UPDATE {consumer_order} SET version = 4, token = 'b' WHERE id = 'order-00'`)
 		}, []string{"lost"}},
 		{"a state at a consumer to which it was not sent", func(r *endedRun) { r.effect(mirrorGroup, "order-00", 3, "u", 3) }, []string{"phantom"}},
 		{"a wrong sequence", func(r *endedRun) {

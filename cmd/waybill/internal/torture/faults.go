@@ -37,6 +37,7 @@ var Faults = []Fault{
 	{"wipe", "the broker killed and started again without its data (servers: --broker-wipe too)", 2, (*nemesis).wipeBroker},
 	{"disk", "the broker's disk full (servers: --broker-fill, --broker-free)", 2, (*nemesis).fillDisk},
 	{"dbdisk", "the databases' disk full (servers: --db-fill, --db-free)", 2, (*nemesis).fillDatabase},
+	{"restore", "a database put back to a copy that was taken some seconds before, and with it what was committed, row ids and sequences", 2, (*nemesis).restore},
 	{"database", "the databases' server killed and started again (--db-kill, --db-start)", 2, (*nemesis).restartDatabase},
 }
 

@@ -138,7 +138,8 @@ func (c *checker) checkForeign(ctx context.Context) error {
 			must[name] = true
 		}
 	}
-	var err error
-	c.Foreign, err = c.checkOnce(ctx, foreignKind, all, must)
+	applied := c.Applied
+	_, err := c.checkOnce(ctx, foreignKind, ofKind{committed: all, must: must})
+	c.Foreign, c.Applied = c.Applied-applied, applied
 	return err
 }

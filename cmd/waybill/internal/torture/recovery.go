@@ -2,6 +2,7 @@ package torture
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -159,13 +160,11 @@ func (r *run) resendRejected(ctx context.Context) error {
 		id := rejected[i].MessageID
 		forgotten := strings.Contains(rejected[i].LastError, waybill.ReasonForgotten)
 		if forgotten {
-			// Only records of Once are forgotten, so an effect at the mirror, of Latest, says
-			// nothing of the consumer that has rejected it.
-			done, err := r.consumerDB.number(ctx, `SELECT count(*) FROM {effect} WHERE message_id = ? AND kind <> ?`, id.String(), mirrorGroup)
+			done, err := r.hasEffect(ctx, &rejected[i])
 			if err != nil {
 				return err
 			}
-			if done > 0 {
+			if done {
 				if _, err := queue.Discard(ctx, id); err != nil {
 					return err
 				}
@@ -177,6 +176,36 @@ func (r *run) resendRejected(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// hasEffect looks at the consumers' database for the effect of a message at a consumer of
+// level Once: only those forget. It goes by what is in the message, since a message that was
+// sent again as a new one has a new id, and may have its old one again after a restore.
+func (r *run) hasEffect(ctx context.Context, row *store.Row) (bool, error) {
+	var p payload
+	kind, ref := "parcel", ""
+	if row.Destination == destinationsOf(r.name).Parcels {
+		var headers map[string]string
+		if err := json.Unmarshal([]byte(row.Headers), &headers); err != nil {
+			return false, fmt.Errorf("the headers of message %s: %w", row.MessageID, err)
+		}
+		p.Token = headers[parcelToken]
+		ref = p.Token + parcelSuffix
+	} else {
+		if err := json.Unmarshal(row.Body, &p); err != nil {
+			return false, fmt.Errorf("the body of message %s: %w", row.MessageID, err)
+		}
+		switch {
+		case p.Transfer != "":
+			kind, ref = "transfer", p.Transfer
+		case p.Notice != "":
+			kind, ref = "notice", p.Notice
+		default:
+			kind, ref = auditGroup, auditRef(state{p.Order, p.Version})
+		}
+	}
+	n, err := r.consumerDB.number(ctx, `SELECT count(*) FROM {effect} WHERE kind = ? AND ref = ? AND token = ?`, kind, ref, p.Token)
+	return n > 0, err
 }
 
 // quietTime is the time without a copy after which all old copies are taken to have come.

@@ -32,7 +32,7 @@ func TestWhatATopicsConsumersLackIsCounted(t *testing.T) {
 			if x.takes > 0 {
 				r.takes("public-01", x.takes, "b")
 			}
-			want, err := r.newestPublic(t.Context())
+			want, err := r.publicStates(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -27,6 +27,8 @@ type Report struct {
 
 	Unkept     int64             `json:"unkept"`      // messages whose rows went with the broker's confirmation, and that it lost
 	Foreign    int64             `json:"foreign"`     // messages of foreign producers that took effect
+	Undone     int64             `json:"undone"`      // messages that were committed, and are gone since the producers' database was restored
+	NotAgain   int64             `json:"not_again"`   // effects that are gone since the consumers' database was restored, and could not come again
 	RolledBack int64             `json:"rolled_back"` // transactions
 	Unknown    int64             `json:"unknown"`     // transactions whose producer was not told how they ended
 	KeptUp     int64             `json:"kept_up"`     // effects at a topic's consumer while the other one was away
@@ -59,12 +61,12 @@ func (r *run) report(ctx context.Context, v *result) (*Report, error) {
 
 		// A relay that was killed and came back does not know which of its messages are
 		// copies, and a process that is killed has not told what it did last.
-		Resent:     max(relays.Copies, relays.Published-v.Sent, 0),
+		Resent:     max(relays.Copies, relays.Published-v.Sent-v.Undone, 0),
 		Duplicates: consumers.Duplicates + max(consumers.Superseded-v.Superseded, 0),
 	},
 		Sequence: v.Broken["sequence"], Conservation: v.Broken["conservation"], Unsaved: v.Broken["unsaved"], HeldUp: v.Broken["held_up"], KeptUp: r.keptUp,
 		Altered: v.Broken["altered"], Early: v.Broken["early"],
-		Unkept: v.Unkept, Foreign: v.Foreign, RolledBack: v.RolledBack, Unknown: v.Unknown,
+		Unkept: v.Unkept, Foreign: v.Foreign, Undone: v.Undone, NotAgain: v.NotAgain, RolledBack: v.RolledBack, Unknown: v.Unknown,
 		Failures: consumers.Failures, Forgotten: consumers.Forgotten, Pruned: consumers.Pruned,
 		Faults: r.injectedSoFar(), Missing: r.missing,
 		Seed: r.o.Seed, Seconds: float64(time.Since(r.began).Milliseconds()) / 1000,
@@ -147,6 +149,8 @@ func (r *run) printResult(p *Report) {
 		{p.Resent, "copies sent beyond the first"},
 		{p.Duplicates, "copies dropped"},
 		{p.Unkept, "lost by a broker that was trusted (Accepted), as that goes"},
+		{p.Undone, "were committed, and are gone since the producers' database was restored"},
+		{p.NotAgain, "effects are gone since the consumers' database was restored, and could not come again"},
 		{p.RolledBack, "transactions rolled back"},
 		{p.Unknown, "transactions killed or cut inside COMMIT"},
 		{p.Foreign, "foreign messages took effect"},

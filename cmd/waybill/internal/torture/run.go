@@ -53,7 +53,9 @@ type run struct {
 	absent   *absence          // nil for none
 	visits   map[string]bool   // foreign messages that may take effect, and whether they have to
 
-	gaveUp    string        // what still waited when patience was at its end
+	gaveUp string  // what still waited when patience was at its end
+	undone *undone // guarded by mu
+
 	heldUp    int64         // states that a consumer did not get while another one was away
 	keptUp    int64         // effects of a consumer while another one was away
 	healTime  time.Duration // from the last fault until everything was at work again

@@ -30,6 +30,7 @@ func (r *run) readClock(ctx context.Context) (us int64, err error) {
 // stamp is what one effect's message said of its place in the order.
 type stamp struct {
 	violation
+	place
 	key                 string // "" for none
 	sequence, timeStamp int64
 	happened, due       int64 // by a consumer's clock, and by its producer's
@@ -37,13 +38,16 @@ type stamp struct {
 
 // checkStamps: at every consumer, a message has the place in its key's order in which it was
 // committed: the sequence counts from 1 without gaps, and time stamps rise. All consumers see
-// the same. A message without a key has no sequence. Every time stamp is of the run, by the
+// the same. Where the producers' database was restored, the sequence counts again from where it
+// was then, and time stamps go on. A message without a key has no sequence. Every time stamp is of the run, by the
 // database's clock. Nothing takes effect before its time.
 func (c *checker) checkStamps(ctx context.Context) error {
-	keys := map[string]map[int64]stamp{} // by version
-	err := c.consumerDB.each(ctx, `SELECT kind, ref, version, sequence, time_stamp, happened, due FROM {effect} ORDER BY n`, func(rows *sql.Rows) error {
+	keys := map[string]map[place]stamp{}
+	err := c.consumerDB.each(ctx, `SELECT kind, ref, version, token, sequence, time_stamp, happened, due FROM {effect} ORDER BY n`, func(rows *sql.Rows) error {
 		var s stamp
-		if err := rows.Scan(&s.kind, &s.ref, &s.version, &s.sequence, &s.timeStamp, &s.happened, &s.due); err != nil {
+		var version int64
+		var token string
+		if err := rows.Scan(&s.kind, &s.ref, &version, &token, &s.sequence, &s.timeStamp, &s.happened, &s.due); err != nil {
 			return err
 		}
 		known := true
@@ -53,27 +57,30 @@ func (c *checker) checkStamps(ctx context.Context) error {
 		case "transfer", "notice":
 		case "parcel":
 			var of state
-			of, known = c.parcels[s.ref]
-			s.key, s.version = of.id, of.version
+			if of, known = c.committed.parcels[s.ref]; !known {
+				of, known = c.undone.messages.parcels[s.ref]
+			}
+			s.key, version = of.id, of.version
 		case auditGroup:
-			s.key, s.version = auditedState(s.ref)
+			s.key, version = auditedState(s.ref)
 		default:
 			s.key = s.ref
 		}
 		if !known {
 			return nil // it is a phantom
 		}
+		s.violation.version, s.place = version, c.undone.place(version, token)
 		c.checkStamp(s)
 		if s.key == "" {
 			return nil
 		}
 		if keys[s.key] == nil {
-			keys[s.key] = map[int64]stamp{}
+			keys[s.key] = map[place]stamp{}
 		}
-		if other, seen := keys[s.key][s.version]; seen && other.timeStamp != s.timeStamp {
+		if other, seen := keys[s.key][s.place]; seen && other.timeStamp != s.timeStamp {
 			c.misplaced(s, fmt.Sprintf("has the time stamp %d, and at %s %d", s.timeStamp, other.kind, other.timeStamp))
 		}
-		keys[s.key][s.version] = s
+		keys[s.key][s.place] = s
 		return nil
 	})
 	if err != nil {
@@ -81,10 +88,10 @@ func (c *checker) checkStamps(ctx context.Context) error {
 	}
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		var last stamp
-		for _, version := range slices.Sorted(maps.Keys(keys[key])) {
-			s := keys[key][version]
+		for _, at := range slices.SortedFunc(maps.Keys(keys[key]), place.compare) {
+			s := keys[key][at]
 			if s.timeStamp <= last.timeStamp {
-				c.misplaced(s, fmt.Sprintf("has the time stamp %d, and version %d has %d", s.timeStamp, last.version, last.timeStamp))
+				c.misplaced(s, fmt.Sprintf("has the time stamp %d, and version %d has %d", s.timeStamp, last.place.version, last.timeStamp))
 			}
 			last = s
 		}
@@ -97,7 +104,7 @@ const clockSlack = time.Minute
 
 // checkStamp checks what one effect shows by itself.
 func (c *checker) checkStamp(s stamp) {
-	if s.sequence != s.version {
+	if s.sequence != s.place.version {
 		c.misplaced(s, fmt.Sprintf("has the sequence %d", s.sequence))
 	}
 	slack := clockSlack.Microseconds()
@@ -122,7 +129,7 @@ func (s *stamp) name() string {
 	if s.key == "" {
 		return s.ref
 	}
-	return fmt.Sprintf("version %d of %s", s.version, s.key)
+	return fmt.Sprintf("version %d of %s", s.place.version, s.key)
 }
 
 // parcelKey names a code among the keys; "" for parcels without one.

@@ -44,7 +44,7 @@ var (
 		`CREATE TABLE {effect} (n {serial}, kind varchar(16) NOT NULL, ref varchar(64) NOT NULL, version bigint NOT NULL, token varchar(64) NOT NULL,
 			message_id varchar(36) NOT NULL, sequence bigint NOT NULL, time_stamp bigint NOT NULL, attempt bigint NOT NULL, happened bigint NOT NULL, who varchar(64) NOT NULL,
 			due bigint NOT NULL DEFAULT 0, digest varchar(64) NOT NULL DEFAULT '')`,
-		`CREATE INDEX {effect_index} (message_id)`,
+		`CREATE INDEX {effect_index} (ref)`,
 	}
 )
 
@@ -86,7 +86,7 @@ func (d *database) sql(text string) string {
 				out.WriteString(d.prefix + name)
 			}
 			i = end
-		case c == '?' && strings.HasPrefix(d.kind, "postgres"):
+		case c == '?' && d.isPostgres():
 			n++
 			out.WriteString("$" + strconv.Itoa(n))
 		default:
@@ -111,9 +111,9 @@ func (d *database) serial() string {
 func (d *database) effectIndex() string {
 	bare := d.prefix[strings.IndexByte(d.prefix, '.')+1:]
 	if d.kind == "sqlite" {
-		return d.prefix + "effect_id ON " + bare + "effect"
+		return d.prefix + "effect_ref ON " + bare + "effect"
 	}
-	return bare + "effect_id ON " + d.prefix + "effect"
+	return bare + "effect_ref ON " + d.prefix + "effect"
 }
 
 // onSQLite says that the run's databases are files of SQLite.
@@ -212,12 +212,17 @@ func (d *database) drop(ctx context.Context) error {
 	for _, own := range []string{"account", "transfer", "notice", "parcel", "parcel_code", "orders", "order_state", "consumer_account", "consumer_order", "effect"} {
 		tables = append(tables, d.prefix+own)
 	}
+	for _, side := range copiedTables {
+		for _, copied := range side {
+			tables = append(tables, d.prefix+copyPrefix+copied)
+		}
+	}
 	for _, table := range tables {
 		if _, err := d.ExecContext(ctx, "DROP TABLE IF EXISTS "+table); err != nil {
 			return fmt.Errorf("drop the run's tables: %w", err)
 		}
 	}
-	if strings.HasPrefix(d.kind, "postgres") {
+	if d.isPostgres() {
 		if _, err := d.ExecContext(ctx, "DROP FUNCTION IF EXISTS "+names.SQL("{qmessage_fill}")+"()"); err != nil {
 			return fmt.Errorf("drop the run's function: %w", err)
 		}

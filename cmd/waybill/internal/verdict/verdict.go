@@ -24,8 +24,13 @@ type Figures struct {
 	OK       bool  `json:"ok"`       // the verdict
 }
 
+// Querier is a database or a transaction.
+type Querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
 // EachRow calls scan for each row of a query, until scan fails.
-func EachRow(ctx context.Context, db *sql.DB, query string, scan func(*sql.Rows) error, args ...any) error {
+func EachRow(ctx context.Context, db Querier, query string, scan func(*sql.Rows) error, args ...any) error {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
