@@ -38,7 +38,7 @@ test: ## every test, with the race detector, against real servers, which it inst
 RACE := -race -gcflags=modernc.org/...lib...=-race=false
 
 # These take longest, so they begin first.
-LONGEST := ./test/journey ./broker/kafka ./broker/amqp1 ./broker/stomp ./test/crash
+LONGEST := ./test/journey ./test/crash ./store/postgres ./store/mysql ./broker/kafka ./broker/amqp1 ./broker/stomp
 
 .PHONY: race
 race:
