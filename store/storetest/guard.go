@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -113,17 +114,17 @@ var guardCases = []testCase{
 	{name: "a guard that is rolled back leaves nothing", run: func(s *suite) {
 		old, m := mark("p", "k", 10), mark("p", "k", 11)
 		s.latest(old)
-		tx, err := s.ledger.Begin(s.Context())
+		_, err := s.guardIn(false, func(tx store.Session) ([]store.Verdict, error) {
+			for _, record := range []func(context.Context, store.Session, []store.Mark) ([]store.Verdict, error){s.ledger.RecordOnce, s.ledger.RecordLatest} {
+				verdicts, err := record(s.Context(), tx, []store.Mark{m})
+				if err != nil {
+					return nil, err
+				}
+				s.wantVerdicts(verdicts, store.Fresh)
+			}
+			return nil, nil
+		})
 		s.must(err)
-		for _, guard := range []func() ([]store.Verdict, error){
-			func() ([]store.Verdict, error) { return s.ledger.RecordOnce(s.Context(), tx, []store.Mark{m}) },
-			func() ([]store.Verdict, error) { return s.ledger.RecordLatest(s.Context(), tx, []store.Mark{m}) },
-		} {
-			verdicts, err := guard()
-			s.must(err)
-			s.wantVerdicts(verdicts, store.Fresh)
-		}
-		s.must(tx.Rollback())
 		s.wantVerdicts(s.latest(old), store.Duplicate)
 		s.wantVerdicts(s.once(m), store.Fresh)
 		s.wantVerdicts(s.latest(m), store.Fresh)
@@ -167,12 +168,11 @@ var guardCases = []testCase{
 		s.must(err)
 		old, young, stranger := aged("p", "a", 3*time.Hour), aged("p", "b", time.Hour), aged("stranger", "c", 3*time.Hour)
 		want := []store.Verdict{store.Forgotten, store.Fresh, store.Fresh, store.Duplicate}
-		tx, err := s.ledger.Begin(s.Context())
-		s.must(err)
-		verdicts, err := s.ledger.RecordOnce(s.Context(), tx, []store.Mark{old, young, stranger, kept})
+		verdicts, err := s.guardIn(false, func(tx store.Session) ([]store.Verdict, error) {
+			return s.ledger.RecordOnce(s.Context(), tx, []store.Mark{old, young, stranger, kept})
+		})
 		s.must(err)
 		s.wantVerdicts(verdicts, want...)
-		s.must(tx.Rollback())
 		// A key's record is never forgotten, so a state without one is new.
 		s.wantVerdicts(s.latest(old, young, stranger, kept), store.Fresh, store.Fresh, store.Fresh, store.Duplicate)
 	}},

@@ -148,13 +148,12 @@ var pruneCases = []testCase{
 		now := time.Now()
 		s.must(s.ledger.SaveFloor(s.Context(), "p", waybill.ID{}))
 		s.record(now, "p", 10)
-		tx, err := s.ledger.Begin(s.Context())
-		s.must(err)
-		defer tx.Rollback()
-		_, err = s.ledger.RecordOnce(s.Context(), tx, []store.Mark{mark("p", "p key 9", 2)})
-		s.must(err)
-		_, err = s.ledger.RecordLatest(s.Context(), tx, []store.Mark{mark("p", "p key 0", 2), mark("p", "new key", 2)})
-		s.must(err)
+		tx := s.guardOpen(func(tx store.Session) ([]store.Verdict, error) {
+			if _, err := s.ledger.RecordOnce(s.Context(), tx, []store.Mark{mark("p", "p key 9", 2)}); err != nil {
+				return nil, err
+			}
+			return s.ledger.RecordLatest(s.Context(), tx, []store.Mark{mark("p", "p key 0", 2), mark("p", "new key", 2)})
+		})
 		ctx, cancel := context.WithTimeout(s.Context(), patience.Limit)
 		defer cancel()
 		// The five old records are not the guard's.

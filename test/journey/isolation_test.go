@@ -229,7 +229,7 @@ func TestAMessageThatAHandlerSendsOnWakesTheRelay(t *testing.T) {
 	w.runs(w.relay().Run)
 	select {
 	case <-w.out.Committed():
-	case <-time.After(time.Minute):
+	case <-time.After(patience.Limit):
 		t.Error("the handler's commit did not wake the relay")
 	}
 }

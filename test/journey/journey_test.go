@@ -28,7 +28,7 @@ var errRollback = errors.New("rolled back on purpose")
 func (w *world) produce(n int) {
 	w.t.Helper()
 	if w.database.dialect.Capabilities().SingleWriter {
-		n /= 4 // it is a good deal slower under the race detector
+		n /= 2 // whose commits wait for each other
 	}
 	var senders sync.WaitGroup
 	const each = 4
@@ -67,7 +67,7 @@ func TestEveryMessageTakesEffectOnceAndItsRowGoes(t *testing.T) {
 		in := w.inbox()
 		w.runs(r.Run)
 		w.runs(in.Run)
-		w.produce(2000)
+		w.produce(1000)
 		w.emptied(60 * time.Second)
 		w.judge()
 		if s := r.Stats(); s.Copies > 0 {
@@ -85,7 +85,7 @@ func TestABrokerThatLosesRepeatsAndReordersChangesNothing(t *testing.T) {
 		in := w.inbox()
 		w.runs(r.Run)
 		w.runs(in.Run)
-		w.produce(2000)
+		w.produce(1000)
 		w.emptied(60 * time.Second)
 		w.judge()
 		if s, i := r.Stats(), in.Stats(); s.Copies == 0 || i.Duplicates == 0 || i.Superseded == 0 {
@@ -100,7 +100,7 @@ func TestRelaysAndConsumersThatStopAndStartLoseNothing(t *testing.T) {
 		produced := make(chan struct{})
 		go func() {
 			defer close(produced)
-			w.produce(4000)
+			w.produce(2000)
 		}()
 		for running := true; running; {
 			in := w.inbox()
@@ -129,11 +129,11 @@ func TestABrokerThatLosesEverythingItKeepsCostsNothing(t *testing.T) {
 		b := memory.New(nil)
 		w := newWorld(t, d, b)
 		w.runs(w.relay().Run)
-		w.produce(1000) // nobody consumes yet
+		w.produce(500) // nobody consumes yet
 		stop := w.runs(w.inbox().Run)
-		w.produce(200)
+		w.produce(100)
 		stop()
-		w.produce(1000)
+		w.produce(500)
 		b.Wipe()
 		w.runs(w.inbox().Run)
 		w.emptied(60 * time.Second)

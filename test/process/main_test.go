@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"testing"
 )
 
@@ -39,15 +40,22 @@ func runTests(m *testing.M) int {
 	return m.Run()
 }
 
-// build builds the command, with the race detector where this test has it.
+// build builds the command as this test is built: with the race detector where it has that.
 func build(t *testing.T) {
 	t.Helper()
 	if _, err := os.Stat(program); err == nil {
 		return
 	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		t.Fatal("this test does not say how it was built")
+	}
 	args := []string{"build", "-o", program}
-	if raceDetector {
-		args = append(args, "-race")
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "-race", "-gcflags":
+			args = append(args, s.Key+"="+s.Value)
+		}
 	}
 	out, err := exec.Command("go", append(args, "github.com/waybill-go/waybill/cmd/waybill")...).CombinedOutput()
 	if err != nil {
