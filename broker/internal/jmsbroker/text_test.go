@@ -1,57 +1,10 @@
 package jmsbroker
 
 import (
-	"bytes"
-	"strings"
 	"testing"
 
-	"github.com/Azure/go-amqp"
+	"github.com/waybill-go/waybill/broker"
 )
-
-func TestTheBodyIsTakenOutOfAnEncodedMessage(t *testing.T) {
-	text := "text/plain"
-	header := &amqp.MessageHeader{Durable: true, Priority: 9}
-	for name, c := range map[string]struct {
-		message amqp.Message
-		want    string
-		wrong   bool
-	}{
-		"data":         {message: amqp.Message{Data: [][]byte{[]byte("body")}}, want: "body"},
-		"several":      {message: amqp.Message{Data: [][]byte{[]byte("a"), {}, []byte("b")}}, want: "ab"},
-		"large":        {message: amqp.Message{Header: header, Data: [][]byte{bytes.Repeat([]byte{0}, 70_000)}}, want: strings.Repeat("\x00", 70_000)},
-		"none":         {message: amqp.Message{Header: header}},
-		"text":         {message: amqp.Message{Value: "täxt"}, want: "täxt"},
-		"binary value": {message: amqp.Message{Value: []byte{0, 1}}, want: "\x00\x01"},
-		"null":         {message: amqp.Message{Value: amqp.Null{}}},
-		"a list":       {message: amqp.Message{Value: []any{int32(1)}}, wrong: true},
-		"a sequence":   {message: amqp.Message{Sequence: [][]any{{"x"}}}, wrong: true},
-		"every section": {want: "body", message: amqp.Message{
-			Header: header, DeliveryAnnotations: amqp.Annotations{"a": int64(1)}, Annotations: amqp.Annotations{"x-opt-b": "c", "n": nil, "d": 1.5},
-			Properties:            &amqp.MessageProperties{ContentType: &text, MessageID: "id", CorrelationID: amqp.UUID{1}, UserID: []byte("u")},
-			ApplicationProperties: map[string]any{"s": strings.Repeat("v", 300), "b": true, "i": int8(1), "u": uint64(1) << 40, "list": "x"},
-			Footer:                amqp.Annotations{"f": []byte{1}}, Data: [][]byte{[]byte("body")},
-		}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			encoded, err := c.message.MarshalBinary()
-			if err != nil {
-				t.Fatal(err)
-			}
-			body, err := NativeBody(encoded)
-			if (err != nil) != c.wrong || string(body) != c.want {
-				t.Errorf("got %.40q, %v; want %.40q", body, err, c.want)
-			}
-			for cut := range min(len(encoded), 300) {
-				_, _ = NativeBody(encoded[:cut]) // must not panic
-			}
-		})
-	}
-}
-
-func FuzzNativeBody(f *testing.F) {
-	f.Add([]byte("\x00Sp\xd0\x00\x00\x00\x05\x00\x00\x00\x01A\x00Su\xa0\x04body"))
-	f.Fuzz(func(t *testing.T, message []byte) { _, _ = NativeBody(message) })
-}
 
 func TestModifiedUTF8BecomesUTF8(t *testing.T) {
 	for in, want := range map[string]string{
@@ -68,6 +21,73 @@ func TestModifiedUTF8BecomesUTF8(t *testing.T) {
 		t.Run(want, func(t *testing.T) {
 			if got := FromModifiedUTF8([]byte(in)); string(got) != want {
 				t.Errorf("%q: got %q, want %q", in, got, want)
+			}
+		})
+	}
+}
+
+// changed is text as Classic shows it after a restart.
+func changed(text string) string {
+	var out []rune
+	for _, r := range text {
+		if r > 0xffff {
+			out = append(out, 0xfffd, 0xfffd)
+		} else {
+			out = append(out, r)
+		}
+	}
+	return string(out)
+}
+
+func TestTextThatClassicChangesIsRestored(t *testing.T) {
+	for _, value := range []string{"🦊", "a🦊b%41+c 🚚", "🏳️‍🌈 \ufffd\ufffd", "%🦊", "\U0010ffff"} {
+		companion, needed := Escape("businessMark", value)
+		if !needed || companion.Name != "businessMark*" || isChanged(companion.Value) {
+			t.Errorf("Escape(%q): %v, %v; want a companion without such characters", value, companion, needed)
+		}
+		for _, arrived := range []string{value, changed(value)} {
+			m := broker.Message{Headers: []broker.Header{{Name: "first", Value: "1"}, companion, {Name: "businessMark", Value: arrived}, {Name: "last", Value: "2"}}}
+			Restore(&m)
+			got, _ := m.Header("businessMark")
+			if got != value || m.Key != value || len(m.Headers) != 3 {
+				t.Errorf("%q arrived as %q and became %v with the key %q; want it as it was, without the companion", value, arrived, m.Headers, m.Key)
+			}
+		}
+	}
+	for _, value := range []string{"", "text", "%F0%9F%A6%8A", "日本語 ✓\uffff\u2028", "a*"} {
+		if companion, needed := Escape("name", value); needed {
+			t.Errorf("Escape(%q): %v; want that none is needed", value, companion)
+		}
+	}
+}
+
+func TestAContentTypeThatClassicChangesIsRestored(t *testing.T) {
+	const value = "text/plain; of=🦊"
+	companion, _ := Escape(contentType, value)
+	m := broker.Message{ContentType: changed(value), Headers: []broker.Header{companion}}
+	Restore(&m)
+	if m.ContentType != value || len(m.Headers) != 0 {
+		t.Errorf("got the content type %q and the headers %v; want %q and none", m.ContentType, m.Headers, value)
+	}
+}
+
+func TestHeadersThatOnlyLookLikeCompanionsStay(t *testing.T) {
+	for name, headers := range map[string][]broker.Header{
+		"without its header":      {{Name: "a*", Value: "%F0%9F%A6%8A"}},
+		"of another value":        {{Name: "a*", Value: "%F0%9F%A6%8A"}, {Name: "a", Value: "x"}},
+		"no percent-encoded text": {{Name: "a*", Value: "100%"}, {Name: "a", Value: "100%"}},
+		"a mark alone":            {{Name: "*", Value: "x"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := broker.Message{Headers: append([]broker.Header(nil), headers...)}
+			Restore(&m)
+			if len(m.Headers) != len(headers) {
+				t.Fatalf("got %v, want %v", m.Headers, headers)
+			}
+			for i := range headers {
+				if m.Headers[i] != headers[i] {
+					t.Errorf("got %v, want %v", m.Headers[i], headers[i])
+				}
 			}
 		})
 	}
