@@ -60,6 +60,9 @@ func Read(in *amqp.Message) broker.Delivery {
 	if d.Body, isJSON, d.Problem = body(in); isJSON && d.ContentType == "" {
 		d.ContentType = "application/json"
 	}
+	if d.Problem == nil && isObject(in, &d) {
+		d.Problem = errObject
+	}
 	return d
 }
 
@@ -77,8 +80,22 @@ func Unmarshal(encoded []byte) (d broker.Delivery, hasID bool, err error) {
 // that of an ObjectMessage.
 const (
 	kindAnnotation = "x-opt-jms-msg-type"
-	objectKind     = 1
+	objectKind     = "1"
 )
+
+// objectType is the content type of an ObjectMessage. Classic says nothing else of one that came
+// by OpenWire.
+const objectType = "application/x-java-serialized-object"
+
+// isObject reports whether a message is an ObjectMessage of JMS. A relay's own message is none,
+// whatever content type its sender gave it.
+func isObject(in *amqp.Message, d *broker.Delivery) bool {
+	if _, isOurs := d.Header("attempt"); isOurs {
+		return false
+	}
+	kind, ok := in.Annotations[kindAnnotation]
+	return ok && fmt.Sprint(kind) == objectKind || d.ContentType == objectType
+}
 
 // errObject is the problem of an ObjectMessage of JMS.
 var errObject = errors.New("the body is a serialized Java object (JMS's ObjectMessage), which only Java can read: send text or bytes")
@@ -87,14 +104,11 @@ var errObject = errors.New("the body is a serialized Java object (JMS's ObjectMe
 // sections: JMS sends text as a value, and a MapMessage or StreamMessage as a map or list,
 // which becomes JSON.
 func body(in *amqp.Message) (data []byte, isJSON bool, problem error) {
-	if kind, ok := in.Annotations[kindAnnotation]; ok && fmt.Sprint(kind) == fmt.Sprint(objectKind) {
-		problem = errObject
-	}
 	switch {
 	case len(in.Data) == 1:
-		return in.Data[0], false, problem
+		return in.Data[0], false, nil
 	case len(in.Data) > 1:
-		return bytes.Join(in.Data, nil), false, problem
+		return bytes.Join(in.Data, nil), false, nil
 	case len(in.Sequence) > 0:
 		var all []any
 		for _, section := range in.Sequence {
@@ -104,11 +118,11 @@ func body(in *amqp.Message) (data []byte, isJSON bool, problem error) {
 	}
 	switch value := in.Value.(type) {
 	case nil, amqp.Null:
-		return []byte{}, false, problem
+		return []byte{}, false, nil
 	case []byte:
-		return value, false, problem
+		return value, false, nil
 	case amqp.UUID, time.Time:
-		return []byte(text(value)), false, problem
+		return []byte(text(value)), false, nil
 	}
 	switch reflect.TypeOf(in.Value).Kind() {
 	case reflect.Map, reflect.Slice, reflect.Array:
