@@ -143,8 +143,14 @@ func FuzzUnmarshal(f *testing.F) {
 	f.Add([]byte("\x00Sw\xc1\x05\x02\xa1\x01nT\x05"))
 	f.Fuzz(func(t *testing.T, encoded []byte) {
 		d, _, err := Unmarshal(encoded)
-		if err == nil && d.Problem == nil && d.Body == nil {
-			t.Error("got neither a body nor why there is none")
+		if err != nil {
+			return
+		}
+		if _, ok := d.Header("receipt"); ok {
+			t.Error("got a header that belongs to the brokers")
+		}
+		if value, _ := d.Header("businessMark"); value != d.Key {
+			t.Errorf("got the key %q, want %q", d.Key, value)
 		}
 	})
 }
