@@ -128,7 +128,7 @@ func TestAnEncodedMessageIsReadLikeAnyOther(t *testing.T) {
 			if err != nil || hasID != c.hasID || string(d.Body) != `{"a":"b"}` {
 				t.Errorf("got the body %q, an id %v, %v; want the map, %v", d.Body, hasID, err, c.hasID)
 			}
-			for cut := range len(encoded) {
+			for cut := range encoded {
 				_, _, _ = Unmarshal(encoded[:cut]) // must not panic
 			}
 		})
