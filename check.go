@@ -66,7 +66,7 @@ func CheckKey(key string) error { return checkText(key, MaxName) }
 
 // CheckHeader reports why a sender may not use this header, or nil. Names are
 // 1 to 255 ASCII letters, digits and '_', '-', '.', '$'; they do not begin with
-// a digit, '-' or '.', nor with "JMS", "_AMQ_" or "__AMQ_" (any case), and are none of
+// a digit, '-' or '.', nor with "JMS", "_AMQ_", "__AMQ_" or "__HDR_" (any case), and are none of
 // Waybill's own or a protocol's (see IsReservedHeader). Values are valid UTF-8
 // without control characters, of at most 32,768 characters.
 func CheckHeader(name, value string) error {
@@ -129,7 +129,7 @@ func CheckHeaders(headers map[string]string) error {
 // brokersPrefixes begin the names by which brokers know headers of their own. With
 // _AMQ_DUPL_ID, Artemis would confirm the second copy of a message and drop it, or
 // end a STOMP connection over it.
-var brokersPrefixes = []string{"JMS", "_AMQ_", "__AMQ_"}
+var brokersPrefixes = []string{"JMS", "_AMQ_", "__AMQ_", "__HDR_"}
 
 // IsReservedHeader reports whether name, in any case, is a header of Waybill's
 // own or one that a wire protocol keeps for itself.
@@ -149,6 +149,8 @@ var reservedHeaders = map[string]bool{
 	// By the first ActiveMQ chooses what kind of message it makes of a STOMP frame, and
 	// with that the body's encoding; the second it sets itself on dead letters.
 	"amq-msg-type": true, "original-destination": true,
+	// Artemis keeps AMQP's message id in it.
+	"native_message_id": true,
 }
 
 func checkText(s string, most int) error {

@@ -132,11 +132,16 @@ func (m *Message) Header(name string) (value string, ok bool) {
 }
 
 // Delivery is a message as it was received. Headers may hold more than the sender
-// gave, where the broker or a foreign producer added them.
+// gave, where the broker or a foreign producer added them. A value that travels as bytes and
+// is no UTF-8 stands there as these bytes.
 type Delivery struct {
 	Message
 	// Redelivered says that the broker knows it has delivered the message before.
 	Redelivered bool
+	// Problem is why the message cannot be read, such as a body of a type that the protocol
+	// does not show; nil where it can. Body then holds what there is of it, and Headers what
+	// could be read. Nobody may take such a message for one that is sound.
+	Problem error
 	// Token is the adapter's: what its Settle needs to know of the message.
 	Token any
 }

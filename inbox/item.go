@@ -30,6 +30,9 @@ type sourceOf func(producer, receiptTo string) string
 func newItem(d *broker.Delivery, receiver *subscription, gone <-chan struct{}, level waybill.Level, source sourceOf) *item {
 	x := &item{sourceOf: source, delivery: *d, receiver: receiver, gone: gone}
 	x.Arrival, x.problem = wire.Decode(&d.Message)
+	if d.Problem != nil {
+		x.problem = d.Problem
+	}
 	if x.ReceiptTo != "" && waybill.CheckReceiptQueue(x.ReceiptTo) != nil {
 		x.ReceiptTo = ""
 		if x.problem == nil {

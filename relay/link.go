@@ -91,7 +91,7 @@ func (l *link) session(lead, settle, closing context.Context) error {
 		greeting.Go(func() { l.t.greet(receiving, conn) })
 		defer stop()
 		defer context.AfterFunc(use, stop)()
-		if err := l.t.receive(receiving, use, receiver); err != nil && lead.Err() == nil && use.Err() == nil {
+		if err := l.receive(receiving, use, conn, receiver); err != nil && lead.Err() == nil && use.Err() == nil {
 			return err
 		}
 	}
@@ -103,6 +103,42 @@ func (l *link) session(lead, settle, closing context.Context) error {
 		return err
 	}
 	return errNoAnswer
+}
+
+// receive receives receipts until ctx, use or the connection ends. A subscription that ends by
+// itself is made again: it is no reason to publish nothing. An error is that of the connection,
+// or says that there is no other subscription.
+func (l *link) receive(ctx, use context.Context, conn broker.Conn, receiver broker.Receiver) error {
+	wait := backoff.Backoff{Least: 100 * time.Millisecond, Most: 10 * time.Second}
+	for {
+		began := time.Now()
+		err := l.t.receive(ctx, use, receiver)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-use.Done():
+			return err
+		case <-conn.Done():
+			return err
+		default:
+		}
+		if times, due := l.t.r.repeats.Due("receipts", err.Error()); due {
+			l.t.log.WarnContext(ctx, "the subscription to receipts ended; subscribing again", slog.Int64("times", times), slog.Any("error", err))
+		}
+		if time.Since(began) > wait.Most {
+			wait.Reset()
+		}
+		opening, cancel := context.WithTimeout(use, openTimeout)
+		_ = receiver.Close(opening) // it has ended
+		cancel()
+		wait.Sleep(ctx)
+		opening, cancel = context.WithTimeout(use, openTimeout)
+		receiver, err = l.subscribe(opening, conn)
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // subscribe begins to receive receipts; nil where no destination has any.

@@ -100,7 +100,10 @@ func (t *term) decode(ctx context.Context, deliveries []broker.Delivery) (receip
 			continue
 		}
 		consumer, some, bad, reason := wire.DecodeReceipts(&deliveries[i].Message)
-		if utf8.RuneCountInString(consumer) > waybill.MaxName {
+		switch problem := deliveries[i].Problem; {
+		case problem != nil:
+			some, bad, reason = nil, 1, problem
+		case utf8.RuneCountInString(consumer) > waybill.MaxName:
 			some, bad, reason = nil, 1, errLongName // it would be kept with each answer
 		}
 		if bad > 0 {

@@ -6,7 +6,8 @@
 //
 // It takes AMQP 1.0 (package amqp1) for Artemis and STOMP (package stomp) for Classic,
 // which stores several times as many messages in STOMP's transactions as over AMQP. Where
-// nobody answers at the port of the one protocol, it takes the other.
+// nobody answers at the port of the one protocol, it takes the other. A destination whose
+// messages STOMP cannot show, or not acknowledge, is received over AMQP.
 package activemq
 
 import (
@@ -43,6 +44,8 @@ type Broker struct {
 	amqp  *amqp1.Broker
 	stomp *stomp.Broker
 	kind  atomic.Int32 // a jmsbroker.Kind: what the address says, or a connection has found
+
+	elsewhere elsewhere
 }
 
 var _ broker.Broker = (*Broker)(nil)
@@ -125,7 +128,7 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, can: b.Capabilities()}, nil
+	return &conn{Conn: c, broker: b, can: b.Capabilities()}, nil
 }
 
 func (b *Broker) connect(ctx context.Context) (broker.Conn, error) {
@@ -166,16 +169,23 @@ func first(ctx context.Context, one, other broker.Broker) (c broker.Conn, used b
 // conn does what Capabilities declares and no more, whichever protocol it uses.
 type conn struct {
 	broker.Conn
-	can broker.Capabilities
+	broker *Broker
+	can    broker.Capabilities
+	second second
+}
+
+// Close ends the connection; see broker.Conn.
+func (c *conn) Close(ctx context.Context) error {
+	return errors.Join(c.second.close(ctx), c.Conn.Close(ctx))
 }
 
 // Subscribe begins to receive from a destination; see broker.Conn.
 func (c *conn) Subscribe(ctx context.Context, s broker.Subscription) (broker.Receiver, error) {
-	r, err := c.Conn.Subscribe(ctx, s)
+	r, mayMove, err := c.subscribe(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	return &receiver{Receiver: r, can: c.can}, nil
+	return &receiver{Receiver: r, can: c.can, mayMove: mayMove, place: placeOf(&s), elsewhere: &c.broker.elsewhere}, nil
 }
 
 var _ broker.Remover = (*conn)(nil)
@@ -201,7 +211,10 @@ func (r *receiver) Resize(window int) {
 // receiver settles as Capabilities declares and in no other way.
 type receiver struct {
 	broker.Receiver
-	can broker.Capabilities
+	can       broker.Capabilities
+	mayMove   bool // to AMQP
+	place     place
+	elsewhere *elsewhere
 }
 
 // Settle tells the broker what became of messages; see broker.Receiver.

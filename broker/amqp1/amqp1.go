@@ -42,6 +42,7 @@ type Broker struct {
 	idleTimeout time.Duration
 	maxMessage  int
 	kind        jmsbroker.Kind // Any where the address does not say
+	answerTime  time.Duration  // after what time a broker that says nothing is none
 }
 
 var _ broker.Broker = (*Broker)(nil)
@@ -63,7 +64,7 @@ func New(address string, o *Options) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("amqp1: %w", err)
 	}
-	return &Broker{target: target, idleTimeout: o.IdleTimeout, maxMessage: o.MaxMessage, kind: kind}, nil
+	return &Broker{target: target, idleTimeout: o.IdleTimeout, maxMessage: o.MaxMessage, kind: kind, answerTime: dial.AnswerTime}, nil
 }
 
 // Capabilities declares what the broker can do over AMQP 1.0. Several subscribers can

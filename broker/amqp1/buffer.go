@@ -2,9 +2,13 @@ package amqp1
 
 import (
 	"errors"
+	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/waybill-go/waybill/broker/internal/dial"
 )
 
 // bufferedConn is a network connection that collects what is written while an earlier
@@ -15,6 +19,12 @@ type bufferedConn struct {
 	net.Conn
 	patience time.Duration // a write that finds no room for this long breaks the connection
 	flushed  sync.WaitGroup
+
+	// Of the reader alone, and of whoever comes after it.
+	header     []byte        // of the protocol, as far as it has come
+	answerTime time.Duration // how long the next bytes of the header may take
+	deadline   time.Time     // of what is read after it
+	stranger   error         // why the other end is none that speaks AMQP
 
 	mu      sync.Mutex
 	changed *sync.Cond
@@ -27,12 +37,39 @@ type bufferedConn struct {
 // bufferBytes may wait to be written before Write waits.
 const bufferBytes = 256 << 10
 
-func newBufferedConn(conn net.Conn, patience time.Duration) *bufferedConn {
-	c := &bufferedConn{Conn: conn, patience: patience}
+func newBufferedConn(conn net.Conn, patience, answerTime time.Duration) *bufferedConn {
+	c := &bufferedConn{Conn: conn, patience: patience, answerTime: answerTime}
 	c.changed = sync.NewCond(&c.mu)
 	c.flushed.Add(1)
 	go c.flush()
 	return c
+}
+
+// protocolHeader begins whatever a peer of AMQP sends.
+const protocolHeader = "AMQP"
+
+// Read reads, and fails where the other end begins with anything but AMQP's header. The library
+// would wait, or read it as a frame.
+func (c *bufferedConn) Read(p []byte) (int, error) {
+	if len(c.header) == len(protocolHeader) {
+		return c.Conn.Read(p)
+	}
+	c.Conn.SetReadDeadline(time.Now().Add(c.answerTime))
+	n, err := c.Conn.Read(p)
+	c.Conn.SetReadDeadline(c.deadline)
+	if err != nil && len(c.header)+n < len(protocolHeader) {
+		c.stranger = dial.NoAnswer(err, c.answerTime, "AMQP 1.0")
+		if said := string(append(c.header, p[:n]...)); said != "" {
+			c.stranger = fmt.Errorf("the other end says %.20q and hangs up", said)
+		}
+		return n, c.stranger
+	}
+	c.header = append(c.header, p[:min(n, len(protocolHeader)-len(c.header))]...)
+	if !strings.HasPrefix(protocolHeader, string(c.header)) {
+		c.stranger = fmt.Errorf("the other end says %.20q, which is no AMQP", p[:n])
+		return 0, c.stranger
+	}
+	return n, err
 }
 
 // Write takes a copy of p to be written, and waits only while the buffer is full.
@@ -116,7 +153,13 @@ func (c *bufferedConn) stuck() bool {
 }
 
 // SetDeadline sets the reader's deadline; see SetWriteDeadline.
-func (c *bufferedConn) SetDeadline(t time.Time) error { return c.Conn.SetReadDeadline(t) }
+func (c *bufferedConn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
+
+// SetReadDeadline sets the reader's deadline. The library calls it where it reads.
+func (c *bufferedConn) SetReadDeadline(t time.Time) error {
+	c.deadline = t
+	return c.Conn.SetReadDeadline(t)
+}
 
 // SetWriteDeadline does nothing: Write does not wait for the network, and patience bounds
 // how long it waits for the buffer.

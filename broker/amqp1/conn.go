@@ -11,7 +11,8 @@ import (
 )
 
 // conn is one connection to a broker: a network connection for publishing, and one for
-// each receiver. When one of them breaks, all end. Acknowledgements have network
+// each receiver. When the first of them breaks, all end; any other one is a subscription's
+// own, which ends with it alone. Acknowledgements have network
 // connections of their own because a broker that is short of memory stops reading from
 // those that publish: the acknowledgements would wait with the messages, and never free
 // any memory. A durable subscription needs one in any case, since its container id belongs to
@@ -26,31 +27,28 @@ type conn struct {
 
 var _ broker.Conn = (*conn)(nil)
 
-// open adds a network connection to c.
+// open adds a network connection to c: first the one that publishes, then those of subscriptions.
 func (c *conn) open(ctx context.Context, container string) (*socket, error) {
 	s, err := c.broker.dial(ctx, container)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.sockets.Add(s, func() { c.watchers.Go(func() { c.watch(s) }) }); err != nil {
+	publishes := c.publisher == nil
+	if err := c.sockets.Add(s, func() { c.watchers.Go(func() { c.watch(s, publishes) }) }); err != nil {
 		s.conn.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-// watch ends c when s has ended by itself.
-func (c *conn) watch(s *socket) {
+// watch waits for the end of s, and ends c when s has ended by itself and is the one that
+// publishes.
+func (c *conn) watch(s *socket, publishes bool) {
 	<-s.conn.Done()
-	if !c.sockets.Forget(s) {
+	if !c.sockets.Forget(s) || !publishes {
 		return
 	}
-	cause := s.conn.Err()
-	if cause == nil {
-		cause = broker.ErrClosed
-	} else {
-		cause = fmt.Errorf("amqp1: %w", cause)
-	}
+	cause := s.failure()
 	for _, other := range c.sockets.End(cause) {
 		other.buffered.fail(cause)
 	}
@@ -93,3 +91,6 @@ func (c *conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.R
 
 // Kind is the kind of the broker at the other end.
 func (c *conn) Kind() jmsbroker.Kind { return c.publisher.kind }
+
+// Protocol is what the connection speaks.
+func (c *conn) Protocol() jmsbroker.Protocol { return jmsbroker.AMQP }

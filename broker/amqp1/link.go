@@ -59,7 +59,7 @@ func (l *links) take(ctx context.Context, d destination, kind jmsbroker.Kind) (*
 		_ = surplus.sender.Close(ctx)
 	}
 	if !ok {
-		k.sender, k.err = l.session.NewSender(ctx, address(kind, d.name, d.topic), &amqp.SenderOptions{
+		k.sender, k.err = l.session.NewSender(ctx, jmsbroker.AMQPAddress(kind, d.name, d.topic), &amqp.SenderOptions{
 			SettlementMode:     amqp.SenderSettleModeMixed.Ptr(),
 			TargetCapabilities: []string{capability(d.topic)},
 		})
@@ -111,19 +111,6 @@ func (l *links) drop(d destination, k *link) {
 	if l.open[d] == k {
 		delete(l.open, d)
 	}
-}
-
-// address is a destination's name as the broker knows it in AMQP. Classic looks for a
-// prefix before it looks at the capabilities, and removes it; others take bare names.
-func address(kind jmsbroker.Kind, destination string, topic bool) string {
-	name := jmsbroker.Name(destination)
-	switch {
-	case kind != jmsbroker.Classic:
-		return name
-	case topic:
-		return "topic://" + name
-	}
-	return "queue://" + name
 }
 
 // capability tells the broker whether an address is a queue or a topic.

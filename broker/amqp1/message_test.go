@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/Azure/go-amqp"
 
@@ -13,55 +12,6 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/test/testserver"
 )
-
-// Producers other than Waybill use sections and types of their own.
-func TestForeignBodiesAndPropertiesArriveAsBytesAndText(t *testing.T) {
-	contentType := "text/plain"
-	for name, c := range map[string]struct {
-		in      amqp.Message
-		body    string
-		headers map[string]string
-	}{
-		"several data sections": {in: amqp.Message{Data: [][]byte{[]byte("a"), []byte("b")}}, body: "ab"},
-		"nothing at all":        {in: amqp.Message{}},
-		"a JMS text message":    {in: amqp.Message{Value: "text", Properties: &amqp.MessageProperties{ContentType: &contentType}}, body: "text"},
-		"binary as a value":     {in: amqp.Message{Value: []byte{0, 1}}, body: "\x00\x01"},
-		"null":                  {in: amqp.Message{Value: amqp.Null{}}},
-		"a number":              {in: amqp.Message{Value: int64(-7)}, body: "-7"},
-		"a map":                 {in: amqp.Message{Value: map[string]any{"n": int32(1), "l": []any{"x", true, nil}}}, body: `{"l":["x",true,null],"n":1}`},
-		"a map with odd keys":   {in: amqp.Message{Value: map[any]any{int32(1): []byte("b")}}, body: `{"1":"b"}`},
-		"a list":                {in: amqp.Message{Value: []any{int8(1), "two", 3.5}}, body: `[1,"two",3.5]`},
-		"sequences":             {in: amqp.Message{Sequence: [][]any{{"a"}, {uint16(2)}}}, body: `["a",2]`},
-		"properties": {
-			in: amqp.Message{ApplicationProperties: map[string]any{
-				"b": true, "i": int32(-1), "u": uint64(1) << 63, "f": 1.5, "n": nil, "bin": []byte("x"), "raw": []byte{0xff, 0x00},
-				"t": time.UnixMilli(1).UTC(), "s": amqp.Symbol("symbol"), "receipt": "taken", "JMS_AMQP_NATIVE": true, "businessMark": int32(7),
-			}},
-			headers: map[string]string{
-				"b": "true", "i": "-1", "u": "9223372036854775808", "f": "1.5", "n": "", "bin": "x", "raw": "ff00",
-				"t": "1970-01-01T00:00:00.001Z", "s": "symbol", "businessMark": "7",
-			},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			d := decode(&c.in, &broker.Subscription{Destination: "q"})
-			if string(d.Body) != c.body {
-				t.Errorf("the body is %q, want %q", d.Body, c.body)
-			}
-			if len(d.Headers) != len(c.headers) {
-				t.Errorf("headers %v, want %v", d.Headers, c.headers)
-			}
-			for name, want := range c.headers {
-				if value, ok := d.Header(name); !ok || value != want {
-					t.Errorf("header %s is %q (%v), want %q", name, value, ok, want)
-				}
-			}
-			if want := c.headers["businessMark"]; d.Key != want {
-				t.Errorf("Key is %q, want %q", d.Key, want)
-			}
-		})
-	}
-}
 
 func TestALinkThatHasEndedIsOpenedAgain(t *testing.T) {
 	c := connected(t, "WAYBILL_TEST_ARTEMIS_AMQP1")

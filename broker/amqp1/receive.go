@@ -57,7 +57,7 @@ func (r *receiver) attach(ctx context.Context) error {
 			options.SourceCapabilities = append(options.SourceCapabilities, "shared")
 		}
 	}
-	name := address(r.socket.kind, sub.Destination, sub.Topic)
+	name := jmsbroker.AMQPAddress(r.socket.kind, sub.Destination, sub.Topic)
 	var err error
 	r.link, err = r.socket.session.NewReceiver(ctx, name, options)
 	var said *amqp.Error
@@ -110,11 +110,6 @@ func (r *receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, e
 	if err != nil {
 		if ended := r.ended(ctx); ended != nil {
 			return nil, ended
-		}
-		var lost *amqp.ConnError
-		if errors.As(err, &lost) {
-			<-r.conn.Done()
-			return nil, r.conn.Err()
 		}
 		return nil, fmt.Errorf("amqp1: receive from %q: %w", r.subscription.Destination, err)
 	}

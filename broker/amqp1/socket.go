@@ -1,6 +1,7 @@
 package amqp1
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ func (b *Broker) dial(ctx context.Context, container string) (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("amqp1: connect to %s: %w", b.target.Address, err)
 	}
-	s := &socket{buffered: newBufferedConn(raw, b.idleTimeout)}
+	s := &socket{buffered: newBufferedConn(raw, b.idleTimeout, b.answerTime)}
 	options := &amqp.ConnOptions{
 		ContainerID: container,
 		HostName:    b.target.Host,
@@ -49,7 +50,7 @@ func (b *Broker) dial(ctx context.Context, container string) (*socket, error) {
 	}
 	if s.conn, err = amqp.NewConn(ctx, s.buffered, options); err != nil {
 		raw.Close()
-		return nil, b.refusal(ctx, err)
+		return nil, b.refusal(ctx, cmp.Or(s.buffered.stranger, err))
 	}
 	if s.session, err = s.conn.NewSession(ctx, nil); err != nil {
 		s.conn.Close()
@@ -73,11 +74,10 @@ func (b *Broker) refusal(ctx context.Context, err error) error {
 	if errors.As(err, &said) && (said.Condition == amqp.ErrCondUnauthorizedAccess || said.Condition == amqp.ErrCondNotAllowed) {
 		refused = true
 	}
-	// The library has only text for the outcomes of SASL: 1 means wrong credentials, 3 a
-	// fault that does not pass.
-	for _, outcome := range []string{"auth failed with code 0x1", "auth failed with code 0x3", "no supported auth mechanism"} {
+	for outcome, meaning := range outcomes {
 		if strings.Contains(err.Error(), outcome) {
 			refused = true
+			err = fmt.Errorf("%s (%s)", meaning, strings.TrimRight(err.Error(), ": "))
 		}
 	}
 	err = dial.Refused(err)
@@ -85,6 +85,22 @@ func (b *Broker) refusal(ctx context.Context, err error) error {
 		err = fmt.Errorf("%w: %w", broker.ErrRefused, err)
 	}
 	return fmt.Errorf("amqp1: connect to %s: %w", b.target.Address, err)
+}
+
+// outcomes are those of SASL that another try cannot help, by the library's words for them: it
+// has nothing else, and brokers add nothing.
+var outcomes = map[string]string{
+	"auth failed with code 0x1":   "the broker does not accept the user and the password",
+	"auth failed with code 0x3":   "the broker cannot log anybody in, and says that this will not pass",
+	"no supported auth mechanism": "the broker offers no way to log in that the address has the credentials for",
+}
+
+// failure is why the connection has ended.
+func (s *socket) failure() error {
+	if err := s.conn.Err(); err != nil {
+		return fmt.Errorf("amqp1: %w", err)
+	}
+	return broker.ErrClosed
 }
 
 // close ends the session and then the connection. The broker answers the end of the

@@ -13,6 +13,7 @@ var carryCases = []testCase{
 	{name: "bodies of every kind arrive unchanged", run: bodiesArrive},
 	{name: "headers of every kind arrive unchanged", run: headersArrive},
 	{name: "Waybill's own headers arrive unchanged", run: ownHeadersArrive},
+	{name: "characters of every size arrive in keys, headers and content types", run: wideTextArrives},
 	{name: "a content type arrives, and none stays none", run: contentTypeArrives},
 	{name: "a message without headers arrives", run: bareMessageArrives},
 	{name: "destinations of every allowed spelling work and do not collide", run: spellings},
@@ -148,6 +149,59 @@ func ownHeadersArrive(r *rig) {
 		r.Error("the first delivery says Redelivered, want that it does not")
 	}
 	r.settle(receiver, d, broker.Ack)
+}
+
+// wideTexts are texts that differ in characters beyond U+FFFF alone, which two surrogates stand
+// for in UTF-16, and some that look like what such are escaped to.
+var wideTexts = []string{
+	"order 🦊", "order 🦉", "order 🦊🦉", "order 🦉🦊", "order \ufffd\ufffd", "order %F0%9F%A6%8A", "%41🦊", "\U00010000", "\U0010ffff", "🏳️‍🌈",
+	strings.Repeat("🦊", 255),
+}
+
+// wideMessages makes a message of each of wideTexts.
+func wideMessages(queue string) []broker.Message {
+	ms := messages(queue, "wide", len(wideTexts))
+	for i, text := range wideTexts {
+		ms[i].Key = text
+		if len(text) < 200 { // some protocols bound a content type
+			ms[i].ContentType = "text/plain; of=" + text
+		}
+		ms[i].Headers = append(ms[i].Headers, broker.Header{Name: "businessMark", Value: text}, broker.Header{Name: "tenant", Value: text}, broker.Header{Name: "plain", Value: "漢字 ✓"})
+	}
+	return ms
+}
+
+// sameWide checks that messages of wideMessages have arrived as they were, and settles them.
+func (r *rig) sameWide(c broker.Conn, ms []broker.Message) {
+	r.Helper()
+	receiver := r.subscribe(c, ms[0].Destination, 100)
+	deliveries := r.receive(receiver, len(ms))
+	r.settle(receiver, deliveries, broker.Ack)
+	r.same(bodies(deliveries), bodiesOf(ms))
+	for i := range deliveries {
+		d := &deliveries[i]
+		for _, m := range ms {
+			if !bytes.Equal(m.Body, d.Body) {
+				continue
+			}
+			r.sameHeaders(d, m.Headers)
+			if d.ContentType != m.ContentType {
+				r.Errorf("the content type %.60q arrived as %.60q", m.ContentType, d.ContentType)
+			}
+			for _, h := range d.Headers {
+				if strings.HasSuffix(h.Name, "*") {
+					r.Errorf("the header %q arrived, which is no sender's", h.Name)
+				}
+			}
+		}
+	}
+}
+
+func wideTextArrives(r *rig) {
+	c := r.connect()
+	ms := wideMessages(r.name())
+	r.publish(c, ms...)
+	r.sameWide(c, ms)
 }
 
 func contentTypeArrives(r *rig) {

@@ -13,6 +13,7 @@ import (
 var serverCases = []testCase{
 	{name: "a restart ends connections, and new ones work", skip: needsRestart, run: restartEnds},
 	{name: "durable messages survive a restart", skip: needsPersistentRestart, run: restartKeeps},
+	{name: "characters of every size survive a restart", skip: needsPersistentRestart, run: restartWide},
 	{name: "publishing that a restart interrupts confirms nothing falsely", skip: needsPersistentRestart, run: restartPublish},
 	{name: "a group's subscription survives a restart", skip: needsPersistentRestart, run: restartTopic},
 	{name: "Connect fails in time while the server is away, and works when it is back", skip: needsStop, run: serverAway},
@@ -65,6 +66,15 @@ func restartKeeps(r *rig) {
 		}
 	}
 	r.holdsAll(queue, kept, maybe)
+}
+
+func restartWide(r *rig) {
+	c := r.connect()
+	ms := wideMessages(r.name())
+	r.publish(c, ms...)
+	r.h.Restart(r)
+	r.broken(c)
+	r.sameWide(r.connect(), ms)
 }
 
 func restartPublish(r *rig) {

@@ -12,7 +12,8 @@ import (
 )
 
 // conn is one connection to a broker: a network connection for publishing, and one for
-// each receiver. When one of them breaks, all end. Acknowledgements have network
+// each receiver. When the first of them breaks, all end; any other one is a subscription's
+// own, which ends with it alone. Acknowledgements have network
 // connections of their own because a broker that is short of memory stops reading from
 // those that publish: the acknowledgements would wait with the messages, and never free
 // any memory. A durable subscription needs one in any case, since its client id belongs to
@@ -25,7 +26,8 @@ type conn struct {
 
 var _ broker.Conn = (*conn)(nil)
 
-// open adds a network connection to c.
+// open adds a network connection to c: the one that publishes, with neither a client id nor
+// a function for messages, or that of a subscription.
 func (c *conn) open(ctx context.Context, client string, message func(*frame.Frame)) (*socket, error) {
 	s, err := c.broker.handshake(ctx, client)
 	if err != nil {
@@ -33,6 +35,9 @@ func (c *conn) open(ctx context.Context, client string, message func(*frame.Fram
 	}
 	s.message = message
 	s.ended = func(err error) { c.ended(s, err) }
+	if c.publisher != nil {
+		s.ended = func(error) { c.sockets.Forget(s) }
+	}
 	if err := c.sockets.Add(s, s.start); err != nil {
 		s.conn.Close()
 		return nil, err
@@ -40,7 +45,7 @@ func (c *conn) open(ctx context.Context, client string, message func(*frame.Fram
 	return s, nil
 }
 
-// ended ends c when s has ended by itself, for the reason err.
+// ended ends c when the connection that publishes has ended by itself, for the reason err.
 func (c *conn) ended(s *socket, err error) {
 	if !c.sockets.Forget(s) {
 		return
@@ -91,3 +96,6 @@ func (c *conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.R
 
 // Kind is the kind of the broker at the other end.
 func (c *conn) Kind() jmsbroker.Kind { return c.publisher.kind }
+
+// Protocol is what the connection speaks.
+func (c *conn) Protocol() jmsbroker.Protocol { return jmsbroker.STOMP }

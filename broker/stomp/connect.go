@@ -23,11 +23,13 @@ func (b *Broker) handshake(ctx context.Context, client string) (*socket, error) 
 	if err != nil {
 		return nil, fmt.Errorf("stomp: connect to %s: %w", b.target.Address, err)
 	}
+	conn.SetReadDeadline(time.Now().Add(b.answerTime))
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	s, err := b.login(conn, client)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
+	conn.SetReadDeadline(time.Time{})
 	if err != nil {
 		conn.Close()
 		if ctx.Err() != nil {
@@ -64,12 +66,12 @@ func (b *Broker) login(conn net.Conn, client string) (*socket, error) {
 	}
 
 	// One byte at a time: what follows the answer belongs to the socket's reader.
-	reader := frame.NewReaderSize(oneByte{conn}, 16)
+	reader := newFrameReader(oneByte{conn}, 16)
 	var f *frame.Frame
 	for f == nil {
 		var err error
-		if f, err = reader.Read(); err != nil {
-			return nil, dial.Refused(err)
+		if f, err = reader.read(); err != nil {
+			return nil, dial.Refused(dial.NoAnswer(err, b.answerTime, "STOMP"))
 		}
 	}
 	s := &socket{

@@ -230,7 +230,7 @@ func (p *publication) encode(u *unit) *batch {
 	for n, i := range u.messages {
 		m := &p.messages[i]
 		f := frame.New(frame.SEND,
-			frame.Destination, address(p.socket.kind, m.Destination, m.Topic),
+			frame.Destination, jmsbroker.STOMPAddress(p.socket.kind, m.Destination, m.Topic),
 			frame.ContentLength, strconv.Itoa(len(m.Body)),
 			"persistent", strconv.FormatBool(!p.transient))
 		if p.socket.kind == jmsbroker.Artemis {
@@ -251,6 +251,11 @@ func (p *publication) encode(u *unit) *batch {
 		}
 		for _, h := range m.Headers {
 			f.Header.Add(h.Name, h.Value)
+		}
+		if p.socket.kind != jmsbroker.Artemis {
+			for _, h := range companions(m) {
+				f.Header.Add(h.Name, h.Value)
+			}
 		}
 		f.Body = m.Body
 		b.add(f)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/go-stomp/stomp/v3/frame"
 
@@ -28,6 +29,7 @@ type receiver struct {
 	socket       *socket
 	subscription broker.Subscription
 	wake         chan struct{} // has room for one: something arrived or was settled
+	stuck        sync.Once     // holds a message that it cannot settle
 
 	mu        sync.Mutex
 	id        string // of the subscription: the number of its turn
@@ -53,7 +55,7 @@ func (r *receiver) subscribe(ctx context.Context, id string, most int) error {
 	sub := r.subscription
 	f := frame.New(frame.SUBSCRIBE,
 		frame.Id, id,
-		frame.Destination, address(r.socket.kind, sub.Destination, sub.Topic),
+		frame.Destination, jmsbroker.STOMPAddress(r.socket.kind, sub.Destination, sub.Topic),
 		frame.Ack, "client-individual")
 	if r.socket.kind == jmsbroker.Artemis {
 		// A window of one byte lets one message through at a time.
@@ -85,7 +87,7 @@ func (r *receiver) arrived(f *frame.Frame) {
 	if r.subscription.Topic && f.Header.Get("destination-type") == routing(false) {
 		// Where a queue and a topic have one name, Artemis subscribes to the queue.
 		if r.conn.sockets.Forget(r.socket) {
-			r.socket.fail(fmt.Errorf("stomp: the broker has a queue and a topic of the name %q, and over STOMP it mistakes the one for the other: rename one of them or use AMQP", r.subscription.Destination))
+			r.socket.fail(fmt.Errorf("stomp: the broker has a queue and a topic of the name %q, and over STOMP it mistakes the one for the other: rename one of them, or %w", r.subscription.Destination, jmsbroker.ErrElsewhere))
 		}
 		return
 	}
@@ -117,11 +119,10 @@ func (r *receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, e
 		}
 		late := r.turnOver()
 		if arrivals := r.take(max(limit, 1)); len(arrivals) > 0 {
-			deliveries := make([]broker.Delivery, len(arrivals))
-			for i, f := range arrivals {
-				deliveries[i] = r.delivery(f)
+			if deliveries := r.deliveries(arrivals); len(deliveries) > 0 {
+				return deliveries, nil
 			}
-			return deliveries, nil
+			continue
 		}
 		if err := r.nudge(ctx); err != nil {
 			continue // the context or the socket has ended
@@ -132,6 +133,37 @@ func (r *receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, e
 		case <-ctx.Done():
 		case <-r.socket.done:
 		}
+	}
+}
+
+// deliveries turns frames into what Receive returns. What cannot be settled over STOMP is not
+// handed over: it ends the subscription, after a while in which the messages behind it come.
+func (r *receiver) deliveries(arrivals []*frame.Frame) []broker.Delivery {
+	deliveries := make([]broker.Delivery, 0, len(arrivals))
+	for _, f := range arrivals {
+		d, err := r.delivery(f)
+		if err == nil {
+			deliveries = append(deliveries, d)
+			continue
+		}
+		r.stuck.Do(func() { r.socket.run(func() { r.endSoon(err) }) })
+	}
+	return deliveries
+}
+
+// stuckTime is how long a subscription goes on that holds a message which it cannot settle.
+const stuckTime = time.Second
+
+// endSoon ends the subscription, and no other, for the reason err.
+func (r *receiver) endSoon(err error) {
+	timer := time.NewTimer(stuckTime)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		if r.conn.sockets.Forget(r.socket) {
+			r.socket.fail(err)
+		}
+	case <-r.socket.done:
 	}
 }
 
@@ -153,7 +185,7 @@ func (r *receiver) nudge(ctx context.Context) error {
 	}
 	b := newBatch()
 	b.add(frame.New(frame.SUBSCRIBE, frame.Id, "nudge", frame.Ack, "client-individual", "activemq.prefetchSize", "0",
-		frame.Destination, address(r.socket.kind, r.subscription.Destination, false)))
+		frame.Destination, jmsbroker.STOMPAddress(r.socket.kind, r.subscription.Destination, false)))
 	b.add(frame.New(frame.UNSUBSCRIBE, frame.Id, "nudge"))
 	return r.socket.send(ctx, b)
 }

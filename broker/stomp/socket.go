@@ -19,7 +19,7 @@ import (
 // socket is one network connection after its handshake. One goroutine reads and another
 // writes, so that neither direction can hold up the other.
 //
-// Of go-stomp, only the codec for frames is used, and not its connection. That one reads
+// Of go-stomp, only frames and what writes them are used, and not its connection. That one reads
 // and writes in one loop, which deadlocks when a subscriber acknowledges while its own
 // channel is full; it bounds the wait for a commit's receipt by the heart-beat, flushes
 // each frame by itself, and escapes the password in CONNECT, which STOMP forbids.
@@ -106,9 +106,9 @@ func (s *socket) failure() error {
 // read passes frames on to whom they are for, until the connection ends.
 func (s *socket) read() {
 	defer s.running.Done()
-	reader := frame.NewReaderSize(deadlineReader{s.conn, s.readWithin}, 64<<10)
+	reader := newFrameReader(deadlineReader{s.conn, s.readWithin}, 64<<10)
 	for {
-		f, err := reader.Read()
+		f, err := reader.read()
 		if err != nil {
 			var timeout net.Error
 			if errors.As(err, &timeout) && timeout.Timeout() {

@@ -43,6 +43,7 @@ type Broker struct {
 	heartBeat  time.Duration
 	maxMessage int
 	kind       jmsbroker.Kind // Any where the address does not say
+	answerTime time.Duration  // after what time a broker that says nothing is none
 }
 
 var _ broker.Broker = (*Broker)(nil)
@@ -64,7 +65,7 @@ func New(address string, o *Options) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stomp: %w", err)
 	}
-	return &Broker{target: target, heartBeat: o.HeartBeat, maxMessage: o.MaxMessage, kind: kind}, nil
+	return &Broker{target: target, heartBeat: o.HeartBeat, maxMessage: o.MaxMessage, kind: kind, answerTime: dial.AnswerTime}, nil
 }
 
 // Capabilities declares what ActiveMQ can do over STOMP. A NACK makes a dead letter on

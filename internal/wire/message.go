@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"unicode/utf8"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
@@ -204,10 +205,14 @@ func (d *decoder) header(h broker.Header) {
 	}
 }
 
-// senders keeps a header of the sender's own.
+// senders keeps a header of the sender's own. Protocols whose headers are bytes may bring one
+// that is no text: it is kept in hexadecimal.
 func (d *decoder) senders(name, value string) {
 	if !d.isBounded {
 		return
+	}
+	if !utf8.ValidString(value) {
+		value = fmt.Sprintf("0x%x", value)
 	}
 	if d.a.Message.Headers == nil {
 		d.a.Message.Headers = make(map[string]string, 4)

@@ -5,7 +5,6 @@ package amqpvalue
 import (
 	"fmt"
 	"time"
-	"unicode/utf8"
 )
 
 // Text returns a value as text. The types that only one version of the protocol has are
@@ -17,10 +16,7 @@ func Text(value any) (text string, ok bool) {
 	case nil:
 		return "", true
 	case []byte:
-		if utf8.Valid(value) {
-			return string(value), true
-		}
-		return fmt.Sprintf("%x", value), true
+		return string(value), true // what is no UTF-8 is the core's concern
 	case time.Time:
 		return value.UTC().Format(time.RFC3339Nano), true
 	}

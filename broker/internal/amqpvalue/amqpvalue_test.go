@@ -17,7 +17,7 @@ func TestValuesOfBothVersionsOfTheProtocolAreText(t *testing.T) {
 		"text":         {"täxt", "täxt", true},
 		"nothing":      {nil, "", true},
 		"bytes":        {[]byte("raw"), "raw", true},
-		"binary":       {[]byte{0xff, 0x00}, "ff00", true},
+		"binary":       {[]byte{0xff, 0x00}, "\xff\x00", true},
 		"a time":       {time.Date(2026, 9, 21, 15, 13, 20, 1e6, east), "2026-09-21T14:13:20.001Z", true},
 		"a number":     {int64(-7), "-7", false},
 		"another type": {struct{ A int }{1}, "{1}", false},

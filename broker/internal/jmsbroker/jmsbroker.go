@@ -1,9 +1,8 @@
 // Package jmsbroker is what the adapters stomp, amqp1 and activemq know in common about
 // the two brokers of JMS that they meet, ActiveMQ Classic and ActiveMQ Artemis: which of
-// the two it is (Kind), what it calls a destination (Name), which headers are its own
-// (ReservedHeader), and how to read a message that came in by the other protocol
-// (NativeBody, FromModifiedUTF8). It is one place, so that what is published through one
-// adapter can be consumed through another.
+// the two it is (Kind), what it calls a destination (Name, STOMPAddress, AMQPAddress), which headers are its own
+// (ReservedHeader), and how text arrives unchanged (Escape, Restore, FromModifiedUTF8). It is one place, so that what is published through one adapter can be
+// consumed through another.
 package jmsbroker
 
 import (
@@ -67,6 +66,23 @@ func ConnKind(c broker.Conn) Kind {
 	return Any
 }
 
+// Protocol is what a connection speaks.
+type Protocol int
+
+const (
+	Other Protocol = iota
+	AMQP
+	STOMP
+)
+
+// Speaks is the protocol of a connection of amqp1 or stomp, Other for another connection.
+func Speaks(c broker.Conn) Protocol {
+	if known, ok := c.(interface{ Protocol() Protocol }); ok {
+		return known.Protocol()
+	}
+	return Other
+}
+
 // CheckSubscription says what is wrong with a subscription, if anything.
 func CheckSubscription(s *broker.Subscription) error {
 	if s.Prefetch <= 0 {
@@ -99,13 +115,62 @@ func Name(destination string) string {
 	return name
 }
 
+// STOMPAddress is a destination's name as a broker knows it in STOMP. Artemis takes bare names,
+// whatever prefixes its acceptors are set up with, and tells queues from topics by a header.
+func STOMPAddress(kind Kind, destination string, topic bool) string {
+	if kind == Artemis {
+		return Name(destination)
+	}
+	return prefixed(destination, topic, "/queue/", "/topic/")
+}
+
+// AMQPAddress is a destination's name as a broker knows it in AMQP. Classic looks for a prefix
+// before it looks at the capabilities, and removes it; others take bare names.
+func AMQPAddress(kind Kind, destination string, topic bool) string {
+	if kind != Classic {
+		return Name(destination)
+	}
+	return prefixed(destination, topic, "queue://", "topic://")
+}
+
+func prefixed(destination string, topic bool, queuePrefix, topicPrefix string) string {
+	if topic {
+		return topicPrefix + Name(destination)
+	}
+	return queuePrefix + Name(destination)
+}
+
+// The headers under which a handler finds what JMS has in fields of its own. A sender cannot
+// use these names (waybill.CheckHeader).
+const (
+	TypeHeader        = "JMSType"          // AMQP's subject, STOMP's type
+	CorrelationHeader = "JMSCorrelationID" // AMQP's and STOMP's correlation-id
+	ReplyHeader       = "JMSReplyTo"       // AMQP's and STOMP's reply-to, as the protocol spells it
+)
+
+// ErrElsewhere says that a message can be received, or settled, over another protocol of the
+// broker and not over this one.
+var ErrElsewhere = errors.New("receive it over amqp1:// or activemq://")
+
 // ReservedHeader reports whether STOMP or a broker uses a header for itself. No message
 // that is sent may have it, and it is removed from those that are received: brokers show
 // such headers to consumers of another protocol as if they were the sender's.
 // waybill.CheckHeader refuses all of them but content-type.
 func ReservedHeader(name string) bool {
-	return reservedHeaders[name] || strings.HasPrefix(name, "JMS_AMQP_") || strings.HasPrefix(name, "_AMQ_") || strings.HasPrefix(name, "__AMQ_")
+	if reservedHeaders[name] {
+		return true
+	}
+	for _, prefix := range reservedPrefixes {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
 }
+
+// reservedPrefixes begin headers by which the brokers keep what a message had in the protocol
+// that it came by (AMQP, Artemis' own, OpenWire), and the one in which Artemis counts.
+var reservedPrefixes = []string{"JMS_AMQP_", "_AMQ_", "__AMQ_", "__HDR_", "JMSXDeliveryCount"}
 
 var reservedHeaders = map[string]bool{
 	"destination": true, "receipt": true, "receipt-id": true, "transaction": true, "subscription": true,
@@ -114,4 +179,5 @@ var reservedHeaders = map[string]bool{
 	"reply-to": true, "correlation-id": true, "redelivered": true, "transformation": true,
 	"browser": true, "destination-type": true, "selector": true,
 	"amq-msg-type": true, "original-destination": true,
+	"NATIVE_MESSAGE_ID": true, // AMQP's message id, which Artemis keeps there
 }

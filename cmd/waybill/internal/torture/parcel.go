@@ -58,22 +58,9 @@ func (w *worker) pack(p payload, code string) waybill.Message {
 		parcelToken:    p.Token, parcelVersion: strconv.FormatInt(p.Version, 10), parcelDue: strconv.FormatInt(p.Due, 10),
 	}
 	for i := range w.dice.IntN(mostHeaders) {
-		m.Headers[fmt.Sprintf("%s-%d.$x_Y", parcelHeader, i)] = w.text(parcelValues[w.dice.IntN(len(parcelValues))])
+		m.Headers[fmt.Sprintf("%s-%d.$x_Y", parcelHeader, i)] = parcelValues[w.dice.IntN(len(parcelValues))]
 	}
 	return m
-}
-
-// text is a header's value, or a key, as the broker can carry it.
-func (w *worker) text(s string) string {
-	if !w.cmd.BasicText {
-		return s
-	}
-	return strings.Map(func(r rune) rune {
-		if r > 0xffff {
-			return '漢'
-		}
-		return r
-	}, s)
 }
 
 func parcelBody(dice *rand.Rand) []byte {
@@ -137,7 +124,7 @@ func (w *worker) sendParcel(ctx context.Context, tx *sql.Tx, token string) (wayb
 	p := payload{Token: token, Due: w.due()}
 	code, key := w.dice.IntN(len(parcelCodes)+1)-1, ""
 	if code >= 0 {
-		key = w.text(parcelCodes[code])
+		key = parcelCodes[code]
 		_, err := tx.ExecContext(ctx, w.db.sql(`UPDATE {parcel_code} SET version = version + 1 WHERE id = ?`), code)
 		if err == nil {
 			err = tx.QueryRowContext(ctx, w.db.sql(`SELECT version FROM {parcel_code} WHERE id = ?`), code).Scan(&p.Version)

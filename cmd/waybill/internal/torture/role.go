@@ -35,16 +35,15 @@ type command struct {
 	Prefix       string        `json:"prefix,omitempty"`   // of the tables
 	Destinations destinations  `json:"destinations"`
 	Seed         uint64        `json:"seed,omitempty"`
-	Journal      string        `json:"journal,omitempty"`    // a producer's file
-	Pace         time.Duration `json:"pace,omitempty"`       // of a worker, between transactions
-	Transfers    int           `json:"transfers,omitempty"`  // at most, of a transaction
-	Topic        bool          `json:"topic,omitempty"`      // some orders are public
-	BasicText    bool          `json:"basic_text,omitempty"` // no headers or keys with characters beyond U+FFFF
-	Skew         time.Duration `json:"skew,omitempty"`       // of a producer's clock
-	Group        string        `json:"group,omitempty"`      // of a consumer
-	Retention    time.Duration `json:"retention,omitempty"`  // of a consumer's records
-	Rogue        bool          `json:"rogue,omitempty"`      // a relay that leads whoever else does
-	MaxStore     int64         `json:"max_store,omitempty"`  // bytes of the embedded broker
+	Journal      string        `json:"journal,omitempty"`   // a producer's file
+	Pace         time.Duration `json:"pace,omitempty"`      // of a worker, between transactions
+	Transfers    int           `json:"transfers,omitempty"` // at most, of a transaction
+	Topic        bool          `json:"topic,omitempty"`     // some orders are public
+	Skew         time.Duration `json:"skew,omitempty"`      // of a producer's clock
+	Group        string        `json:"group,omitempty"`     // of a consumer
+	Retention    time.Duration `json:"retention,omitempty"` // of a consumer's records
+	Rogue        bool          `json:"rogue,omitempty"`     // a relay that leads whoever else does
+	MaxStore     int64         `json:"max_store,omitempty"` // bytes of the embedded broker
 
 	Network     *faulty.Network `json:"network,omitempty"`
 	Handlers    *handlerFaults  `json:"handlers,omitempty"`

@@ -135,16 +135,10 @@ func (r *run) putProxies(ctx context.Context) (addresses, error) {
 	return at, nil
 }
 
-// changesText says whether a broker may change characters beyond U+FFFF in headers: ActiveMQ
-// Classic does, in messages that came in by STOMP and that it has stored.
-func changesText(broker string) bool {
-	return strings.HasPrefix(broker, "stomp") || strings.HasPrefix(broker, "activemq")
-}
-
 // setupProcesses makes the producers, relays and consumers.
 func (r *run) setupProcesses(at addresses) {
 	common := command{
-		Run: r.name, Prefix: r.prefix, Destinations: destinationsOf(r.name), Topic: r.topic(), BasicText: changesText(r.brokerAddr),
+		Run: r.name, Prefix: r.prefix, Destinations: destinationsOf(r.name), Topic: r.topic(),
 		Pace: r.o.Pace, Transfers: r.o.Transfers, Retention: retention,
 	}
 	if r.chosen["clock"] || r.brokerIsTrusted() {
