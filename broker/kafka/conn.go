@@ -37,7 +37,7 @@ type conn struct {
 	err       error
 	transient *client
 	receivers map[*receiver]struct{}
-	topics    recent.Map[destination, *lookup]
+	topics    recent.Map[lookupKey, *lookup]
 }
 
 var _ broker.Conn = (*conn)(nil)
@@ -98,7 +98,7 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 
 // connect connects and logs in with a mechanism, or with nil does not log in.
 func (b *Broker) connect(ctx context.Context, login sasl.Mechanism) (*conn, error) {
-	c := &conn{broker: b, login: login, done: make(chan struct{}), receivers: map[*receiver]struct{}{}, topics: recent.Map[destination, *lookup]{Most: maxTopics}}
+	c := &conn{broker: b, login: login, done: make(chan struct{}), receivers: map[*receiver]struct{}{}, topics: recent.Map[lookupKey, *lookup]{Most: maxTopics}}
 	var err error
 	if c.durable, err = c.client(kgo.RequiredAcks(kgo.AllISRAcks())); err != nil {
 		return nil, err

@@ -54,7 +54,7 @@ type publication struct {
 func (p *publication) prepare(ctx context.Context) []int {
 	work := make([]int, 0, len(p.messages))
 	most := p.conn.broker.options.MaxMessage
-	var last destination
+	var last lookupKey
 	var name string
 	var problem error
 	for i := range p.messages {
@@ -63,10 +63,10 @@ func (p *publication) prepare(ctx context.Context) []int {
 			p.results[i] = broker.Result{Fate: broker.Unacceptable, Err: fmt.Errorf("kafka: a body of %d bytes is over MaxMessage, %d", len(m.Body), most)}
 			continue
 		}
-		if d := (destination{m.Destination, m.Topic}); name == "" && problem == nil || d != last {
-			last = d
+		if k := (lookupKey{destination{m.Destination, m.Topic}, m.MustExist}); name == "" && problem == nil || k != last {
+			last = k
 			if problem = ctx.Err(); problem == nil {
-				name, problem = p.conn.resolve(ctx, d)
+				name, problem = p.conn.resolve(ctx, k)
 			}
 		}
 		if problem == nil {
@@ -165,7 +165,7 @@ func (c *conn) forgetTopic(d destination, topic string) {
 // fateBefore is the fate of a message that could not be sent because of err.
 func fateBefore(err error) broker.Fate {
 	var said *kerr.Error
-	if errors.As(err, &said) && !said.Retriable || isMissing(err) {
+	if errors.As(err, &said) && !said.Retriable || isMissing(err) || errors.Is(err, broker.ErrNoQueue) {
 		return broker.Refused
 	}
 	return broker.Unknown

@@ -144,6 +144,7 @@ func (b *Broker) Capabilities() broker.Capabilities {
 		Requeue:      true,
 		DeadLetter:   true,
 		MaxMessage:   b.options.MaxMessage,
+		MustExist:    true,
 		Unroutable:   true,
 	}
 }
