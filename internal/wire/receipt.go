@@ -16,9 +16,12 @@ import (
 // ReceiptKind is the value of the header "waybill" on a message that carries receipts.
 const ReceiptKind = "receipt.v1"
 
-// MaxReceipts is how many receipts one message should carry at most: callers of
-// EncodeReceipts keep to it.
+// MaxReceipts is how many receipts one message carries at most, as PackReceipts makes them.
 const MaxReceipts = 1000
+
+// MaxReceiptBytes is how long the body of a message is that PackReceipts makes, unless it is
+// told of a lower limit: every broker takes that much.
+const MaxReceiptBytes = 256 << 10
 
 // maxError bounds the error text of one receipt, in bytes.
 const maxError = 2000
@@ -26,43 +29,66 @@ const maxError = 2000
 // maxAfter bounds how far a receipt may postpone a copy; one that says more means this.
 const maxAfter = 30 * 24 * time.Hour
 
-// EncodeReceipts makes the message that carries a consumer's receipts. Errors are those
-// of ErrorText. It cuts the fraction of a millisecond off delays.
+// EncodeReceipts makes one message that carries all of a consumer's receipts, whatever its
+// size. Errors are those of ErrorText. It cuts the fraction of a millisecond off delays.
 func EncodeReceipts(receiptTo, consumer string, receipts []waybill.Receipt) broker.Message {
-	body := make([]byte, 0, 64+len(receipts)*64)
+	m, _ := packReceipts(receiptTo, consumer, receipts, math.MaxInt)
+	return m
+}
+
+// PackReceipts makes a message that carries as many of a consumer's receipts, from the first
+// on, as fit into a body of limit bytes, and MaxReceipts at most; n is how many these are.
+// There is at least one, even if it is longer by itself.
+func PackReceipts(receiptTo, consumer string, receipts []waybill.Receipt, limit int) (m broker.Message, n int) {
+	return packReceipts(receiptTo, consumer, receipts[:min(len(receipts), MaxReceipts)], limit)
+}
+
+func packReceipts(receiptTo, consumer string, receipts []waybill.Receipt, limit int) (m broker.Message, n int) {
+	const end = `]}`
+	body := make([]byte, 0, min(64+len(receipts)*64, limit))
 	body = append(body, `{"consumer":`...)
 	body = appendString(body, consumer)
 	body = append(body, `,"receipts":[`...)
-	for i, r := range receipts {
-		if i > 0 {
+	for n < len(receipts) {
+		before := len(body)
+		if n > 0 {
 			body = append(body, ',')
 		}
-		body = append(body, `{"id":"`...)
-		body, _ = r.ID.AppendText(body)
-		body = append(body, `","outcome":"`...)
-		body = append(body, r.Outcome...)
-		body = append(body, '"')
-		if r.After > 0 {
-			body = append(body, `,"after_ms":`...)
-			body = strconv.AppendInt(body, r.After.Milliseconds(), 10)
+		body = appendReceipt(body, &receipts[n])
+		if n > 0 && len(body)+len(end) > limit {
+			body = body[:before]
+			break
 		}
-		if r.Tries > 0 {
-			body = append(body, `,"tries":`...)
-			body = strconv.AppendInt(body, int64(r.Tries), 10)
-		}
-		if r.Error != "" {
-			body = append(body, `,"error":`...)
-			body = appendString(body, ErrorText(r.Error))
-		}
-		body = append(body, '}')
+		n++
 	}
-	body = append(body, `]}`...)
+	body = append(body, end...)
 	return broker.Message{
 		Destination: receiptTo,
 		Headers:     []broker.Header{{Name: Kind, Value: ReceiptKind}},
 		ContentType: "application/json",
 		Body:        body,
+	}, n
+}
+
+func appendReceipt(body []byte, r *waybill.Receipt) []byte {
+	body = append(body, `{"id":"`...)
+	body, _ = r.ID.AppendText(body)
+	body = append(body, `","outcome":"`...)
+	body = append(body, r.Outcome...)
+	body = append(body, '"')
+	if r.After > 0 {
+		body = append(body, `,"after_ms":`...)
+		body = strconv.AppendInt(body, r.After.Milliseconds(), 10)
 	}
+	if r.Tries > 0 {
+		body = append(body, `,"tries":`...)
+		body = strconv.AppendInt(body, int64(r.Tries), 10)
+	}
+	if r.Error != "" {
+		body = append(body, `,"error":`...)
+		body = appendString(body, ErrorText(r.Error))
+	}
+	return append(body, '}')
 }
 
 func appendString(b []byte, s string) []byte {
