@@ -1,8 +1,11 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -110,44 +113,135 @@ func ErrorText(s string) string {
 	return s[:n]
 }
 
+const (
+	// maxArrivedReceipts bounds the receipts of a message that arrives, ten times what one
+	// should carry, and maxArrivedReceiptBytes its body: more than inboxes of version 1 send,
+	// whose errors may be long. A message that has more is refused.
+	maxArrivedReceipts     = 10 * MaxReceipts
+	maxArrivedReceiptBytes = 16 << 20
+)
+
 // DecodeReceipts reads a message that carries receipts. bad counts those that were left
 // out because they make no sense, and reason is why the first of them was. A message that
-// makes no sense as a whole has no receipts and counts as one bad one.
+// makes no sense as a whole, or is beyond the bounds, has no receipts and counts as one bad
+// one; it is read no further than the bounds.
 func DecodeReceipts(m *broker.Message) (consumer string, receipts []waybill.Receipt, bad int, reason error) {
 	if kind, _ := m.Header(Kind); kind != ReceiptKind {
 		return "", nil, 1, fmt.Errorf("the header %s is %.40q and not %q", Kind, kind, ReceiptKind)
 	}
-	var body struct {
-		Consumer string `json:"consumer"`
-		Receipts []struct {
-			ID      string          `json:"id"`
-			Outcome waybill.Outcome `json:"outcome"`
-			AfterMS float64         `json:"after_ms"`
-			Tries   float64         `json:"tries"`
-			Error   string          `json:"error"`
-		} `json:"receipts"`
+	if len(m.Body) > maxArrivedReceiptBytes {
+		return "", nil, 1, fmt.Errorf("a message of receipts has %d bytes, the limit is %d", len(m.Body), maxArrivedReceiptBytes)
 	}
-	if err := json.Unmarshal(m.Body, &body); err != nil {
+	d := receiptDecoder{json: json.NewDecoder(bytes.NewReader(m.Body))}
+	if err := d.message(); err != nil {
 		return "", nil, 1, fmt.Errorf("the body is no receipt: %w", err)
 	}
-	receipts = make([]waybill.Receipt, 0, len(body.Receipts))
-	for _, r := range body.Receipts {
-		id, err := waybill.ParseID(r.ID)
-		switch r.Outcome {
-		case waybill.Done, waybill.Retry, waybill.Rejected:
-		default:
-			if err == nil {
-				err = fmt.Errorf("outcome %.40q of %s is none of done, retry and rejected", r.Outcome, r.ID)
-			}
-		}
-		if err != nil {
-			if bad++; reason == nil {
-				reason = err
-			}
-			continue
-		}
-		after := time.Duration(min(max(r.AfterMS, 0), float64(maxAfter.Milliseconds()))) * time.Millisecond
-		receipts = append(receipts, waybill.Receipt{ID: id, Outcome: r.Outcome, After: after, Tries: int(min(max(r.Tries, 0), math.MaxInt32)), Error: ErrorText(r.Error)})
+	return d.consumer, d.receipts, d.bad, d.reason
+}
+
+// receiptDecoder reads the body of a message that carries receipts, one by one.
+type receiptDecoder struct {
+	json     *json.Decoder
+	consumer string
+	receipts []waybill.Receipt
+	count    int
+	bad      int
+	reason   error // the first one
+}
+
+// message reads the whole body.
+func (d *receiptDecoder) message() error {
+	isThere, err := d.open('{')
+	for err == nil && isThere && d.json.More() {
+		err = d.field()
 	}
-	return body.Consumer, receipts, bad, reason
+	if err == nil && isThere {
+		_, err = d.json.Token()
+	}
+	if err != nil {
+		return err
+	}
+	if _, err = d.json.Token(); err != io.EOF {
+		return errors.New("there is more behind it")
+	}
+	return nil
+}
+
+// open reads the beginning of an object or a list; null is none.
+func (d *receiptDecoder) open(want json.Delim) (isThere bool, err error) {
+	token, err := d.json.Token()
+	switch {
+	case err == io.EOF:
+		return false, io.ErrUnexpectedEOF
+	case err != nil || token == nil:
+		return false, err
+	case token != want:
+		return false, fmt.Errorf("there is %.40q in place of %q", fmt.Sprint(token), want.String())
+	}
+	return true, nil
+}
+
+// field reads one of the body's fields.
+func (d *receiptDecoder) field() error {
+	name, err := d.json.Token()
+	if err != nil {
+		return err
+	}
+	switch text, _ := name.(string); {
+	case strings.EqualFold(text, "consumer"):
+		return d.json.Decode(&d.consumer)
+	case strings.EqualFold(text, "receipts"):
+		return d.list()
+	}
+	var other json.RawMessage
+	return d.json.Decode(&other)
+}
+
+// list reads the receipts.
+func (d *receiptDecoder) list() error {
+	isThere, err := d.open('[')
+	if err != nil || !isThere {
+		return err
+	}
+	for d.json.More() {
+		if d.count++; d.count > maxArrivedReceipts {
+			return fmt.Errorf("it has more than %d receipts", maxArrivedReceipts)
+		}
+		if err := d.receipt(); err != nil {
+			return err
+		}
+	}
+	_, err = d.json.Token()
+	return err
+}
+
+// receipt reads one of the receipts.
+func (d *receiptDecoder) receipt() error {
+	var r struct {
+		ID      string          `json:"id"`
+		Outcome waybill.Outcome `json:"outcome"`
+		AfterMS float64         `json:"after_ms"`
+		Tries   float64         `json:"tries"`
+		Error   string          `json:"error"`
+	}
+	if err := d.json.Decode(&r); err != nil {
+		return err
+	}
+	id, err := waybill.ParseID(r.ID)
+	switch r.Outcome {
+	case waybill.Done, waybill.Retry, waybill.Rejected:
+	default:
+		if err == nil {
+			err = fmt.Errorf("outcome %.40q of %s is none of done, retry and rejected", r.Outcome, r.ID)
+		}
+	}
+	if err != nil {
+		if d.bad++; d.reason == nil {
+			d.reason = err
+		}
+		return nil
+	}
+	after := time.Duration(min(max(r.AfterMS, 0), float64(maxAfter.Milliseconds()))) * time.Millisecond
+	d.receipts = append(d.receipts, waybill.Receipt{ID: id, Outcome: r.Outcome, After: after, Tries: int(min(max(r.Tries, 0), math.MaxInt32)), Error: ErrorText(r.Error)})
+	return nil
 }
