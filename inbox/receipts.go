@@ -377,23 +377,30 @@ func shortened(r waybill.Receipt) (waybill.Receipt, bool) {
 
 // tell has the log tell what went wrong at a queue. r.mu is held.
 func (r *receipts) tell(ctx context.Context, a *receiptQueue, worst became, reason error) {
-	what, text := "receipts "+a.queue, "receipts not taken by the broker; the messages' next copies bring new ones"
+	what, said := "receipts "+a.queue, errorText(reason)
+	why := said
 	switch worst {
 	case taken:
 		r.in.repeats.Over(what)
 		return
-	case doubted:
-		text = "receipts not taken by the broker; they are sent again"
-	case refused:
+	case doubted, refused:
 	case unwanted:
-		what = "receipts without a queue" // of any name that a stranger makes up
-		text = "receipts dropped: their queue does not exist, and this inbox has made many; a producer makes its queue before it sends"
+		what, why = "receipts without a queue", "" // whatever the names that strangers make up
 	default:
 		return
 	}
-	said := errorText(reason)
-	if times, due := r.in.repeats.Due(what, said); due {
-		r.in.log.WarnContext(ctx, text, slog.String("queue", a.queue), slog.Int64("times", times), slog.String("error", said))
+	times, due := r.in.repeats.Due(what, why)
+	if !due {
+		return
+	}
+	about := []any{slog.String("queue", a.queue), slog.Int64("times", times), slog.String("error", said)}
+	switch worst {
+	case doubted:
+		r.in.log.WarnContext(ctx, "receipts not taken by the broker; they are sent again", about...)
+	case unwanted:
+		r.in.log.WarnContext(ctx, "receipts dropped: their queue does not exist, and this inbox has made many; a producer makes its queue before it sends", about...)
+	default:
+		r.in.log.WarnContext(ctx, "receipts not taken by the broker; the messages' next copies bring new ones", about...)
 	}
 }
 

@@ -161,7 +161,7 @@ func (d *receiptDecoder) message() error {
 	if err != nil {
 		return err
 	}
-	if _, err = d.json.Token(); err != io.EOF {
+	if _, err = d.json.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("there is more behind it")
 	}
 	return nil
@@ -171,7 +171,7 @@ func (d *receiptDecoder) message() error {
 func (d *receiptDecoder) open(want json.Delim) (isThere bool, err error) {
 	token, err := d.json.Token()
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return false, io.ErrUnexpectedEOF
 	case err != nil || token == nil:
 		return false, err
