@@ -116,6 +116,10 @@ type Message struct {
 	// ContentType travels as the protocol's own content type; empty for none.
 	ContentType string
 	Body        []byte // any bytes; may be empty
+	// MustExist asks that Publish does not make the queue: where there is none, the message
+	// is Refused with an error that matches ErrNoQueue. It is for names that strangers may
+	// have made up, and holds where Capabilities.MustExist is declared.
+	MustExist bool
 }
 
 // Header is one header of a Message.
@@ -258,9 +262,8 @@ type Capabilities struct {
 	// Unroutable: a message to a queue that does not exist, and is not made on demand,
 	// is Refused.
 	Unroutable bool
-	// AckDeadline: a message that is not settled within it comes again, although its
-	// receiver is still there; 0 for none.
-	AckDeadline time.Duration
+	// MustExist: Message.MustExist is kept to. Where it is not declared, a queue may be made.
+	MustExist bool
 	// Redelivery is how long after a receiver has died, with its process or its connection,
 	// what it had not settled comes again; 0 where that is when the broker has noticed.
 	Redelivery time.Duration
@@ -272,4 +275,6 @@ var (
 	// ErrRefused: the broker does not let the caller in, and trying again cannot help
 	// unless somebody changes the credentials, permissions or certificates.
 	ErrRefused = errors.New("waybill: the broker refuses the connection")
+	// ErrNoQueue: there is no queue for the message, and none was to be made.
+	ErrNoQueue = errors.New("there is no such queue")
 )

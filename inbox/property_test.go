@@ -219,8 +219,8 @@ func (w *workload) check(t *rapid.T, m waybill.Message, outcomes []waybill.Outco
 // told reads the receipts that would leave now: one for each copy.
 func (w *workload) told(t *rapid.T, copies []int) map[waybill.ID][]waybill.Outcome {
 	told, count := map[waybill.ID][]waybill.Outcome{}, 0
-	for _, receipts := range w.in.receipts.waiting {
-		for _, r := range receipts {
+	for _, a := range w.in.receipts.queues {
+		for _, r := range a.waiting {
 			told[r.ID] = append(told[r.ID], r.Outcome)
 			count++
 		}

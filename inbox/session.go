@@ -59,7 +59,6 @@ func (in *Inbox) session(receive, settle, finish context.Context) error {
 	defer stop()
 	var work sync.WaitGroup
 	defer work.Wait()
-	in.receipts.wake() // for what waits from the last connection
 	work.Go(func() { in.receipts.send(alive, conn) })
 	for _, r := range in.routes {
 		work.Go(func() { r.receive(receiving, alive, conn) })

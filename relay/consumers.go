@@ -235,7 +235,7 @@ func (l *lane) hears(f *inflight, who int, c consumerReceipt, s *settlement) (is
 	switch n := len(l.o.Consumers); {
 	case c.Outcome == waybill.Rejected && n == 1:
 		f.state = settling
-		s.slow = append(s.slow, slowReceipt{c, l.o.Consumers})
+		s.slow = append(s.slow, slowReceipt{c, l.o.Consumers, true})
 	case c.Outcome == waybill.Rejected:
 		if f.has(who) {
 			return false
@@ -246,7 +246,7 @@ func (l *lane) hears(f *inflight, who int, c consumerReceipt, s *settlement) (is
 		if f.complete(n) {
 			f.state = settling
 		}
-		s.slow = append(s.slow, slowReceipt{c, l.o.Consumers})
+		s.slow = append(s.slow, slowReceipt{c, l.o.Consumers, true})
 	default:
 		if f.confirmed>>who&1 != 0 {
 			return false

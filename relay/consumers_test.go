@@ -30,12 +30,11 @@ func (s *steppedTerm) say(consumer string, outcome waybill.Outcome, ids ...waybi
 	m := wire.EncodeReceipts(waybill.ReceiptQueue("waybill", s.identity), consumer, receipts)
 	s.handle(s.t.Context(), []broker.Delivery{{Message: m}})
 	for {
-		select {
-		case c := <-s.slowReceipts:
-			s.settleOne(s.t.Context(), c)
-		default:
+		c, ok := s.slowReceipts.take()
+		if !ok {
 			return
 		}
+		s.settleOne(s.t.Context(), c)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
+	"sync"
 	"unicode/utf8"
 
 	waybill "github.com/waybill-go/waybill"
@@ -33,7 +35,7 @@ func (t *term) receive(ctx, settle context.Context, receiver broker.Receiver) er
 		}
 		// Only now, when the rows of what is done are deleted: a receipt that is lost comes
 		// again with the next copy, but that takes its time. Slow receipts are acknowledged
-		// before they are written: they wait in a channel. If the process dies their rows
+		// before they are written. If the process dies their rows
 		// are as they were, and the next copies bring new ones.
 		crash.Point("relay.ack.before")
 		err = receiver.Settle(settle, deliveries, broker.Ack)
@@ -51,10 +53,68 @@ type consumerReceipt struct {
 }
 
 // slowReceipt is a receipt that costs statements of its own, and its destination's named
-// consumers.
+// consumers. One that is kept has made its message settle in its window, and no other one
+// will; of all others the next copies bring new ones.
 type slowReceipt struct {
 	consumerReceipt
 	consumers []string
+	isKept    bool
+}
+
+// slowReceipts are those that wait. It is safe for concurrent use.
+type slowReceipts struct {
+	added chan struct{} // has room for one: there are some
+
+	mu      sync.Mutex
+	waiting []slowReceipt
+}
+
+const (
+	// maxSlowReceipts is how many may wait. Beyond it those that are kept go on waiting, of
+	// which there are as many as messages in flight, with maxSlowError bytes of their errors.
+	maxSlowReceipts    = 10_000
+	maxSlowError       = 100
+	slowReceiptWorkers = 4
+)
+
+// put adds receipts and does not wait; it returns how many there was no room for.
+func (s *slowReceipts) put(all []slowReceipt) (dropped int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range all {
+		if len(s.waiting) >= maxSlowReceipts {
+			if !c.isKept {
+				dropped++
+				continue
+			}
+			c.Error = strings.ToValidUTF8(c.Error[:min(len(c.Error), maxSlowError)], "")
+		}
+		s.waiting = append(s.waiting, c)
+	}
+	s.signal()
+	return dropped
+}
+
+// take returns the one that has waited longest; false where there is none.
+func (s *slowReceipts) take() (c slowReceipt, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.waiting) == 0 {
+		return c, false
+	}
+	c, s.waiting[0] = s.waiting[0], c
+	if s.waiting = s.waiting[1:]; len(s.waiting) == 0 {
+		s.waiting = nil
+	}
+	s.signal()
+	return c, true
+}
+
+// signal wakes a worker where there is something to do. mu is held.
+func (s *slowReceipts) signal() {
+	if len(s.waiting) > 0 {
+		signal(s.added)
+	}
 }
 
 // settlement is what some receipts ask for.
@@ -82,11 +142,10 @@ func (t *term) handle(ctx context.Context, deliveries []broker.Delivery) {
 		t.remove(ctx, s.done)
 	}
 	t.note(ctx, s.said, s.consumers)
-	for _, c := range s.slow {
-		select {
-		case t.slowReceipts <- c:
-		case <-ctx.Done():
-			return
+	if dropped := t.slowReceipts.put(s.slow); dropped > 0 {
+		if times, due := t.r.repeats.Due("slow receipts", ""); due {
+			t.log.WarnContext(ctx, "more receipts ask for retries or reject than can be written; some are dropped, and the next copies bring new ones",
+				slog.Int("count", dropped), slog.Int64("times", times))
 		}
 	}
 }
@@ -120,26 +179,18 @@ func (t *term) decode(ctx context.Context, deliveries []broker.Delivery) (receip
 	return receipts
 }
 
-const (
-	maxSlowReceipts    = 10_000 // that wait; then receiving waits for them
-	slowReceiptWorkers = 4
-)
-
 // settleSlowReceipts does what receipts ask for that cost a statement each, beside the
 // receiving of others: a consumer that fails with everything must not hold up the
 // receipts of all the others. It ends with lead, after it has written what waits
 // then, or with settle.
 func (t *term) settleSlowReceipts(lead, settle context.Context) {
 	for settle.Err() == nil {
-		select {
-		case c := <-t.slowReceipts:
+		if c, ok := t.slowReceipts.take(); ok {
 			t.settleOne(settle, c)
 			continue
-		default:
 		}
 		select {
-		case c := <-t.slowReceipts:
-			t.settleOne(settle, c)
+		case <-t.slowReceipts.added:
 		case <-lead.Done():
 			return
 		}
@@ -196,8 +247,9 @@ func (t *term) classify(ctx context.Context, receipts []consumerReceipt) settlem
 			consumers, there = f.lane.o.Consumers, true
 		}
 		switch {
-		case !there:
+		case !there && t.r.o.namesConsumers():
 			t.r.counters.unknown.Add(1)
+		case !there: // a repeated receipt, or one that somebody made up
 		case isRetry(c) && f != nil && c.Tries > 0 && c.Tries <= f.failures:
 			// of a copy before this one, and counted: it has come a second time
 		case len(consumers) > 0:
@@ -233,10 +285,10 @@ func (b *batch) clock(f *inflight) { b.timed[f.lane] = append(b.timed[f.lane], f
 
 // retries notes a consumer's wish for another copy. Copies that failed together are one
 // failure.
-func (b *batch) retries(c consumerReceipt, consumers []string) {
+func (b *batch) retries(c slowReceipt) {
 	if !b.isRetried[c.ID] {
 		b.isRetried[c.ID] = true
-		b.slow = append(b.slow, slowReceipt{c, consumers})
+		b.slow = append(b.slow, c)
 	}
 }
 
@@ -246,12 +298,13 @@ func isRetry(c consumerReceipt) bool { return c.Outcome == waybill.Retry && !mut
 // suffices; f is nil for a message in no window. mu is held.
 func (t *term) classifyAnyone(b *batch, c consumerReceipt, f *inflight) {
 	settled := f != nil && f.state == settling
+	slow := slowReceipt{consumerReceipt: c, isKept: f != nil && !settled}
 	switch {
 	case c.Outcome == waybill.Rejected:
-		b.slow = append(b.slow, slowReceipt{c, nil})
+		b.slow = append(b.slow, slow)
 	case isRetry(c):
 		if !settled {
-			b.retries(c, nil)
+			b.retries(slow)
 		}
 	case !b.isDone[c.ID]:
 		b.isDone[c.ID] = true
@@ -274,6 +327,7 @@ func (t *term) classifyNamed(ctx context.Context, b *batch, c consumerReceipt, f
 	who := t.isOneOf(ctx, consumers, c)
 	isOpen := f != nil && f.state != settling
 	inWindow := f != nil && !f.lane.isStraggler()
+	slow := slowReceipt{c, consumers, isOpen}
 	switch {
 	case who < 0:
 		return
@@ -281,7 +335,7 @@ func (t *term) classifyNamed(ctx context.Context, b *batch, c consumerReceipt, f
 		if inWindow && (!isOpen || f.has(who)) {
 			return
 		}
-		b.retries(c, consumers)
+		b.retries(slow)
 	case inWindow && isOpen:
 		before := f.some()
 		if f.lane.hears(f, who, c, &b.settlement) && !before {
@@ -292,7 +346,7 @@ func (t *term) classifyNamed(ctx context.Context, b *batch, c consumerReceipt, f
 		}
 		return
 	case c.Outcome == waybill.Rejected:
-		b.slow = append(b.slow, slowReceipt{c, consumers})
+		b.slow = append(b.slow, slow)
 	default:
 		b.note(consumers, store.Answer{MessageID: c.ID, Consumer: c.consumer})
 	}
@@ -332,23 +386,23 @@ func (t *term) noteOvertaken(c consumerReceipt) {
 // untrackedReceipts says which of the messages that are in no window may be settled all
 // the same, and which consumers their destinations name: rows that an earlier term sent,
 // that wait for room in their window, or that are parked. Most name rows that are gone,
-// as repeated receipts do; these are looked for only where a destination names consumers.
+// as repeated receipts do; these are looked for, a batch with one query, where a receipt
+// asks for a statement of its own or a destination names consumers.
 func (t *term) untrackedReceipts(ctx context.Context, receipts []consumerReceipt) map[waybill.ID][]string {
 	var ids []waybill.ID
+	untracked := map[waybill.ID][]string{}
+	named := t.r.o.namesConsumers()
 	t.mu.Lock()
 	for _, c := range receipts {
-		if t.tracked(c) == nil {
+		switch {
+		case t.tracked(c) != nil:
+		case named || c.Outcome != waybill.Done:
 			ids = append(ids, c.ID)
+		default:
+			untracked[c.ID] = nil // the statement that deletes the others tries it, too
 		}
 	}
 	t.mu.Unlock()
-	untracked := make(map[waybill.ID][]string, len(ids))
-	if !t.r.o.namesConsumers() {
-		for _, id := range ids {
-			untracked[id] = nil
-		}
-		return untracked
-	}
 	for page := range slices.Chunk(ids, t.r.o.Batch) {
 		t.retryUntilDone(ctx, "look up receipts", func() error {
 			crash.Point("relay.find.before")

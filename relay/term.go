@@ -29,7 +29,7 @@ type term struct {
 	beganAt      time.Time
 	link         *link
 	start        func(*lane)            // starts a lane's goroutine
-	slowReceipts chan slowReceipt       // receipts that cost a statement each; see settleSlowReceipts
+	slowReceipts slowReceipts           // receipts that cost a statement each; see settleSlowReceipts
 	copies       copies                 // to be counted
 	locked       locked                 // what waits for the locks of others
 	answered     atomic.Int32           // whether there may be anything in qconfirmed; see answersOn
@@ -85,7 +85,7 @@ func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 		began:        clock,
 		heldUntil:    clock,
 		beganAt:      time.Now(),
-		slowReceipts: make(chan slowReceipt, maxSlowReceipts),
+		slowReceipts: slowReceipts{added: again()},
 		lanes:        map[laneKey]*lane{},
 		inflights:    map[waybill.ID]*inflight{},
 		stragglers:   map[stragglerKey]*lane{},

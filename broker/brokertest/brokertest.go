@@ -210,6 +210,13 @@ func needsMaxMessage(_ *Harness, c broker.Capabilities) string {
 	return ""
 }
 
+func needsMustExist(_ *Harness, c broker.Capabilities) string {
+	if !c.MustExist {
+		return c.Name + " does not declare MustExist"
+	}
+	return ""
+}
+
 func needsUnroutable(h *Harness, c broker.Capabilities) string {
 	if h.OpenNoCreate == nil {
 		return "the harness has no OpenNoCreate: destinations of this broker are made on demand"

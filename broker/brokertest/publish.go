@@ -2,6 +2,7 @@ package brokertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -24,6 +25,7 @@ var publishCases = []testCase{
 	{name: "a context that ends in the middle confirms nothing falsely", run: interruptedPublish},
 	{name: "a message that is too large is Unacceptable and the others are Confirmed", skip: needsMaxMessage, run: tooLarge},
 	{name: "a message to a queue that nobody makes is Refused and the others are Confirmed", skip: needsUnroutable, run: unroutable},
+	{name: "a message that must find its queue makes none and is Refused where there is none", skip: needsMustExist, run: mustExist},
 }
 
 func batches(r *rig) {
@@ -332,4 +334,47 @@ func unroutable(r *rig) {
 		return broker.Confirmed
 	})
 	r.left(made, []string{"makes the queue", "a", "c"})
+}
+
+func mustExist(r *rig) {
+	c := r.connect()
+	made, missing := r.name(), r.name()
+	r.publish(c, message(made, "makes the queue"))
+	var ms []broker.Message
+	for i := range 20 {
+		queue := made
+		if i%2 == 1 {
+			queue = missing
+		}
+		m := message(queue, fmt.Sprint(i))
+		m.MustExist = true
+		ms = append(ms, m)
+	}
+	want := []string{"makes the queue"}
+	for range 2 { // what was found to be missing is looked for again
+		ctx, cancel := r.patient()
+		results, err := c.Publish(ctx, ms, waybill.Durable)
+		cancel()
+		if err != nil {
+			r.Fatalf("Publish: %v; want no error", err)
+		}
+		r.oneEach(results, ms)
+		r.fates(results, func(i int) broker.Fate {
+			if i%2 == 1 {
+				return broker.Refused
+			}
+			want = append(want, fmt.Sprint(i))
+			return broker.Confirmed
+		})
+		for i := 1; i < len(ms); i += 2 {
+			if !errors.Is(results[i].Err, broker.ErrNoQueue) {
+				r.Errorf("message %d: %v; want an error that matches ErrNoQueue", i, results[i].Err)
+			}
+		}
+	}
+	r.left(made, want)
+	// Of another connection, which has not asked for it, the queue is made.
+	r.publish(r.connect(), message(missing, "makes this one"))
+	r.publish(c, ms[1])
+	r.left(missing, []string{"makes this one", "1"})
 }

@@ -15,7 +15,6 @@ var settleCases = []testCase{
 	{name: "what is settled does not come again", run: settledStays},
 	{name: "messages are settled by several goroutines and out of order", run: settledAnyhow},
 	{name: "settling none is no error", run: settleNone},
-	{name: "what is not settled within the AckDeadline comes again", skip: needsAckDeadline, run: ackDeadline},
 	{name: "a message that is requeued comes again, or the adapter says that it cannot", run: requeue},
 	{name: "a dead letter does not come again, or the adapter says that it cannot", run: deadLetter},
 	{name: "one connection may subscribe to a queue again", run: subscribeAgain},
@@ -152,26 +151,6 @@ func settledAnyhow(r *rig) {
 	r.nothing(receiver)
 	r.close(c)
 	r.left(queue, nil)
-}
-
-func needsAckDeadline(h *Harness, c broker.Capabilities) string {
-	switch {
-	case c.AckDeadline == 0:
-		return c.Name + " declares no AckDeadline"
-	case c.AckDeadline > h.Patience:
-		return "the AckDeadline is over the suite's patience: set the harness's Patience higher"
-	}
-	return ""
-}
-
-func ackDeadline(r *rig) {
-	c, queue := r.connect(), r.name()
-	r.publish(c, messages(queue, "m", 3)...)
-	receiver := r.subscribe(c, queue, 10)
-	r.settle(receiver, r.receive(receiver, 3)[:1], broker.Ack)
-	again := r.receive(receiver, 2)
-	r.same(bodies(again), []string{"m-1", "m-2"})
-	r.settle(receiver, again, broker.Ack)
 }
 
 func settleNone(r *rig) {

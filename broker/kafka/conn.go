@@ -32,12 +32,13 @@ type conn struct {
 	up      atomic.Bool    // Connect has succeeded: from now on a network connection that breaks ends this one
 	durable *client
 	login   sasl.Mechanism // nil for none
+	lone    chan *client   // for messages that travel alone; nil until one does. Whoever uses it takes it out
 
 	mu        sync.Mutex
 	err       error
 	transient *client
 	receivers map[*receiver]struct{}
-	topics    recent.Map[destination, *lookup]
+	topics    recent.Map[lookupKey, *lookup]
 }
 
 var _ broker.Conn = (*conn)(nil)
@@ -98,7 +99,8 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 
 // connect connects and logs in with a mechanism, or with nil does not log in.
 func (b *Broker) connect(ctx context.Context, login sasl.Mechanism) (*conn, error) {
-	c := &conn{broker: b, login: login, done: make(chan struct{}), receivers: map[*receiver]struct{}{}, topics: recent.Map[destination, *lookup]{Most: maxTopics}}
+	c := &conn{broker: b, login: login, done: make(chan struct{}), receivers: map[*receiver]struct{}{}, topics: recent.Map[lookupKey, *lookup]{Most: maxTopics}, lone: make(chan *client, 1)}
+	c.lone <- nil
 	var err error
 	if c.durable, err = c.client(kgo.RequiredAcks(kgo.AllISRAcks())); err != nil {
 		return nil, err
@@ -295,6 +297,14 @@ func (c *conn) Close(ctx context.Context) error {
 	clients := []*client{c.durable}
 	if c.transient != nil {
 		clients = append(clients, c.transient)
+	}
+	select {
+	case client := <-c.lone:
+		if client != nil {
+			clients = append(clients, client)
+		}
+		c.lone <- nil
+	default: // who uses it closes it
 	}
 	c.mu.Unlock()
 

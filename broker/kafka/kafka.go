@@ -148,6 +148,7 @@ func (b *Broker) Capabilities() broker.Capabilities {
 		SharedTopics: true,
 		Cumulative:   true,
 		MaxMessage:   b.options.MaxMessage,
+		MustExist:    true,
 		Unroutable:   true,
 		Redelivery:   b.options.SessionTimeout,
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -334,6 +335,44 @@ func TestATopicThatTakesLessThanABatchRefusesOnlyWhatIsTooLarge(t *testing.T) {
 	ms[2].Body = noise(5000)
 	fates(t, connect(t, open(t, address, kafka.Options{})), ms,
 		broker.Confirmed, broker.Confirmed, broker.Unacceptable, broker.Confirmed, broker.Confirmed, broker.Confirmed)
+}
+
+// A topic that is compacted takes no record without a key, and refuses the whole batch.
+func TestATopicThatRefusesARecordRefusesItAlone(t *testing.T) {
+	address := testserver.Address(t, server)
+	name, client := newName(), admin(t, address)
+	makeTopic(t, client, name, "cleanup.policy", "compact")
+	ms := messages(name, 6)
+	want := make([]broker.Fate, len(ms))
+	for i := range ms {
+		ms[i].Key = fmt.Sprint(i)
+		want[i] = broker.Confirmed
+	}
+	ms[3].Key, want[3] = "", broker.Unacceptable
+	fates(t, connect(t, open(t, address, kafka.Options{})), ms, want...)
+}
+
+// The library puts messages of several calls into one batch.
+func TestWhatATopicRefusesIsNoFaultOfOtherCalls(t *testing.T) {
+	address := testserver.Address(t, server)
+	name, client := newName(), admin(t, address)
+	makeTopic(t, client, name, "cleanup.policy", "compact")
+	c := connect(t, open(t, address, kafka.Options{}))
+	sound := messages(name, 1)
+	sound[0].Key = "k"
+	fates(t, c, sound, broker.Confirmed) // the topic is known: the others go together
+	var calls sync.WaitGroup
+	for i := range 60 {
+		calls.Go(func() {
+			m, want := messages(name, 1), broker.Unacceptable
+			m[0].Key = ""
+			if i%2 == 0 {
+				m[0].Key, want = "k", broker.Confirmed
+			}
+			fates(t, c, m, want)
+		})
+	}
+	calls.Wait()
 }
 
 func TestAConnectionThatIsHalfOpenEnds(t *testing.T) {

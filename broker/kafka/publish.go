@@ -25,12 +25,10 @@ func (c *conn) Publish(ctx context.Context, messages []broker.Message, transport
 		return p.results, fmt.Errorf("kafka: publish: %w", err)
 	}
 	work := p.prepare(ctx)
-	tooLargeTogether := p.send(ctx, client, work)
-	// A topic that takes less than a batch refuses the whole batch. One message at a time
-	// shows which is too large.
-	for _, i := range tooLargeTogether {
-		p.send(ctx, client, []int{i})
-	}
+	// Kafka refuses a whole batch over one message in it, or because all of it together is too
+	// large, and the library may have put messages of other calls into it. One message at a
+	// time shows which it is.
+	p.sendAlone(ctx, p.send(ctx, client, work))
 	unknown := false
 	for i := range p.results {
 		unknown = unknown || p.results[i].Fate == broker.Unknown
@@ -54,7 +52,7 @@ type publication struct {
 func (p *publication) prepare(ctx context.Context) []int {
 	work := make([]int, 0, len(p.messages))
 	most := p.conn.broker.options.MaxMessage
-	var last destination
+	var last lookupKey
 	var name string
 	var problem error
 	for i := range p.messages {
@@ -63,10 +61,10 @@ func (p *publication) prepare(ctx context.Context) []int {
 			p.results[i] = broker.Result{Fate: broker.Unacceptable, Err: fmt.Errorf("kafka: a body of %d bytes is over MaxMessage, %d", len(m.Body), most)}
 			continue
 		}
-		if d := (destination{m.Destination, m.Topic}); name == "" && problem == nil || d != last {
-			last = d
+		if k := (lookupKey{destination{m.Destination, m.Topic}, m.MustExist}); name == "" && problem == nil || k != last {
+			last = k
 			if problem = ctx.Err(); problem == nil {
-				name, problem = p.conn.resolve(ctx, d)
+				name, problem = p.conn.resolve(ctx, k)
 			}
 		}
 		if problem == nil {
@@ -99,9 +97,62 @@ func (f *inflight) answer(n int, err error) {
 	}
 }
 
-// send publishes the messages at these positions and gives them their fates. Of several, it
-// returns those that were refused as too large: perhaps they are that only together.
-func (p *publication) send(ctx context.Context, client *client, work []int) (tooLargeTogether []int) {
+// sendAlone publishes the messages at these positions, which were refused together with
+// others, one by one and through a client that nobody else uses meanwhile.
+func (p *publication) sendAlone(ctx context.Context, work []int) {
+	if len(work) == 0 {
+		return
+	}
+	client, err := p.conn.takeLone(ctx)
+	if err != nil {
+		return // they stay Refused
+	}
+	for _, i := range work {
+		if ctx.Err() != nil || p.conn.Err() != nil {
+			break
+		}
+		for range p.send(ctx, client, []int{i}) {
+			p.results[i].Fate = broker.Unacceptable
+		}
+	}
+	p.conn.releaseLone(client)
+}
+
+// takeLone returns the client for messages that travel alone, until releaseLone.
+func (c *conn) takeLone(ctx context.Context) (*client, error) {
+	select {
+	case client := <-c.lone:
+		if client != nil {
+			return client, nil
+		}
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-c.done:
+		return nil, c.Err()
+	}
+	client, err := c.client(kgo.RequiredAcks(kgo.AllISRAcks()))
+	if err != nil {
+		c.lone <- nil
+	}
+	return client, err
+}
+
+// releaseLone gives the client back. One that still has a message, of which nobody waits for
+// the answer any more, would send the next one with it: there will be another client.
+func (c *conn) releaseLone(client *client) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil || client.BufferedProduceRecords() > 0 {
+		client.kill()
+		go client.close()
+		client = nil
+	}
+	c.lone <- client
+}
+
+// send publishes the messages at these positions and gives them their fates. It returns those
+// that will never be taken as they are, or were in one batch with such: these are Refused.
+func (p *publication) send(ctx context.Context, client *client, work []int) (doubtful []int) {
 	if len(work) == 0 {
 		return nil
 	}
@@ -137,16 +188,19 @@ func (p *publication) send(ctx context.Context, client *client, work []int) (too
 			p.results[i] = broker.Result{Err: fmt.Errorf("kafka: the message's fate is unknown: %w", why)}
 		case err == nil:
 			p.results[i] = broker.Result{Fate: broker.Confirmed}
-		case (errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge)) && len(work) > 1 && why == nil:
-			tooLargeTogether = append(tooLargeTogether, i)
 		default:
-			p.results[i] = broker.Result{Fate: fateOf(err), Err: fmt.Errorf("kafka: publish to %q: %w", p.messages[i].Destination, err)}
+			fate := fateOf(err)
+			if fate == broker.Unacceptable {
+				fate = broker.Refused
+				doubtful = append(doubtful, i)
+			}
+			p.results[i] = broker.Result{Fate: fate, Err: fmt.Errorf("kafka: publish to %q: %w", p.messages[i].Destination, err)}
 			if isMissing(err) {
 				p.conn.forgetTopic(destination{p.messages[i].Destination, p.messages[i].Topic}, p.topics[i])
 			}
 		}
 	}
-	return tooLargeTogether
+	return doubtful
 }
 
 // forgetTopic forgets a topic that was deleted. It is made again with the next message.
@@ -155,6 +209,15 @@ func (c *conn) forgetTopic(d destination, topic string) {
 	c.mu.Lock()
 	clients := []*client{c.durable, c.transient}
 	c.mu.Unlock()
+	select {
+	case client := <-c.lone: // whoever has it makes another one, if need be
+		if client != nil {
+			client.kill()
+			go client.close()
+		}
+		c.lone <- nil
+	default:
+	}
 	for _, client := range clients {
 		if client != nil {
 			client.PurgeTopicsFromProducing(topic)
@@ -165,7 +228,7 @@ func (c *conn) forgetTopic(d destination, topic string) {
 // fateBefore is the fate of a message that could not be sent because of err.
 func fateBefore(err error) broker.Fate {
 	var said *kerr.Error
-	if errors.As(err, &said) && !said.Retriable || isMissing(err) {
+	if errors.As(err, &said) && !said.Retriable || isMissing(err) || errors.Is(err, broker.ErrNoQueue) {
 		return broker.Refused
 	}
 	return broker.Unknown

@@ -53,7 +53,7 @@ func (c *conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.R
 	}
 	d := destination{sub.Destination, sub.Topic}
 	c.unresolve(d) // it may have been deleted, which is a reason to subscribe again
-	name, err := c.resolve(ctx, d)
+	name, err := c.resolve(ctx, lookupKey{destination: d})
 	if err != nil {
 		return nil, fmt.Errorf("kafka: subscribe to %q: %w", sub.Destination, err)
 	}

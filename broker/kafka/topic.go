@@ -10,12 +10,20 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/waybill-go/waybill/broker"
 )
 
 // destination is a destination.
 type destination struct {
 	name  string
 	topic bool
+}
+
+// lookupKey is a destination, and whether its Kafka topic is only to be looked for.
+type lookupKey struct {
+	destination
+	mustExist bool
 }
 
 // lookup is the search for the Kafka topic of a destination, which may have ended.
@@ -32,25 +40,26 @@ const maxTopics = 10_000
 // requestTime bounds one conversation about topics.
 const requestTime = 30 * time.Second
 
-// resolve returns the Kafka topic of a destination, which it makes where it does not exist.
-// It asks once for each conn; several callers at the same time wait for one answer.
-func (c *conn) resolve(ctx context.Context, d destination) (string, error) {
+// resolve returns the Kafka topic of a destination, which it makes where it does not exist
+// and need not. It asks once for each conn; several callers at the same time wait for one
+// answer.
+func (c *conn) resolve(ctx context.Context, k lookupKey) (string, error) {
 	c.mu.Lock()
-	l, ok := c.topics.Get(d)
+	l, ok := c.topics.Get(k)
 	if !ok {
 		if c.err != nil {
 			defer c.mu.Unlock()
 			return "", c.err
 		}
 		l = &lookup{done: make(chan struct{})}
-		c.topics.Set(d, l)
+		c.topics.Set(k, l)
 		c.running.Go(func() {
 			alive, cancel := c.alive()
 			defer cancel()
 			limited, cancel := context.WithTimeout(alive, requestTime)
 			defer cancel()
-			if l.name, l.err = c.find(limited, d); l.err != nil {
-				c.unresolve(d) // to try again with the next message
+			if l.name, l.err = c.find(limited, k.destination, !k.mustExist); l.err != nil {
+				c.unresolve(k.destination) // to try again with the next message
 			}
 			close(l.done)
 		})
@@ -68,7 +77,7 @@ func (c *conn) resolve(ctx context.Context, d destination) (string, error) {
 		}
 	}
 	if l.err != nil {
-		return "", fmt.Errorf("kafka: the topic of %q: %w", d.name, l.err)
+		return "", fmt.Errorf("kafka: the topic of %q: %w", k.name, l.err)
 	}
 	return l.name, nil
 }
@@ -77,11 +86,12 @@ func (c *conn) resolve(ctx context.Context, d destination) (string, error) {
 func (c *conn) unresolve(d destination) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.topics.Delete(d)
+	c.topics.Delete(lookupKey{d, false})
+	c.topics.Delete(lookupKey{d, true})
 }
 
-// find looks for the topic of a destination, and makes one where there is none.
-func (c *conn) find(ctx context.Context, d destination) (string, error) {
+// find looks for the topic of a destination, and with create makes one where there is none.
+func (c *conn) find(ctx context.Context, d destination, create bool) (string, error) {
 	names := c.broker.candidates(d.name, d.topic)
 	for _, name := range names {
 		_, err := c.topicID(ctx, name)
@@ -92,8 +102,8 @@ func (c *conn) find(ctx context.Context, d destination) (string, error) {
 			return "", err
 		}
 	}
-	if c.broker.options.NoCreate {
-		return "", kerr.UnknownTopicOrPartition
+	if c.broker.options.NoCreate || !create {
+		return "", fmt.Errorf("%w: %w", broker.ErrNoQueue, kerr.UnknownTopicOrPartition)
 	}
 	var problem error
 	for _, name := range names {

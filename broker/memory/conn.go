@@ -34,15 +34,15 @@ func (c *conn) Publish(ctx context.Context, messages []broker.Message, transport
 	for at := 0; at < len(messages); {
 		first := &messages[at]
 		end := at + 1
-		for end < len(messages) && messages[end].Destination == first.Destination && messages[end].Topic == first.Topic {
+		for end < len(messages) && messages[end].Destination == first.Destination && messages[end].Topic == first.Topic && messages[end].MustExist == first.MustExist {
 			end++
 		}
 		run, fates := messages[at:end], results[at:end]
 		at = end
 		var ok bool
-		if targets, ok = c.b.targets(targets[:0], first.Destination, first.Topic); !ok {
+		if targets, ok = c.b.targets(targets[:0], first); !ok {
 			for i := range fates {
-				fates[i] = broker.Result{Fate: broker.Refused, Err: fmt.Errorf("the memory broker has no queue %q and makes none", first.Destination)}
+				fates[i] = broker.Result{Fate: broker.Refused, Err: fmt.Errorf("the memory broker has no queue %q and makes none: %w", first.Destination, broker.ErrNoQueue)}
 			}
 			continue
 		}

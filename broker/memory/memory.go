@@ -72,8 +72,8 @@ func New(o *Options) *Broker {
 	return b
 }
 
-// Capabilities declares everything but a deadline for acknowledgements; Persistent holds
-// from Down to Up, and not beyond the end of the process.
+// Capabilities declares everything that a broker can do; Persistent holds from Down to Up,
+// and not beyond the end of the process.
 func (b *Broker) Capabilities() broker.Capabilities {
 	return broker.Capabilities{
 		Name:         "memory",
@@ -84,6 +84,7 @@ func (b *Broker) Capabilities() broker.Capabilities {
 		Requeue:      true,
 		DeadLetter:   true,
 		MaxMessage:   b.options.MaxMessage,
+		MustExist:    true,
 		Unroutable:   b.options.NoCreate,
 	}
 }
@@ -166,10 +167,10 @@ func (b *Broker) group(topic, group string) *queue {
 }
 
 // targets appends to qs the queues that a message goes to. ok is false where it
-// names a queue that does not exist.
-func (b *Broker) targets(qs []*queue, destination string, topic bool) (_ []*queue, ok bool) {
-	if !topic {
-		q := b.queue(destination, !b.options.NoCreate)
+// names a queue that does not exist and is not to be made.
+func (b *Broker) targets(qs []*queue, m *broker.Message) (_ []*queue, ok bool) {
+	if !m.Topic {
+		q := b.queue(m.Destination, !b.options.NoCreate && !m.MustExist)
 		if q == nil {
 			return qs, false
 		}
@@ -177,7 +178,7 @@ func (b *Broker) targets(qs []*queue, destination string, topic bool) (_ []*queu
 	}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	for _, q := range b.topics[destination] {
+	for _, q := range b.topics[m.Destination] {
 		qs = append(qs, q)
 	}
 	return qs, true

@@ -207,7 +207,7 @@ func (r *replies) idle(b *batch) (idle time.Duration, denied error) {
 }
 
 // errNoStream is what it means when nobody answers at a subject.
-var errNoStream = errors.New("no stream of the server takes the subject, or JetStream is not enabled there")
+var errNoStream = fmt.Errorf("%w: no stream of the server takes the subject, or JetStream is not enabled there", broker.ErrNoQueue)
 
 // fate reads JetStream's answer to a message. missing reports that there is no stream.
 func fate(msg *natsgo.Msg) (result broker.Result, missing bool) {

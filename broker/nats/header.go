@@ -81,7 +81,7 @@ func readHeader(m *broker.Message, h natsgo.Header) {
 	}
 	m.Headers = make([]broker.Header, 0, len(h))
 	for name, values := range h {
-		if name == contentType && len(values) == 1 {
+		if strings.EqualFold(name, contentType) && len(values) == 1 && m.ContentType == "" { // NATS tells cases apart, and foreign producers write it as HTTP does
 			m.ContentType = values[0]
 			continue
 		}

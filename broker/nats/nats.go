@@ -162,6 +162,7 @@ func (b *Broker) Capabilities() broker.Capabilities {
 		Requeue:      true,
 		DeadLetter:   true,
 		MaxMessage:   b.options.MaxMessage,
+		MustExist:    true,
 		Unroutable:   b.options.NoCreate,
 		Redelivery:   b.options.AckWait,
 	}

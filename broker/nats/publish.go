@@ -70,14 +70,15 @@ func (c *conn) prepare(ctx context.Context, messages []broker.Message, results [
 	ready := make([]outgoing, 0, len(messages))
 	most := c.nc.MaxPayload()
 	var p *place
+	var mustExist bool
 	var found error
 	for i := range messages {
 		m := &messages[i]
-		if p == nil || p.name != m.Destination || p.topic != m.Topic {
-			p = c.place(m.Destination, m.Topic)
+		if p == nil || p.name != m.Destination || p.topic != m.Topic || mustExist != m.MustExist {
+			p, mustExist = c.place(m.Destination, m.Topic), m.MustExist
 			found = nil
 			if !c.b.options.NoCreate {
-				found = c.find(ctx, p)
+				found = c.find(ctx, p, !mustExist)
 			}
 		}
 		if found != nil {

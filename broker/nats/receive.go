@@ -67,7 +67,7 @@ func (c *conn) Subscribe(ctx context.Context, s broker.Subscription) (broker.Rec
 		return nil, fmt.Errorf("subscribe to %q: Prefetch is %d and has to be above 0", s.Destination, s.Prefetch)
 	}
 	p := c.place(s.Destination, s.Topic)
-	if err := c.find(ctx, p); err != nil {
+	if err := c.find(ctx, p, true); err != nil {
 		return nil, fmt.Errorf("subscribe to %q: %w", s.Destination, err)
 	}
 	name, ackWait, err := c.consumer(ctx, p, &s)

@@ -57,9 +57,9 @@ func (c *conn) forget(p *place) {
 	}
 }
 
-// find looks for the stream of a place, unless it is known, and makes one where there is
-// none.
-func (c *conn) find(ctx context.Context, p *place) error {
+// find looks for the stream of a place, unless it is known, and with create makes one where
+// there is none.
+func (c *conn) find(ctx context.Context, p *place, create bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.stream != "" {
@@ -76,8 +76,8 @@ func (c *conn) find(ctx context.Context, p *place) error {
 		if !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return c.apiError(ctx, err)
 		}
-		if c.b.options.NoCreate {
-			return fmt.Errorf("no stream has the subject %s; make one, or allow it to be made", p.subject)
+		if c.b.options.NoCreate || !create {
+			return fmt.Errorf("%w: no stream has the subject %s; make one, or allow it to be made", broker.ErrNoQueue, p.subject)
 		}
 		config := c.b.streamConfig(p)
 		_, err = ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return c.js.CreateStream(ctx, config) })

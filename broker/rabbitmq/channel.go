@@ -113,7 +113,7 @@ func (p *publication) returned(ch *publisherChannel, under []int) {
 		}
 		for n, i := range under {
 			if p.results[i].Err == nil && p.matches(&r, i) {
-				p.results[i].Err = fmt.Errorf("rabbitmq: there is no queue for %q: %s", p.messages[i].Destination, r.ReplyText)
+				p.results[i].Err = fmt.Errorf("rabbitmq: %w for %q: %s", broker.ErrNoQueue, p.messages[i].Destination, r.ReplyText)
 				under = under[n+1:]
 				break
 			}

@@ -7,13 +7,16 @@ import (
 	"sync"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/recent"
 )
 
 // conn is one connection to a broker: a network connection for publishing and, from the
-// first Subscribe on, another for receiving. When one of them breaks, both end. They are
-// two because RabbitMQ, when it is short of memory, stops reading from those that publish:
+// first Subscribe on, another for receiving, or as many as it takes to have a channel for
+// each subscription. When one of them breaks, all end. Receiving has its own because
+// RabbitMQ, when it is short of memory, stops reading from those that publish:
 // acknowledgements would wait with the messages.
 type conn struct {
 	broker    *Broker
@@ -24,8 +27,8 @@ type conn struct {
 	idle  chan *publisherChannel // those that nobody uses now
 	fresh chan struct{}          // one item for each that may still be opened
 
-	opening  chan struct{} // held by whoever opens consumer
-	consumer *socket       // written with opening and mu held, read with either
+	opening   chan struct{} // held by whoever adds to consumers
+	consumers []*socket     // written with opening and mu held, read with either
 
 	// declaring is held during a declaration: RabbitMQ may answer two declarations of one
 	// quorum queue at the same time with an internal error, and end the connection.
@@ -46,9 +49,6 @@ func newConn(b *Broker) *conn {
 		idle: make(chan *publisherChannel, maxPublisherChannels), fresh: make(chan struct{}, maxPublisherChannels),
 		opening:   make(chan struct{}, 1),
 		receivers: map[*receiver]struct{}{}, declared: recent.Map[string, *declaration]{Most: maxDeclared},
-	}
-	for range maxPublisherChannels {
-		c.fresh <- struct{}{}
 	}
 	return c
 }
@@ -88,10 +88,7 @@ func (c *conn) end(err error) {
 
 // sockets are the network connections. It needs c.mu.
 func (c *conn) sockets() []*socket {
-	if c.consumer == nil {
-		return []*socket{c.publisher}
-	}
-	return []*socket{c.publisher, c.consumer}
+	return append([]*socket{c.publisher}, c.consumers...)
 }
 
 // Done is closed when the connection has ended.
@@ -182,8 +179,8 @@ func within[T any](ctx context.Context, c *conn, f func() (T, error), late func(
 	}
 }
 
-// consumerSocket returns the network connection for receiving, which the first call opens.
-func (c *conn) consumerSocket(ctx context.Context) (*socket, error) {
+// consumerSocket returns a network connection for receiving by its number, or opens one more.
+func (c *conn) consumerSocket(ctx context.Context, number int) (*socket, error) {
 	select {
 	case c.opening <- struct{}{}:
 	case <-ctx.Done():
@@ -192,8 +189,8 @@ func (c *conn) consumerSocket(ctx context.Context) (*socket, error) {
 		return nil, c.Err()
 	}
 	defer func() { <-c.opening }()
-	if c.consumer != nil {
-		return c.consumer, c.Err()
+	if number < len(c.consumers) {
+		return c.consumers[number], c.Err()
 	}
 	s, err := c.broker.open(ctx)
 	if err != nil {
@@ -202,7 +199,7 @@ func (c *conn) consumerSocket(ctx context.Context) (*socket, error) {
 	c.mu.Lock()
 	ended := c.err
 	if ended == nil {
-		c.consumer = s
+		c.consumers = append(c.consumers, s)
 	}
 	c.mu.Unlock()
 	if ended != nil || !c.watch(s) {
@@ -222,18 +219,27 @@ func (c *conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.R
 	if sub.Topic && sub.Group == "" {
 		return nil, fmt.Errorf("rabbitmq: subscribe to the topic %q: a topic needs a Group", sub.Destination)
 	}
-	s, err := c.consumerSocket(ctx)
-	if err == nil {
-		// While a quorum queue has no leader, RabbitMQ may not answer a call about it.
-		limited, cancel := context.WithTimeoutCause(ctx, answerTime, errNoAnswer)
-		defer cancel()
-		var r *receiver
-		r, err = within(limited, c, func() (*receiver, error) { return c.subscribe(s, sub) }, (*receiver).abandon)
+	for number := 0; ; number++ {
+		s, err := c.consumerSocket(ctx, number)
 		if err == nil {
-			return r, nil
+			var r *receiver
+			if r, err = c.subscribeOn(ctx, s, sub); err == nil {
+				return r, nil
+			}
+		}
+		// A network connection without a channel to spare says so at once.
+		if !errors.Is(err, amqp.ErrChannelMax) {
+			return nil, fmt.Errorf("rabbitmq: subscribe to %q: %w", sub.Destination, err)
 		}
 	}
-	return nil, fmt.Errorf("rabbitmq: subscribe to %q: %w", sub.Destination, err)
+}
+
+// subscribeOn subscribes through one network connection.
+func (c *conn) subscribeOn(ctx context.Context, s *socket, sub broker.Subscription) (*receiver, error) {
+	// While a quorum queue has no leader, RabbitMQ may not answer a call about it.
+	limited, cancel := context.WithTimeoutCause(ctx, answerTime, errNoAnswer)
+	defer cancel()
+	return within(limited, c, func() (*receiver, error) { return c.subscribe(s, sub) }, (*receiver).abandon)
 }
 
 // forget removes a receiver, and reports whether it was there.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 func TestEveryDestinationHasANameOfItsOwn(t *testing.T) {
@@ -96,5 +98,43 @@ func TestEachDeliveryTagIsSettledOnce(t *testing.T) {
 		if seed == 0 && frames > n/10 {
 			t.Errorf("%d tags in order took %d frames, want at most %d", n, frames, n/10)
 		}
+	}
+}
+
+// The library closes both notices when the channel ends.
+func TestTheEndOfAChannelIsNotTakenForThatOfItsQueue(t *testing.T) {
+	timedOut := &amqp.Error{Code: amqp.PreconditionFailed, Reason: "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value used: 2000 ms.", Server: true}
+	for _, c := range []struct {
+		name      string
+		exception *amqp.Error
+		cancelled bool
+		want      string
+	}{
+		{"an exception", &amqp.Error{Code: amqp.InternalError, Reason: "boom", Server: true}, false, "boom"},
+		{"the consumer_timeout", timedOut, false, "consumer_timeout"},
+		{"a deleted queue", nil, true, errCancelled.Error()},
+		{"our own close", nil, false, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for range 100 {
+				r := &receiver{closes: make(chan *amqp.Error, 1), cancels: make(chan string, 1)}
+				if c.exception != nil {
+					r.closes <- c.exception
+				}
+				if c.cancelled {
+					r.cancels <- "tag"
+				} else {
+					close(r.closes)
+					close(r.cancels)
+				}
+				got := ""
+				if err := r.reason(); err != nil {
+					got = err.Error()
+				}
+				if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+					t.Fatalf("got %q, want a reason with %q", got, c.want)
+				}
+			}
+		})
 	}
 }

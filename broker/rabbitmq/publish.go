@@ -80,9 +80,9 @@ func (p *publication) prepare(ctx context.Context) []int {
 			p.results[i] = broker.Result{Fate: broker.Refused, Err: blocked}
 			continue
 		}
-		if len(work) == 0 || p.routes[work[len(work)-1]] != p.routes[i] {
+		if last := len(work) - 1; last < 0 || p.routes[work[last]] != p.routes[i] || p.messages[work[last]].MustExist != m.MustExist {
 			problem = ctx.Err()
-			if problem == nil {
+			if problem == nil && !m.MustExist {
 				problem = p.conn.ensure(ctx, p.routes[i])
 			}
 		}

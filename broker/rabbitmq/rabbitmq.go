@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/url"
 	"strings"
 	"time"
@@ -52,6 +53,11 @@ type Options struct {
 	// MaxMessage is the greatest body in bytes that is sent at all; a larger one is
 	// Unacceptable without asking the broker. Default: no limit but the broker's own.
 	MaxMessage int
+	// ChannelMax bounds the channels of one network connection, of which each subscription
+	// has one: 3 to 65,535. The broker's own channel_max counts where it is lower. Where a
+	// Conn needs more it opens further network connections. Default: the broker's, which is
+	// 2,047 unless somebody has changed it.
+	ChannelMax int
 	// Name is what the broker's management shows for the connections. Default: waybill.
 	Name string
 }
@@ -100,7 +106,8 @@ func New(address string, o *Options) (*Broker, error) {
 		o.checkQueues(b.arguments),
 		option.Negated(b.target.Query, "declare", &o.NoDeclare),
 		option.Between("HeartBeat", o.HeartBeat, 2*time.Second, time.Hour),
-		option.NotNegative("MaxMessage", o.MaxMessage))
+		option.NotNegative("MaxMessage", o.MaxMessage),
+		o.checkChannels())
 	if err != nil {
 		return nil, fmt.Errorf("rabbitmq: %w", err)
 	}
@@ -117,6 +124,17 @@ func (o *Options) checkQueues(arguments amqp.Table) error {
 		argumentsErr = fmt.Errorf("the field Arguments: %w", err)
 	}
 	return errors.Join(typeErr, argumentsErr)
+}
+
+// leastChannels is how many channels a network connection needs: one that publishes, one for
+// declarations, and one to remove something.
+const leastChannels = 3
+
+func (o *Options) checkChannels() error {
+	if o.ChannelMax == 0 {
+		return nil
+	}
+	return option.Between("ChannelMax", o.ChannelMax, leastChannels, math.MaxUint16)
 }
 
 // splitVhost takes the virtual host, which is its path, out of an address.
@@ -144,6 +162,7 @@ func (b *Broker) Capabilities() broker.Capabilities {
 		Requeue:      true,
 		DeadLetter:   true,
 		MaxMessage:   b.options.MaxMessage,
+		MustExist:    true,
 		Unroutable:   true,
 	}
 }
@@ -156,6 +175,9 @@ func (b *Broker) Connect(ctx context.Context) (broker.Conn, error) {
 		return nil, err
 	}
 	c.publisher = s
+	for range min(maxPublisherChannels, int(s.amqp.Config.ChannelMax)-leastChannels+1) {
+		c.fresh <- struct{}{}
+	}
 	c.watch(s)
 	return c, nil
 }

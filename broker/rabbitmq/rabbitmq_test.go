@@ -417,3 +417,54 @@ func TestASilentConnectionEnds(t *testing.T) {
 		t.Errorf("Err is %v; want the reason", err)
 	}
 }
+
+func TestMoreSubscriptionsThanAConnectionHasChannelsAreSpread(t *testing.T) {
+	r := newRig(t, rabbitmq.Options{ChannelMax: 5})
+	const n = 23
+	var receivers []broker.Receiver
+	var queues []string
+	for range n {
+		queues = append(queues, r.name())
+		receivers = append(receivers, r.subscribe(broker.Subscription{Destination: queues[len(queues)-1], Prefetch: 10}))
+	}
+	var ms []broker.Message
+	for _, queue := range queues {
+		ms = append(ms, broker.Message{Destination: queue, Body: []byte(queue)})
+	}
+	r.publish(ms...)
+	take := func(i int) {
+		got, err := receivers[i].Receive(r.ctx, 10)
+		if err != nil || len(got) != 1 || string(got[0].Body) != queues[i] {
+			t.Fatalf("queue %d: got %d messages, error %v; want its own", i, len(got), err)
+		}
+		if err := receivers[i].Settle(r.ctx, got, broker.Ack); err != nil {
+			t.Errorf("Settle: %v", err)
+		}
+	}
+	for i := range receivers {
+		take(i)
+	}
+	// A channel that was given back is used again.
+	if err := receivers[0].Close(r.ctx); err != nil {
+		t.Fatal(err)
+	}
+	receivers[0] = r.subscribe(broker.Subscription{Destination: queues[0], Prefetch: 10})
+	r.publish(ms[0])
+	take(0)
+	// Publishing has few channels then, and goes on all the same.
+	done := make(chan error)
+	for range 8 {
+		go func() {
+			_, err := r.conn.Publish(r.ctx, ms, waybill.Durable)
+			done <- err
+		}()
+	}
+	for range 8 {
+		if err := <-done; err != nil {
+			t.Errorf("Publish: %v", err)
+		}
+	}
+	if err := r.conn.Close(r.ctx); err != nil {
+		t.Error(err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -129,14 +130,42 @@ func (r *receiver) pump(deliveries <-chan amqp.Delivery) {
 		r.arrivals.End(fmt.Errorf("rabbitmq: the subscription of %q: %w", r.subscription.Destination, failed))
 		return
 	}
-	select {
-	case <-r.cancels:
-		r.arrivals.End(fmt.Errorf("rabbitmq: the broker ended the subscription of %q: its queue was deleted or is not available", r.subscription.Destination))
-	case err := <-r.closes:
-		if err != nil {
-			r.arrivals.End(fmt.Errorf("rabbitmq: the broker ended the subscription of %q: %w", r.subscription.Destination, err))
-		}
+	if err := r.reason(); err != nil {
+		r.arrivals.End(fmt.Errorf("rabbitmq: the broker ended the subscription of %q: %w", r.subscription.Destination, err))
 	}
+}
+
+var errCancelled = errors.New("its queue was deleted or is not available")
+
+// reason waits for the reason why nothing more will arrive, which the library gives before:
+// the broker has ended the channel, or only the consumer. It is nil where that was us. Both
+// of the library's notices are closed with the channel, so that a closed one says nothing.
+func (r *receiver) reason() error {
+	select {
+	case err := <-r.closes:
+		return describeEnd(err)
+	default:
+	}
+	select {
+	case _, isCancelled := <-r.cancels:
+		if isCancelled {
+			return errCancelled
+		}
+		return describeEnd(<-r.closes)
+	case err := <-r.closes:
+		return describeEnd(err)
+	}
+}
+
+// describeEnd adds to the broker's reason for the end of a channel what to do about it.
+func describeEnd(err *amqp.Error) error {
+	switch {
+	case err == nil:
+		return nil
+	case err.Code == amqp.PreconditionFailed && strings.Contains(err.Reason, "acknowledgement") && strings.Contains(err.Reason, "timed out"):
+		return fmt.Errorf("a message was not settled within the broker's consumer_timeout, which has to be longer than a handler may take: %w", err)
+	}
+	return err
 }
 
 func (r *receiver) arrived(in *amqp.Delivery) {

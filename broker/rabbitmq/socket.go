@@ -60,11 +60,14 @@ func (b *Broker) login(conn *bufferedConn) (*amqp.Connection, error) {
 	login.properties["connection_name"] = b.options.Name
 	c, err := amqp.Open(conn, amqp.Config{
 		SASL: []amqp.Authentication{login}, Vhost: b.vhost, Locale: "en_US",
-		Heartbeat: b.options.HeartBeat, Properties: login.properties,
+		Heartbeat: b.options.HeartBeat, ChannelMax: uint16(b.options.ChannelMax), Properties: login.properties,
 	})
 	if err == nil {
 		// The library sets the first deadline when the first frame comes.
 		_ = conn.SetReadDeadline(time.Now().Add(c.Config.Heartbeat * 3 / 2))
+		if c.Config.ChannelMax < leastChannels {
+			return nil, fmt.Errorf("the broker's channel_max is %d; waybill needs %d", c.Config.ChannelMax, leastChannels)
+		}
 		return c, nil
 	}
 	var said *amqp.Error

@@ -53,6 +53,56 @@ func TestReceiptsSurviveTheWire(t *testing.T) {
 	}
 }
 
+// A stranger's message of receipts is refused at once: a million receipts are not read.
+func TestAMessageOfTooManyOrTooLargeReceiptsIsRefusedAndNotReadWhole(t *testing.T) {
+	one := `{"id":"` + waybill.NewID().String() + `","outcome":"retry"}`
+	for _, c := range []struct{ name, body, want string }{
+		{"as many as there may be", `{"consumer":"c","receipts":[` + strings.Repeat(one+",", maxArrivedReceipts-1) + one + `]}`, ""},
+		{"one more", `{"consumer":"c","receipts":[` + strings.Repeat(one+",", maxArrivedReceipts) + one + `]}`, "more than 10000"},
+		{"of which the rest is no JSON", `{"consumer":"c","receipts":[` + strings.Repeat(one+",", maxArrivedReceipts) + one + `,\`, "more than 10000"},
+		{"in several lists", `{"receipts":[` + one + `],` + strings.Repeat(`"receipts":[`+one+`],`, maxArrivedReceipts) + `"consumer":"c"}`, "more than 10000"},
+		{"too large, and no JSON", strings.Repeat("x", maxArrivedReceiptBytes+1), "16777217 bytes"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := broker.Message{Headers: []broker.Header{{Name: Kind, Value: ReceiptKind}}, Body: []byte(c.body)}
+			_, receipts, bad, err := DecodeReceipts(&m)
+			if c.want == "" {
+				if err != nil || bad != 0 || len(receipts) != maxArrivedReceipts {
+					t.Errorf("got %d receipts, %d bad, %v; want all", len(receipts), bad, err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) || bad != 1 || receipts != nil {
+				t.Errorf("got %d receipts, %d bad, %v; want none and %q", len(receipts), bad, err, c.want)
+			}
+		})
+	}
+}
+
+func TestReceiptsThatDoNotFitAreLeftForTheNextMessage(t *testing.T) {
+	var all []waybill.Receipt
+	for i := range 3000 {
+		all = append(all, waybill.Receipt{ID: waybill.NewID(), Outcome: waybill.Retry, Error: strings.Repeat("<\x00ü", i%300)})
+	}
+	for _, limit := range []int{1, 5000, 100_000, MaxReceiptBytes, 1 << 30} {
+		rest, most := all, 0
+		for len(rest) > 0 {
+			m, n := PackReceipts("ack.shop", "c", rest, limit)
+			_, got, bad, err := DecodeReceipts(&m)
+			if err != nil || bad != 0 || n < 1 || !reflect.DeepEqual(got, rest[:n]) {
+				t.Fatalf("at %d bytes: %d receipts of %d, %d bad, %v; want the first ones", limit, len(got), n, bad, err)
+			}
+			if len(m.Body) > limit && n > 1 || n > MaxReceipts {
+				t.Fatalf("%d receipts are %d bytes, the limits are %d and %d", n, len(m.Body), MaxReceipts, limit)
+			}
+			rest, most = rest[n:], max(most, n)
+		}
+		if (most == 1) != (limit == 1) {
+			t.Errorf("at %d bytes a message carries up to %d receipts", limit, most)
+		}
+	}
+}
+
 func TestALongErrorIsCutAtACharacter(t *testing.T) {
 	for _, c := range []struct{ name, reason string }{
 		{"of two bytes", "x" + strings.Repeat("ü", maxError)},

@@ -20,6 +20,7 @@ var flags = []struct {
 	{"requeue", func(c *broker.Capabilities) bool { return c.Requeue }},
 	{"dead letter", func(c *broker.Capabilities) bool { return c.DeadLetter }},
 	{"unroutable refused", func(c *broker.Capabilities) bool { return c.Unroutable }},
+	{"queues made only if asked", func(c *broker.Capabilities) bool { return c.MustExist }},
 }
 
 // table is the table of these runs, and of those in the old one whose adapters were
@@ -95,9 +96,6 @@ func limits(c *broker.Capabilities) string {
 	var all []string
 	if c.MaxMessage > 0 {
 		all = append(all, fmt.Sprintf("messages of %d bytes", c.MaxMessage))
-	}
-	if c.AckDeadline > 0 {
-		all = append(all, fmt.Sprintf("acknowledged within %v", c.AckDeadline))
 	}
 	if c.Cumulative {
 		all = append(all, "remembers a position, not messages")
