@@ -154,13 +154,14 @@ func (o *outcomes) defers(ctx context.Context, x *item) {
 // one that the database has no room for what its handler writes, and has for others'.
 func (o *outcomes) postpone(ctx context.Context, x *item, f *failure) {
 	in := o.r.in
-	what, text, short := "guard of ", "the guard fails with this message and works with others; it comes again", "not recorded: "
+	what, text, short := "guard of ", "its guard fails, and works with others", "not recorded: "
 	if f.full {
-		what, text, short = "room for ", "the database has no room for what this message's handler writes; it comes again", "no room: "
+		what, text, short = "room for ", "the database has no room for what its handler writes", "no room: "
 	}
 	in.counters.troubles.Add(1)
 	if times, due := in.repeats.Due(what+o.r.destination, f.err.Error()); due {
-		in.log.ErrorContext(ctx, text, about(o.r, x, times, slog.Duration("after", postponeTime), slog.Any("error", f.err))...)
+		in.log.ErrorContext(ctx, "a message cannot be handled now, which is no failure of it; it comes again",
+			about(o.r, x, times, slog.String("reason", text), slog.Duration("after", postponeTime), slog.Any("error", f.err))...)
 	}
 	if x.ReceiptTo == "" {
 		o.requeue(ctx, x, 10)

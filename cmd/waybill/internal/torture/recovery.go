@@ -183,14 +183,14 @@ func (r *run) resendRejected(ctx context.Context) error {
 // sent again as a new one has a new id, and may have its old one again after a restore.
 func (r *run) hasEffect(ctx context.Context, row *store.Row) (bool, error) {
 	var p payload
-	kind, ref := "parcel", ""
+	var kind, ref string
 	if row.Destination == destinationsOf(r.name).Parcels {
 		var headers map[string]string
 		if err := json.Unmarshal([]byte(row.Headers), &headers); err != nil {
 			return false, fmt.Errorf("the headers of message %s: %w", row.MessageID, err)
 		}
 		p.Token = headers[parcelToken]
-		ref = p.Token + parcelSuffix
+		kind, ref = "parcel", p.Token+parcelSuffix
 	} else {
 		if err := json.Unmarshal(row.Body, &p); err != nil {
 			return false, fmt.Errorf("the body of message %s: %w", row.MessageID, err)
