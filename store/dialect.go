@@ -95,6 +95,7 @@ type Dialect interface {
 	TransactionDialect
 	ProducerDialect
 	ConsumerDialect
+	KeptDialect
 	OlderDialect
 }
 
