@@ -85,6 +85,7 @@ func (b *Broker) Capabilities() broker.Capabilities {
 		DeadLetter:   true,
 		MaxMessage:   b.options.MaxMessage,
 		Unroutable:   b.options.NoCreate,
+		Identity:     true,
 	}
 }
 

@@ -163,6 +163,7 @@ func (b *Broker) Capabilities() broker.Capabilities {
 		DeadLetter:   true,
 		MaxMessage:   b.options.MaxMessage,
 		Unroutable:   b.options.NoCreate,
+		Identity:     true,
 		Redelivery:   b.options.AckWait,
 	}
 }

@@ -72,7 +72,7 @@ func TestPagesAreReadByAnIndexWhateverTheStatisticsSay(t *testing.T) {
 				"PruneOnce":       "n1_record_pkey",
 				"DueKept":         "n_rejected_waiting",
 				"CountWaiting":    "n_rejected_waiting",
-				"KeptRow":         "n_rejected_pkey",
+				"KeptRow":         "n_rejected_",
 				"ListKept":        "n_rejected_pkey",
 				"FindKept":        "n_rejected_message_id",
 			}, func(t *testing.T, s store.Statement, index string) {

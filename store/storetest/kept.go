@@ -30,7 +30,7 @@ var keptCases = []testCase{
 			g := got[i]
 			if g.Consumer != consumer || g.MessageID != w.MessageID || g.Destination != w.Destination || g.Topic != w.Topic || g.Key != w.Key ||
 				g.Delivery != w.Delivery || g.Headers != w.Headers || !bytes.Equal(g.Body, w.Body) || g.Status != w.Status ||
-				g.Failures != w.Failures || g.Reason != w.Reason || g.Tries != 1 || g.KeptAt <= 0 || g.TriedAt != g.KeptAt {
+				g.Failures != w.Failures || g.Reason != w.Reason || g.Tries != 1 || g.KeptAt <= 0 || g.TriedAt < g.KeptAt {
 				s.Errorf("message %d: got %+v, want %+v", i, brief(g), brief(w))
 			}
 		}
@@ -251,9 +251,7 @@ func kept(delivery string, status int) store.Kept {
 
 // brief is a message without what may be long.
 func brief(k store.Kept) store.Kept {
-	if len(k.Body) > 300 {
-		k.Body = k.Body[:300]
-	}
+	k.Body = k.Body[:min(len(k.Body), 16)]
 	return k
 }
 
