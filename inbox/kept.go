@@ -212,11 +212,7 @@ func (in *Inbox) handleKept(ctx context.Context) {
 	for _, r := range in.routes {
 		busy[r] = new(sync.Mutex)
 	}
-	for {
-		backoff.Sleep(ctx, keptEvery)
-		if ctx.Err() != nil {
-			return
-		}
+	for ctx.Err() == nil {
 		due, err := in.lookForKept(ctx)
 		if err != nil && ctx.Err() == nil {
 			if times, told := in.repeats.Due("kept messages", err.Error()); told {
@@ -232,15 +228,14 @@ func (in *Inbox) handleKept(ctx context.Context) {
 				r.handleKept(ctx, ids)
 			}))
 		}
+		backoff.Sleep(ctx, keptEvery)
 	}
 }
 
 // lookForKept returns the ids of what is due, in order, by route.
 func (in *Inbox) lookForKept(ctx context.Context) (map[*route][]int64, error) {
 	if in.ledger.Older() {
-		crash.Point("inbox.schema.before")
 		err := in.ledger.CheckSchema(ctx)
-		crash.Point("inbox.schema.after")
 		if err != nil || in.ledger.Older() {
 			return nil, err
 		}

@@ -212,9 +212,7 @@ func (o *outcomes) reject(ctx context.Context, x *item, reason error) {
 		o.tellRejection(ctx, x, reason, "message rejected; it goes where the broker keeps dead letters")
 		x.noted = true
 		o.r.forgetForeign(x.Message.ID)
-		crash.Point("inbox.deadletter.before")
 		in.settle(ctx, x.receiver, []broker.Delivery{x.delivery}, broker.DeadLetter)
-		crash.Point("inbox.deadletter.after")
 		return
 	}
 	failures := o.tries(x, false)
