@@ -20,7 +20,7 @@ type Kept struct {
 	// Delivery is the broker's identity of the delivery, at most 255 characters: a
 	// consumer keeps a destination's messages once for each.
 	Delivery  string
-	Headers   string // JSON, as the inbox has made it
+	Headers   string // see EncodeHeaders
 	Body      []byte
 	Status    int    // Pending: to be handled again; Rejected: kept for a person
 	Tries     int    // how often it came to be kept

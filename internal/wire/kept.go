@@ -1,18 +1,15 @@
 package wire
 
 import (
-	"bytes"
 	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/store"
 )
 
 // NativeID is the id of a message that names none itself: a UUIDv7 of the time that its
@@ -32,79 +29,26 @@ func NativeID(i broker.Identity, destination string, topic bool) waybill.ID {
 	return id
 }
 
-// EncodeHeaders is the text in which a received message's headers and content type are kept:
-// a JSON object, in which a name may stand more than once, of strings; a value that is no
-// UTF-8 is {"base64": "…"}.
+// EncodeHeaders is the text in which a received message's headers and content type are kept.
 func EncodeHeaders(m *broker.Message) string {
-	headers := m.Headers
+	headers := make([]store.KeptHeader, 0, len(m.Headers)+1)
+	for _, h := range m.Headers {
+		headers = append(headers, store.KeptHeader(h))
+	}
 	if m.ContentType != "" { // last, so that it counts, as in Decode
-		headers = append(headers[:len(headers):len(headers)], broker.Header{Name: ContentType, Value: m.ContentType})
+		headers = append(headers, store.KeptHeader{Name: ContentType, Value: m.ContentType})
 	}
-	var b bytes.Buffer
-	b.WriteByte('{')
-	for i, h := range headers {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.Write(quote(h.Name))
-		b.WriteByte(':')
-		if utf8.ValidString(h.Value) {
-			b.Write(quote(h.Value))
-			continue
-		}
-		fmt.Fprintf(&b, `{"base64":%q}`, base64.StdEncoding.EncodeToString([]byte(h.Value)))
-	}
-	b.WriteByte('}')
-	return b.String()
-}
-
-// quote is a JSON string. A NUL in it is escaped, which no database could take.
-func quote(text string) []byte {
-	quoted, _ := json.Marshal(text) // of a string it does not fail
-	return quoted
+	return store.EncodeHeaders(headers)
 }
 
 // DecodeHeaders reads what EncodeHeaders has written.
 func DecodeHeaders(text string) ([]broker.Header, error) {
-	d := json.NewDecoder(bytes.NewReader([]byte(text)))
-	if token, err := d.Token(); err != nil || token != json.Delim('{') {
-		return nil, fmt.Errorf("headers are no JSON object: %.40q", text)
+	kept, err := store.DecodeHeaders(text)
+	headers := make([]broker.Header, len(kept))
+	for i, h := range kept {
+		headers[i] = broker.Header(h)
 	}
-	var headers []broker.Header
-	for d.More() {
-		name, err := d.Token()
-		if err != nil {
-			return nil, fmt.Errorf("headers: %w", err)
-		}
-		var value headerValue
-		if err := d.Decode(&value); err != nil {
-			return nil, fmt.Errorf("header %.40q: %w", name, err)
-		}
-		headers = append(headers, broker.Header{Name: name.(string), Value: string(value)})
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, fmt.Errorf("headers: %w", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, fmt.Errorf("headers: something is behind the JSON object")
-	}
-	return headers, nil
-}
-
-// headerValue is a string, or an object with bytes.
-type headerValue string
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (v *headerValue) UnmarshalJSON(data []byte) error {
-	var text string
-	if json.Unmarshal(data, &text) == nil {
-		*v = headerValue(text)
-		return nil
-	}
-	var raw struct{ Base64 []byte }
-	err := json.Unmarshal(data, &raw)
-	*v = headerValue(raw.Base64)
-	return err
+	return headers, err
 }
 
 // deliveryBytes bounds the name of a delivery, which a column has to hold.
