@@ -192,7 +192,7 @@ func (o *outcomes) postpone(ctx context.Context, x *item, f *failure) {
 		in.log.ErrorContext(ctx, text, about(o.r, x, times, slog.Duration("after", postponeTime), slog.Any("error", f.err))...)
 	}
 	if x.ReceiptTo == "" {
-		o.later(ctx, x, o.tries(x, false), postponeTime/2, reason)
+		o.later(ctx, x, o.tries(x, false), postponeTime/2, f.err)
 		return
 	}
 	o.note(x, waybill.Receipt{Outcome: waybill.Retry, After: postponeTime, Error: wire.ErrorText(short + f.err.Error())})

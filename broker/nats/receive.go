@@ -55,7 +55,6 @@ type held struct {
 var (
 	ackAck      = []byte("+ACK")
 	ackNak      = []byte("-NAK")
-	ackTerm     = []byte("+TERM")
 	ackProgress = []byte("+WPI")
 )
 
@@ -203,8 +202,6 @@ func (r *receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d b
 		ack = ackAck
 	case broker.Requeue:
 		ack = ackNak
-	case broker.DeadLetter:
-		ack = ackTerm
 	default:
 		return fmt.Errorf("settle messages of %q: disposition %d: %w", r.p.name, int(d), errors.ErrUnsupported)
 	}

@@ -202,4 +202,3 @@ func (f *discardFlags) discardKept(ctx context.Context, k *store.Keeper, id wayb
 	}
 	return printLine(w, f.json, discardedLine{MessageID: id}, id.String())
 }
-

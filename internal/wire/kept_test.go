@@ -49,11 +49,11 @@ func TestOnlyAMessageThatNamesNoIDGetsOne(t *testing.T) {
 		headers []broker.Header
 		stated  bool
 	}{
-		"none":          {nil, false},
-		"no UUID":       {[]broker.Header{{Name: MessageID, Value: "7"}}, true},
-		"no UUIDv7":     {[]broker.Header{{Name: MessageID, Value: "8f14e45f-ceea-467f-9575-6f5a4f5a4f5a"}}, true},
-		"a receiptTo":   {[]broker.Header{{Name: ReceiptTo, Value: "ack.shop"}}, false},
-		"others alone":  {[]broker.Header{{Name: "x", Value: "y"}}, false},
+		"none":         {nil, false},
+		"no UUID":      {[]broker.Header{{Name: MessageID, Value: "7"}}, true},
+		"no UUIDv7":    {[]broker.Header{{Name: MessageID, Value: "8f14e45f-ceea-467f-9575-6f5a4f5a4f5a"}}, true},
+		"a receiptTo":  {[]broker.Header{{Name: ReceiptTo, Value: "ack.shop"}}, false},
+		"others alone": {[]broker.Header{{Name: "x", Value: "y"}}, false},
 	} {
 		a, err := Decode(&broker.Message{Headers: c.headers}, func(_ *Arrival, stated bool) waybill.ID {
 			if stated != c.stated {
