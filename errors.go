@@ -111,9 +111,8 @@ type PermanentError struct{ Err error }
 // over a RetryAfter in the same chain of errors.
 //
 // A message that asks for no receipt, a foreign producer's or one of a destination that
-// is set to Accepted, has no such row. It goes where its broker keeps dead letters;
-// where the broker has no such place (broker.Capabilities.DeadLetter) the message is
-// gone, and the inbox's log alone tells of it.
+// is set to Accepted, has no such row. The consumer keeps it in its own database, in the
+// table n_rejected ('waybill list --side consumer').
 func Permanent(err error) error { return &PermanentError{Err: err} }
 
 // Error returns the reason.

@@ -146,8 +146,37 @@ type Delivery struct {
 	// does not show; nil where it can. Body then holds what there is of it, and Headers what
 	// could be read. Nobody may take such a message for one that is sound.
 	Problem error
+	// Identity is the broker's own identity of the message; zero where it tells none.
+	Identity Identity
 	// Token is the adapter's: what its Settle needs to know of the message.
 	Token any
+}
+
+// Identity is how a broker itself knows a message: the same each time it delivers the
+// message to one group, and no other message's. What the producer may choose freely, such as
+// a message id of AMQP, is none. It is told field by field, since most messages need no text
+// of it.
+type Identity struct {
+	Place  string // of the stream or topic, where numbers count in one: its own identity, or its name
+	Part   int32  // of the place, such as a partition
+	Number uint64 // in that part
+	Name   string // the message's, where brokers give names
+	// Time is when the broker took the message or, where it does not tell that, its
+	// producer's client library sent it; zero where unknown. It is a part of the identity: a
+	// broker that was wiped may begin to number anew.
+	Time time.Time
+}
+
+// IsZero reports whether nothing is known of how the broker knows the message.
+func (i Identity) IsZero() bool { return i.Place == "" && i.Name == "" }
+
+// String is the identity as a text, which differs where any of it does.
+func (i Identity) String() string {
+	at := int64(0)
+	if !i.Time.IsZero() {
+		at = i.Time.UnixNano()
+	}
+	return fmt.Sprintf("%q/%d/%d/%q@%d", i.Place, i.Part, i.Number, i.Name, at)
 }
 
 // Subscription says what to receive.
@@ -255,6 +284,8 @@ type Capabilities struct {
 	// Cumulative: the broker remembers a position and not messages, so that a settled
 	// message comes again where one before it was not settled.
 	Cumulative bool
+	// Identity: each delivery has an Identity with a Time, whoever has sent the message.
+	Identity bool
 	// MaxMessage is the greatest body in bytes that the broker takes, as the adapter's
 	// options say or by the broker's own default; 0 where it is not known, or has in
 	// practice no limit. A larger one is Unacceptable.

@@ -34,8 +34,8 @@ func (r *route) apply(ctx context.Context, batch []*item, done *outcomes) *failu
 		if !slices.Contains(verdicts, store.Forgotten) {
 			r.count(batch, subjects, verdicts)
 			for _, x := range batch {
-				done.note(x, waybill.Receipt{Outcome: waybill.Done})
 				r.forgetForeign(x.Message.ID)
+				done.note(x, waybill.Receipt{Outcome: waybill.Done})
 			}
 			return nil
 		}
@@ -101,6 +101,13 @@ func (r *route) transact(ctx context.Context, subjects []*item) (verdicts []stor
 			failed.lost = lost
 		}
 	}()
+	there, err := r.takeKept(ctx, tx, subjects)
+	if err != nil {
+		return nil, &failure{err: err}
+	}
+	if !there {
+		return slices.Repeat([]store.Verdict{store.Duplicate}, len(subjects)), nil
+	}
 	verdicts, err = r.guard(ctx, tx, subjects)
 	if mutant.GuardOutsideTransaction && err == nil {
 		if err = tx.Commit(ctx); err == nil {

@@ -275,7 +275,7 @@ func ExampleInbox_HandleWith() {
 }
 
 // A producer that is no Waybill outbox gives its messages an ID, and gets no receipts.
-// What its consumer rejects goes where the broker keeps dead letters.
+// What its consumer rejects it keeps itself, for 'waybill list --side consumer' and the like.
 func ExampleInbox_Handle_foreignProducer() {
 	db, remove := openDatabase()
 	defer remove()
@@ -297,11 +297,13 @@ func ExampleInbox_Handle_foreignProducer() {
 	if err := in.Run(ctx); err != nil {
 		panic(err)
 	}
-	for _, m := range b.DeadLetters("orders") {
-		fmt.Println("dead letter:", string(m.Body))
+	kept := must(store.NewKeeper(db, sqlite.Dialect(), "", "shipping"))
+	defer kept.CloseIdle()
+	for _, m := range must(kept.List(context.Background(), "", store.Rejected, 0, 10)) {
+		fmt.Printf("kept: %s: %s\n", m.Body, m.Reason)
 	}
 	// Output:
-	// dead letter: X-9
+	// kept: X-9: no such order
 }
 
 // Run returns when its context is cancelled. The message in hand is still finished.

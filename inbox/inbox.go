@@ -12,8 +12,8 @@
 // worker.go (batches, and what to do when a transaction fails), apply.go (the
 // transaction: guards, handlers, commit), call.go (the calls of handlers, and those that
 // do not return), outcome.go (what became of messages: which
-// are acknowledged, receipted, retried or rejected), foreign.go (messages without a
-// receipt address), receipts.go (the sending of receipts), floor.go (what producers
+// are acknowledged, receipted, retried or rejected), foreign.go (tries of messages without
+// a receipt address), kept.go (messages that nobody else keeps), receipts.go (the sending of receipts), floor.go (what producers
 // tell of their oldest messages), prune.go (the removal of old records), version.go
 // (keys whose version goes back), stats.go.
 package inbox
@@ -55,13 +55,16 @@ import (
 //     rejects the message.
 //
 // Messages of foreign producers carry no receipt address (header receiptTo), and neither do
-// those of destinations that are set to waybill.Accepted, so nobody can be told. After a
-// failure and after RetryAfter alike, the message comes again after 0.1 s, doubled with each
-// time up to a minute, less up to half of it at random: the time given to RetryAfter is not
-// kept. Each time counts towards MaxTries, and the first failure other than RetryAfter that
-// reaches it rejects the message; this process counts in memory, and begins anew after a
-// restart. A rejected message goes where the broker keeps dead letters. A broker that keeps
-// none drops it, and the log alone tells of it.
+// those of destinations that are set to waybill.Accepted, so nobody can be told. This consumer
+// keeps those that are rejected itself, in its table n_rejected, before it acknowledges them:
+// 'waybill list --side consumer' shows them, and 'waybill resend --side consumer' has them
+// handled again. After a failure such a message comes again after 0.1 s, doubled with each
+// failure up to a minute, less up to half of it at random, and after RetryAfter when its time
+// is over, which counts as no failure. A next try within a minute of the message's arrival
+// is awaited with the message held here and not acknowledged; what comes later waits in
+// n_rejected, 1,000 messages at most, and the others go on being held. As long as it is held
+// this process counts in memory, and begins anew after a restart. Options.DeadLetter leaves
+// rejected messages to the broker.
 //
 // The messages of one destination that have one key are handled by one goroutine of this
 // Inbox, one at a time; all other calls may be concurrent. ctx ends after
@@ -107,6 +110,8 @@ func New(db *sql.DB, dialect store.Dialect, b broker.Broker, o *Options) (*Inbox
 	c := o.withDefaults(dialect, &check)
 	if b == nil {
 		check.Problem("a broker is required")
+	} else if c.DeadLetter && !b.Capabilities().DeadLetter {
+		check.Problem("%w", errNoPlace)
 	}
 	ledger, err := store.NewLedger(db, dialect, c.TablePrefix, c.Consumer)
 	if err != nil {
@@ -250,6 +255,7 @@ func (in *Inbox) run(ctx context.Context) error {
 		r.start(receive, settle, &workers)
 	}
 	background.Go(in.parts.While("the pruning of old records", func() { in.pruneRepeatedly(receive) }))
+	background.Go(in.parts.While("the look for kept messages", func() { in.handleKept(receive) }))
 	var refused error
 	background.Go(in.parts.While("the connection to the broker", func() {
 		defer stop()

@@ -18,9 +18,15 @@ type item struct {
 	delivery broker.Delivery
 	receiver *subscription
 	gone     <-chan struct{} // closed with the subscription that it came through
-	problem  error           // why it cannot be handled at all
-	noted    bool            // its outcome is known
-	took     time.Duration   // of its handler, at the last try
+	arrived  time.Time
+	problem  error         // why it cannot be handled at all
+	noted    bool          // its outcome is known
+	took     time.Duration // of its handler, at the last try
+
+	kept   *store.Kept   // where it comes from n_rejected; there is no delivery and no receiver then
+	over   chan struct{} // closed by end once it has an outcome; nil but for a kept message
+	keptAs waybill.ID    // under which it is to be kept
+	unkept int           // how often that has failed
 }
 
 // sourceOf is Ledger.Source.
@@ -28,8 +34,13 @@ type sourceOf func(producer, receiptTo string) string
 
 // newItem decodes a message. What is wrong with it becomes its problem.
 func newItem(d *broker.Delivery, receiver *subscription, gone <-chan struct{}, level waybill.Level, source sourceOf) *item {
-	x := &item{sourceOf: source, delivery: *d, receiver: receiver, gone: gone}
-	x.Arrival, x.problem = wire.Decode(&d.Message)
+	x := &item{sourceOf: source, delivery: *d, receiver: receiver, gone: gone, arrived: time.Now()}
+	x.Arrival, x.problem = wire.Decode(&d.Message, func(a *wire.Arrival, stated bool) waybill.ID {
+		if stated || a.ReceiptTo != "" { // its sender has an id for it, which would not be this one
+			return waybill.ID{}
+		}
+		return wire.NativeID(d.Identity, d.Destination, d.Topic)
+	})
 	if d.Problem != nil {
 		x.problem = d.Problem
 	}
@@ -39,15 +50,21 @@ func newItem(d *broker.Delivery, receiver *subscription, gone <-chan struct{}, l
 			x.problem = errors.New(`the header receiptTo names no queue that begins with "` + waybill.ReceiptPrefix + `"`)
 		}
 	}
-	if x.problem == nil && level == waybill.Latest {
-		switch {
-		case x.Message.Key == "":
-			x.problem = errors.New("the level Latest needs a key (header businessMark), and the message has none")
-		case x.Message.TimeStamp <= 0:
-			x.problem = errors.New("the level Latest needs a time stamp above 0 (header timeStamp), and the message has none")
-		}
-	}
+	x.checkLevel(level)
 	return x
+}
+
+// checkLevel notes what the level needs and the message lacks.
+func (x *item) checkLevel(level waybill.Level) {
+	if x.problem != nil || level != waybill.Latest {
+		return
+	}
+	switch {
+	case x.Message.Key == "":
+		x.problem = errors.New("the level Latest needs a key (header businessMark), and the message has none")
+	case x.Message.TimeStamp <= 0:
+		x.problem = errors.New("the level Latest needs a time stamp above 0 (header timeStamp), and the message has none")
+	}
 }
 
 // mark is what the guard records of the message.

@@ -67,6 +67,11 @@ type Options struct {
 	// than a quarter of it. Below 0 this process never looks. Default 1 min.
 	PruneEvery time.Duration
 
+	// DeadLetter has a rejected message that its producer does not keep go to the broker's own
+	// place for dead letters, and not to n_rejected. New refuses it where the broker's
+	// adapter knows of no such place (broker.Capabilities.DeadLetter).
+	DeadLetter bool
+
 	// Receipts says how receipts travel. Durable is the default. A receipt that is
 	// lost costs one more copy.
 	Receipts waybill.Transport

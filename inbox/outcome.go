@@ -9,9 +9,11 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
 	"github.com/waybill-go/waybill/internal/fault/mutant"
 	"github.com/waybill-go/waybill/internal/wire"
+	"github.com/waybill-go/waybill/store"
 )
 
 // outcomes collects what became of messages, to acknowledge and receipt them
@@ -20,6 +22,7 @@ type outcomes struct {
 	r        *route
 	acks     map[*subscription][]broker.Delivery
 	receipts map[string][]waybill.Receipt // by queue
+	keeps    []keeping
 }
 
 func newOutcomes(r *route) *outcomes {
@@ -30,6 +33,10 @@ func newOutcomes(r *route) *outcomes {
 // answered.
 func (o *outcomes) note(x *item, receipt waybill.Receipt) {
 	x.noted = true
+	if x.kept != nil { // there is nobody to tell
+		x.end()
+		return
+	}
 	o.acks[x.receiver] = append(o.acks[x.receiver], x.delivery)
 	if x.ReceiptTo != "" {
 		receipt.ID = x.Message.ID
@@ -37,8 +44,9 @@ func (o *outcomes) note(x *item, receipt waybill.Receipt) {
 	}
 }
 
-// settle acknowledges what was noted, and only then answers.
+// settle keeps what nobody else keeps, acknowledges what was noted, and only then answers.
 func (o *outcomes) settle(ctx context.Context) {
+	o.keepAll(ctx)
 	for receiver, deliveries := range o.acks {
 		o.r.in.settle(ctx, receiver, deliveries, broker.Ack)
 	}
@@ -73,7 +81,11 @@ func (e *gaveUpError) Unwrap() error { return e.err }
 
 // about are the log's attributes of a message, before others.
 func about(r *route, x *item, times int64, others ...slog.Attr) []any {
-	all := []any{slog.String("destination", r.destination), slog.String("id", x.Message.ID.String()), slog.Int64("times", times)}
+	id := x.Message.ID
+	if id.IsZero() {
+		id = x.keptAs
+	}
+	all := []any{slog.String("destination", r.destination), slog.String("id", id.String()), slog.Int64("times", times)}
 	for _, a := range others {
 		if !a.Equal(slog.Attr{}) {
 			all = append(all, a)
@@ -99,20 +111,33 @@ func (o *outcomes) failed(ctx context.Context, x *item, err error) {
 		o.reject(ctx, x, err)
 		return
 	}
-	tries := x.Message.Failures + 1
-	if x.ReceiptTo == "" {
-		tries = o.r.countForeign(x.Message.ID)
-	}
 	var later *waybill.RetryError
-	if asked := errors.As(err, &later); !asked && tries >= o.r.o.MaxTries {
+	asked := errors.As(err, &later)
+	tries := o.tries(x, !asked)
+	if !asked && tries >= o.r.o.MaxTries {
 		o.reject(ctx, x, &gaveUpError{tries, err})
 		return
 	}
 	o.retry(ctx, x, tries, later, err)
 }
 
+// tries is how often a message's handler has failed, this time included if it counts.
+func (o *outcomes) tries(x *item, counts bool) int {
+	switch {
+	case x.ReceiptTo != "": // its producer counts those that it is told of
+		return x.Message.Failures + 1
+	case x.kept != nil && counts:
+		return x.kept.Failures + 1
+	case x.kept != nil:
+		return x.kept.Failures
+	case counts:
+		return o.r.countForeign(x.Message.ID)
+	}
+	return o.r.triesForeign(x.Message.ID)
+}
+
 // retry has a message come again: from its producer, which decides when unless the
-// handler asked for a time (later), or from the broker where nobody can be answered.
+// handler asked for a time (later), or from here where nobody can be answered.
 func (o *outcomes) retry(ctx context.Context, x *item, tries int, later *waybill.RetryError, reason error) {
 	in := o.r.in
 	in.counters.retried.Add(1)
@@ -121,7 +146,11 @@ func (o *outcomes) retry(ctx context.Context, x *item, tries int, later *waybill
 			slog.Int("tries", tries), slog.String("error", reason.Error()), stackOf(reason))...)
 	}
 	if x.ReceiptTo == "" {
-		o.requeue(ctx, x, tries)
+		delay := backoff.Jittered(backoff.Doubled(100*time.Millisecond, tries-1, time.Minute))
+		if later != nil {
+			delay = max(later.After, time.Millisecond)
+		}
+		o.later(ctx, x, tries, delay, reason)
 		return
 	}
 	receipt := waybill.Receipt{Outcome: waybill.Retry, Error: wire.ErrorText(reason.Error())}
@@ -143,7 +172,7 @@ func (o *outcomes) defers(ctx context.Context, x *item) {
 	in.log.DebugContext(ctx, "a handler that has not returned holds up a message; it comes again", slog.String("destination", o.r.destination),
 		slog.String("id", x.Message.ID.String()), slog.Duration("after", postponeTime))
 	if x.ReceiptTo == "" {
-		o.requeue(ctx, x, 10)
+		o.later(ctx, x, o.tries(x, false), postponeTime/2, errStuck)
 		return
 	}
 	o.note(x, waybill.Receipt{Outcome: waybill.Retry, After: postponeTime, Error: errStuck.Error()})
@@ -164,37 +193,41 @@ func (o *outcomes) postpone(ctx context.Context, x *item, f *failure) {
 			about(o.r, x, times, slog.String("reason", text), slog.Duration("after", postponeTime), slog.Any("error", f.err))...)
 	}
 	if x.ReceiptTo == "" {
-		o.requeue(ctx, x, 10)
+		o.later(ctx, x, o.tries(x, false), postponeTime/2, f.err)
 		return
 	}
 	o.note(x, waybill.Receipt{Outcome: waybill.Retry, After: postponeTime, Error: wire.ErrorText(short + f.err.Error())})
 }
 
-// reject gives a message up: its producer keeps it for a person. A message of a foreign
-// producer, or one without an ID, goes where the broker keeps such messages, and is
-// dropped where the broker keeps none.
+// reject gives a message up: its producer keeps it for a person. Where there is no producer
+// that could, the consumer keeps it, or the broker, if Options.DeadLetter says so.
 func (o *outcomes) reject(ctx context.Context, x *item, reason error) {
 	in := o.r.in
 	in.counters.rejected.Add(1)
-	isKept := x.ReceiptTo != "" && !x.Message.ID.IsZero()
-	// Of one that is dropped the log alone tells.
-	if times, due := in.repeats.Due("rejection at "+o.r.destination, reason.Error()); due || !isKept && !in.broker.Capabilities().DeadLetter {
-		in.log.ErrorContext(ctx, "message rejected", about(o.r, x, max(times, 1),
-			slog.String("producer", x.Message.Producer), slog.String("reason", reason.Error()), stackOf(reason))...)
-	}
-	if isKept {
+	if x.ReceiptTo != "" && !x.Message.ID.IsZero() {
+		o.tellRejection(ctx, x, reason, "message rejected")
 		o.note(x, waybill.Receipt{Outcome: waybill.Rejected, Error: wire.ErrorText(reason.Error())})
 		return
 	}
-	x.noted = true
-	o.r.forgetForeign(x.Message.ID)
-	if in.broker.Capabilities().DeadLetter {
-		crash.Point("inbox.deadletter.before")
+	if in.o.DeadLetter && x.kept == nil {
+		o.tellRejection(ctx, x, reason, "message rejected; it goes where the broker keeps dead letters")
+		x.noted = true
+		o.r.forgetForeign(x.Message.ID)
 		in.settle(ctx, x.receiver, []broker.Delivery{x.delivery}, broker.DeadLetter)
-		crash.Point("inbox.deadletter.after")
 		return
 	}
-	o.acks[x.receiver] = append(o.acks[x.receiver], x.delivery)
+	failures := o.tries(x, false)
+	o.keep(x, store.Rejected, failures, 0, reason)
+	o.tellRejection(ctx, x, reason, "message rejected; it is kept in n_rejected: see 'waybill list --side consumer'")
+}
+
+// tellRejection logs that a message is given up, and where it is to be found.
+func (o *outcomes) tellRejection(ctx context.Context, x *item, reason error, text string) {
+	in := o.r.in
+	if times, due := in.repeats.Due("rejection at "+o.r.destination, reason.Error()); due {
+		in.log.ErrorContext(ctx, text, about(o.r, x, times,
+			slog.String("producer", x.Message.Producer), slog.String("reason", reason.Error()), stackOf(reason))...)
+	}
 }
 
 // plant says of messages that have not been handled what is to be said once they are:

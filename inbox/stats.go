@@ -5,7 +5,7 @@ import "sync/atomic"
 // counters count since the Inbox was made.
 type counters struct {
 	received, handled, duplicates, superseded, forgotten, wentBack atomic.Int64
-	retried, rejected, panics, overdue, troubles, receipts         atomic.Int64
+	retried, rejected, kept, panics, overdue, troubles, receipts   atomic.Int64
 	receiptsLost, pruned, disconnects                              atomic.Int64
 }
 
@@ -22,6 +22,7 @@ type Stats struct {
 	Forgotten  int64 // messages rejected because nothing can tell whether they took effect
 	Retried    int64 // failures after which the message comes again
 	Rejected   int64 // messages given up, forgotten ones included
+	Kept       int64 // messages that went to n_rejected, given up or to be handled again from there
 	Panics     int64 // calls of a handler that panicked, or ended its goroutine
 	Overdue    int64 // calls of a handler that had not returned when their time was over; see Options.Timeout
 	Stuck      int   // of these, and of those that Run has left behind, the ones that have not returned yet
@@ -41,7 +42,7 @@ func (in *Inbox) Stats() Stats {
 		Connected: in.connected.Load(),
 		Received:  c.received.Load(), Handled: c.handled.Load(), Duplicates: c.duplicates.Load(),
 		Superseded: c.superseded.Load(), WentBack: c.wentBack.Load(), Forgotten: c.forgotten.Load(), Retried: c.retried.Load(),
-		Rejected: c.rejected.Load(), Panics: c.panics.Load(), Overdue: c.overdue.Load(), Stuck: stuck,
+		Rejected: c.rejected.Load(), Kept: c.kept.Load(), Panics: c.panics.Load(), Overdue: c.overdue.Load(), Stuck: stuck,
 		Receipts: c.receipts.Load(), ReceiptsLost: c.receiptsLost.Load(), Pruned: c.pruned.Load(),
 		Troubles: c.troubles.Load(), Disconnects: c.disconnects.Load(),
 	}

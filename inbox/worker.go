@@ -138,6 +138,15 @@ func (w *worker) handle(ctx, settle context.Context, batch []*item) {
 	if mutant.AckBeforeCommit || mutant.ReceiptBeforeCommit {
 		done.plant(settle, sound)
 	}
+	batch = sound
+	sound = batch[:0:0]
+	for _, x := range batch { // a kept message is handled alone, with its row
+		if x.kept == nil {
+			sound = append(sound, x)
+		} else {
+			_ = w.attempt(ctx, settle, []*item{x}, done) // without an outcome it is found again
+		}
+	}
 	if len(sound) > 1 && !errors.Is(w.attempt(ctx, settle, sound, done), errAlone) {
 		return
 	}

@@ -99,7 +99,7 @@ func TestARelayGoesOnWithTablesThatAreUpgradedWhileItLeads(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m, err := wire.Decode(&deliveries[0].Message)
+			m, err := wire.Decode(&deliveries[0].Message, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -62,6 +62,10 @@ func (l *Ledger) Check(ctx context.Context, levels ...waybill.Level) ([]Finding,
 	c.try(ctx, "store floors and horizons", d.SaveFloor(l.names, l.consumer, "check."+id.String(), id),
 		d.SaveHorizon(l.names, l.consumer, "check."+id.String(), id))
 	c.try(ctx, "remove old records", d.PruneOnce(l.names, l.consumer, []waybill.ID{id}))
+	if !l.Older() {
+		kept := &Kept{Consumer: l.consumer, MessageID: id, Delivery: "check." + id.String(), Headers: "{}", Body: []byte{}}
+		c.try(ctx, "keep messages that nobody else keeps", d.Keep(l.names, kept, 0), d.KeepAgain(l.names, kept, 0), d.TakeKept(l.names, l.consumer, 0))
+	}
 	c.ask(ctx)
 	return append(c.findings, l.tables.finding()...), c.err
 }

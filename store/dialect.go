@@ -22,6 +22,7 @@
 //   - ledger.go: the consumer's tables; guard.go: the guards; source.go: the outboxes
 //     that messages come from; horizon.go and prune.go: what may be forgotten, and forgetting it;
 //     keys.go: forgetting idle keys, of both sides
+//   - kept.go and keptheader.go: messages that a consumer keeps because nobody else does
 //   - mutant.go: a planted bug
 package store
 
@@ -95,6 +96,7 @@ type Dialect interface {
 	TransactionDialect
 	ProducerDialect
 	ConsumerDialect
+	KeptDialect
 	OlderDialect
 }
 

@@ -16,7 +16,7 @@ type Side string
 
 const (
 	Producer Side = "producer" // qmessage, qmessage_key, qrelay, qoutbox, qconfirmed
-	Consumer Side = "consumer" // n1_record, n2_record, n_horizon
+	Consumer Side = "consumer" // n1_record, n2_record, n_horizon, n_rejected
 )
 
 // Migration is one step of a side's tables, forward only. Its statements can be

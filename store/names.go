@@ -18,6 +18,7 @@ type Names struct {
 	Once       string // n1_record
 	Latest     string // n2_record
 	Horizon    string // n_horizon
+	Rejected   string // n_rejected
 	Versions   string // waybill_version
 }
 
@@ -42,6 +43,7 @@ func NewNames(prefix string) (Names, error) {
 		Once:       prefix + "n1_record",
 		Latest:     prefix + "n2_record",
 		Horizon:    prefix + "n_horizon",
+		Rejected:   prefix + "n_rejected",
 		Versions:   prefix + "waybill_version",
 	}, nil
 }

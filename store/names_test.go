@@ -84,7 +84,7 @@ func FuzzNoPrefixReachesSQLUnchecked(f *testing.F) {
 		if strings.ContainsFunc(prefix, other) || strings.Count(prefix, ".") > 1 || len(prefix) > 61 {
 			t.Errorf("%q was taken", prefix)
 		}
-		for _, name := range []string{n.Message, n.MessageKey, n.Relay, n.Confirmed, n.Once, n.Latest, n.Horizon, n.Versions} {
+		for _, name := range []string{n.Message, n.MessageKey, n.Relay, n.Confirmed, n.Once, n.Latest, n.Horizon, n.Rejected, n.Versions} {
 			for part := range strings.SplitSeq(name, ".") {
 				if part == "" || len(part) > 63 || part[0] >= '0' && part[0] <= '9' {
 					t.Errorf("%q: got the name %q, want an identifier", prefix, name)

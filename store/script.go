@@ -185,7 +185,9 @@ func (w *scriptWriter) up(dialect Dialect, names Names, o ScriptOptions) {
 func (w *scriptWriter) down(dialect Dialect, names Names, sides []Side) {
 	for _, side := range sides {
 		if side == Producer {
-			w.statements(refuseMessages(names)...)
+			w.statements(refuseMessages("the_outbox_has_no_messages", names.Message)...)
+		} else {
+			w.statements(refuseMessages("no_consumer_keeps_messages", names.Rejected)...)
 		}
 	}
 	for _, side := range sides {
@@ -202,12 +204,12 @@ func (w *scriptWriter) down(dialect Dialect, names Names, sides []Side) {
 	w.statements(fmt.Sprintf("DELETE FROM %s WHERE side = '%s' OR side LIKE '%s.%%'", names.Versions, sides[0], sides[0]))
 }
 
-// refuseMessages fails where the outbox has messages, in a way that all databases know,
+// refuseMessages fails where a table has messages, in a way that all databases know,
 // and with an error that has the constraint's name.
-func refuseMessages(names Names) []string {
+func refuseMessages(constraint, table string) []string {
 	return []string{
-		"CREATE TEMPORARY TABLE IF NOT EXISTS waybill_down (messages BIGINT, CONSTRAINT the_outbox_has_no_messages CHECK (messages = 0))",
-		"INSERT INTO waybill_down (messages) SELECT COUNT(*) FROM " + names.Message,
+		"CREATE TEMPORARY TABLE IF NOT EXISTS waybill_down (messages BIGINT, CONSTRAINT " + constraint + " CHECK (messages = 0))",
+		"INSERT INTO waybill_down (messages) SELECT COUNT(*) FROM " + table,
 		"DROP TABLE waybill_down",
 	}
 }

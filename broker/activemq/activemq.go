@@ -118,6 +118,7 @@ func (b *Broker) Capabilities() broker.Capabilities {
 	c.SharedTopics = c.SharedTopics && s.SharedTopics
 	c.Requeue = c.Requeue && s.Requeue
 	c.DeadLetter = c.DeadLetter && s.DeadLetter
+	c.Identity = c.Identity && s.Identity
 	return c
 }
 

@@ -2,6 +2,7 @@ package amqp1
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/Azure/go-amqp"
 
@@ -51,5 +52,23 @@ func encode(m *broker.Message, transport waybill.Transport, kind jmsbroker.Kind)
 func decode(in *amqp.Message, sub *broker.Subscription) broker.Delivery {
 	d := amqpmessage.Read(in)
 	d.Destination, d.Topic = sub.Destination, sub.Topic
+	d.Identity = identity(in.Properties)
 	return d
+}
+
+// identity is what a JMS client, or ActiveMQ in its place, has named a message: any other
+// producer's message-id may be what it likes, and is none.
+func identity(p *amqp.MessageProperties) broker.Identity {
+	if p == nil {
+		return broker.Identity{}
+	}
+	name, isText := p.MessageID.(string)
+	if !isText || !strings.HasPrefix(name, "ID:") {
+		return broker.Identity{}
+	}
+	i := broker.Identity{Name: name}
+	if p.CreationTime != nil && p.CreationTime.UnixMilli() > 0 {
+		i.Time = *p.CreationTime
+	}
+	return i
 }

@@ -19,10 +19,54 @@ var receiveCases = []testCase{
 	{name: "Receive ends with its context", run: receiveEnds},
 	{name: "a Receive that ends with its context loses nothing", run: cancelledReceive},
 	{name: "what Receive returned belongs to the caller", run: callerOwns},
+	{name: "a message has one identity, each time it is delivered", skip: needsIdentity, run: identities},
 	{name: "competing subscribers share a queue without doubling", run: competing},
 	{name: "publishing and consuming go on at once on one connection", run: bothWays},
 	{name: "acknowledging does not block while thousands of messages arrive", run: slowReceiver},
 	{name: "many queues are received on one connection", run: manyQueues},
+}
+
+func needsIdentity(_ *Harness, c broker.Capabilities) string {
+	if !c.Identity {
+		return "Capabilities.Identity is not declared"
+	}
+	return ""
+}
+
+func identities(r *rig) {
+	c, queue := r.connect(), r.name()
+	same := messages(queue, "m", 1)[0]
+	r.publish(c, same, same, same)
+	receiver := r.subscribe(c, queue, 10)
+	first := identitiesOf(r.receive(receiver, 3))
+	seen := map[string]bool{}
+	for _, i := range first {
+		seen[i.String()] = true
+		if i.IsZero() || i.Time.Year() < 2000 || i.Time.After(time.Now().Add(24*time.Hour)) {
+			r.Errorf("a message's identity is %v, want one with the time at which it was published", i)
+		}
+	}
+	if len(seen) != 3 {
+		r.Errorf("three messages have the identities %v, want one each", first)
+	}
+	if err := receiver.Close(r.Context()); err != nil {
+		r.Error(err)
+	}
+	receiver = r.subscribe(c, queue, 10)
+	again := r.receive(receiver, 3)
+	for _, i := range identitiesOf(again) {
+		if !seen[i.String()] {
+			r.Errorf("when it was delivered again a message has the identity %v, want one of %v", i, first)
+		}
+	}
+	r.settle(receiver, again, broker.Ack)
+}
+
+func identitiesOf(deliveries []broker.Delivery) (all []broker.Identity) {
+	for i := range deliveries {
+		all = append(all, deliveries[i].Identity)
+	}
+	return all
 }
 
 func inOrder(r *rig) {

@@ -147,6 +147,7 @@ func (b *Broker) Capabilities() broker.Capabilities {
 		Topics:       true,
 		SharedTopics: true,
 		Cumulative:   true,
+		Identity:     true,
 		MaxMessage:   b.options.MaxMessage,
 		MustExist:    true,
 		Unroutable:   true,

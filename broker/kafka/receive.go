@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,6 +23,7 @@ type receiver struct {
 	client       *client
 	name         string   // of the Kafka topic
 	id           [16]byte // of the Kafka topic, where the cluster has ids
+	idText       string
 	subscription broker.Subscription
 	arrivals     *arrival.Buffer
 	room         chan struct{}  // has room for one: something was settled
@@ -62,7 +64,7 @@ func (c *conn) Subscribe(ctx context.Context, sub broker.Subscription) (broker.R
 		return nil, fmt.Errorf("kafka: subscribe to %q: %w", sub.Destination, err)
 	}
 	r := &receiver{
-		conn: c, name: name, id: id, subscription: sub, arrivals: arrival.NewBuffer(c), assignments: assignments{}, window: sub.FirstWindow(),
+		conn: c, name: name, id: id, idText: hex.EncodeToString(id[:]), subscription: sub, arrivals: arrival.NewBuffer(c), assignments: assignments{}, window: sub.FirstWindow(),
 		room: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
 	}
 	r.client, err = c.client(
@@ -177,11 +179,24 @@ func (r *receiver) arrived(fetches kgo.Fetches) {
 		k := &tokens[len(tokens)-1]
 		a.add(k)
 		d := decode(in, &r.subscription)
+		d.Identity = r.identity(in)
 		d.Token = k
 		deliveries = append(deliveries, d)
 		r.unsettled++
 	})
 	r.arrivals.Add(deliveries...) // at once, so that Receive returns them together
+}
+
+// identity is a record's place in its topic, and its time stamp.
+func (r *receiver) identity(in *kgo.Record) broker.Identity {
+	i := broker.Identity{Place: r.name, Part: in.Partition, Number: uint64(in.Offset)}
+	if r.id != [16]byte{} { // else a topic that is made again has the same name, and other time stamps
+		i.Place = r.idText
+	}
+	if in.Timestamp.UnixMilli() > 0 {
+		i.Time = in.Timestamp
+	}
+	return i
 }
 
 // signal leaves a signal in a channel that has room for one.

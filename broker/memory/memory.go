@@ -86,6 +86,7 @@ func (b *Broker) Capabilities() broker.Capabilities {
 		MaxMessage:   b.options.MaxMessage,
 		MustExist:    true,
 		Unroutable:   b.options.NoCreate,
+		Identity:     true,
 	}
 }
 

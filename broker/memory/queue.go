@@ -2,6 +2,7 @@ package memory
 
 import (
 	"container/heap"
+	"crypto/rand"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ type item struct {
 	message     broker.Message
 	seq         uint64 // its position in the queue's order
 	due         time.Time
+	at          time.Time // when it was published
 	transient   bool
 	redelivered bool
 	holder      *receiver // who has it, unsettled; nil where it is in the queue or gone
@@ -26,6 +28,7 @@ type item struct {
 type queue struct {
 	b    *Broker
 	name string
+	id   string // no other queue's
 
 	mu        sync.Mutex
 	lastSeq   uint64
@@ -39,7 +42,7 @@ type queue struct {
 }
 
 func newQueue(b *Broker, name string) *queue {
-	return &queue{b: b, name: name, receivers: map[*receiver]struct{}{}}
+	return &queue{b: b, name: name, id: rand.Text(), receivers: map[*receiver]struct{}{}}
 }
 
 // depth counts what the queue keeps, without its dead letters. It needs the lock.
@@ -50,7 +53,7 @@ func (q *queue) depth() int {
 // put adds an item, with its faults. It needs the lock, and a call of wake after it.
 func (q *queue) put(it *item, d decision) {
 	q.lastSeq++
-	it.seq = q.lastSeq
+	it.seq, it.at = q.lastSeq, time.Now()
 	if d.delay > 0 {
 		it.due = time.Now().Add(d.delay)
 		heap.Push(&q.later, it)
@@ -117,7 +120,8 @@ func (q *queue) take(r *receiver, limit int) []broker.Delivery {
 		it.holder = r
 		it.prev, it.next = r.list.prev, &r.list
 		it.prev.next, it.next.prev = it, it
-		deliveries[i] = broker.Delivery{Message: it.message, Redelivered: it.redelivered, Token: it}
+		deliveries[i] = broker.Delivery{Message: it.message, Redelivered: it.redelivered, Token: it,
+			Identity: broker.Identity{Place: q.id, Number: it.seq, Time: it.at}}
 	}
 	r.held += n
 	q.held += n

@@ -149,9 +149,8 @@ func (o *Options) check() error {
 	return errors.Join(errs...)
 }
 
-// Capabilities declares what JetStream can do. NATS has no queue for dead letters: a
-// message that is settled as DeadLetter is terminated, and the server publishes an advisory
-// about it ($JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED).
+// Capabilities declares what JetStream can do. NATS has no place for dead letters: a
+// message that is terminated is gone, but for an advisory.
 func (b *Broker) Capabilities() broker.Capabilities {
 	return broker.Capabilities{
 		Name:         "NATS JetStream",
@@ -160,10 +159,10 @@ func (b *Broker) Capabilities() broker.Capabilities {
 		Topics:       true,
 		SharedTopics: true,
 		Requeue:      true,
-		DeadLetter:   true,
 		MaxMessage:   b.options.MaxMessage,
 		MustExist:    true,
 		Unroutable:   b.options.NoCreate,
+		Identity:     true,
 		Redelivery:   b.options.AckWait,
 	}
 }

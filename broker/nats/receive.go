@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,7 +55,6 @@ type held struct {
 var (
 	ackAck      = []byte("+ACK")
 	ackNak      = []byte("-NAK")
-	ackTerm     = []byte("+TERM")
 	ackProgress = []byte("+WPI")
 )
 
@@ -137,7 +137,11 @@ func (r *receiver) deliver(d *broker.Delivery, h *held) {
 	d.Destination, d.Topic = r.p.name, r.p.topic
 	d.Body = h.msg.Data[:len(h.msg.Data):len(h.msg.Data)]
 	readHeader(&d.Message, h.msg.Header)
-	d.Redelivered, _ = ackSubject(h.msg.Reply)
+	var sequence uint64
+	d.Redelivered, sequence = ackSubject(h.msg.Reply)
+	if at := ackTime(h.msg.Reply); !at.IsZero() {
+		d.Identity = broker.Identity{Place: r.p.stream, Number: sequence, Time: at}
+	}
 	d.Token = h
 }
 
@@ -164,6 +168,28 @@ func ackSubject(reply string) (redelivered bool, sequence uint64) {
 	return reply[dots[first]+1:dots[first+1]] != "1", sequence
 }
 
+// ackTime reads when the stream took a message, in ns since the Unix epoch: the last but one
+// of the numbers of a subject that ackSubject reads. It tells the message from the one that
+// had its number before the stream was made again.
+func ackTime(reply string) time.Time {
+	before := 7 // parts
+	switch n := strings.Count(reply, "."); {
+	case n < 8:
+		return time.Time{}
+	case n > 8:
+		before = 9
+	}
+	for range before {
+		_, reply, _ = strings.Cut(reply, ".")
+	}
+	number, _, _ := strings.Cut(reply, ".")
+	ns, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || ns <= 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns)
+}
+
 // Settle sends an acknowledgement for each message. JetStream does not answer them; where
 // one is lost, its message comes again.
 func (r *receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d broker.Disposition) error {
@@ -176,8 +202,6 @@ func (r *receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d b
 		ack = ackAck
 	case broker.Requeue:
 		ack = ackNak
-	case broker.DeadLetter:
-		ack = ackTerm
 	default:
 		return fmt.Errorf("settle messages of %q: disposition %d: %w", r.p.name, int(d), errors.ErrUnsupported)
 	}

@@ -160,11 +160,18 @@ func (b *Broker) Capabilities() broker.Capabilities {
 		Topics:       true,
 		SharedTopics: true,
 		Requeue:      true,
-		DeadLetter:   true,
+		DeadLetter:   b.hasDeadLetters(),
 		MaxMessage:   b.options.MaxMessage,
 		MustExist:    true,
 		Unroutable:   true,
 	}
+}
+
+// hasDeadLetters says whether the queues that are made have a place for dead letters: of what
+// a policy says the protocol tells nothing.
+func (b *Broker) hasDeadLetters() bool {
+	_, named := b.options.Arguments["x-dead-letter-exchange"]
+	return named && !b.options.NoDeclare
 }
 
 // Connect opens the connection that publishes. See broker.Broker.

@@ -243,7 +243,7 @@ func (r *receiver) abandon() {
 }
 
 // Settle acknowledges the deliveries or gives them back, without waiting for the broker.
-// With DeadLetter they go to the queue's dead-letter exchange.
+// With DeadLetter they go to the queue's dead-letter exchange, if it is declared with one.
 func (r *receiver) Settle(_ context.Context, deliveries []broker.Delivery, d broker.Disposition) error {
 	if err := r.arrivals.Err(); err != nil {
 		return fmt.Errorf("rabbitmq: settle: %w", err)
@@ -255,6 +255,9 @@ func (r *receiver) Settle(_ context.Context, deliveries []broker.Delivery, d bro
 	case broker.Requeue:
 		send = func(tag uint64, multiple bool) error { return r.ch.Nack(tag, multiple, true) }
 	case broker.DeadLetter:
+		if !r.conn.broker.hasDeadLetters() {
+			return fmt.Errorf("rabbitmq: settle: no queue is declared with x-dead-letter-exchange: %w", errors.ErrUnsupported)
+		}
 		send = func(tag uint64, multiple bool) error { return r.ch.Nack(tag, multiple, false) }
 	default:
 		return fmt.Errorf("rabbitmq: settle with disposition %d: %w", d, errors.ErrUnsupported)

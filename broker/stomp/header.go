@@ -3,7 +3,9 @@ package stomp
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-stomp/stomp/v3/frame"
 
@@ -110,6 +112,7 @@ func (r *receiver) delivery(f *frame.Frame) (d broker.Delivery, err error) {
 	}
 	d.Destination, d.Topic = r.subscription.Destination, r.subscription.Topic
 	d.Redelivered = f.Header.Get("redelivered") == "true"
+	d.Identity = identity(f, r.socket.kind)
 	d.Token = &token{receiver: r, ack: f.Header.Get(frame.Ack)}
 	if hasForeignID && r.socket.kind != jmsbroker.Artemis {
 		err = fmt.Errorf("stomp: ActiveMQ Classic takes no acknowledgement over STOMP of a message that AMQP gave an id, as of %.80q: %w",
@@ -208,4 +211,22 @@ func isText(f *frame.Frame) bool {
 		}
 	}
 	return false
+}
+
+// identity is the broker's id of a message, and the time at which it, or a JMS client, took
+// it. Artemis numbers its messages, and begins anew on an empty disk; in front of the number
+// stands the one of the subscription. What Classic shows of messages that came by AMQP may be
+// what their producers like, and is none.
+func identity(f *frame.Frame, kind jmsbroker.Kind) broker.Identity {
+	i := broker.Identity{Name: f.Header.Get(frame.MessageId)}
+	if _, number, found := strings.Cut(i.Name, ","); found && kind == jmsbroker.Artemis {
+		i.Name = number
+	}
+	if kind != jmsbroker.Artemis && !isClassicID(i.Name) {
+		return broker.Identity{}
+	}
+	if ms, err := strconv.ParseInt(f.Header.Get("timestamp"), 10, 64); err == nil && ms > 0 {
+		i.Time = time.UnixMilli(ms)
+	}
+	return i
 }

@@ -78,6 +78,7 @@ func (b *Broker) Capabilities() broker.Capabilities {
 		Ordered:    true,
 		Topics:     true,
 		DeadLetter: b.kind == jmsbroker.Classic,
+		Identity:   true,
 		MaxMessage: b.maxMessage,
 	}
 }

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"time"
 
@@ -15,14 +13,18 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-const discardHelp = `Give rejected messages up: they are deleted from the outbox for good. It shows them,
+const discardHelp = `Give rejected messages up: they are deleted from the outbox for good, or with --side
+consumer from where a consumer keeps them. It shows them,
 with the named consumers that have confirmed or rejected them, and asks first; --yes
 answers for a script.`
 
 const discardExample = `  waybill discard 01890a5d-ac96-774b-bcce-b302099a8057
   waybill discard --yes 01890a5d-ac96-774b-bcce-b302099a8057`
 
-type discardFlags struct{ yes, json bool }
+type discardFlags struct {
+	yes, json bool
+	sideFlag
+}
 
 func newDiscardCommand(o *options) *cobra.Command {
 	var f discardFlags
@@ -37,8 +39,22 @@ func newDiscardCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			ofConsumer, err := f.isConsumer()
+			if err != nil {
+				return err
+			}
 			if !f.yes && !terminal.Is(cmd.InOrStdin()) {
 				return usagef("discard asks first, and standard input is no terminal: use --yes")
+			}
+			if ofConsumer {
+				return o.withKeeper(cmd.Context(), "", func(k *store.Keeper) error {
+					if !f.yes {
+						if err := confirmDiscardKept(cmd, k, ids); err != nil {
+							return err
+						}
+					}
+					return eachID(ids, func(id waybill.ID) error { return f.discardKept(cmd.Context(), k, id, cmd.OutOrStdout()) })
+				})
 			}
 			return o.withQueue(cmd.Context(), func(q *store.Queue) error {
 				if !f.yes {
@@ -51,6 +67,7 @@ func newDiscardCommand(o *options) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "do not ask")
+	f.sideFlag.add(cmd)
 	cmd.Flags().BoolVar(&f.json, "json", false, "print a JSON line for each message that is discarded")
 	return cmd
 }
@@ -81,18 +98,7 @@ func confirmDiscard(cmd *cobra.Command, q *store.Queue, ids []waybill.ID) error 
 	if err := view.List(cmd.ErrOrStderr(), rejected, time.UnixMicro(clock)); err != nil {
 		return err
 	}
-	question := "Discard this message for good?"
-	if len(rejected) > 1 {
-		question = fmt.Sprintf("Discard these %d messages for good?", len(rejected))
-	}
-	yes, err := terminal.Confirm(cmd.InOrStdin(), cmd.ErrOrStderr(), question)
-	if err != nil {
-		return err
-	}
-	if !yes {
-		return errors.New("nothing was discarded")
-	}
-	return nil
+	return askToDiscard(cmd, len(rejected))
 }
 
 type discardedLine struct {

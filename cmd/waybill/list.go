@@ -19,17 +19,24 @@ the pending ones, each oldest first. A message that is confirmed is gone.
 
 Where a destination names its consumers (waybill relay --consumers), the list says who
 has confirmed a message and who has rejected it, as soon as one of them is late, rejects
-it or asks for it again. Which others must confirm it, the relay alone knows.`
+it or asks for it again. Which others must confirm it, the relay alone knows.
+
+--side consumer lists the messages that a consumer keeps in its own database
+(n_rejected), because nobody else does: those of producers that ask for no receipts, or
+that have no usable id. Rejected ones wait for a person, pending ones are to be handled
+again.`
 
 const listExample = `  waybill list
   waybill list --rejected --destination orders
   waybill list --consumer audit                 # what others have answered and audit has not confirmed
+  waybill list --side consumer                  # what consumers keep
   waybill list --rejected --limit 0 --json | jq -r .message_id | xargs waybill resend`
 
 type listFlags struct {
 	rejected, pending, json bool
 	destination, consumer   string
 	limit                   int
+	sideFlag
 }
 
 func newListCommand(o *options) *cobra.Command {
@@ -44,6 +51,13 @@ func newListCommand(o *options) *cobra.Command {
 			if f.limit < 0 {
 				return usagef("--limit is %d, below 0", f.limit)
 			}
+			if ofConsumer, err := f.isConsumer(); err != nil {
+				return err
+			} else if ofConsumer {
+				return o.withKeeper(cmd.Context(), f.consumer, func(k *store.Keeper) error {
+					return f.listKept(cmd.Context(), k, cmd.OutOrStdout(), cmd.ErrOrStderr())
+				})
+			}
 			return o.withQueue(cmd.Context(), func(q *store.Queue) error {
 				return f.list(cmd.Context(), q, cmd.OutOrStdout(), cmd.ErrOrStderr())
 			})
@@ -54,7 +68,8 @@ func newListCommand(o *options) *cobra.Command {
 	flags.BoolVar(&f.rejected, "rejected", false, "rejected messages only")
 	flags.BoolVar(&f.pending, "pending", false, "pending messages only")
 	flags.StringVar(&f.destination, "destination", "", "messages to this `destination` only")
-	flags.StringVar(&f.consumer, "consumer", "", "messages only that other named consumers have answered, and this `consumer` waits for or has rejected")
+	flags.StringVar(&f.consumer, "consumer", "", "messages only that other named consumers have answered, and this `consumer` waits for or has rejected; with --side consumer, what it keeps")
+	f.sideFlag.add(cmd)
 	flags.IntVar(&f.limit, "limit", 100, "list at most `N` messages; 0 for all")
 	flags.BoolVar(&f.json, "json", false, "print a JSON line for each message")
 	cmd.MarkFlagsMutuallyExclusive("rejected", "pending")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -123,7 +124,7 @@ func TestInitPrintsItsSQLAndChangesNothing(t *testing.T) {
 		t.Run(addr, func(t *testing.T) {
 			w := newWorkspace(t, "WAYBILL_DB="+addr)
 			out := w.ok("", "init", "--print", "--prefix", "app_")
-			for _, name := range []string{"app_qmessage", "app_qmessage_key", "app_qrelay", "app_n1_record", "app_n2_record", "app_n_horizon"} {
+			for _, name := range []string{"app_qmessage", "app_qmessage_key", "app_qrelay", "app_n1_record", "app_n2_record", "app_n_horizon", "app_n_rejected"} {
 				if !strings.Contains(out, name) {
 					t.Errorf("got SQL without %s, want it there", name)
 				}
@@ -178,5 +179,65 @@ func TestInitPrintsSQLForToolsWithoutAnAddress(t *testing.T) {
 		"init --db sqlite:x.db --down":                        "--print",
 	} {
 		w.fails(2, "", strings.Fields(args), want)
+	}
+}
+
+func TestWhatAConsumerKeepsIsListedShownHandledAgainAndDiscarded(t *testing.T) {
+	t.Parallel()
+	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
+	w.ok("", "init")
+	w.ok(`{"key":"k0","headers":{"x-n":"0"},"body":"first"}`+"\n"+`{"body":"second"}`+"\n", "send", "orders")
+	r := w.start("relay", "--producer", "shop", "--accepted", "orders")
+	eventually(t, "the broker has them", func() bool { return len(list(w)) == 0 })
+	r.stops()
+	p := w.start("receive", "orders", "--consumer", "c", "--exec", `echo "no such order" >&2; exit 65`)
+	kept := func(args ...string) []map[string]any {
+		return jsonLines(t, w.ok("", append([]string{"list", "--side", "consumer", "--json"}, args...)...))
+	}
+	eventually(t, "both are kept", func() bool { return len(kept("--rejected")) == 2 })
+	p.stops()
+
+	ids := map[string]string{}
+	for _, l := range kept() {
+		id, _ := l["message_id"].(string)
+		whole := jsonLines(t, w.ok("", "show", "--side", "consumer", "--json", id))
+		if len(whole) != 1 || l["consumer"] != "c" || l["destination"] != "orders" || !strings.Contains(fmt.Sprint(l["reason"]), "no such order") {
+			t.Fatalf("got %v and %v, want one message of the consumer c, with its reason", l, whole)
+		}
+		ids[fmt.Sprint(whole[0]["body"])] = id
+	}
+	first, second := ids["first"], ids["second"]
+	if out := w.ok("", "list", "--side", "consumer"); !strings.Contains(out, first) || !strings.Contains(out, "no such order") || !strings.Contains(out, "CONSUMER") {
+		t.Errorf("list: got\n%swant the message %s with its reason", out, first)
+	}
+	if out := w.ok("", "show", "--side", "consumer", first); !strings.Contains(out, "x-n: 0") || !strings.Contains(out, "no such order") || !strings.HasSuffix(out, "\nfirst\n") {
+		t.Errorf("show: got\n%swant its headers, reason and body", out)
+	}
+	if r := w.run("", "list", "--side", "consumer", "--limit", "1"); strings.Count(r.stdout, "\n") != 2 || !strings.Contains(r.stderr, "more than these 1") {
+		t.Errorf("list --limit 1: got\n%s%swant a heading and one message, and that there are more", r.stdout, r.stderr)
+	}
+	for _, args := range [][]string{{"--consumer", "other"}, {"--pending"}, {"--destination", "others"}} {
+		if l := kept(args...); len(l) != 0 {
+			t.Errorf("list %v: got %v, want nothing", args, l)
+		}
+	}
+	w.fails(2, "", []string{"list", "--side", "both"}, "--side is")
+	w.fails(1, "", []string{"show", "--side", "consumer", unknownID}, "no consumer keeps a message "+unknownID)
+	w.fails(1, "", []string{"show", first}, "there is no message")
+	w.fails(2, "y\n", []string{"discard", "--side", "consumer", second}, "use --yes")
+	w.fails(1, "", []string{"discard", "--side", "consumer", "--yes", unknownID}, "no consumer keeps a rejected message")
+
+	w.fails(1, "", []string{"resend", "--side", "consumer", unknownID, first}, "no consumer keeps a rejected message "+unknownID)
+	if l := kept("--pending"); len(l) != 1 || l[0]["message_id"] != first {
+		t.Errorf("after resend: got %v pending, want %s", l, first)
+	}
+	if lines := jsonLines(t, w.ok("", "discard", "--side", "consumer", "--yes", "--json", second)); len(lines) != 1 || lines[0]["message_id"] != second {
+		t.Errorf("discard --json: got %v, want the id %s", lines, second)
+	}
+	if out := w.ok("", "receive", "orders", "--consumer", "c", "--count", "1", "--exec", "cat"); out != "first" {
+		t.Errorf("received: got %q, want the first message", out)
+	}
+	if l := kept(); len(l) != 0 {
+		t.Errorf("got %v left, want nothing", l)
 	}
 }

@@ -24,12 +24,19 @@ it did before: look first. A state of level latest whose key was forgotten stays
 rejected also then: send the key's present state as a new message.
 
 Of named consumers (waybill relay --consumers) those are asked again that have rejected
-the message; with --as-new all of them, as if none had confirmed it.`
+the message; with --as-new all of them, as if none had confirmed it.
+
+With --side consumer, rejected messages that a consumer keeps are handled again by its
+next inbox that runs, within two seconds and in the order in which they were kept.`
 
 const resendExample = `  waybill list --rejected
-  waybill resend 01890a5d-ac96-774b-bcce-b302099a8057`
+  waybill resend 01890a5d-ac96-774b-bcce-b302099a8057
+  waybill resend --side consumer 01890a5d-ac96-774b-bcce-b302099a8057`
 
-type resendFlags struct{ asNew, json bool }
+type resendFlags struct {
+	asNew, json bool
+	sideFlag
+}
 
 func newResendCommand(o *options) *cobra.Command {
 	var f resendFlags
@@ -44,12 +51,20 @@ func newResendCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if ofConsumer, err := f.isConsumer(); err != nil {
+				return err
+			} else if ofConsumer {
+				return o.withKeeper(cmd.Context(), "", func(k *store.Keeper) error {
+					return eachID(ids, func(id waybill.ID) error { return f.resendKept(cmd.Context(), k, id, cmd.OutOrStdout()) })
+				})
+			}
 			return o.withQueue(cmd.Context(), func(q *store.Queue) error {
 				return eachID(ids, func(id waybill.ID) error { return f.resend(cmd.Context(), q, id, cmd.OutOrStdout(), cmd.ErrOrStderr()) })
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&f.asNew, "as-new", false, "give the messages new ids")
+	f.sideFlag.add(cmd)
 	cmd.Flags().BoolVar(&f.json, "json", false, "print a JSON line for each message that is sent again")
 	return cmd
 }

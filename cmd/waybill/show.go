@@ -14,14 +14,17 @@ import (
 )
 
 const showHelp = `Show a message that is still in the outbox, with its headers and body, and which of its
-named consumers are known to have confirmed or rejected it.`
+named consumers are known to have confirmed or rejected it. With --side consumer, a
+message that consumers keep, once for each of its deliveries that is kept.`
 
 const showExample = `  waybill show 01890a5d-ac96-774b-bcce-b302099a8057
+  waybill show --side consumer 01890a5d-ac96-774b-bcce-b302099a8057
   waybill show --json 01890a5d-ac96-774b-bcce-b302099a8057 | jq -r .body`
 
 func newShowCommand(o *options) *cobra.Command {
 	var asJSON bool
 	var waiting []string
+	var side sideFlag
 	cmd := &cobra.Command{
 		Use:     "show ID",
 		Short:   "Show one message whole",
@@ -33,12 +36,20 @@ func newShowCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if ofConsumer, err := side.isConsumer(); err != nil {
+				return err
+			} else if ofConsumer {
+				return o.withKeeper(cmd.Context(), "", func(k *store.Keeper) error {
+					return showKept(cmd.Context(), k, ids[0], asJSON, cmd.OutOrStdout())
+				})
+			}
 			return o.withQueue(cmd.Context(), func(q *store.Queue) error {
 				return show(cmd.Context(), q, ids[0], waiting, asJSON, cmd.OutOrStdout())
 			})
 		},
 	}
 	cmd.Flags().StringSliceVar(&waiting, "consumer", nil, "`names` of consumers that are to confirm it: those that have not are shown as waiting")
+	side.add(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object on one line")
 	return cmd
 }

@@ -1,7 +1,7 @@
 // Package wire turns rows of the outbox into messages on the wire, these into the
 // messages that handlers receive, and receipts into their JSON form and back.
 //
-// The files: message.go and receipt.go.
+// The files: message.go, receipt.go, and kept.go, for messages that a consumer keeps.
 package wire
 
 import (
@@ -139,12 +139,15 @@ const (
 
 // ErrNoID says that a message carries no usable identity, so that no guard can
 // tell it from its copies.
-var ErrNoID = errors.New("the message has no header messageId with a UUIDv7")
+var ErrNoID = errors.New("the message has no header messageId with a UUIDv7, and no identity of the broker's own that could stand for it")
 
 // Decode reads a message that has arrived. One whose headers are beyond the bounds fails,
 // and none of the sender's are kept. Where it fails the Arrival holds what
 // could be read: where that is an ID and a ReceiptTo, a receipt is still possible.
-func Decode(m *broker.Message) (Arrival, error) {
+//
+// missing returns the id of a message that has no usable one, or the zero ID where that
+// fails; stated says that there is a header, but no UUIDv7 in it. It may be nil.
+func Decode(m *broker.Message, missing func(a *Arrival, stated bool) waybill.ID) (Arrival, error) {
 	d := decoder{a: Arrival{Message: waybill.Message{Destination: m.Destination, Topic: m.Topic, Body: m.Body}}}
 	bytes := 0
 	for _, h := range m.Headers {
@@ -159,6 +162,9 @@ func Decode(m *broker.Message) (Arrival, error) {
 	if m.ContentType != "" {
 		d.senders(ContentType, m.ContentType)
 	}
+	if d.a.Message.ID.IsZero() && missing != nil {
+		d.a.Message.ID = missing(&d.a, d.isStated)
+	}
 	if d.a.Message.ID.IsZero() {
 		return d.a, ErrNoID
 	}
@@ -170,12 +176,14 @@ type decoder struct {
 	a         Arrival
 	problem   error // the first one
 	isBounded bool
+	isStated  bool // there is a header messageId
 }
 
 func (d *decoder) header(h broker.Header) {
 	m := &d.a.Message
 	switch h.Name {
 	case MessageID:
+		d.isStated = true
 		if id, err := waybill.ParseID(h.Value); err == nil && id.IsV7() {
 			m.ID = id
 		}

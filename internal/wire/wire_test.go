@@ -24,7 +24,7 @@ func TestAMessageSurvivesTheWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := Decode(&m)
+	a, err := Decode(&m, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func TestAMessageThatArrivesWithTooManyOrTooLargeHeadersKeepsNoneOfThem(t *testi
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := broker.Message{Destination: "orders", Headers: append([]broker.Header{{Name: MessageID, Value: id.String()}, {Name: ReceiptTo, Value: "ack.shop"}}, c.extra...)}
-			a, err := Decode(&m)
+			a, err := Decode(&m, nil)
 			if a.Message.ID != id || a.ReceiptTo != "ack.shop" {
 				t.Errorf("got %v and %q, want the id and the queue for a receipt", a.Message.ID, a.ReceiptTo)
 			}

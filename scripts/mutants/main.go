@@ -42,6 +42,7 @@ type mutant struct {
 var mutants = []mutant{
 	{faults: "kill,pause,messages,receipts,handlers,leaders,clock", postgres: true},
 	{name: "ack_before_commit", faults: "kill,handlers", violations: []string{"lost"}},
+	{name: "ack_unkept", faults: "foreign,kill", violations: []string{"lost"}},
 	{name: "receipt_before_commit", faults: "kill,handlers", violations: []string{"lost"}},
 	{name: "guard_outside_transaction", faults: "handlers", violations: []string{"lost"}},
 	{name: "commit_unchecked", faults: "handlers", violations: []string{"lost", "doubled"}},

@@ -55,6 +55,9 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 				"DeleteAnswers":   "c by PRIMARY",
 				"OnceWindow":      "r by PRIMARY",
 				"PruneOnce":       "r by PRIMARY",
+				"DueKept":         "n_rejected by n_rejected_waiting",
+				"CountWaiting":    "n_rejected by n_rejected_waiting",
+				"ListKept":        "n_rejected by PRIMARY",
 			}, func(t *testing.T, s store.Statement, index string) {
 				if plan := explain(t, db, s); !strings.Contains(plan, index+"\n") {
 					t.Errorf("got the plan\n%swant %s", plan, index)

@@ -87,7 +87,9 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 		},
 		store.Migration{
 			Side: store.Consumer, Version: 2, CompatibleFrom: 2, WorksWith: 1,
-			Hold: []string{boundWait, holdRecords}, Release: []string{releaseTables, unboundWait},
+			Prepare: []string{createRejected},
+			Undo:    []string{`DROP TABLE IF EXISTS {n_rejected}`},
+			Hold:    []string{boundWait, holdRecords}, Release: []string{releaseTables, unboundWait},
 			Statements: append(unlessTyped(n, "n2_record", latestByType), refuseUntyped, copyLatest),
 		},
 	)
@@ -380,3 +382,30 @@ INSERT INTO {n2_record} (consumer, dest_name, dest_type, business_mark, time_sta
 SELECT o.consumer, o.dest_name, 1, o.business_mark, o.time_stamp, o.message_id, o.producer, o.guard
 FROM {n2_record} AS o WHERE o.dest_type = 0
 ON DUPLICATE KEY UPDATE guard = {n2_record}.guard`
+
+// createRejected holds whole messages that nobody else keeps. Headers and body are as large
+// as the broker let them be, and max_allowed_packet lets them be.
+const createRejected = `
+CREATE TABLE IF NOT EXISTS {n_rejected} (
+	id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+	consumer VARCHAR(255) NOT NULL,
+	message_id ` + id + ` NOT NULL,
+	dest_name VARCHAR(255) NOT NULL,
+	dest_type SMALLINT NOT NULL,
+	business_mark VARCHAR(255) NOT NULL,
+	delivery VARCHAR(255) NOT NULL,
+	headers LONGTEXT NOT NULL,
+	message_content LONGBLOB NOT NULL,
+	status SMALLINT NOT NULL,
+	tries INT NOT NULL,
+	failures INT NOT NULL,
+	not_before BIGINT NOT NULL,
+	kept_at BIGINT NOT NULL,
+	tried_at BIGINT NOT NULL,
+	reason TEXT NOT NULL,
+	UNIQUE KEY n_rejected_once (consumer, dest_name, dest_type, delivery),
+	KEY n_rejected_waiting (consumer, status, id),
+	KEY n_rejected_message_id (message_id),
+	CONSTRAINT {.n_rejected_dest_type_known} CHECK (dest_type IN (0, 1)),
+	CONSTRAINT {.n_rejected_status_known} CHECK (status IN (0, 2))
+)` + options

@@ -40,6 +40,8 @@ func TestPagesAreReadByAnIndexWhateverTheStatisticsSay(t *testing.T) {
 				`ALTER TABLE qmessage SET (autovacuum_enabled = false)`,
 				`ALTER TABLE qconfirmed SET (autovacuum_enabled = false)`,
 				`INSERT INTO qconfirmed SELECT gen_random_uuid(), 'shop', 0, NULL, 1 FROM generate_series(1, 30000)`,
+				`ALTER TABLE n_rejected SET (autovacuum_enabled = false)`,
+				fillKept,
 			}, c.statements...) {
 				if _, err := db.ExecContext(t.Context(), text); err != nil {
 					t.Fatal(err)
@@ -68,6 +70,11 @@ func TestPagesAreReadByAnIndexWhateverTheStatisticsSay(t *testing.T) {
 				"DeleteAnswers":   "qconfirmed_pkey",
 				"OnceWindow":      "n1_record_pkey",
 				"PruneOnce":       "n1_record_pkey",
+				"DueKept":         "n_rejected_waiting",
+				"CountWaiting":    "n_rejected_waiting",
+				"KeptRow":         "n_rejected_",
+				"ListKept":        "n_rejected_pkey",
+				"FindKept":        "n_rejected_message_id",
 			}, func(t *testing.T, s store.Statement, index string) {
 				// The few rows that are due, rejected or asked for may be sorted.
 				few := index == "qmessage_due" || index == "qmessage_rejected" || strings.Contains(t.Name(), "Find") || strings.Contains(t.Name(), "Rows")
@@ -87,6 +94,12 @@ func fill(n int, destination string, status int) string {
 	return fmt.Sprintf(`INSERT INTO qmessage (destination, message_content, status)
 		SELECT '%s', decode(repeat('00', 256), 'hex'), %d FROM generate_series(1, %d)`, destination, status, n)
 }
+
+// fillKept keeps messages, of which one in a hundred is to be handled again.
+const fillKept = `INSERT INTO n_rejected (consumer, message_id, dest_name, dest_type, business_mark, delivery, headers,
+		message_content, status, tries, failures, not_before, kept_at, tried_at, reason)
+	SELECT 'c', gen_random_uuid(), 'o', 0, '', i::text, '{}', '', CASE WHEN i % 100 = 0 THEN 0 ELSE 2 END, 1, 0, 0, 1, 1, ''
+	FROM generate_series(1, 30000) i`
 
 // explain returns the plan of a statement with its arguments as PREPARE sees them.
 func explain(t *testing.T, db *sql.DB, mode string, s store.Statement) string {

@@ -75,7 +75,7 @@ ORDER BY name`
 func (dialect) Findings(n store.Names, side store.Side) []store.Statement {
 	tables := []string{n.Message, n.MessageKey, n.Relay}
 	if side == store.Consumer {
-		tables = []string{n.Once, n.Latest, n.Horizon}
+		tables = []string{n.Once, n.Latest, n.Horizon, n.Rejected}
 	}
 	return []store.Statement{{SQL: hiddenRows, Args: []any{strings.Join(tables, ",")}}, {SQL: looseCommits}}
 }

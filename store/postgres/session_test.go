@@ -121,7 +121,7 @@ func TestALedgerSaysThatRecordsCannotBeWritten(t *testing.T) {
 	if err := store.Migrate(t.Context(), db, postgres.Dialect(), "", store.Consumer); err != nil {
 		t.Fatal(err)
 	}
-	other := as(t, db, nil, `GRANT SELECT, INSERT, UPDATE ON n2_record, n_horizon TO USER`, `GRANT SELECT ON waybill_version TO USER`)
+	other := as(t, db, nil, `GRANT SELECT, INSERT, UPDATE ON n2_record, n_horizon TO USER`, `GRANT SELECT, INSERT, UPDATE, DELETE ON n_rejected TO USER`, `GRANT SELECT ON waybill_version TO USER`)
 	ledger, err := store.NewLedger(other, postgres.Dialect(), "", "shipping")
 	if err != nil {
 		t.Fatal(err)

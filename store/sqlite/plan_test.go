@@ -85,6 +85,11 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 				"StatePage":        "PRIMARY KEY (consumer=? AND (dest_name,dest_type,business_mark)>(?,?,?))",
 				"ForgetStates":     "PRIMARY KEY (consumer=? AND dest_name=? AND dest_type=? AND business_mark=?)",
 				"ForgottenStates":  "PRIMARY KEY (consumer=? AND dest_name=?)",
+				"DueKept":          "n_rejected_waiting (consumer=? AND id>?)",
+				"CountWaiting":     "n_rejected_waiting (consumer=?)",
+				"KeptRow":          "INTEGER PRIMARY KEY (rowid=?)",
+				"ListKept":         "INTEGER PRIMARY KEY (rowid>?)",
+				"FindKept":         "n_rejected_message_id (message_id=?)",
 			}
 			dialecttest.EachIndexed(t, sqlite.Dialect(), names, indexes, func(t *testing.T, s store.Statement, index string) {
 				asked := strings.Contains(t.Name(), "/Find") || strings.Contains(t.Name(), "/Rows") // these may be sorted

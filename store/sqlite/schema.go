@@ -66,7 +66,10 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 		},
 		store.Migration{Side: store.Consumer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Statements: []string{
 			createLatest, createTypedLatest, copyLatest, `DROP TABLE {n2_record}`, `ALTER TABLE {n2_record_typed} RENAME TO {.n2_record}`,
-		}},
+			createRejected,
+			`CREATE INDEX IF NOT EXISTS ` + schema + createWaitingIndex,
+			`CREATE INDEX IF NOT EXISTS ` + schema + createKeptIndex,
+		}, Undo: []string{`DROP TABLE IF EXISTS {n_rejected}`}},
 	)
 }
 
@@ -316,3 +319,31 @@ WHERE true
 ON CONFLICT (consumer, dest_name, dest_type, business_mark) DO UPDATE
 SET time_stamp = excluded.time_stamp, message_id = excluded.message_id, producer = excluded.producer
 WHERE (excluded.time_stamp, excluded.message_id) > (r.time_stamp, r.message_id)`
+
+// createRejected holds whole messages that nobody else keeps. Headers and body are as large
+// as the broker let them be. AUTOINCREMENT never gives an id twice.
+const createRejected = `
+CREATE TABLE IF NOT EXISTS {n_rejected} (
+	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	consumer TEXT NOT NULL,
+	message_id TEXT NOT NULL,
+	dest_name TEXT NOT NULL,
+	dest_type INTEGER NOT NULL CHECK (dest_type IN (0, 1)),
+	business_mark TEXT NOT NULL,
+	delivery TEXT NOT NULL,
+	headers TEXT NOT NULL,
+	message_content BLOB NOT NULL,
+	status INTEGER NOT NULL CHECK (status IN (0, 2)),
+	tries INTEGER NOT NULL,
+	failures INTEGER NOT NULL,
+	not_before INTEGER NOT NULL,
+	kept_at INTEGER NOT NULL,
+	tried_at INTEGER NOT NULL,
+	reason TEXT NOT NULL,
+	CONSTRAINT once UNIQUE (consumer, dest_name, dest_type, delivery)
+) STRICT`
+
+// createWaitingIndex finds the few messages that are to be handled again.
+const createWaitingIndex = `{.n_rejected_waiting} ON {.n_rejected} (consumer, id) WHERE status = 0`
+
+const createKeptIndex = `{.n_rejected_message_id} ON {.n_rejected} (message_id)`

@@ -160,6 +160,11 @@ var schemaCases = []testCase{
 			}
 			one.wantSchema(nil, nil)
 			s.must(one.exec(s.db, `DELETE FROM {qmessage}`))
+			one.keep(0, kept("a", store.Rejected))
+			if err := s.runScript(down); err == nil || !strings.Contains(err.Error(), "no_consumer_keeps_messages") {
+				s.Fatalf("got error %v where a consumer keeps messages, want one that says so", err)
+			}
+			s.must(one.exec(s.db, `DELETE FROM {n_rejected}`))
 			s.must(s.runScript(down))
 			one.wantSchema(waybill.ErrSchema, waybill.ErrSchema)
 		}

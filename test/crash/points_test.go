@@ -116,7 +116,7 @@ func rough(point string) bool {
 		return slices.Contains([]string{"rows", "copies", "backlog", "find", "reject", "postpone", "twin",
 			"answered", "gap", "past", "known", "note", "answers", "finish", "parked", "orphans", "owners", "bury"}, step)
 	case "inbox":
-		return slices.Contains([]string{"requeue", "deadletter", "probe", "alive", "unsubscribe"}, step)
+		return slices.Contains([]string{"keep", "keepagain", "waiting", "kept", "take", "probe", "alive", "unsubscribe"}, step)
 	}
 	return false
 }
@@ -138,7 +138,7 @@ func rare(point string) bool {
 // again says whether a process passes a point again and again.
 func again(point string) bool {
 	of, step, _ := parts(point)
-	setUp := slices.Contains([]string{"schema", "check", "tables", "previous", "acquire", "lease", "clock", "identity", "hello", "connect", "subscribe", "close", "release", "notify"}, step)
+	setUp := slices.Contains([]string{"schema", "check", "due", "tables", "previous", "acquire", "lease", "clock", "identity", "hello", "connect", "subscribe", "close", "release", "notify"}, step)
 	return !setUp && !rough(point) && !rare(point) && of != "store"
 }
 

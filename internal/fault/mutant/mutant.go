@@ -10,6 +10,8 @@ package mutant
 const (
 	// AckBeforeCommit: the inbox acknowledges a message before its transaction.
 	AckBeforeCommit = chosen == "ack_before_commit"
+	// AckUnkept: the inbox acknowledges a message that it gives up, and that nobody keeps.
+	AckUnkept = chosen == "ack_unkept"
 	// ReceiptBeforeCommit: the inbox sends its receipts before its transaction.
 	ReceiptBeforeCommit = chosen == "receipt_before_commit"
 	// GuardOutsideTransaction: the guard's record is committed before the handler's

@@ -112,6 +112,11 @@ func EachIndexed(t *testing.T, d store.Dialect, n store.Names, indexes map[strin
 		"StatePage":        d.StatePage(n, "c", store.Key{}, 1, page),
 		"ForgetStates":     d.ForgetStates(n, "c", keys, 1),
 		"ForgottenStates":  d.ForgottenStates(n, "c"),
+		"DueKept":          d.DueKept(n, "c", 0, page),
+		"CountWaiting":     d.CountWaiting(n, "c", page),
+		"KeptRow":          d.KeptRow(n, "c", 1),
+		"ListKept":         d.ListKept(n, "", "", store.AnyStatus, 0, page),
+		"FindKept":         d.FindKept(n, "", waybill.NewID()),
 	}
 	for name, index := range indexes {
 		t.Run(name, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/inbox"
+	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/sqlite"
 )
 
@@ -78,6 +79,9 @@ func (p *part) depot() (func(context.Context) error, error) {
 		return nil, err
 	}
 	if p.rough {
+		if err := p.keep(); err != nil {
+			return nil, err
+		}
 		in.HandleWith("news", waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
 			return effect(ctx, tx, `INSERT INTO news_effects (id) VALUES (?)`, "depot "+string(m.Body))
 		}, &inbox.HandleOptions{Topic: true})
@@ -95,6 +99,19 @@ func (p *part) depot() (func(context.Context) error, error) {
 	})
 	in.HandleWith("trouble", waybill.Once, trouble, &inbox.HandleOptions{MaxTries: 3})
 	return in.Run, nil
+}
+
+// keep keeps a message, once, which is to be handled again.
+func (p *part) keep() error {
+	ctx := context.Background()
+	ledger, err := store.NewLedger(p.db, sqlite.Dialect(), "", "depot")
+	if err != nil {
+		return err
+	}
+	defer ledger.CloseIdle()
+	return ledger.Keep(ctx, []store.Kept{{
+		MessageID: waybill.NewID(), Destination: "trouble", Delivery: "kept by hand", Headers: `{}`, Body: []byte("foreign and kept"),
+	}}, []time.Duration{0})
 }
 
 func effect(ctx context.Context, tx *sql.Tx, query string, args ...any) error {
@@ -117,6 +134,8 @@ func trouble(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
 	case kind == "retry" && m.Failures == 1:
 		// It fails when the transaction commits.
 		return effect(ctx, tx, `INSERT INTO parts (whole) VALUES ('none')`)
+	case kind == "later":
+		return waybill.RetryAfter(time.Hour, errors.New("as the message says"))
 	case kind == "foreign":
 		return errors.New("as the message says, always")
 	}

@@ -234,6 +234,10 @@ func TestEachCheckFindsItsViolation(t *testing.T) {
 			r.effect(foreignKind, "foreign-1", 0, "", 0)
 		}, []string{"doubled"}},
 		{"a foreign message that was to take effect", func(r *endedRun) { r.visits = map[string]bool{"foreign-1": true, "foreign-2": false} }, []string{"lost"}},
+		{"a foreign message that nobody keeps", func(r *endedRun) {
+			r.visits = map[string]bool{"foreign-1": true, "foreign-2": true}
+			r.effect(foreignKind, "foreign-1", 0, "", 0)
+		}, []string{"lost"}},
 		{"a consumer that was held up", func(r *endedRun) { r.heldUp = 7 }, []string{"held_up"}},
 		{"money from nowhere", func(r *endedRun) {
 			r.consumer(`UPDATE {consumer_account} SET balance = balance + 1 WHERE id = 'account-0007'`)

@@ -28,7 +28,7 @@ var Faults = []Fault{
 	{"messages", "30 % of messages each lost after the broker confirmed them, sent twice, and out of order; some held back", 3, (*nemesis).messages},
 	{"receipts", "the same with receipts", 3, (*nemesis).receipts},
 	{"handlers", "handlers that are slow, hang, panic, fail, ask for another copy, end their transaction, and reject", 3, (*nemesis).handlers},
-	{"foreign", "a foreign producer that writes to the run's destinations what nobody can read, or handlers fail with or reject (some of it ends where the broker keeps dead letters)", 2, (*nemesis).foreign},
+	{"foreign", "a foreign producer that writes to the run's destinations what nobody can read, or handlers fail with or reject: what takes no effect has to be kept by its consumer", 2, (*nemesis).foreign},
 	{"leaders", "relays that lead although another one does", 2, (*nemesis).leaders},
 	{"clock", "a producer whose clock is an hour off (records are then kept for two hours, and forgetting is not tried)", 0, nil},
 	{"absent", "one of a topic's two consumers away for long, with some seeds from the beginning until all else is healed; the other one has to keep up (an even seed has a topic only where this fault is named)", 0, nil},

@@ -51,7 +51,7 @@ type run struct {
 	missing  map[string]string // faults that cannot be, with the reason
 	hookErr  error             // of the user's commands
 	absent   *absence          // nil for none
-	visits   map[string]bool   // foreign messages that may take effect, and whether they have to
+	visits   map[string]bool   // foreign messages that may take effect, and whether they have to, or have to be kept
 
 	gaveUp string  // what still waited when patience was at its end
 	undone *undone // guarded by mu

@@ -208,7 +208,7 @@ func (d *database) drop(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tables := []string{names.Message, names.MessageKey, names.Relay, names.Outbox, names.Confirmed, names.Once, names.Latest, names.Horizon, names.Versions}
+	tables := []string{names.Message, names.MessageKey, names.Relay, names.Outbox, names.Confirmed, names.Once, names.Latest, names.Horizon, names.Rejected, names.Versions}
 	for _, own := range []string{"account", "transfer", "notice", "parcel", "parcel_code", "orders", "order_state", "consumer_account", "consumer_order", "effect"} {
 		tables = append(tables, d.prefix+own)
 	}

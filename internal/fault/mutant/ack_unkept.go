@@ -1,0 +1,5 @@
+//go:build mutant_ack_unkept
+
+package mutant
+
+const chosen = "ack_unkept"
