@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -70,6 +72,11 @@ func (x *item) asKept(status, failures int, reason error) store.Kept {
 		Delivery: wire.DeliveryName(x.delivery.Identity, x.keptAs), Headers: wire.EncodeHeaders(&x.delivery.Message), Body: x.delivery.Body,
 		Status: status, Failures: failures, Reason: wire.ErrorText(reason.Error()),
 	}
+	if x.delivery.Problem != nil { // what is there of it is not all, and never is to be handled
+		whole := x.delivery.Message
+		whole.Headers = append(slices.Clone(whole.Headers), broker.Header{Name: wire.Kind, Value: unreadable + wire.ErrorText(x.delivery.Problem.Error())})
+		k.Headers = wire.EncodeHeaders(&whole)
+	}
 	if k.Key == "" {
 		k.Key = x.delivery.Key
 	}
@@ -78,6 +85,9 @@ func (x *item) asKept(status, failures int, reason error) store.Kept {
 	}
 	return k
 }
+
+// unreadable begins the header wire.Kind of a kept message that the adapter could not read.
+const unreadable = "unreadable: "
 
 // keepAll keeps what was noted for that. What was kept is acknowledged; what was not is held,
 // and comes again.
@@ -306,6 +316,11 @@ func (r *route) keptItem(k *store.Kept) *item {
 	x.Message.ID, x.ReceiptTo = k.MessageID, ""
 	if damaged != nil {
 		x.problem = damaged
+	}
+	for _, h := range m.Headers {
+		if problem, found := strings.CutPrefix(h.Value, unreadable); found && h.Name == wire.Kind {
+			x.problem = errors.New(problem)
+		}
 	}
 	x.checkLevel(r.level)
 	return x
