@@ -24,8 +24,6 @@ import (
 // a transaction that deletes its row.
 
 const (
-	// keptEvery is the time between two looks for kept messages that are due.
-	keptEvery = time.Second
 	// keptPage is how many of these are read at a time; a look takes at most maxKeptLook
 	// for each destination.
 	keptPage, maxKeptLook = 500, 2000
@@ -238,7 +236,7 @@ func (in *Inbox) handleKept(ctx context.Context) {
 				r.handleKept(ctx, ids)
 			}))
 		}
-		backoff.Sleep(ctx, keptEvery)
+		backoff.Sleep(ctx, in.o.KeptEvery)
 	}
 }
 

@@ -67,6 +67,9 @@ type Options struct {
 	// than a quarter of it. Below 0 this process never looks. Default 1 min.
 	PruneEvery time.Duration
 
+	// KeptEvery is the time between two looks for messages in n_rejected that are to be
+	// handled again. Default 1 s.
+	KeptEvery time.Duration
 	// DeadLetter has a rejected message that its producer does not keep go to the broker's own
 	// place for dead letters, and not to n_rejected. New refuses it where the broker's
 	// adapter knows of no such place (broker.Capabilities.DeadLetter).
@@ -107,6 +110,7 @@ func (o *Options) withDefaults(dialect store.Dialect, check *option.Check) Optio
 	check.Duration("Retention", &c.Retention, 0)
 	check.Duration("ForeignRetention", &c.ForeignRetention, foreign)
 	check.Duration("Drain", &c.Drain, 10*time.Second)
+	check.Duration("KeptEvery", &c.KeptEvery, time.Second)
 	if c.PruneEvery == 0 {
 		c.PruneEvery = time.Minute
 	}

@@ -112,7 +112,7 @@ func (w *World) setDefaults() {
 	r.Producer = or(r.Producer, "waybilltest")
 	r.Poll, r.Lease, r.Sweep = or(r.Poll, 10*time.Minute), or(r.Lease, time.Hour), or(r.Sweep, time.Hour)
 	in.Consumer = or(in.Consumer, "waybilltest")
-	in.PruneEvery = or(in.PruneEvery, time.Hour)
+	in.PruneEvery, in.KeptEvery = or(in.PruneEvery, time.Hour), or(in.KeptEvery, 10*time.Minute)
 	w.o.Patience = or(w.o.Patience, 24*time.Hour)
 	if r.Logger == nil {
 		r.Logger = log

@@ -65,10 +65,10 @@ func ExampleDialect_attached() {
 		return
 	}
 	var tables int
-	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM app.sqlite_master WHERE type = 'table'`).Scan(&tables); err != nil {
+	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM app.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'`).Scan(&tables); err != nil {
 		fmt.Println(err)
 		return
 	}
 	fmt.Println(tables, "tables in the schema app")
-	// Output: 4 tables in the schema app
+	// Output: 5 tables in the schema app
 }
