@@ -205,12 +205,12 @@ func (o *outcomes) reject(ctx context.Context, x *item, reason error) {
 	in := o.r.in
 	in.counters.rejected.Add(1)
 	if x.ReceiptTo != "" && !x.Message.ID.IsZero() {
-		o.tellRejection(ctx, x, reason, "message rejected")
+		o.tellRejection(ctx, x, reason, "its producer's outbox")
 		o.note(x, waybill.Receipt{Outcome: waybill.Rejected, Error: wire.ErrorText(reason.Error())})
 		return
 	}
 	if in.o.DeadLetter && x.kept == nil {
-		o.tellRejection(ctx, x, reason, "message rejected; it goes where the broker keeps dead letters")
+		o.tellRejection(ctx, x, reason, "the broker's dead letters")
 		x.noted = true
 		o.r.forgetForeign(x.Message.ID)
 		in.settle(ctx, x.receiver, []broker.Delivery{x.delivery}, broker.DeadLetter)
@@ -218,14 +218,14 @@ func (o *outcomes) reject(ctx context.Context, x *item, reason error) {
 	}
 	failures := o.tries(x, false)
 	o.keep(x, store.Rejected, failures, 0, reason)
-	o.tellRejection(ctx, x, reason, "message rejected; it is kept in n_rejected: see 'waybill list --side consumer'")
+	o.tellRejection(ctx, x, reason, "n_rejected: see 'waybill list --side consumer'")
 }
 
 // tellRejection logs that a message is given up, and where it is to be found.
-func (o *outcomes) tellRejection(ctx context.Context, x *item, reason error, text string) {
+func (o *outcomes) tellRejection(ctx context.Context, x *item, reason error, where string) {
 	in := o.r.in
 	if times, due := in.repeats.Due("rejection at "+o.r.destination, reason.Error()); due {
-		in.log.ErrorContext(ctx, text, about(o.r, x, times,
+		in.log.ErrorContext(ctx, "message rejected", about(o.r, x, times, slog.String("kept_in", where),
 			slog.String("producer", x.Message.Producer), slog.String("reason", reason.Error()), stackOf(reason))...)
 	}
 }
