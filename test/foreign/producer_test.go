@@ -249,6 +249,7 @@ func (l *listener) Handle(_ context.Context, r slog.Record) error {
 	switch queue := attrs["destination"]; {
 	case strings.HasPrefix(r.Message, "message rejected"), strings.HasPrefix(r.Message, "message kept"):
 		l.a.rejected[queue] = attrs["reason"]
+	case strings.HasPrefix(r.Message, "subscription ended") && strings.Contains(attrs["error"], "from now on"): // it goes on over another protocol
 	case strings.HasPrefix(r.Message, "subscription ended"):
 		l.a.refused[queue] = attrs["error"]
 	case r.Level >= slog.LevelWarn:
