@@ -243,7 +243,7 @@ func (in *Inbox) handleKept(ctx context.Context) {
 // lookForKept returns the ids of what is due, in order, by route.
 func (in *Inbox) lookForKept(ctx context.Context) (map[*route][]int64, error) {
 	if in.ledger.Older() {
-		err := in.ledger.CheckSchema(ctx)
+		err := in.checkSchema(ctx)
 		if err != nil || in.ledger.Older() {
 			return nil, err
 		}

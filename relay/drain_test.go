@@ -194,6 +194,7 @@ func TestAListenThatPanicsOrEndsItsGoroutineCostsTheListeningAlone(t *testing.T)
 				ctx, stop := context.WithCancel(t.Context())
 				ended := make(chan error, 1)
 				go func() { ended <- r.Run(ctx) }()
+				synctest.Wait() // SQLite's own waiting for a lock is no waiting that the bubble knows
 				execute(t, db, `INSERT INTO qmessage (destination, message_content) VALUES ('orders', x'00')`)
 				time.Sleep(3 * time.Second)
 				if n := b.Depth("orders"); n != 1 {

@@ -128,11 +128,9 @@ func (l *link) receive(ctx, use context.Context, conn broker.Conn, receiver brok
 		if time.Since(began) > wait.Most {
 			wait.Reset()
 		}
-		opening, cancel := context.WithTimeout(use, openTimeout)
-		_ = receiver.Close(opening) // it has ended
-		cancel()
+		closeEnded(use, receiver)
 		wait.Sleep(ctx)
-		opening, cancel = context.WithTimeout(use, openTimeout)
+		opening, cancel := context.WithTimeout(use, openTimeout)
 		receiver, err = l.subscribe(opening, conn)
 		cancel()
 		if err != nil {
@@ -265,4 +263,12 @@ func (l *link) connected() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.conn != nil
+}
+
+// closeEnded frees what is left here of a subscription that has ended: it does nothing at
+// the broker any more.
+func closeEnded(ctx context.Context, r broker.Receiver) {
+	closing, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	_ = r.Close(closing)
 }

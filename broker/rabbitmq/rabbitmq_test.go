@@ -366,7 +366,7 @@ func TestHeadersOfForeignProducersArriveAsText(t *testing.T) {
 		"decimal": amqp.Decimal{Scale: 2, Value: 150}, "small": amqp.Decimal{Scale: 3, Value: 5},
 	}
 	want := map[string]string{
-		"businessMark": "4711", "bool": "true", "float": "1.5", "bytes": "raw", "binary": "ff", "none": "",
+		"businessMark": "4711", "bool": "true", "float": "1.5", "bytes": "raw", "binary": "\xff", "none": "",
 		"time": "2026-09-21T14:13:20Z", "list": `[1,"x"]`, "table": `{"a":"b"}`, "decimal": "1.50", "small": "0.005", "content-encoding": "gzip",
 	}
 	if err := r.bare.PublishWithContext(r.ctx, "", queue, false, false, amqp.Publishing{Headers: values, ContentType: "text/plain", ContentEncoding: "gzip", Body: []byte("foreign")}); err != nil {

@@ -48,7 +48,7 @@ func TestTheTableShowsWhatTheSuiteSaid(t *testing.T) {
 	}{
 		"all passed": {
 			replace: []string{"WHOLE", strings.ReplaceAll(whole, "RESULT", "pass"), "RESULT", "pass", "PACKAGE", "pass"},
-			row:     "| `stomp` | STOMP | ActiveMQ 5 | passed 2, 1 not asked | yes | no | no | no | no | no | no | no | messages of 7 bytes |\n" + end,
+			row:     "| `stomp` | STOMP | ActiveMQ 5 | passed 2, 1 not asked | yes | no | no | no | no | no | no | no | no | messages of 7 bytes |\n" + end,
 		},
 		"a case failed": {
 			replace: []string{"WHOLE", strings.ReplaceAll(whole, "RESULT", "fail"), "RESULT", "fail", "PACKAGE", "pass"},

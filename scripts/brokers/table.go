@@ -20,6 +20,7 @@ var flags = []struct {
 	{"requeue", func(c *broker.Capabilities) bool { return c.Requeue }},
 	{"dead letter", func(c *broker.Capabilities) bool { return c.DeadLetter }},
 	{"unroutable refused", func(c *broker.Capabilities) bool { return c.Unroutable }},
+	{"identity of messages", func(c *broker.Capabilities) bool { return c.Identity }},
 	{"queues made only if asked", func(c *broker.Capabilities) bool { return c.MustExist }},
 }
 
