@@ -96,7 +96,7 @@ func (dialect) RecordOnce(n store.Names, consumer string, nonce int64, marks []s
 		ids = append(ids, m.ID.String())
 	}
 	return store.Guard{
-		Exec:  []store.Statement{statement.New(n, recordOnce+statement.List("(?, ?, ?, "+text+", ?)", len(marks))+recordOnceEnd, args...)},
+		Exec:  []store.Statement{statement.New(n, recordOnce+rowsOf(marks, func(m *store.Mark) string { return "(?, ?, ?, " + textOf(m.Producer) + ", ?)" })+recordOnceEnd, args...)},
 		Query: statement.New(n, recordedOnce+statement.List("?", len(marks))+`)`+all, ids...),
 	}
 }
@@ -109,7 +109,9 @@ func (dialect) RecordLatest(n store.Names, consumer string, nonce int64, marks [
 	}
 	keys := append([]any{consumer, nonce}, statement.Keys(marks)...)
 	return store.Guard{
-		Exec:  []store.Statement{statement.New(n, recordLatest+statement.List("(?, ?, ?, "+text+", ?, ?, "+text+", ?)", len(marks))+recordLatestEnd, args...)},
+		Exec: []store.Statement{statement.New(n, recordLatest+rowsOf(marks, func(m *store.Mark) string {
+			return "(?, ?, ?, " + textOf(m.Key) + ", ?, ?, " + textOf(m.Producer) + ", ?)"
+		})+recordLatestEnd, args...)},
 		Query: statement.New(n, recordedLatest+statement.List("(?, ?, ?)", len(marks))+`)`+all, keys...),
 	}
 }

@@ -50,7 +50,9 @@ func (dialect) RecordLatestUntyped(n store.Names, consumer string, nonce int64, 
 	}
 	keys := append([]any{consumer, nonce}, statement.UntypedKeys(marks)...)
 	return store.Guard{
-		Exec:  []store.Statement{statement.New(n, recordLatestUntyped+statement.List("(?, ?, "+text+", ?, ?, "+text+", ?)", len(marks))+recordLatestEnd, args...)},
+		Exec: []store.Statement{statement.New(n, recordLatestUntyped+rowsOf(marks, func(m *store.Mark) string {
+			return "(?, ?, " + textOf(m.Key) + ", ?, ?, " + textOf(m.Producer) + ", ?)"
+		})+recordLatestEnd, args...)},
 		Query: statement.New(n, recordedLatestUntyped+statement.List("(?, ?)", len(marks))+`)`+all, keys...),
 	}
 }

@@ -294,7 +294,8 @@ ON DUPLICATE KEY UPDATE sequence = {qmessage_key}.sequence`
 const createTypedFillTrigger = `
 CREATE TRIGGER {qmessage_fill} BEFORE INSERT ON {qmessage} FOR EACH ROW
 BEGIN
-	DECLARE clock_now, due, counted, stamped, forgotten, forgotten_stamp BIGINT DEFAULT ` + clock + `;
+	DECLARE clock_now BIGINT DEFAULT ` + clock + `;
+	DECLARE due, counted, stamped, forgotten, forgotten_stamp BIGINT DEFAULT clock_now;
 	IF NEW.message_id <> '' AND (NEW.time_stamp = 0 OR NEW.sequence = 0 AND NEW.business_mark <> '') AND CAST(CONV(CONCAT(LEFT(NEW.message_id, 8), SUBSTR(NEW.message_id, 10, 4)), 16, 10) AS SIGNED) * 1000
 			NOT BETWEEN clock_now - 43200000000 AND GREATEST(clock_now, LEAST(NEW.not_before, 280000000000000000)) + 43200000000 THEN
 		SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT =
