@@ -35,12 +35,13 @@ type sourceOf func(producer, receiptTo string) string
 // newItem decodes a message. What is wrong with it becomes its problem.
 func newItem(d *broker.Delivery, receiver *subscription, gone <-chan struct{}, level waybill.Level, source sourceOf) *item {
 	x := &item{sourceOf: source, delivery: *d, receiver: receiver, gone: gone, arrived: time.Now()}
-	x.Arrival, x.problem = wire.Decode(&d.Message, func(a *wire.Arrival, stated bool) waybill.ID {
-		if stated || a.ReceiptTo != "" { // its sender has an id for it, which would not be this one
-			return waybill.ID{}
+	x.Arrival, x.problem = wire.Decode(&d.Message)
+	// Where there is a header, or somebody to answer, its sender has an id of its own for it.
+	if x.Message.ID.IsZero() && !x.Stated && x.ReceiptTo == "" {
+		if id := wire.NativeID(d.Identity, d.Destination, d.Topic); !id.IsZero() {
+			x.problem = x.Named(id)
 		}
-		return wire.NativeID(d.Identity, d.Destination, d.Topic)
-	})
+	}
 	if d.Problem != nil {
 		x.problem = d.Problem
 	}

@@ -310,7 +310,9 @@ func (r *route) keptItem(k *store.Kept) *item {
 	m := broker.Message{Destination: k.Destination, Topic: k.Topic, Key: k.Key, Body: k.Body}
 	var damaged error
 	m.Headers, damaged = wire.DecodeHeaders(k.Headers)
-	x.Arrival, x.problem = wire.Decode(&m, func(*wire.Arrival, bool) waybill.ID { return k.MessageID })
+	if x.Arrival, x.problem = wire.Decode(&m); x.Message.ID.IsZero() {
+		x.problem = x.Named(k.MessageID)
+	}
 	x.Message.ID, x.ReceiptTo = k.MessageID, ""
 	if damaged != nil {
 		x.problem = damaged

@@ -99,7 +99,7 @@ func TestARelayGoesOnWithTablesThatAreUpgradedWhileItLeads(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m, err := wire.Decode(&deliveries[0].Message, nil)
+			m, err := wire.Decode(&deliveries[0].Message)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -55,15 +56,17 @@ func TestOnlyAMessageThatNamesNoIDGetsOne(t *testing.T) {
 		"a receiptTo":  {[]broker.Header{{Name: ReceiptTo, Value: "ack.shop"}}, false},
 		"others alone": {[]broker.Header{{Name: "x", Value: "y"}}, false},
 	} {
-		a, err := Decode(&broker.Message{Headers: c.headers}, func(_ *Arrival, stated bool) waybill.ID {
-			if stated != c.stated {
-				t.Errorf("%s: got %v as stated, want %v", name, stated, c.stated)
-			}
-			return other
-		})
-		if err != nil || a.Message.ID != other {
+		a, err := Decode(&broker.Message{Headers: c.headers})
+		if !errors.Is(err, ErrNoID) || a.Stated != c.stated {
+			t.Errorf("%s: got stated %v, error %v, want %v and that there is no id", name, a.Stated, err, c.stated)
+		}
+		if err := a.Named(other); err != nil || a.Message.ID != other {
 			t.Errorf("%s: got %v, error %v, want the id that was given", name, a.Message.ID, err)
 		}
+	}
+	a, _ := Decode(&broker.Message{Headers: []broker.Header{{Name: TimeStamp, Value: "seven"}}})
+	if err := a.Named(other); err == nil || !strings.Contains(err.Error(), "seven") {
+		t.Errorf("got error %v of a wrong time stamp, want one that says so", err)
 	}
 }
 

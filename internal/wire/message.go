@@ -128,6 +128,15 @@ type Arrival struct {
 	Message   waybill.Message
 	ReceiptTo string     // empty where the sender wants no receipts
 	Floor     waybill.ID // zero where unknown
+	Stated    bool       // there is a header messageId, usable or not
+
+	problem error // what is wrong with one that has no usable id, besides that
+}
+
+// Named gives a message an id that has no usable one, and returns what else is wrong with it.
+func (a *Arrival) Named(id waybill.ID) error {
+	a.Message.ID = id
+	return a.problem
 }
 
 // The bounds of what a message brings: more than a sender may use, since brokers and others
@@ -143,11 +152,9 @@ var ErrNoID = errors.New("the message has no header messageId with a UUIDv7, and
 
 // Decode reads a message that has arrived. One whose headers are beyond the bounds fails,
 // and none of the sender's are kept. Where it fails the Arrival holds what
-// could be read: where that is an ID and a ReceiptTo, a receipt is still possible.
-//
-// missing returns the id of a message that has no usable one, or the zero ID where that
-// fails; stated says that there is a header, but no UUIDv7 in it. It may be nil.
-func Decode(m *broker.Message, missing func(a *Arrival, stated bool) waybill.ID) (Arrival, error) {
+// could be read: where that is an ID and a ReceiptTo, a receipt is still possible. One without
+// a usable id is ErrNoID; see Named.
+func Decode(m *broker.Message) (Arrival, error) {
 	d := decoder{a: Arrival{Message: waybill.Message{Destination: m.Destination, Topic: m.Topic, Body: m.Body}}}
 	bytes := 0
 	for _, h := range m.Headers {
@@ -162,10 +169,8 @@ func Decode(m *broker.Message, missing func(a *Arrival, stated bool) waybill.ID)
 	if m.ContentType != "" {
 		d.senders(ContentType, m.ContentType)
 	}
-	if d.a.Message.ID.IsZero() && missing != nil {
-		d.a.Message.ID = missing(&d.a, d.isStated)
-	}
 	if d.a.Message.ID.IsZero() {
+		d.a.problem = d.problem
 		return d.a, ErrNoID
 	}
 	return d.a, d.problem
@@ -176,14 +181,13 @@ type decoder struct {
 	a         Arrival
 	problem   error // the first one
 	isBounded bool
-	isStated  bool // there is a header messageId
 }
 
 func (d *decoder) header(h broker.Header) {
 	m := &d.a.Message
 	switch h.Name {
 	case MessageID:
-		d.isStated = true
+		d.a.Stated = true
 		if id, err := waybill.ParseID(h.Value); err == nil && id.IsV7() {
 			m.ID = id
 		}

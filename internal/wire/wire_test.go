@@ -24,11 +24,11 @@ func TestAMessageSurvivesTheWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := Decode(&m, nil)
+	a, err := Decode(&m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Arrival{ReceiptTo: "ack.shop", Floor: floor, Message: waybill.Message{
+	want := Arrival{ReceiptTo: "ack.shop", Floor: floor, Stated: true, Message: waybill.Message{
 		ID: row.MessageID, Destination: "orders", Key: "order 7", Sequence: 3, TimeStamp: row.TimeStamp, Producer: "shop", Attempt: 5, Failures: 2,
 		Headers: map[string]string{"content-type": "text/plain", "traceparent": "00-a-b-c"}, Body: []byte("body"),
 	}}
@@ -176,7 +176,7 @@ func TestAMessageThatArrivesWithTooManyOrTooLargeHeadersKeepsNoneOfThem(t *testi
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := broker.Message{Destination: "orders", Headers: append([]broker.Header{{Name: MessageID, Value: id.String()}, {Name: ReceiptTo, Value: "ack.shop"}}, c.extra...)}
-			a, err := Decode(&m, nil)
+			a, err := Decode(&m)
 			if a.Message.ID != id || a.ReceiptTo != "ack.shop" {
 				t.Errorf("got %v and %q, want the id and the queue for a receipt", a.Message.ID, a.ReceiptTo)
 			}
