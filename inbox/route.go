@@ -29,13 +29,14 @@ type route struct {
 	stuck       stuck
 	window      window
 	subscribed  atomic.Pointer[subscription] // window's current one
+	*pausable
 
 	mu    sync.Mutex
 	tries recent.Map[waybill.ID, int] // of messages that carry no receipt address; see foreign.go
 }
 
 func newRoute(in *Inbox, destination string, level waybill.Level, handler Handler, o HandleOptions) *route {
-	r := &route{in: in, destination: destination, level: level, handler: handler, o: o, seed: maphash.MakeSeed(), tries: recent.Map[waybill.ID, int]{Most: maxForeign}}
+	r := &route{in: in, destination: destination, level: level, handler: handler, o: o, seed: maphash.MakeSeed(), tries: recent.Map[waybill.ID, int]{Most: maxForeign}, pausable: newPausable(o.Breaker)}
 	for range o.Workers {
 		r.workers = append(r.workers, newWorker(r))
 	}
@@ -57,7 +58,7 @@ func (r *route) prefetch() int { return max(2*r.o.Workers*r.o.Batch, 2) }
 // made again.
 func (r *route) receive(ctx, alive context.Context, conn broker.Conn) {
 	wait := backoff.Backoff{Least: 100 * time.Millisecond, Most: 10 * time.Second}
-	for ctx.Err() == nil {
+	for r.waitWhilePaused(ctx) {
 		began := time.Now()
 		err := r.subscribe(ctx, alive, conn)
 		select {

@@ -19,6 +19,7 @@ type worker struct {
 	mu      sync.Mutex
 	queue   []*item // bounded by the subscription's prefetch
 	waiting bool    // run waits for a message
+	back    []*item // put back because the route was paused
 	arrived chan struct{}
 
 	// run's own:
@@ -36,6 +37,18 @@ func (w *worker) put(x *item) {
 	w.mu.Lock()
 	w.queue = append(w.queue, x)
 	w.mu.Unlock()
+	w.wake()
+}
+
+// putBack gives back what was taken and is not to be begun now.
+func (w *worker) putBack(batch []*item) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.back = append(w.back, batch...)
+}
+
+// wake has run look again.
+func (w *worker) wake() {
 	select {
 	case w.arrived <- struct{}{}:
 	default:
@@ -43,10 +56,17 @@ func (w *worker) put(x *item) {
 }
 
 // take removes what has arrived, at most n, and leaves out what came through a
-// subscription that has ended: the broker delivers that again.
+// subscription that has ended: the broker delivers that again. It takes nothing while the
+// route is paused.
 func (w *worker) take(n int) []*item {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.r.isPaused() {
+		return nil
+	}
+	if len(w.back) > 0 {
+		w.queue, w.back = append(w.back, w.queue...), nil
+	}
 	batch := make([]*item, 0, min(n, len(w.queue)))
 	i := 0
 	for ; i < len(w.queue) && len(batch) < n; i++ {
@@ -165,8 +185,8 @@ func (w *worker) handle(ctx, settle context.Context, batch []*item) {
 var (
 	// errAlone asks for the batch to be done one message at a time.
 	errAlone = errors.New("one at a time")
-	// errNoOutcome says that the inbox stopped, or the subscription ended, before there
-	// was one: the messages come again.
+	// errNoOutcome says that the inbox stopped, the subscription ended or the route was paused
+	// before there was one: the messages come again.
 	errNoOutcome = errors.New("no outcome")
 )
 
@@ -185,6 +205,10 @@ func (w *worker) attempt(ctx, settle context.Context, batch []*item, done *outco
 		batch = slices.DeleteFunc(slices.Clone(batch), func(x *item) bool { return x.noted })
 		if len(batch) == 0 {
 			return nil
+		}
+		if w.r.isPaused() {
+			w.putBack(batch)
+			return errNoOutcome
 		}
 		failed := w.r.apply(settle, batch, done)
 		if failed == nil {

@@ -117,6 +117,13 @@ type Destination struct {
 	// first confirmation suffices, whoever it comes from. At most 64, and only with
 	// Consumed.
 	Consumers []string
+	// PerSecond is the greatest number of messages a second that are sent, further copies
+	// included, above 0; a tenth of it may be sent at once. It holds up no other
+	// destination. 0: no limit.
+	PerSecond float64
+	// Breaker pauses the destination where too many of its messages are rejected, by the
+	// consumer or as the broker never takes them. Default off.
+	Breaker waybill.Breaker
 }
 
 // withDefaults checks o, reports everything that is wrong with it at once, and
@@ -187,6 +194,12 @@ func (d Destination) check(name string, check *option.Check) {
 	}
 	if d.Window < 0 {
 		check.Problem("%s: Window is %d, below 0", name, d.Window)
+	}
+	if !(d.PerSecond >= 0 && d.PerSecond <= 1e9) { // nor NaN
+		check.Problem("%s: PerSecond is %v; use a number above 0, or 0 for no limit", name, d.PerSecond)
+	}
+	if err := d.Breaker.Check(); err != nil {
+		check.Problem("%s: Breaker: %w", name, err)
 	}
 	if len(d.Consumers) > 64 {
 		check.Problem("%s: %d Consumers; there can be 64", name, len(d.Consumers))

@@ -174,6 +174,7 @@ func (l *lane) noteFate(f *inflight, result broker.Result, all *fates) {
 		all.refused, all.problem = true, result.Err
 	case broker.Unacceptable:
 		f.state = settling
+		l.noteRejection(reasonOf(result.Err))
 		all.unacceptable = append(all.unacceptable, rejection{f.id, "the broker does not take this message: " + reasonOf(result.Err)})
 	}
 }

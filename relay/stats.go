@@ -1,8 +1,11 @@
 package relay
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/waybill-go/waybill/store"
 )
 
 // counters count since the Relay was made.
@@ -35,6 +38,10 @@ type Stats struct {
 	// Twin is the other relay of this outbox's identity that was heard last; "" for none.
 	Twin string
 
+	// Paused are the destinations to which nothing is sent, as they were read last, in order
+	// of name; none while the relay does not lead.
+	Paused []store.Pause
+
 	// Destinations are those that had messages lately, in order of name; none while the
 	// relay does not lead.
 	Destinations []DestinationStats
@@ -49,6 +56,7 @@ type DestinationStats struct {
 	Backlog     bool          // more may wait in the table for room in the window
 	Timeout     time.Duration // after which a message without a receipt is suspect
 	Silent      bool          // no receipts come, though messages were sent again to find out
+	Paused      bool          // nothing is sent; see Stats.Paused
 	LastError   string        // why the broker did not take all of the last batch; "" if it did
 	// Lagging are those of Destination.Consumers that have not confirmed in time what
 	// others have answered, in order of name.
@@ -77,7 +85,7 @@ func (r *Relay) Stats() Stats {
 		s.Twin = *twin
 	}
 	r.mu.Lock()
-	t := r.term
+	t, paused := r.term, slices.Clone(r.pauses)
 	r.mu.Unlock()
 	if t == nil {
 		return s
@@ -85,11 +93,11 @@ func (r *Relay) Stats() Stats {
 	s.Leading, s.Connected = true, t.link.connected()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s.Cursor = t.cursor
+	s.Cursor, s.Paused = t.cursor, paused
 	for _, l := range t.sortedLanes() {
 		s.Destinations = append(s.Destinations, DestinationStats{
 			Destination: l.destination, Topic: l.topic, Unconfirmed: len(l.window), Window: l.windowSize(),
-			Backlog: l.hasBacklog(), Timeout: l.timeout(), Silent: l.stall > 0, LastError: l.lastError,
+			Backlog: l.hasBacklog(), Timeout: l.timeout(), Silent: l.stall > 0, Paused: l.paused, LastError: l.lastError,
 			Lagging: l.lagging(),
 		})
 	}

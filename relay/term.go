@@ -12,6 +12,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/store"
 )
 
 // term is what a relay knows while it leads. All of it may be forgotten at any
@@ -38,6 +39,7 @@ type term struct {
 	// Each holds a value when a loop of the pump is to look again: for rows, time-outs,
 	// messages to park, gaps, and what gaps have missed.
 	woken, armed, parks, gapped, missed chan struct{}
+	tripped                             chan struct{} // holds a value when there are trips
 
 	// The receiving goroutine's own: when a twin may be noted and logged again.
 	twinNoted, twinLogged time.Time
@@ -66,6 +68,8 @@ type term struct {
 	// sweep was reading them, and the consumers that sent these; nil after it. See
 	// pump.adopt.
 	overtaken map[waybill.ID][]string
+	paused    map[laneKey]store.Pause // as it was read last
+	trips     map[laneKey]trip        // to be written
 }
 
 type laneKey struct {
@@ -77,7 +81,8 @@ type laneKey struct {
 func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 	again := func() chan struct{} { return make(chan struct{}, 1) }
 	t := &term{
-		woken: again(), armed: again(), parks: again(), gapped: again(), missed: again(),
+		woken: again(), armed: again(), parks: again(), gapped: again(), missed: again(), tripped: again(),
+		trips:  map[laneKey]trip{},
 		copies: copies{added: again()}, locked: locked{added: again()},
 		r:            r,
 		log:          r.log,
@@ -121,6 +126,7 @@ func (t *term) run(ctx, settle, closing context.Context) error {
 		work.Go(t.r.parts.While("writing receipts to the database", func() { t.settleSlowReceipts(lead, settle) }))
 	}
 	work.Go(func() { t.settleLocked(lead) })
+	work.Go(func() { t.watchPauses(lead) })
 	var refused error
 	connection.Go(t.r.parts.While("the connection to the broker", func() {
 		defer stop()

@@ -65,7 +65,7 @@ func (x pausing) read(ctx context.Context, consumer string) ([]Pause, error) {
 		return nil, nil
 	}
 	var all []Pause
-	err := x.sessions.each(ctx, x.sessions.helping, x.dialect.Pauses(x.names, x.tables.side, consumer), func(rows *sql.Rows) error {
+	err := x.sessions.each(ctx, x.sessions.reads, x.dialect.Pauses(x.names, x.tables.side, consumer), func(rows *sql.Rows) error {
 		var p Pause
 		var since, until int64
 		if err := rows.Scan(&p.Consumer, &p.Destination, &p.Topic, &p.By, &p.Reason, &since, &until); err != nil {
@@ -105,7 +105,7 @@ func (x pausing) write(ctx context.Context, p Pause, length time.Duration, keeps
 	if !p.Until.IsZero() {
 		until = p.Until.UnixMicro()
 	}
-	_, err := x.sessions.exec(ctx, x.sessions.helping, nil, x.dialect.Pause(x.names, x.tables.side, &p, length.Microseconds(), until, keeps))
+	_, err := x.sessions.exec(ctx, x.sessions.writes, nil, x.dialect.Pause(x.names, x.tables.side, &p, length.Microseconds(), until, keeps))
 	return wrap(x.dialect, x.tables.side, "pause a destination", err)
 }
 
@@ -114,7 +114,7 @@ func (x pausing) end(ctx context.Context, consumer, destination string, topic bo
 	if err := x.needTable(); err != nil {
 		return false, err
 	}
-	n, err := x.sessions.exec(ctx, x.sessions.helping, nil, x.dialect.Resume(x.names, x.tables.side, consumer, destination, topic))
+	n, err := x.sessions.exec(ctx, x.sessions.writes, nil, x.dialect.Resume(x.names, x.tables.side, consumer, destination, topic))
 	return n > 0, wrap(x.dialect, x.tables.side, "resume a destination", err)
 }
 

@@ -97,7 +97,7 @@ func newRoot() (root *cobra.Command, running *bool) {
 	}
 	add(groupRun, newDemoCommand(), newInitCommand(o), newRelayCommand(o), newSendCommand(o), newReceiveCommand(o))
 	add(groupLook, newStatusCommand(o), newListCommand(o), newShowCommand(o))
-	add(groupRepair, newResendCommand(o), newDiscardCommand(o), newPruneCommand(o))
+	add(groupRepair, newResendCommand(o), newDiscardCommand(o), newPauseCommand(o), newResumeCommand(o), newPruneCommand(o))
 	add(groupProve, newTortureCommand(o))
 
 	running = new(bool)
