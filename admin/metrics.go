@@ -52,6 +52,7 @@ func (s *server) metrics(w http.ResponseWriter, r *http.Request) {
 		{"window", "Most messages that may be sent and not confirmed.", func(d *destinationStats) float64 { return float64(d.Window) }},
 		{"backlog", "Whether more messages wait in the table for room in the window.", func(d *destinationStats) float64 { return flag(d.Backlog) }},
 		{"timeout_seconds", "Time after which a message without a receipt is suspect.", func(d *destinationStats) float64 { return d.Timeout }},
+		{"paused", "Whether nothing is sent, because somebody or a breaker has paused it.", func(d *destinationStats) float64 { return flag(d.Paused) }},
 		{"silent", "Whether nothing is confirmed although something should be.", func(d *destinationStats) float64 { return flag(d.Silent) }},
 	} {
 		p.describe("waybill_destination_"+g.name, "gauge", g.help)

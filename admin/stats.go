@@ -42,6 +42,7 @@ type destinationStats struct {
 	Backlog     bool    `json:"backlog"`
 	Timeout     float64 `json:"timeout_seconds"`
 	Silent      bool    `json:"silent"`
+	Paused      bool    `json:"paused"`
 	LastError   string  `json:"last_error,omitempty"`
 
 	Lagging []consumerStats `json:"lagging,omitempty"`
@@ -82,7 +83,7 @@ func (s *server) collect(ctx context.Context) stats {
 		}
 		all.Destinations = append(all.Destinations, destinationStats{
 			Destination: d.Destination, Topic: d.Topic, Unconfirmed: d.Unconfirmed, Window: d.Window,
-			Backlog: d.Backlog, Timeout: d.Timeout.Seconds(), Silent: d.Silent, LastError: d.LastError,
+			Backlog: d.Backlog, Timeout: d.Timeout.Seconds(), Silent: d.Silent, Paused: d.Paused, LastError: d.LastError,
 			Lagging: lagging,
 		})
 	}

@@ -70,6 +70,8 @@ type Options struct {
 	// KeptEvery is the time between two looks for messages in n_rejected that are to be
 	// handled again. Default 1 s.
 	KeptEvery time.Duration
+	// PausesEvery is the time between two looks at which destinations are paused. Default 1 s.
+	PausesEvery time.Duration
 	// DeadLetter has a rejected message that its producer does not keep go to the broker's own
 	// place for dead letters, and not to n_rejected. New refuses it where the broker's
 	// adapter knows of no such place (broker.Capabilities.DeadLetter).
@@ -118,6 +120,7 @@ func (o *Options) withDefaults(dialect store.Dialect, check *option.Check) Optio
 		check.Problem("Breaker: %w", err)
 	}
 	check.Duration("KeptEvery", &c.KeptEvery, time.Second)
+	check.Duration("PausesEvery", &c.PausesEvery, time.Second)
 	if c.PruneEvery == 0 {
 		c.PruneEvery = time.Minute
 	}

@@ -22,9 +22,7 @@ import (
 // messages wait, too.
 
 const (
-	// pausesEvery is the time between two looks at which destinations are paused.
-	pausesEvery = time.Second
-	// pausesLimit bounds one; while it lasts what was read last counts.
+	// pausesLimit bounds a look; while it lasts what was read last counts.
 	pausesLimit = 10 * time.Second
 	// firstPauses bounds the one that Run waits for before it takes anything.
 	firstPauses = 2 * time.Second
@@ -111,7 +109,7 @@ func (r *route) noteRejected(reason error) {
 // watchPauses reads which destinations are paused, and writes those whose breakers have
 // tripped, until ctx ends.
 func (in *Inbox) watchPauses(ctx context.Context) {
-	timer := time.NewTicker(pausesEvery)
+	timer := time.NewTicker(in.o.PausesEvery)
 	defer timer.Stop()
 	for {
 		select {

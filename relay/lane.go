@@ -82,7 +82,7 @@ func newLane(t *term, key laneKey) *lane {
 	if l.o.Confirm == waybill.Consumed {
 		l.receiptTo = waybill.ReceiptQueue(t.r.o.Producer, t.identity)
 	}
-	_, l.paused = t.paused[key]
+	l.paused = t.isPaused(key)
 	l.pace, l.breaker = newPace(l.o.PerSecond, time.Now()), breaker.New(l.o.Breaker, time.Now())
 	l.resending = newResending(&t.r.o, l.windowSize(), t.armed)
 	l.nextPark = never

@@ -88,6 +88,8 @@ type Options struct {
 	// rejected. Consumers keep the records of as long a time as the oldest such message is
 	// old. Below 0: rejected messages hold no floor. Default 72 h.
 	RejectedHold time.Duration
+	// PausesEvery is the time between two looks at which destinations are paused. Default 1 s.
+	PausesEvery time.Duration
 	// Lease is the time after which a relay that does not renew its lease has lost it.
 	// When a relay dies another one takes its place within four thirds of that.
 	// Default 15 s.
@@ -165,6 +167,7 @@ func (o *Options) withDefaults() (Options, error) {
 	if c.RejectedHold == 0 {
 		c.RejectedHold = defaultRejectedHold
 	}
+	check.Duration("PausesEvery", &c.PausesEvery, time.Second)
 	check.Duration("Lease", &c.Lease, 15*time.Second)
 	check.Duration("Drain", &c.Drain, 5*time.Second)
 

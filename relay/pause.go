@@ -19,9 +19,7 @@ import (
 // fail because of it. What cannot be read leaves all as it was.
 
 const (
-	// pausesEvery is the time between two looks.
-	pausesEvery = time.Second
-	// pausesLimit bounds one; while it lasts what was read last counts.
+	// pausesLimit bounds a look; while it lasts what was read last counts.
 	pausesLimit = 10 * time.Second
 	// firstPauses bounds the one that a term waits for before it sends anything.
 	firstPauses = 2 * time.Second
@@ -35,7 +33,7 @@ func (t *term) watchPauses(ctx context.Context) {
 			newTask("pause destinations whose messages are rejected", pausesLimit, t.writeTrips),
 			newTask("read which destinations are paused", pausesLimit, t.readPauses),
 		},
-		pause: func(int) time.Duration { return pausesEvery }, woken: []<-chan struct{}{t.tripped},
+		pause: func(int) time.Duration { return t.r.o.PausesEvery }, woken: []<-chan struct{}{t.tripped},
 	}
 	for ctx.Err() == nil {
 		l.wait(ctx, 0)
@@ -79,13 +77,13 @@ func (t *term) setPauses(ctx context.Context, all []store.Pause) {
 	for _, p := range all {
 		now[laneKey{p.Destination, p.Topic}] = p
 	}
-	if maps.Equal(before, now) {
+	if maps.Equal(before, now) && !t.tripping {
 		t.mu.Unlock()
 		return
 	}
-	t.paused = now
+	t.paused, t.tripping = now, len(t.trips) > 0
 	for _, l := range t.order {
-		if _, is := now[l.laneKey]; is != l.paused {
+		if is := t.isPaused(l.laneKey); is != l.paused {
 			l.setPaused(is)
 		}
 	}
@@ -107,6 +105,13 @@ func (t *term) setPauses(ctx context.Context, all []store.Pause) {
 	for key := range known {
 		t.log.InfoContext(ctx, "destination resumed", slog.String("destination", key.destination), slog.Bool("topic", key.topic))
 	}
+}
+
+// isPaused says whether a destination is paused, or is about to be. mu is held.
+func (t *term) isPaused(key laneKey) bool {
+	_, paused := t.paused[key]
+	_, trips := t.trips[key]
+	return paused || trips
 }
 
 // aboutPause are the log's attributes of a pause.
@@ -182,7 +187,12 @@ func (l *lane) noteRejection(reason string) {
 	if why == "" {
 		return
 	}
-	l.t.trips[l.laneKey] = trip{why: why, length: l.breaker.For()}
+	l.t.trips[l.laneKey], l.t.tripping = trip{why: why, length: l.breaker.For()}, true
+	for _, other := range l.t.order {
+		if other.laneKey == l.laneKey {
+			other.paused = true // at once; writeTrips does the rest
+		}
+	}
 	signal(l.t.tripped)
 }
 
@@ -196,6 +206,14 @@ type trip struct {
 func (t *term) writeTrips(ctx context.Context) (bool, error) {
 	t.mu.Lock()
 	all := maps.Clone(t.trips)
+	if len(all) > 0 {
+		for _, l := range t.order {
+			if _, trips := all[l.laneKey]; trips {
+				l.leaveQueue()
+			}
+		}
+		t.wake()
+	}
 	t.mu.Unlock()
 	for key, x := range all {
 		p := store.Pause{Destination: key.destination, Topic: key.topic, By: waybill.BreakerName, Reason: x.why}

@@ -70,6 +70,7 @@ type term struct {
 	overtaken map[waybill.ID][]string
 	paused    map[laneKey]store.Pause // as it was read last
 	trips     map[laneKey]trip        // to be written
+	tripping  bool                    // there are some, or were at the last look
 }
 
 type laneKey struct {

@@ -45,8 +45,9 @@ for each worker; on SQLite it must not write to the same file.
 
 --count N stops after N messages; the next one stays with the broker. Without it the
 command runs until SIGINT or SIGTERM, and then finishes what is under way within ten
-seconds. A database or broker that is away is waited for, and the log says so. An
-embedded broker serves one process at a time: "waybill relay" cannot use it meanwhile.`
+seconds. While DESTINATION is paused (waybill pause --side consumer) it takes nothing. A
+database or broker that is away is waited for, and the log says so. An embedded broker
+serves one process at a time: "waybill relay" cannot use it meanwhile.`
 
 const receiveExample = `  waybill receive orders --consumer shipping --level latest
   waybill receive mails --consumer mailer --exec './deliver.sh "$WAYBILL_KEY"'
@@ -59,6 +60,7 @@ type receiveFlags struct {
 	topic   bool
 	json    bool // the only form
 	inbox   inbox.Options
+	breaker string
 }
 
 func newReceiveCommand(o *options) *cobra.Command {
@@ -93,6 +95,8 @@ func (f *receiveFlags) register(cmd *cobra.Command) {
 	flags.IntVar(&f.inbox.Workers, "workers", 0, "messages of different keys that are handled at a time (default 4; 1 on SQLite and with --count)")
 	flags.IntVar(&f.inbox.Batch, "batch", 0, "most messages in one transaction (default 200)")
 	flags.IntVar(&f.inbox.MaxTries, "max-tries", 20, "how often a message may fail before it is rejected")
+	flags.StringVar(&f.breaker, "breaker", "", "pause DESTINATION for this consumer after `N` rejections in a row, or P%/TIME where that share is rejected within that time")
+	flags.DurationVar(&f.inbox.Breaker.For, "breaker-for", 0, "how long such a pause lasts (default until 'waybill resume --side consumer')")
 	flags.DurationVar(&f.inbox.Timeout, "timeout", time.Minute, "most time for one message")
 	flags.DurationVar(&f.inbox.Retention, "retention", 0, "how much older than the producer's floor records have to be to be forgotten (default 24h; 168h with --topic, and for producers that wait for no receipts)")
 	if err := cmd.MarkFlagRequired("consumer"); err != nil {
@@ -134,8 +138,14 @@ func (f *receiveFlags) receiver(cmd *cobra.Command, o *options, destination stri
 	if cmd.Flags().Changed("exec") && f.command == "" {
 		return nil, usagef("--exec is empty")
 	}
-	if err := checkPositive(cmd, "count", "workers", "batch", "max-tries", "timeout", "retention"); err != nil {
+	if err := checkPositive(cmd, "count", "workers", "batch", "max-tries", "timeout", "retention", "breaker-for"); err != nil {
 		return nil, err
+	}
+	if f.breaker != "" {
+		var err error
+		if r.inbox.Breaker, err = parseBreaker("breaker", f.breaker, f.inbox.Breaker.For); err != nil {
+			return nil, err
+		}
 	}
 	r.inbox.TablePrefix = o.prefix
 	r.inbox.Logger = slog.Default()
