@@ -77,13 +77,13 @@ bench-only:
 
 # The suite kills and restarts the servers, so one package at a time uses them.
 .PHONY: brokers-table
-brokers-table: ## writes the table of docs/brokers.md; kills and restarts this checkout's brokers
+brokers-table: ## writes the table of docs/operate/brokers.md; kills and restarts this checkout's brokers
 	WAYBILL_TEST_REQUIRE=1 WAYBILL_TEST_SERVICES=$(CURDIR)/scripts/services \
 		scripts/services run activemq artemis rabbitmq nats kafka -- bash -o pipefail -c \
-		'$(GO) test -p 1 -count=1 -timeout $(TIMEOUT) -json -run Conformance ./broker/... | $(GO) run ./scripts/brokers docs/brokers.md'
+		'$(GO) test -p 1 -count=1 -timeout $(TIMEOUT) -json -run Conformance ./broker/... | $(GO) run ./scripts/brokers docs/operate/brokers.md'
 
 .PHONY: foreign-table
-foreign-table: ## writes the tables of docs/foreign.md: what becomes of other programs' messages
+foreign-table: ## writes the tables of docs/use/foreign.md: what becomes of other programs' messages
 	scripts/foreign install jms python
 	WAYBILL_TEST_REQUIRE=1 scripts/services run activemq artemis rabbitmq nats kafka -- \
 		$(GO) test -count=1 -timeout $(TIMEOUT) -run TestForeignPrograms ./test/foreign -update
