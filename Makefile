@@ -94,7 +94,7 @@ fuzz: ## every parser of outside input, with made-up input for FUZZTIME each
 
 .PHONY: demo
 demo: ## the whole journey, with faults, on the embedded defaults
-	$(GO) run ./cmd/waybill demo
+	$(GO) run -tags waybill_lean,waybill_demo ./cmd/waybill demo
 
 .PHONY: torture
 torture: ## breaks everything on purpose for minutes, on real servers, and judges the result

@@ -12,6 +12,7 @@
 package address
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -66,6 +67,17 @@ func OpenDatabase(addr string) (*sql.DB, store.Dialect, error) {
 		return nil, nil, fmt.Errorf("waybill: the database's address %s: %s", Redact(addr), scrub(addr, err))
 	}
 	return db, dialect, nil
+}
+
+// Listener returns what hears of messages that other processes commit in the database at
+// addr, to tables with this prefix, in the form that relay.Options.Listen takes; nil where
+// the database does not tell.
+func Listener(addr, prefix string) func(ctx context.Context, notify func()) error {
+	switch scheme, _, _ := strings.Cut(addr, ":"); scheme {
+	case "postgres", "postgresql":
+		return listenPostgres(addr, prefix)
+	}
+	return nil
 }
 
 const (

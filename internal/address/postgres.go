@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 
+	"github.com/waybill-go/waybill/store/postgres"
 	"github.com/waybill-go/waybill/store/postgres/pgxdriver"
 )
 
@@ -64,4 +65,8 @@ func (p *pooler) after(ctx context.Context, conn *pgx.Conn) error {
 	p.found.Store(true)
 	_ = conn.Close(ctx)
 	return driver.ErrBadConn // and database/sql connects again
+}
+
+func listenPostgres(addr, prefix string) func(ctx context.Context, notify func()) error {
+	return pgxdriver.Listener(addr, postgres.Channel(prefix))
 }

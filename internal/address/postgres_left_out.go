@@ -2,6 +2,11 @@
 
 package address
 
-import "database/sql"
+import (
+	"context"
+	"database/sql"
+)
 
 func openPostgres(string) (*sql.DB, error) { return nil, leftOut("postgres") }
+
+func listenPostgres(string, string) func(ctx context.Context, notify func()) error { return nil }
