@@ -28,6 +28,13 @@ build: ## the command, as bin/waybill, and all packages
 	$(call each,$(GO) build ./...)
 	@$(GO) build -o bin/ ./cmd/waybill
 
+# What "make lean" has in it: make lean LEAN="mysql kafka"
+LEAN ?= postgres rabbitmq
+
+.PHONY: lean
+lean: ## the command for a server, as bin/waybill-lean, with what LEAN names and no other driver
+	$(GO) build -tags "waybill_lean $(addprefix waybill_,$(LEAN))" -ldflags '-s -w' -o bin/waybill-lean ./cmd/waybill
+
 .PHONY: test
 test: ## every test, with the race detector, against real servers, which it installs, starts and stops
 	$(if $(or $(filter ./...,$(PKG)),$(findstring test/foreign,$(PKG))),scripts/foreign install)
