@@ -21,7 +21,6 @@ func TestNothingMovesWhileADestinationIsPausedAndAllOfItAfterwards(t *testing.T)
 		for _, side := range []store.Side{store.Producer, store.Consumer} {
 			t.Run(string(side), func(t *testing.T) {
 				w := newWorld(t, d, memory.New(nil))
-				w.resendsNever()
 				w.relayOptions.Window, w.relayOptions.Batch = 50, 20
 				w.relayOptions.PausesEvery, w.inboxOptions.PausesEvery = 50*time.Millisecond, 50*time.Millisecond
 				w.inboxOptions.Workers, w.inboxOptions.Batch = 1, 7
@@ -90,13 +89,15 @@ func TestNothingMovesWhileADestinationIsPausedAndAllOfItAfterwards(t *testing.T)
 				}
 				w.waits("all orders are handled", 20*time.Second, func() bool { return len(taken()) >= 210 })
 				w.emptied(20 * time.Second)
-				if got := taken(); !slices.Equal(got, orders) {
-					t.Errorf("got %d orders handled, want each of %d once and in order", len(got), len(orders))
+				got := taken()
+				if side == store.Consumer { // a relay that takes over may send some later
+					slices.SortFunc(got, waybill.ID.Compare)
+					slices.SortFunc(orders, waybill.ID.Compare)
+				}
+				if !slices.Equal(got, orders) {
+					t.Errorf("got %d orders handled, want each of %d once, and from a paused relay in order", len(got), len(orders))
 				}
 				w.wantEffects(410)
-				if s := r.Stats(); side == store.Producer && s.Copies != 0 {
-					t.Errorf("got %d copies, want none", s.Copies)
-				}
 			})
 		}
 	})
