@@ -44,6 +44,7 @@ type lane struct {
 
 	paused  bool             // it sends nothing; see pause.go
 	pace    *pace            // how many messages a second it may send
+	wakeAt  time.Time        // when it is woken that has waited for that
 	breaker *breaker.Breaker // nil where it is off
 
 	resending // when to send again
@@ -166,7 +167,7 @@ func (l *lane) take() []outgoing {
 	n, bytes, began := 0, 0, time.Now()
 	most := l.pace.allows(min(len(l.queue), l.t.r.o.Batch), began)
 	if most == 0 {
-		l.pace.wakes(l, began)
+		l.waitForTokens(began)
 	}
 	for n < most {
 		size := l.queue[n].size()

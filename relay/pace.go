@@ -9,7 +9,6 @@ type pace struct {
 	perSecond float64 // 0: no limit
 	tokens    float64 // at the time at
 	at        time.Time
-	wakeAt    time.Time // when a lane is woken that has waited for tokens
 }
 
 func newPace(perSecond float64, now time.Time) *pace {
@@ -34,12 +33,13 @@ func (p *pace) allows(n int, now time.Time) int {
 // spend takes the tokens of n messages, which allows has allowed.
 func (p *pace) spend(n int) { p.tokens -= float64(n) }
 
-// wakes has a lane look again when there are tokens. now is that of the last allows.
-func (p *pace) wakes(l *lane, now time.Time) {
-	if now.Before(p.wakeAt) {
+// waitForTokens has the lane look again when there are tokens. now is that of the last allows.
+// mu is held.
+func (l *lane) waitForTokens(now time.Time) {
+	if now.Before(l.wakeAt) {
 		return
 	}
-	wait := max(time.Duration((1-p.tokens)/p.perSecond*float64(time.Second)), time.Millisecond)
-	p.wakeAt = now.Add(wait)
+	wait := max(time.Duration((1-l.pace.tokens)/l.pace.perSecond*float64(time.Second)), time.Millisecond)
+	l.wakeAt = now.Add(wait)
 	time.AfterFunc(wait, l.signal)
 }

@@ -46,6 +46,8 @@ type PauseDialect interface {
 const (
 	maxPauseReason = 1000
 	maxPausedBy    = 255
+	// unpausedFor is how long tables without a place for pauses are not asked for one.
+	unpausedFor = time.Minute
 )
 
 // pausing is one side's pauses.
@@ -61,7 +63,7 @@ func (l *Ledger) pausing() pausing { return pausing{l.sessions, l.dialect, l.nam
 
 // read returns the pauses; none where there is no table for them.
 func (x pausing) read(ctx context.Context, consumer string) ([]Pause, error) {
-	if x.tables.older.Load() {
+	if x.tables.older.Load() || time.Now().UnixNano() < x.tables.unpaused.Load() {
 		return nil, nil
 	}
 	var all []Pause
@@ -79,7 +81,10 @@ func (x pausing) read(ctx context.Context, consumer string) ([]Pause, error) {
 		return nil
 	})
 	if condition(x.dialect, err) == NoTable {
-		return nil, nil // they were made before there was a table for it, and nobody could pause anything
+		// They were made before there was a table for it, and nobody could pause anything. Each
+		// look would be an error in the server's log.
+		x.tables.unpaused.Store(time.Now().Add(unpausedFor).UnixNano())
+		return nil, nil
 	}
 	return all, wrap(x.dialect, x.tables.side, "read which destinations are paused", err)
 }
@@ -106,6 +111,9 @@ func (x pausing) write(ctx context.Context, p Pause, length time.Duration, keeps
 		until = p.Until.UnixMicro()
 	}
 	_, err := x.sessions.exec(ctx, x.sessions.writes, nil, x.dialect.Pause(x.names, x.tables.side, &p, length.Microseconds(), until, keeps))
+	if err == nil {
+		x.tables.unpaused.Store(0)
+	}
 	return wrap(x.dialect, x.tables.side, "pause a destination", err)
 }
 
@@ -129,7 +137,8 @@ func (x pausing) needTable() error {
 
 // Pauses returns the destinations to which relays send nothing, in order of name. It waits
 // for no lock. Tables that are Older have none, nor those of a version 2 that was made before
-// there was a table for it: 'waybill init' adds that.
+// there was a table for it: 'waybill init' adds
+// that, and it is found within a minute.
 func (q *Queue) Pauses(ctx context.Context) ([]Pause, error) { return q.pausing().read(ctx, "") }
 
 // Pause has relays send nothing to a destination, in the place of what paused it before: for
