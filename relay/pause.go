@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"slices"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -141,17 +142,24 @@ func (l *lane) setPaused(paused bool) {
 func (l *lane) leaveQueue() {
 	for _, x := range l.queue {
 		l.t.bytes -= x.size()
-		switch f := x.f; {
-		case f.state != queued || l.window[f.id] != f: // settled meanwhile, or gone
-		case f.copies == 0 && !f.repeat:
-			l.drop(f)
-			l.leaveInTable(f.row)
-		default:
+		if f := x.f; f.state == queued && l.window[f.id] == f { // else it is settled, or gone
 			f.state = waiting
 			l.again = append(l.again, f)
 		}
 	}
 	l.queue, l.bytes = nil, 0
+	l.again = slices.DeleteFunc(l.again, func(f *inflight) bool { return f.state == waiting && l.givesBack(f) })
+}
+
+// givesBack leaves a message in the table that nobody has had, and reports whether it has. mu
+// is held.
+func (l *lane) givesBack(f *inflight) bool {
+	if f.copies > 0 || f.repeat || f.adopted || l.window[f.id] != f {
+		return false
+	}
+	l.drop(f)
+	l.leaveInTable(f.row)
+	return true
 }
 
 // goOn begins anew with what was sent before the lane was paused: whether its consumer is

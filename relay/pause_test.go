@@ -56,7 +56,8 @@ func (s *steppedTerm) settles(most int) (rows []int64) {
 func TestAPausedLaneGivesBackWhatItHasAndGoesOnFromThere(t *testing.T) {
 	s := newSteppedTerm(t, 0, Options{Window: 100, Batch: 10})
 	s.insertTo("orders", 60)
-	s.steps() // some are queued
+	s.steps()
+	s.steps() // two batches are queued
 	l := s.lanes[laneKey{destination: "orders"}]
 	if len(l.queue) == 0 {
 		t.Fatal("got nothing queued, want some")
