@@ -360,7 +360,14 @@ func TestAForeignMessageOfABatchFailsAloneAndIsKept(t *testing.T) {
 		if err != nil || len(kept) != 1 || string(kept[0].Body) != "bad" || !strings.Contains(kept[0].Reason, "gave up after 3 tries: no") {
 			t.Fatalf("got the kept messages %+v and error %v, want the bad one with its reason", kept, err)
 		}
-		b.handle(t, b.in.routes[0].keptItem(&kept[0]))
+		if _, sent, err := keeper.Resend(t.Context(), kept[0].MessageID, false); err != nil || !sent {
+			t.Fatalf("it cannot be sent again: %v", err)
+		}
+		again, err := b.in.ledger.KeptRow(t.Context(), kept[0].ID)
+		if err != nil || again == nil {
+			t.Fatalf("it is not there any more: %v", err)
+		}
+		b.handle(t, b.in.routes[0].keptItem(again))
 		if got := b.effects(t); got != "a b bad" {
 			t.Errorf("got the effects %q, want those of all three", got)
 		}
