@@ -93,10 +93,9 @@ func TestAHandlerThatEndsItsTransactionCostsNoEffectAndDoublesNone(t *testing.T)
 			t.Run(deed.name+" on "+d.name, func(t *testing.T) {
 				t.Parallel()
 				for _, level := range []waybill.Level{waybill.Once, waybill.Latest} {
-					for _, way := range ways {
-						t.Run(level.String()+" "+way.name, func(t *testing.T) { misbehaves(t, d, deed, level, way.consumes) })
-					}
+					t.Run(level.String(), func(t *testing.T) { misbehaves(t, d, deed, level, (*world).consumes) })
 				}
+				t.Run("in batches", func(t *testing.T) { misbehaves(t, d, deed, waybill.Once, (*world).consumesBatches) })
 			})
 		}
 	}
