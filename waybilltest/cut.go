@@ -87,7 +87,7 @@ func (x *scissors) next(query string) error {
 	if x.statement++; x.statement < x.at || x.committed {
 		return nil
 	}
-	x.where = fmt.Sprintf("statement %d, %.200s", x.statement, strings.Join(strings.Fields(query), " "))
+	x.where = fmt.Sprintf("statement %d (%.200s)", x.statement, strings.Join(strings.Fields(query), " "))
 	return errCut
 }
 

@@ -108,7 +108,9 @@ func TestASoundHandlerIsShownToBeSound(t *testing.T) {
 				if inBatches {
 					c.Handler, c.BatchHandler = nil, batched
 				}
-				of := func(key, body string) waybill.Message { return waybill.Message{Key: key + waybill.NewID().String()[20:23], Body: []byte(body)} }
+				of := func(key, body string) waybill.Message {
+					return waybill.Message{Key: key + waybill.NewID().String()[20:23], Body: []byte(body)}
+				}
 				a, b := of("a", "placed"), of("b", "placed")
 				again := waybill.Message{Key: a.Key, Body: []byte("sent")}
 				for name, show := range map[string]func(testing.TB, waybilltest.Consumer, func() error, ...waybill.Message){
@@ -174,7 +176,7 @@ func TestWhatAHandlerDoesWrongIsFound(t *testing.T) {
 			}, {
 				"an effect outside of the transaction", waybilltest.Crashing, waybill.Once,
 				func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error { s.mails++; return s.ship(ctx, tx, m) }, mailed,
-				[]string{"got 6 mails, want 1", "cut at its statement 1, SELECT n FROM", "cut at its statement 4, UPDATE", "cut at its commit, behind 4 statements", "applied", "a copy of each: skipped"},
+				[]string{"got 6 mails, want 1", "cut at its statement 1 (SELECT n FROM", "cut at its statement 4 (UPDATE", "cut at its commit, behind 4 statements", "applied", "a copy of each: skipped"},
 			}, {
 				"a mail before its message is done", waybilltest.Twice, waybill.Once,
 				func(context.Context, *sql.Tx, *waybill.Message) error { return errors.New("no printer") }, fine,
@@ -224,7 +226,7 @@ func TestWhatAHandlerDoesWrongIsFound(t *testing.T) {
 					_ = s.ship(ctx, tx, m)
 					return nil
 				}, fine,
-				[]string{"the handler of message 0 has returned nil although its statement 2, SELECT n FROM", "had failed"},
+				[]string{"the handler of message 0 has returned nil although its statement 2 (SELECT n FROM", "had failed"},
 			}, {
 				"an error that is taken for a permanent one", waybilltest.Crashing, waybill.Once,
 				func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
@@ -233,7 +235,7 @@ func TestWhatAHandlerDoesWrongIsFound(t *testing.T) {
 					}
 					return nil
 				}, fine,
-				[]string{"message 0 was rejected because its statement 1, SELECT n FROM", "the connection was cut"},
+				[]string{"message 0 was rejected because its statement 1 (SELECT n FROM", "the connection was cut"},
 			}, {
 				"a failure of its own", waybilltest.Crashing, waybill.Once,
 				func(context.Context, *sql.Tx, *waybill.Message) error { return errors.New("no printer") }, fine,

@@ -52,11 +52,13 @@ func (w *world) consumesBatches(level waybill.Level, handler inbox.Handler) *inb
 // recordAll is record for a batch, with one statement.
 func (w *world) recordAll(ctx context.Context, tx *sql.Tx, messages []*waybill.Message) error {
 	var args []any
+	var rows []string
 	for _, m := range messages {
-		args = append(args, m.ID.String(), "orders", m.Key, m.TimeStamp)
+		n, arg := len(args), w.database.arg
+		rows = append(rows, "("+arg(n+1)+", "+arg(n+2)+", "+arg(n+3)+", "+arg(n+4)+")")
+		args = append(args, m.ID.String(), m.Destination, m.Key, m.TimeStamp)
 	}
-	rows := strings.TrimSuffix(strings.Repeat("(?, ?, ?, ?), ", len(messages)), ", ")
-	_, err := tx.ExecContext(ctx, w.q(`INSERT INTO done VALUES `+rows), args...)
+	_, err := tx.ExecContext(ctx, `INSERT INTO done VALUES `+strings.Join(rows, ", "), args...)
 	return err
 }
 
