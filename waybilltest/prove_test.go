@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/inbox"
+	"github.com/waybill-go/waybill/internal/address"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/waybilltest"
 )
@@ -294,35 +296,39 @@ func TestWhatCannotBeShownIsToldAtOnce(t *testing.T) {
 }
 
 func TestMoreMessagesThanCanBePermutedComeInOrdersThatAreTheSameEachTime(t *testing.T) {
-	eachDatabase(t, func(t *testing.T, db *sql.DB, dialect store.Dialect, prefix string) {
-		s, drop := newShop(t, db, prefix)
-		defer drop()
-		run := func() (orders []string) {
-			var order []string
-			var messages []waybill.Message
-			for i := range 6 {
-				messages = append(messages, waybill.Message{Key: fmt.Sprint(i)})
-			}
-			waybilltest.OutOfOrder(t, waybilltest.Consumer{
-				DB: db, Dialect: dialect, Level: waybill.Once, Options: inbox.Options{TablePrefix: prefix}, Reset: s.reset,
-				Handler: func(_ context.Context, _ *sql.Tx, m *waybill.Message) error {
-					order = append(order, m.Key)
-					return nil
-				},
-			}, func() error {
-				orders = append(orders, strings.Join(order, ""))
-				order = nil
+	db, dialect, err := address.OpenDatabase("sqlite:" + filepath.Join(t.TempDir(), "app.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := store.Migrate(t.Context(), db, dialect, "", store.Consumer); err != nil {
+		t.Fatal(err)
+	}
+	run := func() (orders []string) {
+		var order []string
+		var messages []waybill.Message
+		for i := range 6 {
+			messages = append(messages, waybill.Message{Key: fmt.Sprint(i)})
+		}
+		waybilltest.OutOfOrder(t, waybilltest.Consumer{
+			DB: db, Dialect: dialect, Level: waybill.Once, Reset: func() error { return nil },
+			Handler: func(_ context.Context, _ *sql.Tx, m *waybill.Message) error {
+				order = append(order, m.Key)
 				return nil
-			}, messages...)
-			return orders
-		}
-		first, second := run(), run()
-		if !slices.Equal(first, second) || first[0] != "012345" || first[1] != "543210" {
-			t.Errorf("got the orders %v and then %v, want both the same", first, second)
-		}
-		slices.Sort(first)
-		if n := len(slices.Compact(first)); n < 20 {
-			t.Errorf("got %d different orders, want more", n)
-		}
-	})
+			},
+		}, func() error {
+			orders = append(orders, strings.Join(order, ""))
+			order = nil
+			return nil
+		}, messages...)
+		return orders
+	}
+	first, second := run(), run()
+	if !slices.Equal(first, second) || first[0] != "012345" || first[1] != "543210" {
+		t.Errorf("got the orders %v and then %v, want both the same", first, second)
+	}
+	slices.Sort(first)
+	if n := len(slices.Compact(first)); n < 20 {
+		t.Errorf("got %d different orders, want more", n)
+	}
 }
