@@ -16,8 +16,8 @@ import (
 //
 // It is called once in a transaction, with the messages that the guard has found to be new, in
 // the order in which they have arrived; there is at least one, and there are at most
-// Options.Batch. At level waybill.Latest they are the newest of each key. ctx ends after
-// Options.Timeout, however many they are.
+// Options.Batch. At level waybill.Latest they are the newest of each key; at level waybill.Once
+// there may be several of a key. ctx ends after Options.Timeout, however many they are.
 //
 // An error has the transaction rolled back. It should name the messages at fault: with Failed,
 // and where there are several with errors.Join. Each of these is tried again or rejected as its

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -18,7 +17,6 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/memory"
-	"github.com/waybill-go/waybill/internal/address"
 	"github.com/waybill-go/waybill/internal/wire"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/sqlite"
@@ -39,23 +37,17 @@ type batches struct {
 
 func newBatches(t *testing.T, level waybill.Level, o Options, says says) *batches {
 	t.Helper()
-	db, dialect, err := address.OpenDatabase("sqlite:" + filepath.Join(t.TempDir(), "inbox.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	if err := store.Migrate(t.Context(), db, dialect, "", store.Consumer); err != nil {
-		t.Fatal(err)
-	}
+	db := newDatabase(t)
 	if _, err := db.ExecContext(t.Context(), `CREATE TABLE effect (n integer PRIMARY KEY, body text, of_order text REFERENCES known DEFERRABLE INITIALLY DEFERRED);
 		CREATE TABLE known (id text PRIMARY KEY)`); err != nil {
 		t.Fatal(err)
 	}
-	b := &batches{db: db}
 	o.Consumer, o.Workers, o.Logger = "shipping", 1, slog.New(slog.DiscardHandler)
-	if b.in, err = New(db, dialect, memory.New(nil), &o); err != nil {
+	in, err := New(db, sqlite.Dialect(), memory.New(nil), &o)
+	if err != nil {
 		t.Fatal(err)
 	}
+	b := &batches{db: db, in: in}
 	b.in.HandleBatch("orders", level, func(ctx context.Context, tx *sql.Tx, messages []*waybill.Message) error {
 		var bodies []string
 		var args []any

@@ -176,7 +176,7 @@ func (c *cutConn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, e
 	if own, ok := c.Conn.(driver.ConnBeginTx); ok {
 		return own.BeginTx(ctx, o)
 	}
-	return c.Begin() //nolint:staticcheck // an old driver has no other one
+	return c.Begin() // an old driver has no other one
 }
 
 // ExecContext implements driver.ExecerContext.
@@ -227,7 +227,7 @@ func (s *cutStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (dr
 	if own, ok := s.Stmt.(driver.StmtExecContext); ok {
 		return own.ExecContext(ctx, args)
 	}
-	return s.Exec(plain(args)) //nolint:staticcheck // an old driver has no other one
+	return s.Exec(plain(args)) // an old driver has no other one
 }
 
 // QueryContext implements driver.StmtQueryContext.
@@ -238,7 +238,7 @@ func (s *cutStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (d
 	if own, ok := s.Stmt.(driver.StmtQueryContext); ok {
 		return own.QueryContext(ctx, args)
 	}
-	return s.Query(plain(args)) //nolint:staticcheck // an old driver has no other one
+	return s.Query(plain(args)) // an old driver has no other one
 }
 
 // CheckNamedValue implements driver.NamedValueChecker.

@@ -100,16 +100,17 @@ func ExampleOutOfOrder() {
 			}}
 			waybilltest.OutOfOrder(t, shipping, func() error {
 				var state string
-				if err := db.QueryRow(`SELECT state FROM shipments`).Scan(&state); err != nil || state != "sent" {
-					return fmt.Errorf("got the state %q (%v), want the last one, sent", state, err)
+				err := db.QueryRow(`SELECT state FROM shipments`).Scan(&state)
+				if err == nil && state != "sent" {
+					err = fmt.Errorf("got the state %q, want the last one, sent", state)
 				}
-				return nil
+				return err
 			}, waybill.Message{Key: "7", Body: []byte("packed")}, waybill.Message{Key: "7", Body: []byte("sent")})
 		})
 	}
 	// Output:
 	// level once
-	// waybilltest: the effect is wrong: got the state "packed" (<nil>), want the last one, sent
+	// waybilltest: the effect is wrong: got the state "packed", want the last one, sent
 	//   in this order:
 	//   message 1: applied
 	//   message 0: applied

@@ -136,7 +136,7 @@ func orders(n int) (all [][]int) {
 	reverse := slices.Clone(own)
 	slices.Reverse(reverse)
 	all = [][]int{own, reverse}
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a failure has to come again
+	random := rand.New(rand.NewPCG(1, 2)) // a failure has to come again
 	for range shuffles {
 		all = append(all, random.Perm(n))
 	}
@@ -208,7 +208,7 @@ func Crashing(t testing.TB, c Consumer, check func() error, messages ...waybill.
 	messages, c.Options.MaxTries = asSent(t, messages), 0 // no run is the last one
 	x := &scissors{}
 	pool := x.pool(c.DB)
-	defer pool.Close() //nolint:errcheck // it has nothing open
+	defer pool.Close()
 	c.DB, c.Dialect = pool, cutDialect{c.Dialect}
 	d := c.begin(t, &messages[0], x.around)
 	defer d.end()
