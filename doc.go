@@ -84,7 +84,7 @@
 //
 // # Glossary
 //
-// The words that this module uses in a sense of its own. docs/glossary.md has the same.
+// The words that this module uses in a sense of its own. docs/concepts/glossary.md has the same.
 //
 //   - accepted: the setting of a destination whose rows are deleted when the broker has confirmed the message; the other setting is consumed.
 //   - adapter: the package that speaks one broker's protocol.
