@@ -4,7 +4,6 @@ import (
 	"database/sql"
 	"errors"
 	"sync"
-
 )
 
 // loan is the connection of a Transaction as others may use it: one at a time, and nobody
@@ -50,4 +49,3 @@ func OnConn(tx *sql.Tx, f func(driverConn any) error) (found bool, err error) {
 	}
 	return true, f(t.loan.driverConn)
 }
-

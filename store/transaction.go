@@ -136,6 +136,7 @@ func (b *Beginner) Begin(ctx context.Context, db *sql.DB, o *sql.TxOptions) (*Tr
 	}
 	refused := false // to write where the session's default is not to
 	for stale := 0; ; {
+		began := time.Now()
 		conn, err := db.Conn(ctx)
 		if err != nil {
 			return nil, err
@@ -158,8 +159,8 @@ func (b *Beginner) Begin(ctx context.Context, db *sql.DB, o *sql.TxOptions) (*Tr
 		case readWrite: // a standby refuses it, and most others need not be asked
 			refused = true
 			b.readWrite.Store(false)
-		case errors.Is(err, driver.ErrBadConn) && stale < maxStale:
-			stale++ // sql.DB.BeginTx would take another connection, too
+		case dead && stale < maxStale && time.Since(began) < repeatTime:
+			stale++ // nothing was written in it
 		case int(way)+1 < len(ways) && ways[way].Unknown != nil && ways[way].Unknown(err):
 			b.way.CompareAndSwap(way, way+1)
 		default:

@@ -92,4 +92,3 @@ func InTx(fn func(tx pgx.Tx) error) func(tx *sql.Tx) error {
 		return fn(w)
 	}
 }
-
