@@ -136,11 +136,11 @@ func (b *Beginner) Begin(ctx context.Context, db *sql.DB, o *sql.TxOptions) (*Tr
 	}
 	refused := false // to write where the session's default is not to
 	for stale := 0; ; {
-		began := time.Now()
 		conn, err := db.Conn(ctx)
 		if err != nil {
 			return nil, err
 		}
+		began := time.Now()
 		way, readWrite := b.way.Load(), b.readWrite.Load() && !o.ReadOnly && !refused
 		ways := b.dialect.Hold(strings.ToLower(rand.Text()), o, readWrite)
 		if mutant.CommitUnchecked {
