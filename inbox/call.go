@@ -240,7 +240,7 @@ func (e *panicError) Error() string {
 // written behind a transaction's end would commit by itself.
 func (r *route) judge(ctx context.Context, tx *store.Transaction, xs []*item, timedOut bool, err error) *failure {
 	if err == nil {
-		if err = tx.Intact(); err == nil {
+		if err = tx.Settled(); err == nil {
 			return nil
 		}
 	}
