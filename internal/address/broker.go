@@ -38,7 +38,7 @@ func OpenBroker(addr string) (broker.Broker, error) {
 	if errors.Is(err, errUnknownBroker) {
 		return nil, fmt.Errorf("waybill: no broker is called %.20q: %s", scheme, brokerForms)
 	}
-	if errors.As(err, new(leftOut)) {
+	if errors.As(err, new(leftOutError)) {
 		return nil, fmt.Errorf("waybill: the broker's address %s: %w", Redact(addr), err)
 	}
 	if err != nil {
@@ -69,11 +69,11 @@ func openBroker(scheme, addr string) (broker.Broker, error) {
 	return nil, errUnknownBroker
 }
 
-// leftOut is the error for the driver or client that this program was built without. There
+// leftOutError is the error for the driver or client that this program was built without. There
 // is no secret in it.
-type leftOut string
+type leftOutError string
 
-func (name leftOut) Error() string {
+func (name leftOutError) Error() string {
 	return fmt.Sprintf("this program was built without %[1]s: build it with the tag waybill_%[1]s too, or without waybill_lean", string(name))
 }
 
