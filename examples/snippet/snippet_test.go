@@ -200,7 +200,7 @@ func TestErrorsSayWhatBecomesOfAMessage(t *testing.T) {
 		"book":  func(err error) bool { return err == nil },
 		"":      func(err error) bool { var p *waybill.PermanentError; return errors.As(err, &p) },
 		"piano": func(err error) bool { var r *waybill.RetryError; return errors.As(err, &r) && r.After == 24*time.Hour },
-		"fog":   func(err error) bool { return err == errAway },
+		"fog":   func(err error) bool { return errors.Is(err, errAway) },
 	} {
 		if err := Deliver(t.Context(), nil, nil, Order{Item: item}); !is(err) {
 			t.Errorf("%q: got the error %v", item, err)
