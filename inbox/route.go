@@ -22,7 +22,8 @@ type route struct {
 	in          *Inbox
 	destination string
 	level       waybill.Level
-	handler     Handler
+	handler     BatchHandler
+	several     bool // the handler takes several messages at a time
 	o           HandleOptions
 	workers     []*worker
 	seed        maphash.Seed
@@ -32,11 +33,16 @@ type route struct {
 	*pausable
 
 	mu    sync.Mutex
-	tries recent.Map[waybill.ID, int] // of messages that carry no receipt address; see foreign.go
+	tries recent.Map[waybill.ID, int]      // of messages that carry no receipt address; see foreign.go
+	hung  recent.Map[waybill.ID, struct{}] // of whose batch the handler has not returned
 }
 
-func newRoute(in *Inbox, destination string, level waybill.Level, handler Handler, o HandleOptions) *route {
-	r := &route{in: in, destination: destination, level: level, handler: handler, o: o, seed: maphash.MakeSeed(), tries: recent.Map[waybill.ID, int]{Most: maxForeign}, pausable: newPausable(o.Breaker)}
+func newRoute(in *Inbox, destination string, level waybill.Level, handler BatchHandler, o HandleOptions) *route {
+	r := &route{
+		in: in, destination: destination, level: level, handler: handler, o: o, seed: maphash.MakeSeed(),
+		tries: recent.Map[waybill.ID, int]{Most: maxForeign}, hung: recent.Map[waybill.ID, struct{}]{Most: maxHung},
+		pausable: newPausable(o.Breaker),
+	}
 	for range o.Workers {
 		r.workers = append(r.workers, newWorker(r))
 	}
