@@ -45,19 +45,22 @@ FROM {n_pause}
 WHERE ($1::text = '' OR consumer IN ('', $1::text)) AND (paused_until = 0 OR paused_until > ` + readClock + `)
 ORDER BY dest_name, dest_type, consumer`
 
-// ends is when a pause of a length, or up to a time, is over.
-const ends = `CASE WHEN $5::bigint > 0 THEN ` + clock + ` + $5::bigint ELSE $6::bigint END`
+// beginsAndEnds is when a pause begins, and when one of a length, or up to a time, is over: by
+// one reading of the clock.
+const beginsAndEnds = `c.now, CASE WHEN $5::bigint > 0 THEN c.now + $5::bigint ELSE $6::bigint END`
 
 const pause = `
 INSERT INTO {qpause} AS p (destination, dest_type, paused_by, reason, paused_at, paused_until)
-VALUES ($1::text, $2::smallint, $3::text, $4::text, ` + clock + `, ` + ends + `)
+SELECT $1::text, $2::smallint, $3::text, $4::text, ` + beginsAndEnds + `
+FROM (SELECT ` + clock + ` AS now) AS c
 ON CONFLICT (destination, dest_type) DO UPDATE
 SET paused_by = excluded.paused_by, reason = excluded.reason, paused_at = excluded.paused_at, paused_until = excluded.paused_until
 WHERE NOT $7::boolean OR p.paused_until BETWEEN 1 AND ` + clock
 
 const consumerPause = `
 INSERT INTO {n_pause} AS p (dest_name, dest_type, paused_by, reason, paused_at, paused_until, consumer)
-VALUES ($1::text, $2::smallint, $3::text, $4::text, ` + clock + `, ` + ends + `, $8::text)
+SELECT $1::text, $2::smallint, $3::text, $4::text, ` + beginsAndEnds + `, $8::text
+FROM (SELECT ` + clock + ` AS now) AS c
 ON CONFLICT (consumer, dest_name, dest_type) DO UPDATE
 SET paused_by = excluded.paused_by, reason = excluded.reason, paused_at = excluded.paused_at, paused_until = excluded.paused_until
 WHERE NOT $7::boolean OR p.paused_until BETWEEN 1 AND ` + clock
