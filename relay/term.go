@@ -28,6 +28,7 @@ type term struct {
 	heldUntil    int64  // by the same clock: the last holder has sent nothing that came later
 	beganAt      time.Time
 	link         *link
+	makers       makers                 // lanes that may have a queue made
 	start        func(*lane)            // starts a lane's goroutine
 	slowReceipts slowReceipts           // receipts that cost a statement each; see settleSlowReceipts
 	copies       copies                 // to be counted
@@ -86,6 +87,7 @@ func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 		heldUntil:    clock,
 		beganAt:      time.Now(),
 		slowReceipts: slowReceipts{added: again()},
+		makers:       make(makers, makersMost),
 		lanes:        map[laneKey]*lane{},
 		inflights:    map[waybill.ID]*inflight{},
 		stragglers:   map[stragglerKey]*lane{},

@@ -1,0 +1,80 @@
+package relay
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/waybill-go/waybill/broker"
+)
+
+// The first batch of a lane over a connection may be to a queue that has to be made. That takes
+// a broker far longer than a message, and what is asked of it over one connection, or of its
+// management, it does one by one: behind thousands of queues that are made at once would wait
+// what is sent to those that are there. So only a few lanes at a time may have a queue made,
+// and where the broker can say that a queue exists, its lane waits for none of them.
+
+const (
+	// makersMost is how many lanes at a time may have a queue made.
+	makersMost = 16
+	// makerTime is after how long a lane that is still at it counts no more: its destination
+	// may block its producers.
+	makerTime = time.Second
+)
+
+// makers holds an item for each lane that may have a queue made now.
+type makers chan struct{}
+
+// enter waits for a lane's turn, or returns why it will not come. leave has to be called when
+// the batch is published.
+func (m makers) enter(ctx context.Context, conn broker.Conn) (leave func(), err error) {
+	select {
+	case m <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-conn.Done():
+		return nil, conn.Err()
+	}
+	out := sync.OnceFunc(func() { <-m })
+	timer := time.AfterFunc(makerTime, out)
+	return func() {
+		timer.Stop()
+		out()
+	}, nil
+}
+
+// publishFirst is publishMessages for a destination that has taken nothing over this connection yet. A
+// first message, which asks that no queue is made for it, finds out whether there is one.
+func (l *lane) publishFirst(ctx context.Context, conn broker.Conn, messages []broker.Message) (results []broker.Result, timedOut bool, err error) {
+	if l.t.r.broker.Capabilities().MustExist {
+		first := messages[0]
+		first.MustExist = true
+		results, timedOut, err = l.publishMessages(ctx, conn, []broker.Message{first})
+		switch fate := results[0].Fate; {
+		case err != nil || timedOut || fate == broker.Unknown:
+			return unsent(results, messages, results[0].Err), timedOut, err
+		case fate == broker.Refused:
+			results = nil
+		case len(messages) == 1:
+			return results, false, nil
+		case fate == broker.Confirmed:
+			rest, timedOut, err := l.publishMessages(ctx, conn, messages[1:])
+			return append(results, rest...), timedOut, err
+		}
+	}
+	leave, err := l.t.makers.enter(ctx, conn)
+	if err != nil {
+		return unsent(results, messages, err), false, conn.Err()
+	}
+	defer leave()
+	rest, timedOut, err := l.publishMessages(ctx, conn, messages[len(results):])
+	return append(results, rest...), timedOut, err
+}
+
+// unsent adds the results of those messages that were not sent.
+func unsent(results []broker.Result, messages []broker.Message, why error) []broker.Result {
+	for len(results) < len(messages) {
+		results = append(results, broker.Result{Fate: broker.Refused, Err: why})
+	}
+	return results
+}
