@@ -1,8 +1,8 @@
 package relay
 
 import (
+	"cmp"
 	"context"
-	"sync"
 	"time"
 
 	"github.com/waybill-go/waybill/broker"
@@ -21,27 +21,6 @@ const (
 	// may block its producers.
 	makerTime = time.Second
 )
-
-// makers holds an item for each lane that may have a queue made now.
-type makers chan struct{}
-
-// enter waits for a lane's turn, or returns why it will not come. leave has to be called when
-// the batch is published.
-func (m makers) enter(ctx context.Context, conn broker.Conn) (leave func(), err error) {
-	select {
-	case m <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-conn.Done():
-		return nil, conn.Err()
-	}
-	out := sync.OnceFunc(func() { <-m })
-	timer := time.AfterFunc(makerTime, out)
-	return func() {
-		timer.Stop()
-		out()
-	}, nil
-}
 
 // publishFirst is publishMessages for a destination that has taken nothing over this connection yet. A
 // first message, which asks that no queue is made for it, finds out whether there is one.
@@ -62,9 +41,9 @@ func (l *lane) publishFirst(ctx context.Context, conn broker.Conn, messages []br
 			return append(results, rest...), timedOut, err
 		}
 	}
-	leave, err := l.t.makers.enter(ctx, conn)
-	if err != nil {
-		return unsent(results, messages, err), false, conn.Err()
+	leave, ok := l.t.makers.Enter(ctx, conn.Done())
+	if !ok {
+		return unsent(results, messages, cmp.Or(ctx.Err(), conn.Err())), false, conn.Err()
 	}
 	defer leave()
 	rest, timedOut, err := l.publishMessages(ctx, conn, messages[len(results):])

@@ -58,7 +58,7 @@ func TestThousandsOfNewQueuesDoNotHoldUpThoseThatExist(t *testing.T) {
 	for _, mustExist := range []bool{true, false} {
 		t.Run(fmt.Sprint("the broker can say whether one exists: ", mustExist), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				const fresh, making = 2000, 50 * time.Millisecond
+				const fresh, making = 1000, 50 * time.Millisecond
 				b := &slowMaker{Broker: memory.New(nil), mustExist: mustExist, turn: make(chan struct{}, 1), queues: map[string]bool{"known": true, "exists": true}, making: making}
 				b.Declare("known", "exists")
 				db := openDatabase(t)
@@ -77,7 +77,7 @@ func TestThousandsOfNewQueuesDoNotHoldUpThoseThatExist(t *testing.T) {
 						if time.Since(began) > time.Hour {
 							t.Fatalf("%s has %d messages after an hour, want %d", queue, b.Depth(queue), n)
 						}
-						time.Sleep(time.Millisecond) // of the bubble's time
+						time.Sleep(making / 5) // of the bubble's time
 					}
 					return time.Since(began)
 				}

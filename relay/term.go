@@ -12,6 +12,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/turn"
 )
 
 // term is what a relay knows while it leads. All of it may be forgotten at any
@@ -28,7 +29,7 @@ type term struct {
 	heldUntil    int64  // by the same clock: the last holder has sent nothing that came later
 	beganAt      time.Time
 	link         *link
-	makers       makers                 // lanes that may have a queue made
+	makers       *turn.Line             // of lanes that may have a queue made
 	start        func(*lane)            // starts a lane's goroutine
 	slowReceipts slowReceipts           // receipts that cost a statement each; see settleSlowReceipts
 	copies       copies                 // to be counted
@@ -87,7 +88,7 @@ func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 		heldUntil:    clock,
 		beganAt:      time.Now(),
 		slowReceipts: slowReceipts{added: again()},
-		makers:       make(makers, makersMost),
+		makers:       turn.NewLine(makersMost, makerTime),
 		lanes:        map[laneKey]*lane{},
 		inflights:    map[waybill.ID]*inflight{},
 		stragglers:   map[stragglerKey]*lane{},
