@@ -63,16 +63,22 @@ func (s *Shell) Handle(ctx context.Context, _ *sql.Tx, m *waybill.Message) error
 	// It also bounds the wait for children that the command left behind with its
 	// output open.
 	cmd.WaitDelay = grace
+	begin, done, err := hold(cmd)
+	if err != nil {
+		return fmt.Errorf("cannot run the command: %w", err)
+	}
+	defer done()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("cannot run the command: %w", err)
 	}
 	group := cmd.Process.Pid
-	if err := s.leash.add(group); err != nil {
+	if err := errors.Join(s.leash.add(group), begin()); err != nil {
 		kill(cmd.Process)
 		_ = cmd.Wait()
 		s.leash.remove(group)
-		return fmt.Errorf("cannot run the command: its watcher: %w", err)
+		return fmt.Errorf("cannot run the command: %w", err)
 	}
+	done()
 	err = cmd.Wait()
 	if ctx.Err() != nil {
 		kill(cmd.Process)
