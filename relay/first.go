@@ -22,8 +22,8 @@ const (
 	makerTime = time.Second
 )
 
-// publishFirst is publishMessages for a destination that has taken nothing over this connection yet. A
-// first message, which asks that no queue is made for it, finds out whether there is one.
+// publishFirst is publishMessages for a destination that has taken nothing over this connection
+// yet. A first message, which asks that no queue is made for it, finds out whether there is one.
 func (l *lane) publishFirst(ctx context.Context, conn broker.Conn, messages []broker.Message) (results []broker.Result, timedOut bool, err error) {
 	if l.t.r.broker.Capabilities().MustExist {
 		first := messages[0]
