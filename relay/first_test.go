@@ -58,7 +58,7 @@ func TestThousandsOfNewQueuesDoNotHoldUpThoseThatExist(t *testing.T) {
 	for _, mustExist := range []bool{true, false} {
 		t.Run(fmt.Sprint("the broker can say whether one exists: ", mustExist), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				const fresh, making = 1000, 50 * time.Millisecond
+				const fresh, making = 500, 50 * time.Millisecond
 				b := &slowMaker{Broker: memory.New(nil), mustExist: mustExist, turn: make(chan struct{}, 1), queues: map[string]bool{"known": true, "exists": true}, making: making}
 				b.Declare("known", "exists")
 				db := openDatabase(t)
@@ -134,9 +134,9 @@ func TestQueuesThatCannotBeMadeKeepNoOthersWaiting(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- r.Run(ctx) }()
-		time.Sleep(5 * makerTime) // of the bubble's time
+		time.Sleep(5 * turnTime) // of the bubble's time
 		if b.Depth("orders") != 1 {
-			t.Errorf("the message behind those that are blocked is not there after %v", 5*makerTime)
+			t.Errorf("the message behind those that are blocked is not there after %v", 5*turnTime)
 		}
 		stop()
 		<-ended

@@ -29,6 +29,7 @@ type term struct {
 	heldUntil    int64  // by the same clock: the last holder has sent nothing that came later
 	beganAt      time.Time
 	link         *link
+	lookers      *turn.Line             // of lanes that ask whether their queue exists
 	makers       *turn.Line             // of lanes that may have a queue made
 	start        func(*lane)            // starts a lane's goroutine
 	slowReceipts slowReceipts           // receipts that cost a statement each; see settleSlowReceipts
@@ -88,7 +89,8 @@ func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 		heldUntil:    clock,
 		beganAt:      time.Now(),
 		slowReceipts: slowReceipts{added: again()},
-		makers:       turn.NewLine(makersMost, makerTime),
+		lookers:      turn.NewLine(lookersMost, turnTime),
+		makers:       turn.NewLine(makersMost, turnTime),
 		lanes:        map[laneKey]*lane{},
 		inflights:    map[waybill.ID]*inflight{},
 		stragglers:   map[stragglerKey]*lane{},
