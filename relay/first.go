@@ -17,9 +17,9 @@ import (
 
 const (
 	// makersMost is how many lanes at a time may have a queue made.
-	makersMost = 16
+	makersMost = 8
 	// lookersMost is how many may ask whether their queue exists, which is quick.
-	lookersMost = 64
+	lookersMost = 256
 	// turnTime is after how long a lane that is still at it counts no more: its destination
 	// may block its producers.
 	turnTime = time.Second
