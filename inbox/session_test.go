@@ -53,7 +53,7 @@ func (c *slowQueuesConn) Subscribe(ctx context.Context, s broker.Subscription) (
 		c.b.late.Add(1)
 		return nil, fmt.Errorf("no answer in %v", queuePatience)
 	}
-	time.Sleep(c.b.making)
+	time.Sleep(c.b.making) // of the bubble's time
 	<-c.b.turn
 	return c.Conn.Subscribe(ctx, s)
 }
