@@ -97,6 +97,8 @@ type Dialect interface {
 	ProducerDialect
 	ConsumerDialect
 	KeptDialect
+	TallyDialect
+	WaitDialect
 	OlderDialect
 }
 
