@@ -37,6 +37,8 @@ type lane struct {
 	progressed time.Time // when a batch was last begun, or taken by the broker
 	lastError  string    // why not all of the last batch was taken; "" if it was
 
+	refusedSince time.Time // since when there is a lastError
+
 	scanning trouble // of the pump's reading of the backlog, and its loop's own
 
 	resending // when to send again
@@ -108,6 +110,9 @@ func (l *lane) hasBacklog() bool { return l.backlogFrom != noBacklog }
 
 // track puts a row's message into the window.
 func (l *lane) track(r *store.Row) *inflight {
+	if len(l.window) == 0 {
+		l.quietSince = time.Now()
+	}
 	f := &inflight{row: r.ID, id: r.MessageID, lane: l, failures: r.Failures, repeat: r.Retry > 0}
 	l.window[f.id] = f
 	l.t.inflights[f.id] = f

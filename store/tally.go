@@ -23,6 +23,12 @@ type TallyDialect interface {
 	// status, count and the lowest kept_at, grouped by the first four and in their order;
 	// consumer "" stands for all.
 	TallyKept(n Names, consumer string, limit int) Statement
+	// TallyRecords reads how many records of Once and of Latest a consumer has, counting to
+	// limit each: one row.
+	TallyRecords(n Names, consumer string, limit int) Statement
+	// NextConsumer reads the first consumer after a name that has records, by the index: one
+	// row and column, null for none.
+	NextConsumer(n Names, after string) Statement
 }
 
 // TallyPart says which rows of qmessage Tally reads.
@@ -178,4 +184,22 @@ func (k *Keeper) Tally(ctx context.Context, limit int) (all []KeptTally, bounded
 		return err
 	})
 	return all, read == int64(limit), wrap(l.dialect, Consumer, "count kept messages", err)
+}
+
+// TallyRecords counts the consumer's records of both levels, to limit each; 0 for all of them,
+// which takes the longer the more there are.
+func (l *Ledger) TallyRecords(ctx context.Context, limit int) (once, latest int64, err error) {
+	if limit <= 0 {
+		limit = math.MaxInt
+	}
+	err = l.sessions.each(ctx, l.sessions.helping, l.dialect.TallyRecords(l.names, l.consumer, limit), func(rows *sql.Rows) error { return rows.Scan(&once, &latest) })
+	return once, latest, wrap(l.dialect, Consumer, "count records", err)
+}
+
+// NextConsumer returns the first name after another one, by the database's order, of a
+// consumer that has records; "" where there is none.
+func (l *Ledger) NextConsumer(ctx context.Context, after string) (string, error) {
+	var name sql.NullString
+	err := l.sessions.each(ctx, l.sessions.helping, l.dialect.NextConsumer(l.names, after), func(rows *sql.Rows) error { return rows.Scan(&name) })
+	return name.String, wrap(l.dialect, Consumer, "look for consumers", err)
 }

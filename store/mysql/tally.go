@@ -47,6 +47,19 @@ FROM (SELECT consumer, dest_name, dest_type, status, kept_at FROM {n_rejected} F
 GROUP BY consumer, dest_name, dest_type, status
 ORDER BY consumer, dest_name, dest_type, status`
 
+const tallyRecords = `
+SELECT
+	(SELECT COUNT(*) FROM (SELECT 1 FROM {n1_record} FORCE INDEX (PRIMARY) WHERE consumer = ? LIMIT ?) AS o),
+	(SELECT COUNT(*) FROM (SELECT 1 FROM {n2_record} FORCE INDEX (PRIMARY) WHERE consumer = ? AND dest_name <> '' LIMIT ?) AS l)`
+
+const nextConsumer = `
+SELECT MIN(name)
+FROM (
+	SELECT MIN(consumer) AS name FROM {n1_record} WHERE consumer > ?
+	UNION ALL
+	SELECT MIN(consumer) FROM {n2_record} WHERE consumer > ?
+) AS c`
+
 const noteWait = `
 INSERT INTO {qrelay} (name, holder, expires_at, scan_cursor)
 VALUES (?, ?, ` + clock + ` + ?, ` + clock + ` - ?)
@@ -78,6 +91,16 @@ func (dialect) TallyKept(n store.Names, consumer string, limit int) store.Statem
 		return statement.New(n, tallyKeptBy, consumer, limit)
 	}
 	return statement.New(n, tallyKept, limit)
+}
+
+// TallyRecords implements store.TallyDialect.
+func (dialect) TallyRecords(n store.Names, consumer string, limit int) store.Statement {
+	return statement.New(n, tallyRecords, consumer, limit, consumer, limit)
+}
+
+// NextConsumer implements store.TallyDialect.
+func (dialect) NextConsumer(n store.Names, after string) store.Statement {
+	return statement.New(n, nextConsumer, after, after)
 }
 
 // NoteWait implements store.WaitDialect.

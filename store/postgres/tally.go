@@ -45,6 +45,19 @@ FROM (SELECT consumer, dest_name, dest_type, status, kept_at FROM {n_rejected} W
 GROUP BY consumer, dest_name, dest_type, status
 ORDER BY consumer, dest_name, dest_type, status`
 
+const tallyRecords = `
+SELECT
+	(SELECT count(*) FROM (SELECT 1 FROM {n1_record} WHERE consumer = $2::text` + limited + `) AS o),
+	(SELECT count(*) FROM (SELECT 1 FROM {n2_record} WHERE consumer = $2::text AND dest_name <> ''` + limited + `) AS l)`
+
+const nextConsumer = `
+SELECT min(name)
+FROM (
+	SELECT min(consumer) AS name FROM {n1_record} WHERE consumer > $1::text
+	UNION ALL
+	SELECT min(consumer) FROM {n2_record} WHERE consumer > $1::text
+) AS c`
+
 const noteWait = `
 INSERT INTO {qrelay} AS r (name, holder, expires_at, scan_cursor)
 VALUES ($1::text, $2::text, ` + clock + ` + $4::bigint, ` + clock + ` - $3::bigint)
@@ -76,6 +89,16 @@ func (dialect) TallyKept(n store.Names, consumer string, limit int) store.Statem
 		return statement.New(n, tallyKeptBy, int64(limit), consumer)
 	}
 	return statement.New(n, tallyKept, int64(limit))
+}
+
+// TallyRecords implements store.TallyDialect.
+func (dialect) TallyRecords(n store.Names, consumer string, limit int) store.Statement {
+	return statement.New(n, tallyRecords, int64(limit), consumer)
+}
+
+// NextConsumer implements store.TallyDialect.
+func (dialect) NextConsumer(n store.Names, after string) store.Statement {
+	return statement.New(n, nextConsumer, after)
 }
 
 // NoteWait implements store.WaitDialect.

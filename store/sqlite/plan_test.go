@@ -93,6 +93,8 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 				"Tally oldest":     "INTEGER PRIMARY KEY (rowid>?)",
 				"Tally newest":     "INTEGER PRIMARY KEY (rowid>?)",
 				"Tally rejected":   "qmessage_rejected",
+				"TallyRecords":     "PRIMARY KEY (consumer=?)",
+				"NextConsumer":     "SEARCH n1_record USING PRIMARY KEY (consumer>?)",
 				"TallyKept of one": "(consumer=?)",
 			}
 			dialecttest.EachIndexed(t, sqlite.Dialect(), names, indexes, func(t *testing.T, s store.Statement, index string) {

@@ -48,6 +48,19 @@ FROM (SELECT consumer, dest_name, dest_type, status, kept_at FROM {n_rejected} W
 GROUP BY consumer, dest_name, dest_type, status
 ORDER BY consumer, dest_name, dest_type, status`
 
+const tallyRecords = `
+SELECT
+	(SELECT count(*) FROM (SELECT 1 FROM {n1_record} WHERE consumer = ? LIMIT ?) AS o),
+	(SELECT count(*) FROM (SELECT 1 FROM {n2_record} WHERE consumer = ? AND dest_name <> '' LIMIT ?) AS l)`
+
+const nextConsumer = `
+SELECT min(name)
+FROM (
+	SELECT min(consumer) AS name FROM {n1_record} WHERE consumer > ?
+	UNION ALL
+	SELECT min(consumer) FROM {n2_record} WHERE consumer > ?
+) AS c`
+
 const noteWait = `
 INSERT INTO {qrelay} (name, holder, expires_at, scan_cursor)
 VALUES (?, ?, ` + clock + ` + ?, ` + clock + ` - ?)
@@ -80,6 +93,16 @@ func (dialect) TallyKept(n store.Names, consumer string, limit int) store.Statem
 		return statement.New(n, tallyKeptBy, consumer, limit)
 	}
 	return statement.New(n, tallyKept, limit)
+}
+
+// TallyRecords implements store.TallyDialect.
+func (dialect) TallyRecords(n store.Names, consumer string, limit int) store.Statement {
+	return statement.New(n, tallyRecords, consumer, limit, consumer, limit)
+}
+
+// NextConsumer implements store.TallyDialect.
+func (dialect) NextConsumer(n store.Names, after string) store.Statement {
+	return statement.New(n, nextConsumer, after, after)
 }
 
 // NoteWait implements store.WaitDialect.

@@ -96,6 +96,53 @@ var tallyCases = []testCase{
 			keeper.CloseIdle()
 		}
 	}},
+	{name: "records are counted up to a limit, and the consumers that have some are found one by one", run: func(s *suite) {
+		record := func(consumer string, once int, latest ...string) {
+			l := s.as(consumer).ledger
+			tx, err := l.Begin(s.Context())
+			s.must(err)
+			defer tx.Rollback()
+			marks := make([]store.Mark, once)
+			for i := range marks {
+				marks[i] = store.Mark{ID: waybill.NewID(), Destination: "orders", Producer: "shop."}
+			}
+			if once > 0 {
+				_, err = l.RecordOnce(s.Context(), tx, marks)
+				s.must(err)
+			}
+			for _, key := range latest {
+				_, err = l.RecordLatest(s.Context(), tx, []store.Mark{{ID: waybill.NewID(), Destination: "orders", Producer: "shop.", Key: key, TimeStamp: 1}})
+				s.must(err)
+			}
+			s.must(tx.Commit(s.Context()))
+		}
+		record("billing", 3)
+		record("audit", 0, "a", "b")
+		record("shipping", 2, "a")
+		for _, c := range []struct {
+			consumer     string
+			limit        int
+			once, latest int64
+		}{{"billing", 0, 3, 0}, {"billing", 2, 2, 0}, {"audit", 0, 0, 2}, {"shipping", 1, 1, 1}, {"nobody", 0, 0, 0}} {
+			once, latest, err := s.as(c.consumer).ledger.TallyRecords(s.Context(), c.limit)
+			if err != nil || once != c.once || latest != c.latest {
+				s.Errorf("%s, at most %d: got %d and %d, error %v, want %d and %d", c.consumer, c.limit, once, latest, err, c.once, c.latest)
+			}
+		}
+		var found []string
+		for name := ""; ; {
+			var err error
+			name, err = s.ledger.NextConsumer(s.Context(), name)
+			s.must(err)
+			if name == "" {
+				break
+			}
+			found = append(found, name)
+		}
+		if want := []string{"audit", "billing", "shipping"}; !slices.Equal(found, want) {
+			s.Errorf("got the consumers %q, want %q", found, want)
+		}
+	}},
 	{name: "why messages wait is noted, changed, forgotten after a while and taken back", run: func(s *suite) {
 		note := func(w store.Wait, ttl time.Duration) { s.must(s.queue.NoteWait(s.Context(), w, ttl)) }
 		note(store.Wait{Why: "the broker is away", Since: time.Minute}, time.Hour)

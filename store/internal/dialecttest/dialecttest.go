@@ -121,6 +121,8 @@ func EachIndexed(t *testing.T, d store.Dialect, n store.Names, indexes map[strin
 		"Tally newest":     d.Tally(n, store.NewestRows, 0, page),
 		"Tally rejected":   d.Tally(n, store.RejectedRows, 0, page),
 		"TallyKept":        d.TallyKept(n, "", page),
+		"TallyRecords":     d.TallyRecords(n, "c", page),
+		"NextConsumer":     d.NextConsumer(n, "c"),
 		"TallyKept of one": d.TallyKept(n, "c", page),
 	}
 	for name, index := range indexes {
