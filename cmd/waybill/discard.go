@@ -104,7 +104,7 @@ func (f *discardFlags) confirm(cmd *cobra.Command, q *store.Queue, ids []waybill
 	if err != nil {
 		return err
 	}
-	if err := view.List(cmd.ErrOrStderr(), rejected, time.UnixMicro(clock)); err != nil {
+	if err := view.List(cmd.ErrOrStderr(), rejected, time.UnixMicro(clock), terminal.Is(cmd.ErrOrStderr())); err != nil {
 		return err
 	}
 	return askToDiscard(cmd, len(rejected))

@@ -92,8 +92,8 @@ func keptHeader(h store.KeptHeader) KeptHeader {
 }
 
 // ListKept prints messages for a person, as List does.
-func ListKept(w io.Writer, messages []Kept, now time.Time) error {
-	limit := limitOf(w)
+func ListKept(w io.Writer, messages []Kept, now time.Time, brief bool) error {
+	limit := limitOf(brief)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprint(t, "ID\tCONSUMER\tDESTINATION\tKEY\tSTATUS\tKEPT\tTRIES\tREASON\n")
 	for i := range messages {

@@ -134,10 +134,10 @@ func Open(r *store.Row, consumers ...Consumer) Whole {
 	return w
 }
 
-// List prints messages for a person, under a heading; now is the database's clock. On a
-// terminal, long texts are cut.
-func List(w io.Writer, messages []Summary, now time.Time) error {
-	limit := limitOf(w)
+// List prints messages for a person, under a heading; now is the database's clock. brief, as
+// on a terminal, cuts long texts.
+func List(w io.Writer, messages []Summary, now time.Time, brief bool) error {
+	limit := limitOf(brief)
 	named := slices.ContainsFunc(messages, func(s Summary) bool { return len(s.Consumers) > 0 })
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	heading, consumers := "ID\tDESTINATION\tKEY\tSTATUS\tAGE\tCOPIES\tLAST ERROR\n", ""
@@ -156,9 +156,9 @@ func List(w io.Writer, messages []Summary, now time.Time) error {
 	return t.Flush()
 }
 
-// limitOf is how much of a text is shown on w: all of it where that is no terminal.
-func limitOf(w io.Writer) func(n int) int {
-	if terminal.Is(w) {
+// limitOf is how much of a text is shown: n characters, or all of it.
+func limitOf(brief bool) func(n int) int {
+	if brief {
 		return func(n int) int { return n }
 	}
 	return func(int) int { return math.MaxInt }
