@@ -81,7 +81,7 @@ func (t *term) noteWhys(ctx context.Context, noted map[whyKey]notedWait, waits [
 		if still[key] {
 			continue
 		}
-		if key.destination != "" {
+		if key.destination != "" && !still[whyKey{}] { // else they wait for the broker now
 			t.log.InfoContext(ctx, "messages do not wait any more", slog.String("destination", key.destination))
 			t.r.repeats.Over("why " + key.String())
 		}
