@@ -111,7 +111,7 @@ func (l *lane) hasBacklog() bool { return l.backlogFrom != noBacklog }
 // track puts a row's message into the window.
 func (l *lane) track(r *store.Row) *inflight {
 	if len(l.window) == 0 {
-		l.quietSince = time.Now()
+		l.quietSince, l.quiet = time.Now(), false
 	}
 	f := &inflight{row: r.ID, id: r.MessageID, lane: l, failures: r.Failures, repeat: r.Retry > 0}
 	l.window[f.id] = f

@@ -88,7 +88,7 @@ func (r *Relay) Stats() Stats {
 		return s
 	}
 	s.Leading, s.Connected = true, t.link.connected()
-	s.Waits = t.waits(time.Now())
+	s.Waits, _ = t.waits(time.Now())
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.Cursor = t.cursor

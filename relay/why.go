@@ -42,7 +42,9 @@ func (t *term) tellWhy(ctx context.Context) {
 	noted := map[whyKey]notedWait{}
 	for ctx.Err() == nil {
 		backoff.Sleep(ctx, whyEvery)
-		t.noteWhys(ctx, noted, t.waits(time.Now()))
+		if waits, known := t.waits(time.Now()); known {
+			t.noteWhys(ctx, noted, waits)
+		}
 	}
 }
 
@@ -116,17 +118,17 @@ func (k laneKey) String() string {
 }
 
 // waits returns why messages wait now: for all, where there is no connection to the broker,
-// or else for the destinations that wait for the longest.
-func (t *term) waits(now time.Time) []Wait {
+// or else for the destinations that wait for the longest. known is false where that has to show
+// yet, as just after a connection has ended.
+func (t *term) waits(now time.Time) (all []Wait, known bool) {
 	if since, reason, away := t.link.away(); away {
 		if now.Sub(since) < whyAfter {
-			return nil
+			return nil, false
 		}
-		return []Wait{{Since: since, Why: "there is no connection to the broker: " + cmp.Or(reason, errNoAnswer.Error())}}
+		return []Wait{{Since: since, Why: "there is no connection to the broker: " + cmp.Or(reason, errNoAnswer.Error())}}, true
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var all []Wait
 	for _, l := range t.lanes {
 		w := Wait{Destination: l.destination, Topic: l.topic}
 		switch {
@@ -134,8 +136,9 @@ func (t *term) waits(now time.Time) []Wait {
 			continue
 		case l.lastError != "":
 			w.Since, w.Why = l.refusedSince, "the broker does not take the messages: "+l.lastError
-		case l.o.Confirm == waybill.Consumed && l.probing:
+		case l.o.Confirm == waybill.Consumed && (l.probing || l.quiet):
 			w.Since, w.Why = l.quietSince, noReceipts
+			l.quiet = now.Sub(w.Since) >= whyAfter
 		default:
 			continue
 		}
@@ -146,5 +149,5 @@ func (t *term) waits(now time.Time) []Wait {
 	slices.SortFunc(all, func(a, b Wait) int {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Destination, b.Destination))
 	})
-	return all[:min(len(all), maxWhys)]
+	return all[:min(len(all), maxWhys)], true
 }
