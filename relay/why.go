@@ -24,8 +24,7 @@ type Wait struct {
 // What messages wait for is looked at, told and noted for others to read (store.Wait) as long
 // as it lasts. Where all goes well nothing is written.
 const (
-	whyEvery = 5 * time.Second
-	whyAfter = 10 * time.Second // what waits for less is on its way
+	whyEvery = 5 * time.Second  // at most; see Relay.whyEvery
 	whyAgain = 20 * time.Second // after which a note is written again
 	whyTime  = time.Minute      // for which it stands
 	whyLimit = 10 * time.Second // for writing one
@@ -37,11 +36,16 @@ const noReceipts = "no receipt comes: does a consumer run, and does it send rece
 // whyKey names what waits.
 type whyKey = laneKey
 
+// whyEvery is how often to look, and whyAfter how long messages have to wait to be told of: by
+// then a copy was sent, and nothing came of it.
+func (r *Relay) whyEvery() time.Duration { return min(r.o.FirstResend, whyEvery) }
+func (r *Relay) whyAfter() time.Duration { return 2 * r.whyEvery() }
+
 // tellWhy tells why messages wait until ctx ends.
 func (t *term) tellWhy(ctx context.Context) {
 	noted := map[whyKey]notedWait{}
 	for ctx.Err() == nil {
-		backoff.Sleep(ctx, whyEvery)
+		backoff.Sleep(ctx, t.r.whyEvery())
 		if waits, known := t.waits(time.Now()); known {
 			t.noteWhys(ctx, noted, waits)
 		}
@@ -122,7 +126,7 @@ func (k laneKey) String() string {
 // yet, as just after a connection has ended.
 func (t *term) waits(now time.Time) (all []Wait, known bool) {
 	if since, reason, away := t.link.away(); away {
-		if now.Sub(since) < whyAfter {
+		if now.Sub(since) < t.r.whyAfter() {
 			return nil, false
 		}
 		return []Wait{{Since: since, Why: "there is no connection to the broker: " + cmp.Or(reason, errNoAnswer.Error())}}, true
@@ -138,11 +142,11 @@ func (t *term) waits(now time.Time) (all []Wait, known bool) {
 			w.Since, w.Why = l.refusedSince, "the broker does not take the messages: "+l.lastError
 		case l.o.Confirm == waybill.Consumed && (l.probing || l.quiet):
 			w.Since, w.Why = l.quietSince, noReceipts
-			l.quiet = now.Sub(w.Since) >= whyAfter
+			l.quiet = now.Sub(w.Since) >= t.r.whyAfter()
 		default:
 			continue
 		}
-		if now.Sub(w.Since) >= whyAfter {
+		if now.Sub(w.Since) >= t.r.whyAfter() {
 			all = append(all, w)
 		}
 	}
