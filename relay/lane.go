@@ -39,6 +39,8 @@ type lane struct {
 
 	refusedSince time.Time // since when there is a lastError
 
+	latency latency // of its messages
+
 	scanning trouble // of the pump's reading of the backlog, and its loop's own
 
 	resending // when to send again

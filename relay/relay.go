@@ -69,6 +69,7 @@ type Relay struct {
 	wasConnected atomic.Bool
 
 	counters counters
+	latency  latency                // of all messages
 	repeats  repeat.Filter          // what the log has of what goes on
 	leader   string                 // the other relay that the log has as leading; Run's own
 	twin     atomic.Pointer[string] // the last one that was heard
