@@ -217,8 +217,8 @@ func (in *Inbox) checkRoute(destination string, level waybill.Level, handler Bat
 // waited for, at start and at any time, and so is a right on the tables that is missing,
 // which the log tells. It returns an error where waiting cannot help:
 // a fault of Handle or no handler at all, tables that are missing or of another version
-// (waybill.ErrSchema), a broker that refuses our credentials at the very first
-// connection (broker.ErrRefused), or an inbox that runs already. After it has returned
+// (waybill.ErrSchema), a database (store.ErrRefused) or a broker (broker.ErrRefused) that
+// refuses our credentials at the very first connection, or an inbox that runs already. After it has returned
 // it may be called again, but where it has left behind more than handlers, not until that
 // has ended.
 func (in *Inbox) Run(ctx context.Context) error {
@@ -315,7 +315,7 @@ func (in *Inbox) check(ctx context.Context, levels []waybill.Level) error {
 		switch {
 		case err == nil || ctx.Err() != nil:
 			return nil
-		case errors.Is(err, waybill.ErrSchema):
+		case errors.Is(err, waybill.ErrSchema), errors.Is(err, store.ErrRefused):
 			return err
 		}
 		if times, due := in.repeats.Due("check", err.Error()); due && blocked {

@@ -39,6 +39,8 @@ type lane struct {
 	progressed time.Time // when a batch was last begun, or taken by the broker
 	lastError  string    // why not all of the last batch was taken; "" if it was
 
+	refusedSince time.Time // since when there is a lastError
+
 	latency latency // of its messages
 
 	scanning trouble // of the pump's reading of the backlog, and its loop's own
@@ -112,6 +114,9 @@ func (l *lane) hasBacklog() bool { return l.backlogFrom != noBacklog }
 
 // track puts a row's message into the window.
 func (l *lane) track(r *store.Row) *inflight {
+	if len(l.window) == 0 {
+		l.quietSince, l.quiet = time.Now(), false
+	}
 	f := &inflight{row: r.ID, id: r.MessageID, lane: l, failures: r.Failures, repeat: r.Retry > 0}
 	l.window[f.id] = f
 	l.t.inflights[f.id] = f

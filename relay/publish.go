@@ -135,8 +135,12 @@ func (l *lane) noteFates(batch []outgoing, results []broker.Result, connection i
 		l.progressed = time.Now()
 		l.t.r.counters.published.Add(int64(all.taken))
 	}
-	l.lastError = ""
-	if all.problem != nil {
+	if all.problem == nil {
+		l.lastError = ""
+	} else {
+		if l.lastError == "" {
+			l.refusedSince = time.Now()
+		}
 		l.lastError = all.problem.Error()
 	}
 	l.t.wake()

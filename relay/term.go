@@ -105,7 +105,7 @@ func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 	none := waybill.LowestID(time.UnixMilli(0)).String()
 	t.floor.Store(&none)
 	t.pump.begin(t, clock)
-	t.link = &link{t: t, up: make(chan struct{})}
+	t.link = &link{t: t, up: make(chan struct{}), downSince: time.Now()}
 	return t
 }
 
@@ -126,6 +126,7 @@ func (t *term) run(ctx, settle, closing context.Context) error {
 		work.Go(t.r.parts.While("writing receipts to the database", func() { t.settleSlowReceipts(lead, settle) }))
 	}
 	work.Go(func() { t.settleLocked(lead) })
+	work.Go(t.r.parts.While("noting why messages wait", func() { t.tellWhy(lead) }))
 	var refused error
 	connection.Go(t.r.parts.While("the connection to the broker", func() {
 		defer stop()
