@@ -96,7 +96,7 @@ func newRoot() (root *cobra.Command, running *bool) {
 		}
 	}
 	add(groupRun, newDemoCommand(), newInitCommand(o), newRelayCommand(o), newSendCommand(o), newReceiveCommand(o))
-	add(groupLook, newStatusCommand(o), newListCommand(o), newShowCommand(o))
+	add(groupLook, newStatusCommand(o), newListCommand(o), newShowCommand(o), newGroupsCommand(o), newUICommand(o), newHealthCommand())
 	add(groupRepair, newResendCommand(o), newDiscardCommand(o), newPruneCommand(o))
 	add(groupProve, newTortureCommand(o))
 
