@@ -92,6 +92,10 @@ foreign-table: ## writes the tables of docs/foreign.md: what becomes of other pr
 fuzz: ## every parser of outside input, with made-up input for FUZZTIME each
 	GO="$(GO)" scripts/fuzz $(FUZZTIME) $(PKG)
 
+.PHONY: screenshots
+screenshots: ## makes the pictures of the page in docs/screenshots, with Debian's chromium
+	$(GO) run ./scripts/screenshots docs/screenshots
+
 .PHONY: demo
 demo: ## the whole journey, with faults, on the embedded defaults
 	$(GO) run ./cmd/waybill demo

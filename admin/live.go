@@ -50,6 +50,14 @@ type Rate struct {
 	Points []float64 `json:"points"`
 }
 
+// Label is the Name for people.
+func (r *Rate) Label() string { return rateLabels[r.Name] }
+
+var rateLabels = map[string]string{
+	"published": "Sent", "confirmed": "Confirmed", "copies": "Sent once more", "rejected": "Being rejected",
+	"handled": "Handled", "duplicates": "Duplicates", "superseded": "Stale states skipped", "failed": "Failing",
+}
+
 // Now is the last point.
 func (r *Rate) Now() float64 {
 	if len(r.Points) == 0 {
@@ -252,18 +260,21 @@ func (l *live) ratesOf(i int) []Rate {
 	return rates
 }
 
-// Sparklines are drawn into this many units.
-const sparkWidth, sparkHeight = 120.0, 24.0
+// Sparklines are drawn into this many units, which are a minute at least.
+const (
+	sparkWidth, sparkHeight = 120.0, 24.0
+	sparkLeast              = 30 // points
+)
 
 // sparkline is the path of a line through points, for SVG.
 func sparkline(points []float64) string {
-	top := 1.0
+	top, all := 1.0, max(len(points), sparkLeast)
 	for _, p := range points {
 		top = max(top, p)
 	}
 	var b strings.Builder
 	for i, p := range points {
-		x := sparkWidth * float64(samples-len(points)+i) / float64(samples-1)
+		x := sparkWidth * float64(all-len(points)+i) / float64(all-1)
 		y := sparkHeight - 1 - (sparkHeight-2)*max(p, 0)/top
 		b.WriteString(map[bool]string{true: "M", false: "L"}[i == 0])
 		b.WriteString(strconv.FormatFloat(x, 'f', 1, 64) + " " + strconv.FormatFloat(y, 'f', 1, 64))

@@ -231,9 +231,15 @@ func inOutbox(row *store.Row, answers []store.Answer) *Rejected {
 	}
 	if len(consumers) > 0 {
 		x.Consumer, x.Reason = strings.Join(consumers, ", "), strings.Join(slices.Compact(reasons), "; ")
+	} else if name, reason, ok := strings.Cut(row.LastError, ": "); ok && name != unsendable && waybill.CheckConsumer(name) == nil {
+		x.Consumer, x.Reason = name, reason
 	}
 	return x
 }
+
+// unsendable begins the reason of a message that no broker can carry; others begin with their
+// consumer's name.
+const unsendable = "cannot be sent"
 
 func (r *Reader) eachKept(ctx context.Context, limit int, visit func(*Rejected) bool) (stopped bool, err error) {
 	after := int64(0)
