@@ -218,6 +218,8 @@ func (r *Reader) answers(ctx context.Context, rows []store.Row) (map[waybill.ID]
 }
 
 // inOutbox is a rejected row, with the reasons of those named consumers that have rejected it.
+// Without any the reason begins with the consumer's name, unless no broker can carry the
+// message.
 func inOutbox(row *store.Row, answers []store.Answer) *Rejected {
 	x := &Rejected{
 		Side: store.Producer, MessageID: row.MessageID, Row: row.ID, Seen: row.NotBefore, Destination: row.Destination,
@@ -231,15 +233,11 @@ func inOutbox(row *store.Row, answers []store.Answer) *Rejected {
 	}
 	if len(consumers) > 0 {
 		x.Consumer, x.Reason = strings.Join(consumers, ", "), strings.Join(slices.Compact(reasons), "; ")
-	} else if name, reason, ok := strings.Cut(row.LastError, ": "); ok && name != unsendable && waybill.CheckConsumer(name) == nil {
+	} else if name, reason, ok := strings.Cut(row.LastError, ": "); ok && waybill.CheckConsumer(name) == nil {
 		x.Consumer, x.Reason = name, reason
 	}
 	return x
 }
-
-// unsendable begins the reason of a message that no broker can carry; others begin with their
-// consumer's name.
-const unsendable = "cannot be sent"
 
 func (r *Reader) eachKept(ctx context.Context, limit int, visit func(*Rejected) bool) (stopped bool, err error) {
 	after := int64(0)
