@@ -196,6 +196,8 @@ func TestStatsAreThoseOfTheRelayAndTheOutbox(t *testing.T) {
 func TestMetricsAreThoseOfTheRelayAndTheOutbox(t *testing.T) {
 	s := publishedThree(t)
 	for _, want := range []string{
+		"\n# TYPE waybill_relay_confirmation_seconds histogram\n",
+		"\nwaybill_relay_confirmation_seconds_count 0\n",
 		"\nwaybill_relay_leading 1\n",
 		"\nwaybill_relay_published_total 3\n",
 		"\n# TYPE waybill_relay_published_total counter\n",
@@ -211,7 +213,7 @@ func TestMetricsAreThoseOfTheRelayAndTheOutbox(t *testing.T) {
 
 func TestEachMetricIsDescribedBeforeItsSamples(t *testing.T) {
 	_, page := publishedThree(t).get("/metrics")
-	sample := regexp.MustCompile(`^(waybill_[a-z_]+)(\{([a-z_]+="([^"\\]|\\.)*",?)+\})? -?[0-9][0-9.e+-]*$`)
+	sample := regexp.MustCompile(`^(waybill_[a-z0-9_]+?)(?:_bucket|_sum|_count)?(\{([a-z_]+="([^"\\]|\\.)*",?)+\})? -?[0-9][0-9.e+-]*$`)
 	described := map[string]bool{}
 	for _, line := range strings.Split(strings.TrimSuffix(page, "\n"), "\n") {
 		if name, found := strings.CutPrefix(line, "# TYPE "); found {

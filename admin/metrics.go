@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/waybill-go/waybill/relay"
 )
 
 // metrics serves Prometheus' text format, version 0.0.4:
@@ -44,6 +46,9 @@ func (s *server) metrics(w http.ResponseWriter, r *http.Request) {
 		p.single("waybill_relay_"+c.name+"_total", "counter", c.help, float64(c.value))
 	}
 
+	p.describe("waybill_relay_confirmation_seconds", "histogram", "Time from when a message was sent, or due, to when its consumers had confirmed it.")
+	p.histogram(&all.Relay.latency)
+
 	for _, g := range []struct {
 		name, help string
 		value      func(*destinationStats) float64
@@ -52,6 +57,8 @@ func (s *server) metrics(w http.ResponseWriter, r *http.Request) {
 		{"window", "Most messages that may be sent and not confirmed.", func(d *destinationStats) float64 { return float64(d.Window) }},
 		{"backlog", "Whether more messages wait in the table for room in the window.", func(d *destinationStats) float64 { return flag(d.Backlog) }},
 		{"timeout_seconds", "Time after which a message without a receipt is suspect.", func(d *destinationStats) float64 { return d.Timeout }},
+		{"confirmation_p50_seconds", "Time within which half of the messages were confirmed since they were sent, or due.", func(d *destinationStats) float64 { return d.LatencyP50 }},
+		{"confirmation_p99_seconds", "The same of 99 in 100.", func(d *destinationStats) float64 { return d.LatencyP99 }},
 		{"silent", "Whether nothing is confirmed although something should be.", func(d *destinationStats) float64 { return flag(d.Silent) }},
 	} {
 		p.describe("waybill_destination_"+g.name, "gauge", g.help)
@@ -123,6 +130,20 @@ func (p *metricsPage) describe(name, kind, help string) {
 func (p *metricsPage) single(name, kind, help string, value float64) {
 	p.describe(name, kind, help)
 	p.sample(value)
+}
+
+// histogram is the samples of the metric that was described last.
+func (p *metricsPage) histogram(l *relay.Latency) {
+	name := p.name
+	p.name = name + "_bucket"
+	for _, b := range l.Buckets {
+		p.sample(float64(b.Count), "le", strconv.FormatFloat(b.UpTo.Seconds(), 'g', -1, 64))
+	}
+	p.sample(float64(l.Count), "le", "+Inf")
+	p.name = name + "_sum"
+	p.sample(l.Sum.Seconds())
+	p.name = name + "_count"
+	p.sample(float64(l.Count))
 }
 
 // labelText escapes the value of a label.

@@ -32,6 +32,11 @@ type relayStats struct {
 	Twin        string `json:"twin,omitempty"`
 	Disconnects int64  `json:"disconnects"`
 	Swept       int64  `json:"swept"`
+
+	// From sent to confirmed by the consumers, in seconds.
+	LatencyP50 float64 `json:"latency_p50_seconds"`
+	LatencyP99 float64 `json:"latency_p99_seconds"`
+	latency    relay.Latency
 }
 
 type destinationStats struct {
@@ -42,6 +47,8 @@ type destinationStats struct {
 	Backlog     bool    `json:"backlog"`
 	Timeout     float64 `json:"timeout_seconds"`
 	Silent      bool    `json:"silent"`
+	LatencyP50  float64 `json:"latency_p50_seconds"`
+	LatencyP99  float64 `json:"latency_p99_seconds"`
 	LastError   string  `json:"last_error,omitempty"`
 
 	Lagging []consumerStats `json:"lagging,omitempty"`
@@ -83,6 +90,7 @@ func (s *server) collect(ctx context.Context) stats {
 		all.Destinations = append(all.Destinations, destinationStats{
 			Destination: d.Destination, Topic: d.Topic, Unconfirmed: d.Unconfirmed, Window: d.Window,
 			Backlog: d.Backlog, Timeout: d.Timeout.Seconds(), Silent: d.Silent, LastError: d.LastError,
+			LatencyP50: d.Latency.Quantile(0.5).Seconds(), LatencyP99: d.Latency.Quantile(0.99).Seconds(),
 			Lagging: lagging,
 		})
 	}
@@ -105,6 +113,7 @@ func relayOf(s *relay.Stats) relayStats {
 		Leading: s.Leading, Connected: s.Connected, Cursor: s.Cursor, Published: s.Published, Copies: s.Copies,
 		Confirmed: s.Confirmed, Rejected: s.Rejected, Retries: s.Retries, Receipts: s.Receipts,
 		Malformed: s.Malformed, Unknown: s.Unknown, Strange: s.Strange, Twins: s.Twins, Twin: s.Twin, Disconnects: s.Disconnects, Swept: s.Swept,
+		LatencyP50: s.Latency.Quantile(0.5).Seconds(), LatencyP99: s.Latency.Quantile(0.99).Seconds(), latency: s.Latency,
 	}
 }
 

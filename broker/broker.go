@@ -146,10 +146,25 @@ type Delivery struct {
 	// does not show; nil where it can. Body then holds what there is of it, and Headers what
 	// could be read. Nobody may take such a message for one that is sound.
 	Problem error
-	// Identity is the broker's own identity of the message; zero where it tells none.
-	Identity Identity
-	// Token is the adapter's: what its Settle needs to know of the message.
+	// Token is the adapter's: what its Settle needs to know of the message. Where it is
+	// Identified, it also tells the message's Identity.
 	Token any
+}
+
+// Identity is the broker's own identity of the message; zero where it tells none.
+func (d *Delivery) Identity() Identity {
+	if token, ok := d.Token.(Identified); ok {
+		return token.Identity()
+	}
+	return Identity{}
+}
+
+// Identified is a Token of a message that its broker knows by an Identity. Few messages are
+// asked for it: only those that say too little of themselves, or have to be kept.
+type Identified interface {
+	// Identity may be called at any time, also after the message was settled, and by several
+	// goroutines at once.
+	Identity() Identity
 }
 
 // Identity is how a broker itself knows a message: the same each time it delivers the

@@ -38,7 +38,7 @@ func newItem(d *broker.Delivery, receiver *subscription, gone <-chan struct{}, l
 	x.Arrival, x.problem = wire.Decode(&d.Message)
 	// Where there is a header, or somebody to answer, its sender has an id of its own for it.
 	if x.Message.ID.IsZero() && !x.Stated && x.ReceiptTo == "" {
-		if id := wire.NativeID(d.Identity, d.Destination, d.Topic); !id.IsZero() {
+		if id := wire.NativeID(d.Identity(), d.Destination, d.Topic); !id.IsZero() {
 			x.problem = x.Named(id)
 		}
 	}

@@ -67,7 +67,7 @@ func (x *item) asKept(status, failures int, reason error) store.Kept {
 	}
 	k := store.Kept{
 		MessageID: x.keptAs, Destination: m.Destination, Topic: m.Topic, Key: m.Key,
-		Delivery: wire.DeliveryName(x.delivery.Identity, x.keptAs), Headers: wire.EncodeHeaders(&x.delivery.Message), Body: x.delivery.Body,
+		Delivery: wire.DeliveryName(x.delivery.Identity(), x.keptAs), Headers: wire.EncodeHeaders(&x.delivery.Message), Body: x.delivery.Body,
 		Status: status, Failures: failures, Reason: wire.ErrorText(reason.Error()),
 	}
 	if x.delivery.Problem != nil { // what is there of it is not all, and never is to be handled

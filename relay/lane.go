@@ -37,6 +37,8 @@ type lane struct {
 	progressed time.Time // when a batch was last begun, or taken by the broker
 	lastError  string    // why not all of the last batch was taken; "" if it was
 
+	latency latency // of its messages
+
 	scanning trouble // of the pump's reading of the backlog, and its loop's own
 
 	resending // when to send again

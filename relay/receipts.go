@@ -258,6 +258,13 @@ func (t *term) classify(ctx context.Context, receipts []consumerReceipt) settlem
 			t.classifyAnyone(b, c, f)
 		}
 	}
+	if len(b.confirmed) > 0 {
+		databaseNow := t.pump.databaseNow()
+		for _, f := range b.confirmed {
+			t.r.latency.observe(f.id, databaseNow)
+			f.lane.latency.observe(f.id, databaseNow)
+		}
+	}
 	for l, inflights := range b.heard {
 		l.noteHeard(inflights, now)
 	}
@@ -278,6 +285,7 @@ type batch struct {
 	isDone, isRetried map[waybill.ID]bool
 	heard             map[*lane][]*inflight // consumers have said something about these
 	timed             map[*lane][]*inflight // of these they have said all
+	confirmed         []*inflight           // of these, those whose rows may go
 }
 
 func (b *batch) hear(f *inflight)  { b.heard[f.lane] = append(b.heard[f.lane], f) }
@@ -309,6 +317,9 @@ func (t *term) classifyAnyone(b *batch, c consumerReceipt, f *inflight) {
 	case !b.isDone[c.ID]:
 		b.isDone[c.ID] = true
 		b.done = append(b.done, c.ID)
+		if slow.isKept {
+			b.confirmed = append(b.confirmed, f)
+		}
 	}
 	switch {
 	case f == nil:
@@ -337,9 +348,12 @@ func (t *term) classifyNamed(ctx context.Context, b *batch, c consumerReceipt, f
 		}
 		b.retries(slow)
 	case inWindow && isOpen:
-		before := f.some()
+		before, done := f.some(), len(b.done)
 		if f.lane.hears(f, who, c, &b.settlement) && !before {
 			b.hear(f)
+		}
+		if len(b.done) > done {
+			b.confirmed = append(b.confirmed, f)
 		}
 		if f.state == settling {
 			b.clock(f)

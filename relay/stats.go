@@ -32,6 +32,9 @@ type Stats struct {
 	Disconnects int64 // broker connections that were lost, and tries to connect that failed
 	Swept       int64 // rows that only the sweep found
 
+	// Latency is that of the messages that consumers have confirmed.
+	Latency Latency
+
 	// Twin is the other relay of this outbox's identity that was heard last; "" for none.
 	Twin string
 
@@ -49,6 +52,7 @@ type DestinationStats struct {
 	Backlog     bool          // more may wait in the table for room in the window
 	Timeout     time.Duration // after which a message without a receipt is suspect
 	Silent      bool          // no receipts come, though messages were sent again to find out
+	Latency     Latency       // of those that were confirmed since the destination was first met, or met again
 	LastError   string        // why the broker did not take all of the last batch; "" if it did
 	// Lagging are those of Destination.Consumers that have not confirmed in time what
 	// others have answered, in order of name.
@@ -71,7 +75,7 @@ func (r *Relay) Stats() Stats {
 		Published: c.published.Load(), Copies: c.copies.Load(), Confirmed: c.confirmed.Load(), Rejected: c.rejected.Load(),
 		Retries: c.retries.Load(), Receipts: c.receipts.Load(), Malformed: c.malformed.Load(), Unknown: c.unknown.Load(),
 		Disconnects: c.disconnects.Load(), Swept: c.swept.Load(),
-		Strange: c.strange.Load(), Twins: c.twins.Load(),
+		Strange: c.strange.Load(), Twins: c.twins.Load(), Latency: r.latency.told(),
 	}
 	if twin := r.twin.Load(); twin != nil {
 		s.Twin = *twin
@@ -89,7 +93,7 @@ func (r *Relay) Stats() Stats {
 	for _, l := range t.sortedLanes() {
 		s.Destinations = append(s.Destinations, DestinationStats{
 			Destination: l.destination, Topic: l.topic, Unconfirmed: len(l.window), Window: l.windowSize(),
-			Backlog: l.hasBacklog(), Timeout: l.timeout(), Silent: l.stall > 0, LastError: l.lastError,
+			Backlog: l.hasBacklog(), Timeout: l.timeout(), Silent: l.stall > 0, Latency: l.latency.told(), LastError: l.lastError,
 			Lagging: l.lagging(),
 		})
 	}

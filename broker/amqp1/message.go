@@ -52,13 +52,13 @@ func encode(m *broker.Message, transport waybill.Transport, kind jmsbroker.Kind)
 func decode(in *amqp.Message, sub *broker.Subscription) broker.Delivery {
 	d := amqpmessage.Read(in)
 	d.Destination, d.Topic = sub.Destination, sub.Topic
-	d.Identity = identity(in.Properties)
 	return d
 }
 
-// identity is what a JMS client, or ActiveMQ in its place, has named a message: any other
-// producer's message-id may be what it likes, and is none.
-func identity(p *amqp.MessageProperties) broker.Identity {
+// Identity is what a JMS client, or ActiveMQ in its place, has named a message: any other
+// producer's message-id may be what it likes, and is none. See broker.Identified.
+func (t *token) Identity() broker.Identity {
+	p := t.message.Properties
 	if p == nil {
 		return broker.Identity{}
 	}

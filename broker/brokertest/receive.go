@@ -64,7 +64,7 @@ func identities(r *rig) {
 
 func identitiesOf(deliveries []broker.Delivery) (all []broker.Identity) {
 	for i := range deliveries {
-		all = append(all, deliveries[i].Identity)
+		all = append(all, deliveries[i].Identity())
 	}
 	return all
 }

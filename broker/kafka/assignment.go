@@ -26,8 +26,10 @@ type assignment struct {
 type token struct {
 	receiver   *receiver
 	assignment *assignment
-	offset     int64
+	partition  int32
 	epoch      int32
+	offset     int64
+	time       int64 // of the record, in ms since the Unix epoch; 0 or less for none
 	settled    bool
 }
 

@@ -175,11 +175,11 @@ func (r *receiver) arrived(fetches kgo.Fetches) {
 			a = newAssignment(in.Offset, in.LeaderEpoch)
 			r.assignments[in.Partition] = a
 		}
-		tokens = append(tokens, token{receiver: r, assignment: a, offset: in.Offset, epoch: in.LeaderEpoch})
+		tokens = append(tokens, token{receiver: r, assignment: a, partition: in.Partition, offset: in.Offset,
+			epoch: in.LeaderEpoch, time: in.Timestamp.UnixMilli()})
 		k := &tokens[len(tokens)-1]
 		a.add(k)
 		d := decode(in, &r.subscription)
-		d.Identity = r.identity(in)
 		d.Token = k
 		deliveries = append(deliveries, d)
 		r.unsettled++
@@ -187,14 +187,14 @@ func (r *receiver) arrived(fetches kgo.Fetches) {
 	r.arrivals.Add(deliveries...) // at once, so that Receive returns them together
 }
 
-// identity is a record's place in its topic, and its time stamp.
-func (r *receiver) identity(in *kgo.Record) broker.Identity {
-	i := broker.Identity{Place: r.name, Part: in.Partition, Number: uint64(in.Offset)}
-	if r.id != [16]byte{} { // else a topic that is made again has the same name, and other time stamps
-		i.Place = r.idText
+// Identity is a record's place in its topic, and its time stamp; see broker.Identified.
+func (k *token) Identity() broker.Identity {
+	i := broker.Identity{Place: k.receiver.name, Part: k.partition, Number: uint64(k.offset)}
+	if k.receiver.id != [16]byte{} { // else a topic that is made again has the same name, and other time stamps
+		i.Place = k.receiver.idText
 	}
-	if in.Timestamp.UnixMilli() > 0 {
-		i.Time = in.Timestamp
+	if k.time > 0 {
+		i.Time = time.UnixMilli(k.time)
 	}
 	return i
 }

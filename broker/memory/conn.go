@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
@@ -111,6 +112,7 @@ type keptMessage struct {
 // put adds messages to one queue, as far as it has room.
 func (b *Broker) put(q *queue, kept []keptMessage, fates []broker.Result, transient bool) {
 	var items []item
+	now := time.Now()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for i := range kept {
@@ -129,7 +131,7 @@ func (b *Broker) put(q *queue, kept []keptMessage, fates []broker.Result, transi
 			}
 			it := &items[0]
 			items = items[1:]
-			it.message, it.transient = k.message, transient
+			it.message, it.transient, it.at = k.message, transient, now
 			q.put(it, k.decision)
 		}
 	}

@@ -10,18 +10,24 @@ import (
 	"github.com/waybill-go/waybill/broker"
 )
 
-// item is one message of one queue. Its message never changes; the other fields
-// belong to the queue's lock.
+// item is one message of one queue. Its message never changes once it is in a queue,
+// nor do seq, place and at; the other fields belong to the queue's lock.
 type item struct {
 	message     broker.Message
 	seq         uint64 // its position in the queue's order
 	due         time.Time
+	place       string    // its queue's id
 	at          time.Time // when it was published
 	transient   bool
 	redelivered bool
 	holder      *receiver // who has it, unsettled; nil where it is in the queue or gone
 	prev, next  *item     // the holder's list
 	wiped       bool      // lost by Wipe while it was held
+}
+
+// Identity implements broker.Identified.
+func (it *item) Identity() broker.Identity {
+	return broker.Identity{Place: it.place, Number: it.seq, Time: it.at}
 }
 
 // queue is a queue, or what one group of a topic has to receive.
@@ -50,12 +56,12 @@ func (q *queue) depth() int {
 	return len(q.returned) + q.ready.len() + len(q.later) + q.held
 }
 
-// put adds an item, with its faults. It needs the lock, and a call of wake after it.
+// put adds an item, whose message and time are set, with its faults. It needs the lock, and a call of wake after it.
 func (q *queue) put(it *item, d decision) {
 	q.lastSeq++
-	it.seq, it.at = q.lastSeq, time.Now()
+	it.seq, it.place = q.lastSeq, q.id
 	if d.delay > 0 {
-		it.due = time.Now().Add(d.delay)
+		it.due = it.at.Add(d.delay)
 		heap.Push(&q.later, it)
 		q.arm()
 		return
@@ -120,8 +126,7 @@ func (q *queue) take(r *receiver, limit int) []broker.Delivery {
 		it.holder = r
 		it.prev, it.next = r.list.prev, &r.list
 		it.prev.next, it.next.prev = it, it
-		deliveries[i] = broker.Delivery{Message: it.message, Redelivered: it.redelivered, Token: it,
-			Identity: broker.Identity{Place: q.id, Number: it.seq, Time: it.at}}
+		deliveries[i] = broker.Delivery{Message: it.message, Redelivered: it.redelivered, Token: it}
 	}
 	r.held += n
 	q.held += n

@@ -137,12 +137,18 @@ func (r *receiver) deliver(d *broker.Delivery, h *held) {
 	d.Destination, d.Topic = r.p.name, r.p.topic
 	d.Body = h.msg.Data[:len(h.msg.Data):len(h.msg.Data)]
 	readHeader(&d.Message, h.msg.Header)
-	var sequence uint64
-	d.Redelivered, sequence = ackSubject(h.msg.Reply)
-	if at := ackTime(h.msg.Reply); !at.IsZero() {
-		d.Identity = broker.Identity{Place: r.p.stream, Number: sequence, Time: at}
-	}
+	d.Redelivered, _ = ackSubject(h.msg.Reply)
 	d.Token = h
+}
+
+// Identity is a message's place in its stream; see broker.Identified.
+func (h *held) Identity() broker.Identity {
+	at := ackTime(h.msg.Reply)
+	if at.IsZero() {
+		return broker.Identity{}
+	}
+	_, sequence := ackSubject(h.msg.Reply)
+	return broker.Identity{Place: h.r.p.stream, Number: sequence, Time: at}
 }
 
 // ackSubject reads the subject that a message is acknowledged on:

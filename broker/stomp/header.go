@@ -112,8 +112,7 @@ func (r *receiver) delivery(f *frame.Frame) (d broker.Delivery, err error) {
 	}
 	d.Destination, d.Topic = r.subscription.Destination, r.subscription.Topic
 	d.Redelivered = f.Header.Get("redelivered") == "true"
-	d.Identity = identity(f, r.socket.kind)
-	d.Token = &token{receiver: r, ack: f.Header.Get(frame.Ack)}
+	d.Token = &token{receiver: r, ack: f.Header.Get(frame.Ack), id: f.Header.Get(frame.MessageId), time: f.Header.Get("timestamp")}
 	if hasForeignID && r.socket.kind != jmsbroker.Artemis {
 		err = fmt.Errorf("stomp: ActiveMQ Classic takes no acknowledgement over STOMP of a message that AMQP gave an id, as of %.80q: %w",
 			f.Header.Get(frame.MessageId), jmsbroker.ErrElsewhere)
@@ -213,19 +212,19 @@ func isText(f *frame.Frame) bool {
 	return false
 }
 
-// identity is the broker's id of a message, and the time at which it, or a JMS client, took
+// Identity is the broker's id of a message, and the time at which it, or a JMS client, took
 // it. Artemis numbers its messages, and begins anew on an empty disk; in front of the number
 // stands the one of the subscription. What Classic shows of messages that came by AMQP may be
-// what their producers like, and is none.
-func identity(f *frame.Frame, kind jmsbroker.Kind) broker.Identity {
-	i := broker.Identity{Name: f.Header.Get(frame.MessageId)}
+// what their producers like, and is none. See broker.Identified.
+func (t *token) Identity() broker.Identity {
+	kind, i := t.receiver.socket.kind, broker.Identity{Name: t.id}
 	if _, number, found := strings.Cut(i.Name, ","); found && kind == jmsbroker.Artemis {
 		i.Name = number
 	}
 	if kind != jmsbroker.Artemis && !isClassicID(i.Name) {
 		return broker.Identity{}
 	}
-	if ms, err := strconv.ParseInt(f.Header.Get("timestamp"), 10, 64); err == nil && ms > 0 {
+	if ms, err := strconv.ParseInt(t.time, 10, 64); err == nil && ms > 0 {
 		i.Time = time.UnixMilli(ms)
 	}
 	return i

@@ -47,7 +47,9 @@ var _ broker.Receiver = (*receiver)(nil)
 type token struct {
 	receiver *receiver
 	ack      string
-	settled  bool // guarded by receiver.mu
+	id       string // the header message-id
+	time     string // the header timestamp
+	settled  bool   // guarded by receiver.mu
 }
 
 // subscribe sends SUBSCRIBE and waits for its receipt.
