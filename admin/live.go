@@ -313,6 +313,7 @@ func (v *view) updateOf(o *Overview) update {
 				row := key + "." + laneKey(x)
 				u.Texts[row+".pending"], u.Texts[row+".rejected"] = x.Pending.Text(), x.Rejected.Text()
 				u.Texts[row+".flight"] = flightText(x)
+				u.Texts[row+".latency"] = latencyText(x)
 				u.Texts[row+".age"] = v.age(x)
 				u.Texts[row+".why"] = v.why(x)
 				u.Texts[row+".state"] = v.t(string(x.State))

@@ -54,7 +54,7 @@ func newPages() *pages {
 func functionsOf(l string) template.FuncMap {
 	v := view{Language: l}
 	return template.FuncMap{
-		"t": v.t, "say": v.say, "clock": v.clock, "since": v.since, "age": v.age, "why": v.why, "body": bodyText, "lane": laneKey, "flight": flightText,
+		"t": v.t, "say": v.say, "clock": v.clock, "since": v.since, "age": v.age, "why": v.why, "body": bodyText, "lane": laneKey, "flight": flightText, "latency": latencyText,
 		"spark": sparkline, "rate": rateText, "count": func(n int) string { return survey.Count{N: int64(n)}.Text() },
 		"percent": func(op *repair.Operation) int { return 100 * (op.Done + op.Skipped + op.Forgotten) / max(op.Total, 1) },
 		"ended":   func(s repair.State) bool { return s == repair.Done || s == repair.Stopped || s == repair.Failed },
@@ -469,6 +469,20 @@ func flightText(d *survey.Destination) string {
 		return "–"
 	}
 	return survey.Count{N: int64(*d.InFlight)}.Text()
+}
+
+// latencyText is how long messages took to be confirmed.
+func latencyText(d *survey.Destination) string {
+	if d.P50 == nil || d.P99 == nil {
+		return "–"
+	}
+	text := func(seconds float64) string {
+		if seconds < 10 {
+			return strconv.FormatFloat(seconds, 'g', 2, 64) + " s"
+		}
+		return survey.Span(time.Duration(seconds * float64(time.Second)))
+	}
+	return text(*d.P50) + " / " + text(*d.P99)
 }
 
 // age is how long the oldest message of a destination waits.
