@@ -15,9 +15,9 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-// Order is what an operator asks for: that the rejected messages of a database that Selection
+// order is what an operator asks for: that the rejected messages of a database that Selection
 // means are sent again, or discarded.
-type Order struct {
+type order struct {
 	Database  string           `json:"database,omitempty"` // "" stands for the first
 	Action    repair.Action    `json:"action"`             // resend or discard
 	Selection survey.Selection `json:"selection"`          // an empty one means all
@@ -61,7 +61,7 @@ var (
 func (c *Console) apiRoutes() []route {
 	return []route{
 		{method: "GET", pattern: "/api/v1/openapi.json", need: ReadOnly, handle: c.openAPI, about: "This description"},
-		{method: "GET", pattern: "/api/v1/overview", need: ReadOnly, handle: c.apiOverview, about: "What waits, since when and why, by destination", out: Overview{}},
+		{method: "GET", pattern: "/api/v1/overview", need: ReadOnly, handle: c.apiOverview, about: "What waits, since when and why, by destination", out: overview{}},
 		{method: "GET", pattern: "/api/v1/count", need: ReadOnly, handle: c.apiCount, about: "All rows of an outbox, counted now: it reads the whole table", query: []argument{databaseArgument}, out: exactCount{}},
 		{method: "GET", pattern: "/api/v1/rejected", need: ReadOnly, handle: c.apiRejected, about: "Rejected messages, in groups", query: selectArguments, out: allGroups{}},
 		{method: "GET", pattern: "/api/v1/messages", need: ReadOnly, handle: c.apiSearch, about: "Search the outbox", query: searchArguments, out: survey.Found{}},
@@ -70,7 +70,7 @@ func (c *Console) apiRoutes() []route {
 		{method: "GET", pattern: "/api/v1/kept/{id}", need: ReadOnly, handle: c.apiKept, about: "What consumers keep of one message", query: []argument{databaseArgument}, out: []survey.Message{}},
 		{method: "GET", pattern: "/api/v1/operations", need: ReadOnly, handle: c.apiOperations, about: "What was ordered, the newest first", out: operations{}},
 		{method: "GET", pattern: "/api/v1/operations/{id}", need: ReadOnly, handle: c.apiOperation, about: "One order and how far it is", out: repair.Operation{}},
-		{method: "POST", pattern: "/api/v1/operations", need: Operator, handle: c.apiOrder, about: "Order that rejected messages are sent again in stages, or discarded", in: Order{}, out: repair.Operation{}},
+		{method: "POST", pattern: "/api/v1/operations", need: Operator, handle: c.apiOrder, about: "Order that rejected messages are sent again in stages, or discarded", in: order{}, out: repair.Operation{}},
 		{method: "POST", pattern: "/api/v1/operations/{id}/continue", need: Operator, handle: c.apiContinue, about: "Have a paused order go on", out: repair.Operation{}},
 		{method: "POST", pattern: "/api/v1/operations/{id}/stop", need: Operator, handle: c.apiStop, about: "Stop an order; what was done stays done", out: repair.Operation{}},
 	}
@@ -124,12 +124,12 @@ const notThere = "There is no such message here: it was confirmed, handled or di
 func (c *Console) apiOverview(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := c.within(r)
 	defer cancel()
-	overview, _, err := c.live.look(ctx)
+	state, _, err := c.live.look(ctx)
 	if err != nil {
 		c.refuse(w, r, http.StatusServiceUnavailable, problemOf(err))
 		return
 	}
-	answer(w, http.StatusOK, overview)
+	answer(w, http.StatusOK, state)
 }
 
 // apiCount waits for as long as the reader does.
@@ -244,33 +244,33 @@ func (c *Console) apiOperation(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *Console) apiOrder(w http.ResponseWriter, r *http.Request) {
-	var order Order
+	var o order
 	decoder := json.NewDecoder(r.Body)
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&order); err != nil {
+	if err := decoder.Decode(&o); err != nil {
 		c.refuse(w, r, http.StatusBadRequest, "The order cannot be read: "+err.Error())
 		return
 	}
-	if op, ok := c.order(w, r, &order); ok {
+	if op, ok := c.begin(w, r, &o); ok {
 		answer(w, http.StatusAccepted, op)
 	}
 }
 
-// order begins what was ordered, or answers why not.
-func (c *Console) order(w http.ResponseWriter, r *http.Request, order *Order) (repair.Operation, bool) {
-	d := c.asked(w, r, order.Database)
+// begin begins what was ordered, or answers why not.
+func (c *Console) begin(w http.ResponseWriter, r *http.Request, o *order) (repair.Operation, bool) {
+	d := c.asked(w, r, o.Database)
 	if d == nil {
 		return repair.Operation{}, false
 	}
-	if order.Action != repair.Resend && order.Action != repair.Discard {
+	if o.Action != repair.Resend && o.Action != repair.Discard {
 		c.refuse(w, r, http.StatusBadRequest, "The action is resend or discard.")
 		return repair.Operation{}, false
 	}
-	if _, err := repair.SideOf(string(order.Selection.Side)); err != nil {
+	if _, err := repair.SideOf(string(o.Selection.Side)); err != nil {
 		c.refuse(w, r, http.StatusBadRequest, err.Error())
 		return repair.Operation{}, false
 	}
-	op, err := c.desk.Start(r.Context(), d.Name, d.reader, order.Action, order.Selection, userOf(r).Name)
+	op, err := c.desk.Start(r.Context(), d.Name, d.reader, o.Action, o.Selection, userOf(r).Name)
 	switch {
 	case errors.Is(err, repair.ErrNothing):
 		c.refuse(w, r, http.StatusConflict, err.Error())

@@ -21,13 +21,13 @@ const (
 	watchers    = 100             // most pages that are kept up to date at a time
 )
 
-// Overview is the state of all databases.
-type Overview struct {
-	Databases []DatabaseOverview `json:"databases"`
+// overview is the state of all databases.
+type overview struct {
+	Databases []databaseOverview `json:"databases"`
 }
 
-// DatabaseOverview is the state of one database.
-type DatabaseOverview struct {
+// databaseOverview is the state of one database.
+type databaseOverview struct {
 	Database string `json:"database"`
 	About    string `json:"about,omitempty"`
 	Dialect  string `json:"dialect"`
@@ -39,19 +39,19 @@ type DatabaseOverview struct {
 	OutboxProblem string `json:"outbox_problem,omitempty"`
 	InboxProblem  string `json:"inbox_problem,omitempty"`
 	// Rates are how the last minutes went, of what runs in this process.
-	Rates []Rate `json:"rates"`
+	Rates []rate `json:"rates"`
 	inbox bool
 }
 
-// Rate is how often something has happened a second: in Points, the oldest first, 2 seconds
+// rate is how often something has happened a second: in Points, the oldest first, 2 seconds
 // each.
-type Rate struct {
+type rate struct {
 	Name   string    `json:"name"`
 	Points []float64 `json:"points"`
 }
 
 // Label is the Name for people.
-func (r *Rate) Label() string { return rateLabels[r.Name] }
+func (r *rate) Label() string { return rateLabels[r.Name] }
 
 var rateLabels = map[string]string{
 	"published": "Sent", "confirmed": "Confirmed", "copies": "Sent once more", "rejected": "Being rejected",
@@ -59,7 +59,7 @@ var rateLabels = map[string]string{
 }
 
 // Now is the last point.
-func (r *Rate) Now() float64 {
+func (r *rate) Now() float64 {
 	if len(r.Points) == 0 {
 		return 0
 	}
@@ -79,7 +79,7 @@ type live struct {
 	running  bool
 	looked   time.Time // when somebody last did
 	watching int
-	overview *Overview     // the last one; not changed any more
+	last     *overview     // the last one; not changed any more
 	next     chan struct{} // closed when there is a newer one
 	counters []map[string]int64
 	counted  time.Time
@@ -109,18 +109,18 @@ func (l *live) close() {
 
 // look returns the last state, and what is closed when there is a newer one. It waits for the
 // first.
-func (l *live) look(ctx context.Context) (*Overview, <-chan struct{}, error) {
+func (l *live) look(ctx context.Context) (*overview, <-chan struct{}, error) {
 	for {
 		l.mu.Lock()
 		l.looked = time.Now()
 		if !l.running && !l.closed {
-			l.running, l.overview = true, nil
+			l.running, l.last = true, nil
 			l.group.Go(l.sample)
 		}
-		overview, next := l.overview, l.next
+		last, next := l.last, l.next
 		l.mu.Unlock()
-		if overview != nil {
-			return overview, next, nil
+		if last != nil {
+			return last, next, nil
 		}
 		select {
 		case <-next:
@@ -145,10 +145,10 @@ func (l *live) sample() {
 	}()
 	for {
 		began := time.Now()
-		overview := l.read(ctx)
+		state := l.read(ctx)
 		took := time.Since(began)
 		l.mu.Lock()
-		l.overview = overview
+		l.last = state
 		close(l.next)
 		l.next = make(chan struct{})
 		if l.closed || l.watching == 0 && time.Since(l.looked) > idleTime {
@@ -168,9 +168,9 @@ func (l *live) sample() {
 }
 
 // read reads the state of all databases side by side.
-func (l *live) read(ctx context.Context) *Overview {
+func (l *live) read(ctx context.Context) *overview {
 	l.count()
-	o := &Overview{Databases: make([]DatabaseOverview, len(l.databases))}
+	o := &overview{Databases: make([]databaseOverview, len(l.databases))}
 	var group sync.WaitGroup
 	for i, d := range l.databases {
 		group.Go(func() {
@@ -184,8 +184,8 @@ func (l *live) read(ctx context.Context) *Overview {
 	return o
 }
 
-func (d *database) overview(ctx context.Context) DatabaseOverview {
-	o := DatabaseOverview{Database: d.Name, About: d.About, Dialect: d.Dialect.Name(), At: now()}
+func (d *database) overview(ctx context.Context) databaseOverview {
+	o := databaseOverview{Database: d.Name, About: d.About, Dialect: d.Dialect.Name(), At: now()}
 	sides, err := d.reader.Sides(ctx)
 	if err != nil {
 		o.Problem = problemOf(err)
@@ -248,13 +248,13 @@ func (l *live) count() {
 }
 
 // ratesOf returns copies of a database's rates.
-func (l *live) ratesOf(i int) []Rate {
+func (l *live) ratesOf(i int) []rate {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	rates := []Rate{}
+	rates := []rate{}
 	for _, name := range rateNames {
 		if _, ok := l.counters[i][name]; ok {
-			rates = append(rates, Rate{name, append([]float64{}, l.rates[i][name]...)})
+			rates = append(rates, rate{name, append([]float64{}, l.rates[i][name]...)})
 		}
 	}
 	return rates
@@ -300,7 +300,7 @@ type update struct {
 }
 
 // updateOf is the update that leads to a state.
-func (v *view) updateOf(o *Overview) update {
+func (v *view) updateOf(o *overview) update {
 	u := update{Texts: map[string]string{}, Sparks: map[string]string{}, States: map[string]string{}, Shape: shapeOf(o)}
 	for i := range o.Databases {
 		d := &o.Databases[i]
@@ -330,7 +330,7 @@ func (v *view) updateOf(o *Overview) update {
 }
 
 // shapeOf tells two lists apart.
-func shapeOf(o *Overview) string {
+func shapeOf(o *overview) string {
 	var b strings.Builder
 	for i := range o.Databases {
 		if outbox := o.Databases[i].Outbox; outbox != nil {
@@ -355,11 +355,11 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 	v := c.view(w, r)
 	for {
-		overview, next, err := c.live.look(r.Context())
+		state, next, err := c.live.look(r.Context())
 		if err != nil {
 			return
 		}
-		text, err := json.Marshal(v.updateOf(overview))
+		text, err := json.Marshal(v.updateOf(state))
 		if err != nil {
 			return
 		}

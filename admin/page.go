@@ -9,6 +9,7 @@ import (
 	"errors"
 	"html/template"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"path"
@@ -108,7 +109,7 @@ func (c *Console) show(w http.ResponseWriter, status int, page string, v *view, 
 	v.Page, v.Data = page, data
 	var b bytes.Buffer
 	if err := c.pages.templates[v.Language][page].Execute(&b, v); err != nil {
-		c.o.Logger.Error("a page cannot be made", "page", page, "error", err) //nolint:sloglint // no request's context is at hand
+		c.o.Logger.Error("a page cannot be made", slog.String("page", page), slog.Any("error", err))
 		http.Error(w, "the page cannot be made", http.StatusInternalServerError)
 		return
 	}
@@ -150,7 +151,7 @@ func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
 func (c *Console) logIn(w http.ResponseWriter, r *http.Request) {
 	user := c.access.byToken(r.PostFormValue("token"))
 	if user.Role == Nobody {
-		c.o.Logger.WarnContext(r.Context(), "somebody has tried to log in with a wrong token", "from", r.RemoteAddr)
+		c.o.Logger.WarnContext(r.Context(), "somebody has tried to log in with a wrong token", slog.String("from", r.RemoteAddr))
 		c.show(w, http.StatusForbidden, "login", c.view(w, r), "This is not a token of this page.")
 		return
 	}
@@ -182,7 +183,7 @@ func (v *view) shown(o *survey.Outbox) []*survey.Destination {
 func (v *view) Shown(o *survey.Outbox) []*survey.Destination { return v.shown(o) }
 
 type overviewData struct {
-	*Overview
+	*overview
 	Shape string
 }
 
@@ -190,13 +191,13 @@ func (c *Console) overviewPage(w http.ResponseWriter, r *http.Request) {
 	v := c.view(w, r)
 	ctx, cancel := c.within(r)
 	defer cancel()
-	overview, _, err := c.live.look(ctx)
+	state, _, err := c.live.look(ctx)
 	if err != nil {
 		c.refuse(w, r, http.StatusServiceUnavailable, problemOf(err))
 		return
 	}
 	v.Refresh = 15
-	c.show(w, http.StatusOK, "overview", v, overviewData{overview, shapeOf(overview)})
+	c.show(w, http.StatusOK, "overview", v, overviewData{state, shapeOf(state)})
 }
 
 func (c *Console) rejectedPage(w http.ResponseWriter, r *http.Request) {
@@ -381,14 +382,14 @@ func (c *Console) operationPage(w http.ResponseWriter, r *http.Request) {
 
 // confirmData is what is asked before anything is changed.
 type confirmData struct {
-	Order    *Order
+	Order    *order
 	Messages int
 	Stopped  bool
 	Groups   []survey.Group
 }
 
 // formOrder reads an order from a form.
-func formOrder(r *http.Request) (*Order, error) {
+func formOrder(r *http.Request) (*order, error) {
 	if err := r.ParseForm(); err != nil {
 		return nil, &badArgumentError{"The form cannot be read."}
 	}
@@ -396,23 +397,23 @@ func formOrder(r *http.Request) (*Order, error) {
 	if r.PostForm.Has("selected") && len(selection.MessageIDs) == 0 && err == nil {
 		err = &badArgumentError{"No message is selected."}
 	}
-	return &Order{Database: r.PostForm.Get("db"), Action: repair.Action(r.PostForm.Get("action")), Selection: selection}, err
+	return &order{Database: r.PostForm.Get("db"), Action: repair.Action(r.PostForm.Get("action")), Selection: selection}, err
 }
 
 func (c *Console) confirmPage(w http.ResponseWriter, r *http.Request) {
-	order, err := formOrder(r)
+	o, err := formOrder(r)
 	if err != nil {
 		c.refuse(w, r, http.StatusBadRequest, err.Error())
 		return
 	}
 	groups, v := about(c, w, r, func(ctx context.Context, d *database) (*survey.Groups, error) {
-		return d.reader.Groups(ctx, &order.Selection)
+		return d.reader.Groups(ctx, &o.Selection)
 	})
 	if groups == nil {
 		return
 	}
-	order.Database = v.Database
-	data := confirmData{Order: order, Stopped: groups.Stopped, Groups: groups.Groups}
+	o.Database = v.Database
+	data := confirmData{Order: o, Stopped: groups.Stopped, Groups: groups.Groups}
 	for i := range groups.Groups {
 		data.Messages += groups.Groups[i].Messages
 	}
@@ -424,12 +425,12 @@ func (c *Console) confirmPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *Console) orderPage(w http.ResponseWriter, r *http.Request) {
-	order, err := formOrder(r)
+	o, err := formOrder(r)
 	if err != nil {
 		c.refuse(w, r, http.StatusBadRequest, err.Error())
 		return
 	}
-	if op, ok := c.order(w, r, order); ok {
+	if op, ok := c.begin(w, r, o); ok {
 		redirect(w, r, "operations/"+op.ID)
 	}
 }
