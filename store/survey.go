@@ -12,11 +12,11 @@ import (
 // a person saw it. Rows are without headers and body, and of last_error and reason they have
 // the first 500 characters.
 type SurveyDialect interface {
-	// Tally reads, of the limit rows with the lowest id above after or, newest, with the
+	// Sample reads, of the limit rows with the lowest id above after or, newest, with the
 	// highest: destination, dest_type, status, count, the lowest message_id, the greatest
 	// retry, the highest id, how many have failures, and how many are due later than the
 	// clock; grouped by the first three.
-	Tally(n Names, after int64, newest bool, limit int) Statement
+	Sample(n Names, after int64, newest bool, limit int) Statement
 	// Glance reads rows with id > from in order of id or, newest, with id < from in the
 	// opposite order, whatever their status.
 	Glance(n Names, from int64, newest bool, limit int) Statement
@@ -36,8 +36,8 @@ type SurveyDialect interface {
 	DiscardKeptSeen(n Names, id int64, tries int) Statement
 }
 
-// Tally counts rows of one destination and status among some rows of the outbox.
-type Tally struct {
+// Sample counts rows of one destination and status among some rows of the outbox.
+type Sample struct {
 	Destination string
 	Topic       bool
 	Status      int
@@ -49,13 +49,13 @@ type Tally struct {
 	Delayed     int64 // rows that are due later
 }
 
-// Tally counts the limit oldest rows with id > after or, newest, the limit newest ones, by
+// Sample counts the limit oldest rows with id > after or, newest, the limit newest ones, by
 // destination and status, in no order. Its time grows with limit alone, and with rows that
 // are deleted and not yet vacuumed away.
-func (q *Queue) Tally(ctx context.Context, after int64, newest bool, limit int) ([]Tally, error) {
-	var all []Tally
-	err := q.eachIn(ctx, q.sessions.helping, "count some messages", q.dialect.Tally(q.names, after, newest, limit), func(rows *sql.Rows) error {
-		var t Tally
+func (q *Queue) Sample(ctx context.Context, after int64, newest bool, limit int) ([]Sample, error) {
+	var all []Sample
+	err := q.eachIn(ctx, q.sessions.helping, "count some messages", q.dialect.Sample(q.names, after, newest, limit), func(rows *sql.Rows) error {
+		var t Sample
 		if err := rows.Scan(&t.Destination, &t.Topic, &t.Status, &t.Rows, &t.Oldest, &t.MaxRetry, &t.LastID, &t.Failed, &t.Delayed); err != nil {
 			return err
 		}

@@ -11,8 +11,8 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-// tallyLimit is how many of the oldest rows, and of the newest ones, are counted.
-const tallyLimit = 10_000
+// sampleLimit is how many of the oldest rows, and of the newest ones, are counted.
+const sampleLimit = 10_000
 
 // twinTime is how long a twin is told of after it was heard last.
 const twinTime = 10 * time.Minute
@@ -99,13 +99,13 @@ func (r *Reader) Outbox(ctx context.Context, live *relay.Stats) (*Outbox, error)
 	if err := r.readRelay(ctx, o, live); err != nil {
 		return nil, err
 	}
-	tallies, capped, err := r.tallies(ctx)
+	samples, capped, err := r.samples(ctx)
 	if err != nil {
 		return nil, err
 	}
 	o.Capped = capped
 	known := lanes{}
-	for _, t := range tallies {
+	for _, t := range samples {
 		if t.Status == store.Pending {
 			known.at(t.Destination, t.Topic).count(&t, capped, o.At)
 		}
@@ -137,25 +137,25 @@ func (r *Reader) Outbox(ctx context.Context, live *relay.Stats) (*Outbox, error)
 	return o, nil
 }
 
-// tallies counts the oldest rows and, where there are more, the newest ones.
-func (r *Reader) tallies(ctx context.Context) (all []store.Tally, capped bool, err error) {
-	all, err = r.queue.Tally(ctx, 0, false, tallyLimit)
+// samples counts the oldest rows and, where there are more, the newest ones.
+func (r *Reader) samples(ctx context.Context) (all []store.Sample, capped bool, err error) {
+	all, err = r.queue.Sample(ctx, 0, false, sampleLimit)
 	if err != nil {
 		return nil, false, err
 	}
 	n, last := size(all)
-	if n < tallyLimit {
+	if n < sampleLimit {
 		return all, false, nil
 	}
-	newest, err := r.queue.Tally(ctx, last, true, tallyLimit)
+	newest, err := r.queue.Sample(ctx, last, true, sampleLimit)
 	if err != nil {
 		return nil, false, err
 	}
 	n, _ = size(newest)
-	return append(all, newest...), n >= tallyLimit, nil
+	return append(all, newest...), n >= sampleLimit, nil
 }
 
-func size(all []store.Tally) (n, last int64) {
+func size(all []store.Sample) (n, last int64) {
 	last = math.MinInt64
 	for _, t := range all {
 		n, last = n+t.Rows, max(last, t.LastID)
@@ -180,7 +180,7 @@ func (l lanes) at(name string, topic bool) *Destination {
 }
 
 // count adds rows that were counted.
-func (d *Destination) count(t *store.Tally, capped bool, now time.Time) {
+func (d *Destination) count(t *store.Sample, capped bool, now time.Time) {
 	d.Pending.add(Count{t.Rows, capped})
 	d.Failed += t.Failed
 	d.Delayed += t.Delayed

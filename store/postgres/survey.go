@@ -9,9 +9,9 @@ import (
 const glance = `id, message_id, destination, dest_type, business_mark, sequence, time_stamp,
 	NULL::text, ''::bytea, status, retry, failures, not_before, left(last_error, 500)`
 
-// tally begins a statement that goes on with some rows, and ends with tallied. It compares ids
+// sample begins a statement that goes on with some rows, and ends with sampled. It compares ids
 // as text, in which their order is the same.
-const tally = `
+const sample = `
 SELECT destination, dest_type, status, count(*), min(message_id::text COLLATE "C"), max(retry), max(id),
 	count(*) FILTER (WHERE failures > 0), count(*) FILTER (WHERE not_before > ` + readClock + `)
 FROM (
@@ -19,14 +19,14 @@ FROM (
 	FROM {qmessage}
 	WHERE id > $2::bigint`
 
-const tallied = `) AS t
+const sampled = `) AS t
 GROUP BY destination, dest_type, status`
 
-const tallyOldest = tally + `
-	ORDER BY id` + limited + tallied
+const sampleOldest = sample + `
+	ORDER BY id` + limited + sampled
 
-const tallyNewest = tally + `
-	ORDER BY id DESC` + limited + tallied
+const sampleNewest = sample + `
+	ORDER BY id DESC` + limited + sampled
 
 const glanceOldest = `SELECT ` + glance + ` FROM {qmessage} WHERE id > $2::bigint ORDER BY id` + limited
 
@@ -59,12 +59,12 @@ WHERE id = $1::bigint AND status = 2 AND tries = $2::integer`
 
 const discardKeptSeen = `DELETE FROM {n_rejected} WHERE id = $1::bigint AND status = 2 AND tries = $2::integer`
 
-// Tally implements store.SurveyDialect.
-func (dialect) Tally(n store.Names, after int64, newest bool, limit int) store.Statement {
+// Sample implements store.SurveyDialect.
+func (dialect) Sample(n store.Names, after int64, newest bool, limit int) store.Statement {
 	if newest {
-		return statement.New(n, tallyNewest, int64(limit), after)
+		return statement.New(n, sampleNewest, int64(limit), after)
 	}
-	return statement.New(n, tallyOldest, int64(limit), after)
+	return statement.New(n, sampleOldest, int64(limit), after)
 }
 
 // Glance implements store.SurveyDialect.

@@ -9,8 +9,8 @@ import (
 const glance = `id, message_id, destination, dest_type, business_mark, sequence, time_stamp,
 	NULL, x'', status, retry, failures, not_before, substr(last_error, 1, 500)`
 
-// tally begins a statement that goes on with some rows, and ends with tallied.
-const tally = `
+// sample begins a statement that goes on with some rows, and ends with sampled.
+const sample = `
 SELECT destination, dest_type, status, count(*), min(message_id), max(retry), max(id),
 	sum(failures > 0), sum(not_before > now)
 FROM (
@@ -18,16 +18,16 @@ FROM (
 	FROM {qmessage}
 	WHERE id > ?`
 
-const tallied = `
+const sampled = `
 	LIMIT ?
 ) AS t
 GROUP BY destination, dest_type, status`
 
-const tallyOldest = tally + `
-	ORDER BY id` + tallied
+const sampleOldest = sample + `
+	ORDER BY id` + sampled
 
-const tallyNewest = tally + `
-	ORDER BY id DESC` + tallied
+const sampleNewest = sample + `
+	ORDER BY id DESC` + sampled
 
 const glanceOldest = `SELECT ` + glance + ` FROM {qmessage} WHERE id > ? ORDER BY id LIMIT ?`
 
@@ -59,12 +59,12 @@ const resendKeptSeen = `UPDATE {n_rejected} SET status = 0, failures = 0, not_be
 
 const discardKeptSeen = `DELETE FROM {n_rejected} WHERE id = ? AND status = 2 AND tries = ?`
 
-// Tally implements store.SurveyDialect.
-func (dialect) Tally(n store.Names, after int64, newest bool, limit int) store.Statement {
+// Sample implements store.SurveyDialect.
+func (dialect) Sample(n store.Names, after int64, newest bool, limit int) store.Statement {
 	if newest {
-		return statement.New(n, tallyNewest, after, limit)
+		return statement.New(n, sampleNewest, after, limit)
 	}
-	return statement.New(n, tallyOldest, after, limit)
+	return statement.New(n, sampleOldest, after, limit)
 }
 
 // Glance implements store.SurveyDialect.

@@ -39,9 +39,9 @@ var surveyCases = []testCase{
 			{"the newest above one", rows[3].ID, true, 2, []want{{"b", store.Pending, 1, 4, 4, 0, 0}}},
 			{"none", rows[4].ID, false, 2, nil},
 		} {
-			got, err := s.queue.Tally(s.Context(), c.after, c.newest, c.limit)
+			got, err := s.queue.Sample(s.Context(), c.after, c.newest, c.limit)
 			s.must(err)
-			slices.SortFunc(got, func(a, b store.Tally) int {
+			slices.SortFunc(got, func(a, b store.Sample) int {
 				if order := strings.Compare(a.Destination, b.Destination); order != 0 {
 					return order
 				}
