@@ -28,6 +28,13 @@ build: ## the command, as bin/waybill, and all packages
 	$(call each,$(GO) build ./...)
 	@$(GO) build -o bin/ ./cmd/waybill
 
+# What "make lean" has in it: make lean LEAN="mysql kafka"
+LEAN ?= postgres rabbitmq
+
+.PHONY: lean
+lean: ## the command for a server, as bin/waybill-lean, with what LEAN names and no other driver
+	$(GO) build -tags "waybill_lean $(addprefix waybill_,$(LEAN))" -ldflags '-s -w' -o bin/waybill-lean ./cmd/waybill
+
 .PHONY: test
 test: ## every test, with the race detector, against real servers, which it installs, starts and stops
 	$(if $(or $(filter ./...,$(PKG)),$(findstring test/foreign,$(PKG))),scripts/foreign install)
@@ -77,13 +84,13 @@ bench-only:
 
 # The suite kills and restarts the servers, so one package at a time uses them.
 .PHONY: brokers-table
-brokers-table: ## writes the table of docs/brokers.md; kills and restarts this checkout's brokers
+brokers-table: ## writes the table of docs/operate/brokers.md; kills and restarts this checkout's brokers
 	WAYBILL_TEST_REQUIRE=1 WAYBILL_TEST_SERVICES=$(CURDIR)/scripts/services \
 		scripts/services run activemq artemis rabbitmq nats kafka -- bash -o pipefail -c \
-		'$(GO) test -p 1 -count=1 -timeout $(TIMEOUT) -json -run Conformance ./broker/... | $(GO) run ./scripts/brokers docs/brokers.md'
+		'$(GO) test -p 1 -count=1 -timeout $(TIMEOUT) -json -run Conformance ./broker/... | $(GO) run ./scripts/brokers docs/operate/brokers.md'
 
 .PHONY: foreign-table
-foreign-table: ## writes the tables of docs/foreign.md: what becomes of other programs' messages
+foreign-table: ## writes the tables of docs/use/foreign.md: what becomes of other programs' messages
 	scripts/foreign install jms python
 	WAYBILL_TEST_REQUIRE=1 scripts/services run activemq artemis rabbitmq nats kafka -- \
 		$(GO) test -count=1 -timeout $(TIMEOUT) -run TestForeignPrograms ./test/foreign -update
@@ -98,7 +105,7 @@ screenshots: ## makes the pictures of the page in docs/screenshots, with Debian'
 
 .PHONY: demo
 demo: ## the whole journey, with faults, on the embedded defaults
-	$(GO) run ./cmd/waybill demo
+	$(GO) run -tags waybill_lean,waybill_demo ./cmd/waybill demo
 
 .PHONY: torture
 torture: ## breaks everything on purpose for minutes, on real servers, and judges the result

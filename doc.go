@@ -56,6 +56,7 @@
 //	inbox                       guards, handlers and receipts
 //	admin                       health, metrics and statistics of a relay, over HTTP
 //	waybilltest                 for your tests: what was sent, and a world in virtual time
+//	otelwaybill                 traces by OpenTelemetry, in a module of its own
 //	store                       the seam to databases, and the engine behind it
 //	store/postgres              PostgreSQL's dialect
 //	store/postgres/pgxdriver    pgx.Tx for Send, LISTEN for the relay
@@ -83,7 +84,7 @@
 //
 // # Glossary
 //
-// The words that this module uses in a sense of its own. docs/glossary.md has the same.
+// The words that this module uses in a sense of its own. docs/concepts/glossary.md has the same.
 //
 //   - accepted: the setting of a destination whose rows are deleted when the broker has confirmed the message; the other setting is consumed.
 //   - adapter: the package that speaks one broker's protocol.

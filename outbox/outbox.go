@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -61,7 +62,13 @@ type Outbox struct {
 	notified  atomic.Int64     // when they were, in ns since the Unix epoch
 	notifying atomic.Bool      // somebody notifies them through a pool
 	committed chan struct{}
+
+	middleware []func(next Sender) Sender
+	sender     Sender // write, within the middleware
 }
+
+// Sender is what Send does, within middleware: it is given one message at least.
+type Sender func(ctx context.Context, tx Tx, messages []waybill.Message) error
 
 // New returns an Outbox for databases of the dialect. All faults of its arguments and
 // options are reported at once. It does no I/O.
@@ -86,7 +93,20 @@ func New(dialect store.Dialect, o *Options) (*Outbox, error) {
 	if s := dialect.Notify(names); s.SQL != "" && !c.NoNotify {
 		out.notify = &s
 	}
+	out.sender = out.write
 	return out, nil
+}
+
+// Use puts middleware around Send: for logs, tenants, headers that every message needs. The
+// first one given is the outermost. The messages that it is given are the caller's, headers
+// too: what changes them makes copies. Its errors are Send's. Use is called before the first
+// Send, and by one goroutine.
+func (o *Outbox) Use(middleware ...func(next Sender) Sender) {
+	o.middleware = append(o.middleware, middleware...)
+	o.sender = o.write
+	for _, m := range slices.Backward(o.middleware) {
+		o.sender = m(o.sender)
+	}
 }
 
 // Send writes messages through tx and does nothing else: no goroutine, no other
@@ -125,6 +145,11 @@ func (o *Outbox) Send(ctx context.Context, tx Tx, messages ...waybill.Message) e
 	if len(messages) == 0 {
 		return nil
 	}
+	return o.sender(ctx, tx, messages)
+}
+
+// write is what Send does.
+func (o *Outbox) write(ctx context.Context, tx Tx, messages []waybill.Message) error {
 	tx = plain(tx)
 	if o.clock.isDue() {
 		o.clock.read(ctx, tx, o.dialect)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -278,5 +279,49 @@ func TestTheCommitOfAnyTransactionOfWaybillsWakesTheRelay(t *testing.T) {
 	}
 	if err := begin().Commit(t.Context()); err != nil || !isWoken() {
 		t.Errorf("a commit: error %v, or the relay was not woken", err)
+	}
+}
+
+func TestMiddlewareSeesWhatIsSentAndMayRefuseIt(t *testing.T) {
+	db := open(t)
+	out := must(outbox.New(sqlite.Dialect(), nil))
+	var calls []string
+	note := func(name string) func(outbox.Sender) outbox.Sender {
+		return func(next outbox.Sender) outbox.Sender {
+			return func(ctx context.Context, tx outbox.Tx, messages []waybill.Message) error {
+				calls = append(calls, name)
+				messages = slices.Clone(messages)
+				messages[0].Headers = map[string]string{"tenant": name}
+				return next(ctx, tx, messages)
+			}
+		}
+	}
+	refused := errors.New("no tenant")
+	out.Use(note("first"), note("second"))
+	out.Use(func(next outbox.Sender) outbox.Sender {
+		return func(ctx context.Context, tx outbox.Tx, messages []waybill.Message) error {
+			calls = append(calls, "third")
+			if messages[0].Destination == "nobody" {
+				return refused
+			}
+			return next(ctx, tx, messages)
+		}
+	})
+	send := func(m waybill.Message) error {
+		return out.InTx(t.Context(), db, func(tx *sql.Tx) error { return out.Send(t.Context(), tx, m) })
+	}
+	m := waybill.Message{Destination: "orders"}
+	if err := send(m); err != nil || m.Headers != nil {
+		t.Fatalf("error %v, and the caller's message has the headers %v", err, m.Headers)
+	}
+	if err := send(waybill.Message{Destination: "nobody"}); !errors.Is(err, refused) {
+		t.Errorf("got %v, want the middleware's own error", err)
+	}
+	if got := strings.Join(calls, " "); got != "first second third first second third" {
+		t.Errorf("called: %s", got)
+	}
+	var headers string
+	if err := db.QueryRow(`SELECT group_concat(headers) FROM qmessage`).Scan(&headers); err != nil || headers != `{"tenant":"second"}` {
+		t.Errorf("the outbox has a message with %s, error %v", headers, err)
 	}
 }

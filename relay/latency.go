@@ -61,10 +61,14 @@ type latency struct {
 // observe counts a message that is confirmed at a time of the database's clock, in µs. One
 // whose id is of a later time, by a clock that is not the database's, took none.
 func (l *latency) observe(id waybill.ID, now int64) {
-	took := max(time.Duration(now-id.Time().UnixMicro())*time.Microsecond, 0)
+	took := took(id, now)
 	at, _ := slices.BinarySearch(latencyBounds[:], took)
 	l.counts[at].Add(1)
 	l.sum.Add(int64(took))
+}
+
+func took(id waybill.ID, now int64) time.Duration {
+	return max(time.Duration(now-id.Time().UnixMicro())*time.Microsecond, 0)
 }
 
 // told is what has been counted until now.

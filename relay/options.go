@@ -96,6 +96,8 @@ type Options struct {
 	// way, close the connection and give the lease back. Default 5 s.
 	Drain time.Duration
 
+	// Observer hears what the relay does, for traces and figures. Default none.
+	Observer Observer
 	// Logger receives what an operator should know. Default slog.Default().
 	Logger *slog.Logger
 }

@@ -87,6 +87,9 @@ func (l *lane) publishBatch(ctx context.Context, conn broker.Conn, batch []outgo
 	crash.Point("relay.publish.before")
 	results, timedOut, err := publish.Batch(ctx, conn, messages, l.o.Transport)
 	crash.Point("relay.publish.after")
+	if o := l.t.r.o.Observer; o != nil {
+		o.Published(ctx, Publication{Destination: l.destination, Topic: l.topic, Began: began, Messages: messages, Results: results})
+	}
 	if slices.ContainsFunc(results, func(r broker.Result) bool { return r.Fate != broker.Unknown }) {
 		l.t.link.noteAnswer()
 	}

@@ -124,6 +124,7 @@ type settlement struct {
 	said      []store.Answer
 	consumers map[waybill.ID][]string
 	slow      []slowReceipt
+	answers   []Answer // for the Observer
 }
 
 // note adds answers on a message.
@@ -138,6 +139,9 @@ func (s *settlement) note(consumers []string, said ...store.Answer) {
 // passes on. Nothing in them can stop it.
 func (t *term) handle(ctx context.Context, deliveries []broker.Delivery) {
 	s := t.classify(ctx, t.decode(ctx, deliveries))
+	if len(s.answers) > 0 {
+		t.r.o.Observer.Answered(ctx, s.answers)
+	}
 	if len(s.done) > 0 {
 		t.remove(ctx, s.done)
 	}
@@ -238,10 +242,11 @@ func (t *term) classify(ctx context.Context, receipts []consumerReceipt) settlem
 	b := &batch{
 		settlement: settlement{consumers: map[waybill.ID][]string{}},
 		isDone:     make(map[waybill.ID]bool, len(receipts)), isRetried: map[waybill.ID]bool{},
-		heard: map[*lane][]*inflight{}, timed: map[*lane][]*inflight{},
+		heard: map[*lane][]*inflight{}, timed: map[*lane][]*inflight{}, now: t.pump.databaseNow(),
 	}
 	for _, c := range receipts {
 		f := t.tracked(c)
+		isOpen, done := f != nil && f.state != settling, len(b.done)
 		consumers, there := untracked[c.ID]
 		if f != nil {
 			consumers, there = f.lane.o.Consumers, true
@@ -252,17 +257,14 @@ func (t *term) classify(ctx context.Context, receipts []consumerReceipt) settlem
 		case !there: // a repeated receipt, or one that somebody made up
 		case isRetry(c) && f != nil && c.Tries > 0 && c.Tries <= f.failures:
 			// of a copy before this one, and counted: it has come a second time
+			isOpen = false
 		case len(consumers) > 0:
 			t.classifyNamed(ctx, b, c, f, consumers)
 		default:
 			t.classifyAnyone(b, c, f)
 		}
-	}
-	if len(b.confirmed) > 0 {
-		databaseNow := t.pump.databaseNow()
-		for _, f := range b.confirmed {
-			t.r.latency.observe(f.id, databaseNow)
-			f.lane.latency.observe(f.id, databaseNow)
+		if isOpen {
+			t.tell(b, c, f, len(b.done) > done)
 		}
 	}
 	for l, inflights := range b.heard {
@@ -285,7 +287,22 @@ type batch struct {
 	isDone, isRetried map[waybill.ID]bool
 	heard             map[*lane][]*inflight // consumers have said something about these
 	timed             map[*lane][]*inflight // of these they have said all
-	confirmed         []*inflight           // of these, those whose rows may go
+	now               int64                 // of the database's clock, in µs
+}
+
+// tell counts a receipt for a message under way, and notes it for the Observer; isLast says
+// that the message's row may go. mu is held.
+func (t *term) tell(b *batch, c consumerReceipt, f *inflight, isLast bool) {
+	if isLast {
+		t.r.latency.observe(c.ID, b.now)
+		f.lane.latency.observe(c.ID, b.now)
+	}
+	if t.r.o.Observer != nil {
+		b.answers = append(b.answers, Answer{
+			ID: c.ID, Destination: f.lane.destination, Topic: f.lane.topic, Consumer: c.consumer,
+			Outcome: c.Outcome, Error: c.Error, Last: isLast, Took: took(c.ID, b.now),
+		})
+	}
 }
 
 func (b *batch) hear(f *inflight)  { b.heard[f.lane] = append(b.heard[f.lane], f) }
@@ -317,9 +334,6 @@ func (t *term) classifyAnyone(b *batch, c consumerReceipt, f *inflight) {
 	case !b.isDone[c.ID]:
 		b.isDone[c.ID] = true
 		b.done = append(b.done, c.ID)
-		if slow.isKept {
-			b.confirmed = append(b.confirmed, f)
-		}
 	}
 	switch {
 	case f == nil:
@@ -348,12 +362,9 @@ func (t *term) classifyNamed(ctx context.Context, b *batch, c consumerReceipt, f
 		}
 		b.retries(slow)
 	case inWindow && isOpen:
-		before, done := f.some(), len(b.done)
+		before := f.some()
 		if f.lane.hears(f, who, c, &b.settlement) && !before {
 			b.hear(f)
-		}
-		if len(b.done) > done {
-			b.confirmed = append(b.confirmed, f)
 		}
 		if f.state == settling {
 			b.clock(f)

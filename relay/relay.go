@@ -68,7 +68,7 @@ type Relay struct {
 	wasConnected atomic.Bool
 
 	counters counters
-	latency  latency // of all messages
+	latency  latency                // of all messages
 	repeats  repeat.Filter          // what the log has of what goes on
 	twin     atomic.Pointer[string] // the last one that was heard
 	mu       sync.Mutex

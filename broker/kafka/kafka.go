@@ -10,7 +10,7 @@
 // record headers, and the content type is the header content-type.
 //
 // Kafka remembers a position in each partition and not single messages, so Requeue and
-// DeadLetter are not supported. docs/brokers.md says how names are mapped and when
+// DeadLetter are not supported. docs/operate/brokers.md says how names are mapped and when
 // positions are committed.
 package kafka
 

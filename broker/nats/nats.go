@@ -6,7 +6,7 @@
 // A queue is a subject of the same name, a topic is the subject "topic#." and its name.
 // Where a stream has the subject already, it is used, whatever its settings; otherwise one
 // is made, and for each consumer a pull consumer. Headers travel under their own names, and
-// the content type is the header Content-Type. docs/brokers.md says what the streams and
+// the content type is the header Content-Type. docs/operate/brokers.md says what the streams and
 // consumers are like, and how names and headers that NATS would not take are written.
 package nats
 

@@ -8,7 +8,7 @@
 // topic is a durable fanout exchange of the same name, and each Group has a durable queue
 // "<topic>><group>" that is bound to it. What exists already is used as it is. Headers are
 // the header table of a message, the content type is its property content-type, and what
-// travels Durable is persistent. docs/brokers.md says how the names are mapped, and how
+// travels Durable is persistent. docs/operate/brokers.md says how the names are mapped, and how
 // RabbitMQ behaves when it blocks publishers, lacks a queue or finds a message too large.
 package rabbitmq
 

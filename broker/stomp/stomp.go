@@ -4,7 +4,7 @@
 //	b, err := stomp.New("stomp://user:password@host", nil)
 //
 // Each subscription has a network connection of its own, since a broker that runs out of
-// memory stops reading from those that publish. docs/brokers.md has what the brokers can
+// memory stops reading from those that publish. docs/operate/brokers.md has what the brokers can
 // do and how destinations and headers travel.
 package stomp
 

@@ -29,7 +29,7 @@ moment and tries again.
 An upgrade comes last: first put programs of the new version in the place of the old
 ones, one by one, and run this when no old one is left. New programs work with old tables
 until then; old programs may not work with new ones. "waybill status" shows the tables'
-version, and docs/databases.md the order in detail.
+version, and docs/use/upgrades.md the order in detail.
 
 --print shows the SQL instead, for people whose migrations are run by a tool of their own,
 and connects to nothing. --dialect says which database it is for, where there is no address.

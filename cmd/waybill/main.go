@@ -12,7 +12,8 @@
 // torture, verdict (what their reports share), supervisor (their processes) and faulty (a
 // broker with faults).
 //
-// The tests run the command in a process of its own (main_test.go). A file is called like
+// The tests run the command in a process of its own (main_test.go), but for those of the
+// command lines in the pages (pages_test.go). A file is called like
 // the command that it is about; the others are about several of them.
 package main
 

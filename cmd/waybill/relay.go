@@ -13,8 +13,6 @@ import (
 	"github.com/waybill-go/waybill/admin"
 	"github.com/waybill-go/waybill/internal/address"
 	"github.com/waybill-go/waybill/relay"
-	"github.com/waybill-go/waybill/store/postgres"
-	"github.com/waybill-go/waybill/store/postgres/pgxdriver"
 )
 
 const relayHelp = `Run a relay: it moves committed messages from the outbox to the broker, sends again
@@ -90,7 +88,7 @@ func (f *relayFlags) register(cmd *cobra.Command) {
 }
 
 // options checks the flags, and adds what follows from them.
-func (f *relayFlags) options(cmd *cobra.Command, o *options, d *database) (*relay.Options, error) {
+func (f *relayFlags) options(cmd *cobra.Command, o *options) (*relay.Options, error) {
 	if err := checkPositive(cmd, "window", "in-flight", "in-flight-bytes", "batch", "lease", "poll", "min-resend", "max-resend", "rejected-hold"); err != nil {
 		return nil, err
 	}
@@ -100,9 +98,7 @@ func (f *relayFlags) options(cmd *cobra.Command, o *options, d *database) (*rela
 	if err := f.setDestinations(&ro); err != nil {
 		return nil, err
 	}
-	if d.dialect.Name() == postgres.Dialect().Name() {
-		ro.Listen = pgxdriver.Listener(o.db, postgres.Channel(o.prefix))
-	}
+	ro.Listen = address.Listener(o.db, o.prefix)
 	return &ro, nil
 }
 
@@ -154,7 +150,7 @@ func (f *relayFlags) run(cmd *cobra.Command, o *options) (err error) {
 		return err
 	}
 	defer d.Close()
-	ro, err := f.options(cmd, o, d)
+	ro, err := f.options(cmd, o)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 )
@@ -46,13 +47,6 @@ const rootExample = `  export WAYBILL_DB=postgres://app:secret@localhost/app
   waybill receive orders --consumer shipping --level latest --count 1
   waybill status`
 
-const (
-	groupRun    = "run"
-	groupLook   = "look"
-	groupRepair = "repair"
-	groupProve  = "prove"
-)
-
 // newRoot makes the tree of commands. running is set once one of them has begun,
 // that is, once nothing is wrong with its command line.
 func newRoot() (root *cobra.Command, running *bool) {
@@ -74,7 +68,6 @@ func newRoot() (root *cobra.Command, running *bool) {
 			return setLogger(cmd.ErrOrStderr(), o.logLevel, o.logFormat)
 		},
 	}
-	root.SetVersionTemplate("waybill {{.Version}}\n")
 	flags := root.PersistentFlags()
 	flags.StringVar(&o.db, "db", "", "`address` of the database (WAYBILL_DB)")
 	flags.StringVar(&o.broker, "broker", "", "`address` of the broker (WAYBILL_BROKER)")
@@ -83,22 +76,22 @@ func newRoot() (root *cobra.Command, running *bool) {
 	flags.StringVar(&o.logFormat, "log-format", "text", "`form` of the log on standard error: text or json")
 	flags.SortFlags = false
 
-	root.AddGroup(
-		&cobra.Group{ID: groupRun, Title: "Set up and run:"},
-		&cobra.Group{ID: groupLook, Title: "Look:"},
-		&cobra.Group{ID: groupRepair, Title: "Repair:"},
-		&cobra.Group{ID: groupProve, Title: "Prove:"},
-	)
-	add := func(group string, commands ...*cobra.Command) {
+	// A command that this program was built without is nil, and so is a group without any.
+	add := func(title string, commands ...*cobra.Command) {
+		commands = slices.DeleteFunc(commands, func(c *cobra.Command) bool { return c == nil })
+		if len(commands) == 0 {
+			return
+		}
+		root.AddGroup(&cobra.Group{ID: title, Title: title})
 		for _, c := range commands {
-			c.GroupID = group
+			c.GroupID = title
 			root.AddCommand(c)
 		}
 	}
-	add(groupRun, newDemoCommand(), newInitCommand(o), newRelayCommand(o), newSendCommand(o), newReceiveCommand(o))
-	add(groupLook, newStatusCommand(o), newListCommand(o), newShowCommand(o), newGroupsCommand(o), newUICommand(o), newHealthCommand())
-	add(groupRepair, newResendCommand(o), newDiscardCommand(o), newPruneCommand(o))
-	add(groupProve, newTortureCommand(o))
+	add("Set up and run:", newDemoCommand(), newInitCommand(o), newRelayCommand(o), newSendCommand(o), newReceiveCommand(o))
+	add("Look:", newStatusCommand(o), newListCommand(o), newShowCommand(o), newGroupsCommand(o), newUICommand(o), newHealthCommand())
+	add("Repair:", newResendCommand(o), newDiscardCommand(o), newPruneCommand(o))
+	add("Prove:", newTortureCommand(o))
 
 	running = new(bool)
 	markRunning(root, running)

@@ -1,3 +1,5 @@
+//go:build !waybill_lean || waybill_torture
+
 package main
 
 import (

@@ -10,9 +10,14 @@ import (
 // go build -ldflags "-X main.release=v1.2.3".
 var release string
 
-// version is what --version prints after the name.
+// version is what --version prints after the name, with the build's tags, which say what
+// it was built without.
 func version() string {
-	return fmt.Sprintf("%s (%s, %s/%s)", number(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	built := fmt.Sprintf("%s, %s/%s", runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	if tags := setting("-tags"); tags != "" {
+		built += ", tags " + tags
+	}
+	return fmt.Sprintf("%s (%s)", number(), built)
 }
 
 // number is the version alone: of the release, of the module where it was built
@@ -28,10 +33,22 @@ func number() string {
 	if v := info.Main.Version; v != "" && v != "(devel)" {
 		return v
 	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			return "devel " + s.Value[:12]
-		}
+	if revision := setting("vcs.revision"); len(revision) >= 12 {
+		return "devel " + revision[:12]
 	}
 	return "devel"
+}
+
+// setting is what the program was built with; "" where that is not known.
+func setting(key string) string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == key {
+			return s.Value
+		}
+	}
+	return ""
 }

@@ -6,13 +6,6 @@ import (
 	"strings"
 
 	"github.com/waybill-go/waybill/broker"
-	"github.com/waybill-go/waybill/broker/activemq"
-	"github.com/waybill-go/waybill/broker/amqp1"
-	"github.com/waybill-go/waybill/broker/kafka"
-	"github.com/waybill-go/waybill/broker/nats"
-	"github.com/waybill-go/waybill/broker/nats/embedded"
-	"github.com/waybill-go/waybill/broker/rabbitmq"
-	"github.com/waybill-go/waybill/broker/stomp"
 )
 
 // brokerForms is what an error about an address offers.
@@ -39,9 +32,6 @@ func OpenBroker(addr string) (broker.Broker, error) {
 		return nil, errors.New("waybill: a broker's address begins with its kind: " + brokerForms)
 	}
 	b, err := openBroker(scheme, addr)
-	if errors.Is(err, embedded.ErrLocked) {
-		return nil, fmt.Errorf("waybill: %w: it serves one process at a time; for several use a broker that is a server", err)
-	}
 	if err != nil && scheme == "embedded" {
 		return nil, fmt.Errorf("waybill: %w", err)
 	}
@@ -59,21 +49,26 @@ var errUnknownBroker = errors.New("no broker is called so")
 func openBroker(scheme, addr string) (broker.Broker, error) {
 	switch scheme {
 	case "amqp1", "amqp1s":
-		return orNil(amqp1.New(addr, nil))
+		return openAMQP1(addr)
 	case "stomp", "stomp+tls":
-		return orNil(stomp.New(addr, nil))
+		return openSTOMP(addr)
 	case "nats", "tls+nats":
-		return orNil(nats.New(addr, nil))
+		return openNATS(addr)
 	case "kafka", "kafka+tls":
-		return orNil(kafka.New(addr, nil))
+		return openKafka(addr)
 	case "rabbitmq", "rabbitmqs":
-		return orNil(rabbitmq.New(addr, nil))
+		return openRabbitMQ(addr)
 	case "activemq", "activemq+tls":
-		return orNil(activemq.New(addr, nil))
+		return openActiveMQ(addr)
 	case "embedded":
-		return orNil(embedded.New(strings.TrimPrefix(addr, "embedded:"), nil))
+		return openEmbedded(strings.TrimPrefix(addr, "embedded:"))
 	}
 	return nil, errUnknownBroker
+}
+
+// leftOut is the error for what this program was built without.
+func leftOut(name string) error {
+	return fmt.Errorf("this program was built without %[1]s: build it with the tag waybill_%[1]s too, or without waybill_lean", name)
 }
 
 // orNil keeps an adapter's nil pointer from becoming a Broker that is not nil.

@@ -1,33 +1,30 @@
 // Package address opens databases and brokers by their addresses, as the command and tests
 // name them. No error shows the password of an address.
+//
+// A program that imports it has the drivers of all databases and the adapters of all
+// brokers, unless it is built with the tag waybill_lean: then it has those whose own tags
+// are given, waybill_postgres, waybill_mysql, waybill_sqlite, waybill_amqp1,
+// waybill_stomp, waybill_activemq, waybill_rabbitmq, waybill_nats, waybill_kafka and
+// waybill_embedded. An address of another kind is then an error that names the tag.
+//
+// The files: database.go and broker.go (which kinds there are), one file for each kind that
+// opens it, and beside it one with _left_out for programs without it.
 package address
 
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
-	"net"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
-
-	mysqldriver "github.com/go-sql-driver/mysql"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
-	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/mysql"
 	"github.com/waybill-go/waybill/store/postgres"
-	"github.com/waybill-go/waybill/store/postgres/pgxdriver"
 	"github.com/waybill-go/waybill/store/sqlite"
 )
 
@@ -72,54 +69,15 @@ func OpenDatabase(addr string) (*sql.DB, store.Dialect, error) {
 	return db, dialect, nil
 }
 
-func openPostgres(addr string) (*sql.DB, error) {
-	u, err := serverURL(addr)
-	if err != nil {
-		return nil, err
-	}
-	config, err := pgx.ParseConfig(addr)
-	if err != nil {
-		// The outer error repeats the address.
-		var parse *pgconn.ParseConfigError
-		if inner := errors.Unwrap(err); errors.As(err, &parse) && inner != nil {
-			err = inner
-		}
-		return nil, err
-	}
-	if u.Query().Has("default_query_exec_mode") {
-		return bounded(stdlib.OpenDB(*config)), nil
-	}
-	var p pooler
-	return bounded(stdlib.OpenDB(*config, stdlib.OptionBeforeConnect(p.before), stdlib.OptionAfterConnect(p.after))), nil
-}
-
-// pooler finds out whether a database is behind a pooler, such as PgBouncer. There
-// statements cannot be prepared beforehand: they may come to another session.
-type pooler struct{ direct, found atomic.Bool }
-
-func (p *pooler) before(_ context.Context, config *pgx.ConnConfig) error {
-	if p.found.Load() {
-		config.DefaultQueryExecMode = pgx.QueryExecModeExec
+// Listener returns what hears of messages that other processes commit in the database at
+// addr, to tables with this prefix, in the form that relay.Options.Listen takes; nil where
+// the database does not tell.
+func Listener(addr, prefix string) func(ctx context.Context, notify func()) error {
+	switch scheme, _, _ := strings.Cut(addr, ":"); scheme {
+	case "postgres", "postgresql":
+		return listenPostgres(addr, prefix)
 	}
 	return nil
-}
-
-func (p *pooler) after(ctx context.Context, conn *pgx.Conn) error {
-	if p.found.Load() || p.direct.Load() {
-		return nil
-	}
-	pooled, err := pgxdriver.BehindPooler(ctx, conn.PgConn())
-	switch {
-	case err != nil:
-		_ = conn.Close(ctx)
-		return err
-	case !pooled:
-		p.direct.Store(true)
-		return nil
-	}
-	p.found.Store(true)
-	_ = conn.Close(ctx)
-	return driver.ErrBadConn // and database/sql connects again
 }
 
 const (
@@ -140,46 +98,6 @@ func bounded(db *sql.DB) *sql.DB {
 	return db
 }
 
-// openMySQL has the driver send statements with their arguments in one round trip where
-// it can (interpolateParams); it prepares, runs and closes them otherwise.
-func openMySQL(addr string) (*sql.DB, error) {
-	u, err := serverURL(addr)
-	if err != nil {
-		return nil, err
-	}
-	name := strings.TrimPrefix(u.Path, "/")
-	if name == "" {
-		return nil, errors.New("the name of the database is missing: mysql://user:password@host:3306/database")
-	}
-	host, port := u.Hostname(), u.Port()
-	if port == "" {
-		port = "3306"
-	}
-	config, err := mysqldriver.ParseDSN("tcp(" + net.JoinHostPort(host, port) + ")/?" + u.RawQuery)
-	if err != nil {
-		return nil, err
-	}
-	config.DBName, config.User = name, u.User.Username()
-	config.Passwd, _ = u.User.Password()
-	if !u.Query().Has("interpolateParams") {
-		config.InterpolateParams = true
-	}
-	config.Logger = driverLog{}
-	connector, err := mysqldriver.NewConnector(config)
-	if err != nil {
-		return nil, err
-	}
-	return bounded(sql.OpenDB(connector)), nil
-}
-
-// driverLog puts what MySQL's driver says of broken connections into the log, at the
-// level Debug: where it concerns a caller, the caller gets an error.
-type driverLog struct{}
-
-func (driverLog) Print(words ...any) {
-	slog.Debug("MySQL driver", slog.String("text", strings.TrimSpace(fmt.Sprintln(words...))))
-}
-
 // serverURL parses the address of a database behind a network.
 func serverURL(addr string) (*url.URL, error) {
 	u, err := url.Parse(addr)
@@ -196,39 +114,3 @@ func serverURL(addr string) (*url.URL, error) {
 // isHalfPassword says whether a parameter's name may be the rest of a password with a
 // '?', and the host. A driver would send it to the server, whose error shows it.
 func isHalfPassword(name string) bool { return strings.Contains(name, "@") }
-
-// sqliteSettings: WAL lets readers go on beside the one writer; synchronous FULL
-// syncs at each commit, since a committed message must survive a power cut; write
-// transactions begin IMMEDIATE, because one that reads first and then finds that
-// another has written is refused at once, whatever its busy_timeout.
-const sqliteSettings = `?_txlock=immediate&_pragma=busy_timeout(30000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=foreign_keys(on)`
-
-// sqliteConnections is small: one transaction writes at a time, and the other
-// connections read or wait for their turn.
-const sqliteConnections = 4
-
-func openSQLite(path string) (*sql.DB, error) {
-	switch {
-	case path == "" || strings.HasSuffix(path, "/"):
-		return nil, errors.New("the file's name is missing: sqlite:path/to/file.db")
-	case strings.Contains(path, ":memory:"):
-		return nil, errors.New("a database in memory forgets its messages: name a file, sqlite:path/to/file.db")
-	case strings.Contains(path, "?"):
-		return nil, errors.New("takes no parameters: the settings that matter are made for you")
-	}
-	if absolute, found := strings.CutPrefix(path, "//"); found {
-		// sqlite:///absolute and sqlite://relative are common elsewhere.
-		path = absolute
-	}
-	segments := strings.Split(filepath.ToSlash(filepath.Clean(path)), "/")
-	for i, s := range segments {
-		segments[i] = url.PathEscape(s)
-	}
-	db, err := sql.Open("sqlite", "file:"+strings.Join(segments, "/")+sqliteSettings)
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(sqliteConnections)
-	db.SetMaxIdleConns(sqliteConnections)
-	return db, nil
-}

@@ -1,10 +1,10 @@
-// Command brokers writes the table of docs/brokers.md from the conformance suite's
+// Command brokers writes the table of docs/operate/brokers.md from the conformance suite's
 // own results: what each adapter declares, on which server it was run, and how the
 // cases ended. It reads "go test -json" from standard input, finds the runs by the
 // line that the suite logs, and replaces those adapters' rows between the table's
 // markers in the file that it is given; the rows of adapters that were not run stay:
 //
-//	go test -json -run Conformance ./broker/... | go run ./scripts/brokers docs/brokers.md
+//	go test -json -run Conformance ./broker/... | go run ./scripts/brokers docs/operate/brokers.md
 //
 // It exits with 1, with the table written, where a run has failed.
 package main

@@ -102,7 +102,7 @@ func TestEveryCapabilityIsInTheTable(t *testing.T) {
 }
 
 func TestTheTableInTheDocumentationIsUpToDate(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "brokers.md"))
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "operate", "brokers.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 	const fill = `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
 		INSERT INTO qmessage (destination, message_content) SELECT 'o', 'x' FROM n`
 	// few fills each table with as many rows. With statistics of a single row or two SQLite reads
-	// the table as a whole whatever a statement says (docs/databases.md).
+	// the table as a whole whatever a statement says (docs/operate/databases.md).
 	few := func(rows int) (statements []string) {
 		for i := range rows {
 			statements = append(statements, fmt.Sprintf(`

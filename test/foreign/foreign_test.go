@@ -1,5 +1,5 @@
 // Package foreign tests Waybill beside programs that know nothing of its library: producers
-// and consumers in Java (JMS) and Python, on every broker. The table of docs/foreign.md says
+// and consumers in Java (JMS) and Python, on every broker. The table of docs/use/foreign.md says
 // what is to become of each type of message, and the tests fail where something else does;
 // "make foreign-table" writes it anew. What the programs need, scripts/foreign installs.
 //

@@ -13,9 +13,9 @@ import (
 )
 
 // update has the page written from what was seen: make foreign-table.
-var update = flag.Bool("update", false, "write the tables of docs/foreign.md")
+var update = flag.Bool("update", false, "write the tables of docs/use/foreign.md")
 
-var page = filepath.Join(root, "docs", "foreign.md")
+var page = filepath.Join(root, "docs", "use", "foreign.md")
 
 const (
 	producersMark = "producers"

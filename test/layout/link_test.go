@@ -35,6 +35,30 @@ func TestLinksAndNamesLeadSomewhere(t *testing.T) {
 	}
 }
 
+func TestPagesThatCodeNamesAreThere(t *testing.T) {
+	code, err := files(repository, func(name string) bool {
+		return !isPage(name) && !strings.HasPrefix(name, "test/layout/")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, name := range code {
+		for _, page := range pageInCode.FindAllString(read(t, name), -1) {
+			named++
+			if _, err := fs.Stat(repository, page); err != nil {
+				t.Errorf("%s names %s, which is not there", name, page)
+			}
+		}
+	}
+	if named < 10 {
+		t.Errorf("found %d names of pages in the code", named)
+	}
+}
+
+// pageInCode is a page as comments, help texts, errors and scripts name it.
+var pageInCode = regexp.MustCompile(`\bdocs/[\w/-]+\.md\b`)
+
 // names are what pages name besides files.
 type names struct {
 	top     []string // the directories of the root

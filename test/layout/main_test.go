@@ -8,6 +8,8 @@
 //
 // The files: tree_test.go (the tree of packages), layer_test.go (who may import whom),
 // link_test.go (links, and the names of functions, files, tests and make targets),
+// snippet_test.go (the Go code of the pages), translation_test.go (the Chinese README),
+// lean_test.go (what is linked with which tags),
 // word_test.go (the glossary and the package comment), sleep_test.go (no test sleeps in
 // order to wait), page_test.go (what all of them need to read a page).
 package layout

@@ -13,7 +13,7 @@ import (
 )
 
 func TestTheGlossariesAreOne(t *testing.T) {
-	report(t, glossaryProblems(commentGlossary(packageComment(t)), pageGlossary(read(t, "docs/glossary.md"))))
+	report(t, glossaryProblems(commentGlossary(packageComment(t)), pageGlossary(read(t, "docs/concepts/glossary.md"))))
 }
 
 func TestThePackageCommentShowsTheExample(t *testing.T) {
@@ -71,7 +71,7 @@ func pageGlossary(page string) (all []entry) {
 func glossaryProblems(comment, page []entry) (problems []string) {
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	if len(comment) == 0 || len(page) == 0 {
-		problem("doc.go has %d words and docs/glossary.md %d", len(comment), len(page))
+		problem("doc.go has %d words and docs/concepts/glossary.md %d", len(comment), len(page))
 		return problems
 	}
 	meaning := func(all []entry, word string) string {
@@ -85,17 +85,17 @@ func glossaryProblems(comment, page []entry) (problems []string) {
 		switch other := meaning(page, e.word); other {
 		case e.meaning:
 		case "":
-			problem("docs/glossary.md lacks the word %q, which doc.go has", e.word)
+			problem("docs/concepts/glossary.md lacks the word %q, which doc.go has", e.word)
 		default:
-			problem("%q means %q in doc.go and %q in docs/glossary.md", e.word, e.meaning, other)
+			problem("%q means %q in doc.go and %q in docs/concepts/glossary.md", e.word, e.meaning, other)
 		}
 	}
 	for _, e := range page {
 		if meaning(comment, e.word) == "" {
-			problem("doc.go lacks the word %q, which docs/glossary.md has", e.word)
+			problem("doc.go lacks the word %q, which docs/concepts/glossary.md has", e.word)
 		}
 	}
-	for name, all := range map[string][]entry{"doc.go": comment, "docs/glossary.md": page} {
+	for name, all := range map[string][]entry{"doc.go": comment, "docs/concepts/glossary.md": page} {
 		for i := 1; i < len(all); i++ {
 			if all[i-1].word >= all[i].word {
 				problem("%s: %q does not come before %q", name, all[i-1].word, all[i].word)
@@ -234,7 +234,7 @@ func TestGlossariesThatDifferAreFound(t *testing.T) {
 		{"a word is too much", header + "| floor | the lowest id. | |\n| gap | ids. | |\n| lane | a destination's part. | |\n", []string{`doc.go lacks the word "gap"`}},
 		{"a meaning differs", header + "| floor | the highest id. | |\n| lane | a destination's part. | |\n", []string{`"floor" means "the lowest id." in doc.go`}},
 		{"the order is wrong", header + "| lane | a destination's part. | |\n| floor | the lowest id. | |\n", []string{`"lane" does not come before "floor"`}},
-		{"there is no table", "| word | meaning |\n", []string{"docs/glossary.md 0"}},
+		{"there is no table", "| word | meaning |\n", []string{"docs/concepts/glossary.md 0"}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			expect(t, glossaryProblems(commentGlossary(comment), pageGlossary(c.page)), c.want...)

@@ -1,5 +1,5 @@
 // Package upgrade upgrades a fleet under traffic from version 1, whose source is in
-// testdata, to this revision, in the order of docs/databases.md: the programs one by one,
+// testdata, to this revision, in the order of docs/use/upgrades.md: the programs one by one,
 // and then the tables.
 //
 // The files: upgrade_test.go (the order, and what must have come of it), fleet_test.go (the

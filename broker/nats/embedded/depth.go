@@ -8,7 +8,7 @@ import (
 
 // Depths counts the messages that each queue and topic keeps, with those that are received
 // and not settled, by their subjects. The subject of a queue is its name, that of a topic
-// "topic#." and its name; docs/brokers.md has the exceptions. On a server that is stopped
+// "topic#." and its name; docs/operate/brokers.md has the exceptions. On a server that is stopped
 // it returns ErrStopped.
 func (b *Broker) Depths() (map[string]int, error) {
 	b.mu.Lock()

@@ -1,0 +1,7 @@
+//go:build waybill_lean && !waybill_activemq
+
+package address
+
+import "github.com/waybill-go/waybill/broker"
+
+func openActiveMQ(string) (broker.Broker, error) { return nil, leftOut("activemq") }

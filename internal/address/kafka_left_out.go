@@ -1,0 +1,7 @@
+//go:build waybill_lean && !waybill_kafka
+
+package address
+
+import "github.com/waybill-go/waybill/broker"
+
+func openKafka(string) (broker.Broker, error) { return nil, leftOut("kafka") }

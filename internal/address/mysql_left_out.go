@@ -1,0 +1,7 @@
+//go:build waybill_lean && !waybill_mysql
+
+package address
+
+import "database/sql"
+
+func openMySQL(string) (*sql.DB, error) { return nil, leftOut("mysql") }

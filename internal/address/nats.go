@@ -1,0 +1,10 @@
+//go:build !waybill_lean || waybill_nats
+
+package address
+
+import (
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/nats"
+)
+
+func openNATS(addr string) (broker.Broker, error) { return orNil(nats.New(addr, nil)) }

@@ -1,0 +1,7 @@
+//go:build waybill_lean && !waybill_nats
+
+package address
+
+import "github.com/waybill-go/waybill/broker"
+
+func openNATS(string) (broker.Broker, error) { return nil, leftOut("nats") }

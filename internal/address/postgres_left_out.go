@@ -1,0 +1,12 @@
+//go:build waybill_lean && !waybill_postgres
+
+package address
+
+import (
+	"context"
+	"database/sql"
+)
+
+func openPostgres(string) (*sql.DB, error) { return nil, leftOut("postgres") }
+
+func listenPostgres(string, string) func(ctx context.Context, notify func()) error { return nil }

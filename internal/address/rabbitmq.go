@@ -1,0 +1,10 @@
+//go:build !waybill_lean || waybill_rabbitmq
+
+package address
+
+import (
+	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/broker/rabbitmq"
+)
+
+func openRabbitMQ(addr string) (broker.Broker, error) { return orNil(rabbitmq.New(addr, nil)) }

@@ -1,0 +1,7 @@
+//go:build waybill_lean && !waybill_rabbitmq
+
+package address
+
+import "github.com/waybill-go/waybill/broker"
+
+func openRabbitMQ(string) (broker.Broker, error) { return nil, leftOut("rabbitmq") }

@@ -1,0 +1,7 @@
+//go:build waybill_lean && !waybill_stomp
+
+package address
+
+import "github.com/waybill-go/waybill/broker"
+
+func openSTOMP(string) (broker.Broker, error) { return nil, leftOut("stomp") }

@@ -1,0 +1,45 @@
+package relay
+
+import (
+	"context"
+	"time"
+
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker"
+)
+
+// Observer hears what a relay does with messages. The relay's own goroutines call it,
+// several at a time, and deliver nothing before it returns: it must not wait for anything.
+// Package otelwaybill has one for OpenTelemetry.
+type Observer interface {
+	// Published hears of a batch that was handed to the broker, copies of what was sent
+	// before included.
+	Published(ctx context.Context, p Publication)
+	// Answered hears of receipts for messages that are under way, in the order in which
+	// they came. Those for messages that have no more to wait for, or that this relay has not
+	// met since it leads, are left out; of named consumers, one may come again while others
+	// are waited for.
+	Answered(ctx context.Context, all []Answer)
+}
+
+// Publication is a batch that was handed to the broker. An Observer keeps and changes
+// nothing of it.
+type Publication struct {
+	Destination string
+	Topic       bool
+	Began       time.Time // and ended when the Observer is called
+	Messages    []broker.Message
+	Results     []broker.Result // one for each message, at the same position
+}
+
+// Answer is a consumer's receipt.
+type Answer struct {
+	ID          waybill.ID
+	Destination string
+	Topic       bool
+	Consumer    string
+	Outcome     waybill.Outcome
+	Error       string        // why it is not done, as the consumer says; often empty
+	Last        bool          // all consumers have confirmed: the message's row goes
+	Took        time.Duration // since the message was sent, or due; see Latency
+}
