@@ -2,7 +2,6 @@ package survey_test
 
 import (
 	"crypto/rand"
-	"database/sql"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -13,7 +12,6 @@ import (
 	"github.com/waybill-go/waybill/internal/address"
 	"github.com/waybill-go/waybill/internal/survey"
 	"github.com/waybill-go/waybill/internal/test/testserver"
-	"github.com/waybill-go/waybill/outbox"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -50,6 +48,17 @@ func BenchmarkAMillionPendingRows(b *testing.B) {
 	}
 }
 
+// fill inserts rows as plain SQL does: with the prefix, the number of rows, and that of
+// destinations.
+var fill = map[string]string{
+	"sqlite": `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %[2]d)
+		INSERT INTO %[1]sqmessage (destination, message_content) SELECT 'destination-' || (i %% %[3]d), zeroblob(256) FROM n`,
+	"postgres": `INSERT INTO %[1]sqmessage (destination, message_content)
+		SELECT 'destination-' || (i %% %[3]d), decode(repeat('00', 256), 'hex') FROM generate_series(1, %[2]d) i`,
+	"mysql": `INSERT INTO %[1]sqmessage (destination, message_content)
+		SELECT CONCAT('destination-', seq %% %[3]d), REPEAT('x', 256) FROM seq_1_to_%[2]d`,
+}
+
 func million(b *testing.B, kind string) (*survey.Reader, *store.Queue) {
 	const rows, destinations, rejected = 1_000_000, 10_000, 1000
 	addr, prefix := "sqlite:"+filepath.Join(b.TempDir(), "app.db"), ""
@@ -76,15 +85,8 @@ func million(b *testing.B, kind string) (*survey.Reader, *store.Queue) {
 		}
 	}
 	must(store.Migrate(b.Context(), db, dialect, prefix, store.Producer))
-	out, err := outbox.New(dialect, &outbox.Options{TablePrefix: prefix})
+	_, err = db.ExecContext(b.Context(), fmt.Sprintf(fill[kind], prefix, rows, destinations))
 	must(err)
-	messages := make([]waybill.Message, destinations)
-	for i := range messages {
-		messages[i] = waybill.Message{Destination: fmt.Sprintf("destination-%04d", i), Body: make([]byte, 256)}
-	}
-	for range rows / destinations {
-		must(out.InTx(b.Context(), db, func(tx *sql.Tx) error { return out.Send(b.Context(), tx, messages...) }))
-	}
 	queue, err := store.NewQueue(db, dialect, prefix)
 	must(err)
 	some, err := queue.Glance(b.Context(), math.MaxInt64, true, rejected)
