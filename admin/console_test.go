@@ -227,7 +227,7 @@ func TestCertificatesAndProxiesSayWhoComes(t *testing.T) {
 	certificate := admin.ClientCertificate(func(c *x509.Certificate) admin.Role { return role(c.Subject.CommonName) })
 	proxy := admin.ProxyHeader("X-User", role, netip.MustParsePrefix("10.0.0.0/8"))
 	for _, name := range []string{"ann", "bob", "eve"} {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{Subject: pkix.Name{CommonName: name}}}}}
 		if user, ok := certificate(r); ok != (name != "eve") || user.Role != role(name) {
 			t.Errorf("the certificate of %s: got %+v, %v", name, user, ok)
@@ -237,7 +237,7 @@ func TestCertificatesAndProxiesSayWhoComes(t *testing.T) {
 			t.Errorf("a certificate of %s that nobody has verified: got it let in", name)
 		}
 		for remote, trusted := range map[string]bool{"10.1.2.3:4": true, "[::ffff:10.1.2.3]:4": true, "11.1.2.3:4": false, "@": false} {
-			r = httptest.NewRequest("GET", "/", nil)
+			r = httptest.NewRequest(http.MethodGet, "/", nil)
 			r.RemoteAddr = remote
 			r.Header.Set("X-User", name)
 			if user, ok := proxy(r); ok != (trusted && name != "eve") || ok && user.Name != name {
@@ -331,7 +331,7 @@ func TestAPersonLogsInFindsAGroupAndSendsItAgain(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle("/ops/waybill/", http.StripPrefix("/ops/waybill", d.console))
 	b := d.browser(mux, "/ops/waybill")
-	status, page, at := b.get("/rejected")
+	status, _, at := b.get("/rejected")
 	if at.Path != "/ops/waybill/login" || status != 200 || at.RawQuery != "" {
 		t.Fatalf("got %d at %s, want the page to log in", status, at)
 	}
@@ -341,7 +341,7 @@ func TestAPersonLogsInFindsAGroupAndSendsItAgain(t *testing.T) {
 	if _, _, at = b.post("/login", url.Values{"token": {operatorToken}}); at.Path != "/ops/waybill/" || strings.Contains(at.String(), operatorToken) {
 		t.Fatalf("got to %s, want the overview", at)
 	}
-	_, page, _ = b.get("/rejected")
+	_, page, _ := b.get("/rejected")
 	if !strings.Contains(page, "no order #") {
 		t.Fatalf("got\n%s\nwant the group", page)
 	}
@@ -444,7 +444,7 @@ func TestTheHandlerWorksBelowAnyPrefix(t *testing.T) {
 		})
 	}
 	w := httptest.NewRecorder()
-	http.StripPrefix("/waybill", d.console).ServeHTTP(w, httptest.NewRequest("GET", "/waybill", nil))
+	http.StripPrefix("/waybill", d.console).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/waybill", nil))
 	if w.Code != http.StatusPermanentRedirect || w.Header().Get("Location") != "waybill/" {
 		t.Errorf("without the slash: got %d to %q, want to be led to it", w.Code, w.Header().Get("Location"))
 	}

@@ -48,7 +48,7 @@ const languageCookie = "waybill_lang"
 // what its browser prefers.
 func languageOf(w http.ResponseWriter, r *http.Request) string {
 	if l := known(r.URL.Query().Get("lang")); l != "" {
-		http.SetCookie(w, &http.Cookie{Name: languageCookie, Value: l, SameSite: http.SameSiteLaxMode, HttpOnly: true, Secure: r.TLS != nil, MaxAge: 365 * 24 * 3600})
+		http.SetCookie(w, &http.Cookie{Name: languageCookie, Value: l, SameSite: http.SameSiteLaxMode, HttpOnly: true, Secure: r.TLS != nil, MaxAge: 365 * 24 * 3600}) //nolint:gosec // it is no secret
 		return l
 	}
 	if cookie, err := r.Cookie(languageCookie); err == nil && known(cookie.Value) != "" {

@@ -163,8 +163,8 @@ func (v *validator) check(at string, schema object, value any) (problems []strin
 			return []string{ref + " is not there"}
 		}
 	}
-	if any, ok := schema["anyOf"].([]any); ok {
-		for _, one := range any {
+	if some, ok := schema["anyOf"].([]any); ok {
+		for _, one := range some {
 			if problems = v.check(at, one.(object), value); len(problems) == 0 {
 				return nil
 			}
