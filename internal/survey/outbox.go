@@ -65,6 +65,8 @@ type Destination struct {
 	Why   *Sentence `json:"why,omitempty"` // why it waits; null where nothing is wrong
 	// Lagging are named consumers that have not confirmed what others have.
 	Lagging []Lag `json:"lagging,omitempty"`
+
+	own *relay.DestinationStats // what the relay of this process says; nil where it says nothing
 }
 
 // Lag is a named consumer that lags.
@@ -192,7 +194,7 @@ func (d *Destination) count(t *store.Sample, capped bool, now time.Time) {
 
 // live adds what the relay says.
 func (d *Destination) live(s *relay.DestinationStats) {
-	d.InFlight = &s.Unconfirmed
+	d.own, d.InFlight = s, &s.Unconfirmed
 	if s.Latency.Count > 0 {
 		p50, p99 := s.Latency.Quantile(0.5).Seconds(), s.Latency.Quantile(0.99).Seconds()
 		d.P50, d.P99 = &p50, &p99

@@ -41,7 +41,7 @@ func (d *Destination) explain(r *Relay, live *relay.Stats) {
 
 func (d *Destination) why(r *Relay, live *relay.Stats) (State, Sentence) {
 	old := d.OldestAge > patience.Seconds()
-	own := d.lane(live)
+	own := d.own
 	switch {
 	case d.Pending.N == 0 && d.Rejected.N > 0:
 		return Moving, say("Nothing waits; rejected messages are for a person to decide on.")
@@ -76,17 +76,4 @@ func (d *Destination) why(r *Relay, live *relay.Stats) (State, Sentence) {
 
 func (d *Destination) age() time.Duration {
 	return time.Duration(d.OldestAge * float64(time.Second))
-}
-
-// lane is what the relay of this process says about the destination; nil where it says nothing.
-func (d *Destination) lane(live *relay.Stats) *relay.DestinationStats {
-	if live == nil || !live.Leading {
-		return nil
-	}
-	for i := range live.Destinations {
-		if l := &live.Destinations[i]; l.Destination == d.Destination && l.Topic == d.Topic {
-			return l
-		}
-	}
-	return nil
 }

@@ -181,22 +181,28 @@ func (w *world) live(ctx context.Context, url string) error {
 	if err := w.send(ctx, first...); err != nil {
 		return err
 	}
-	for i := range 450 { // three quarters of a minute
+	go w.traffic(ctx)
+	for range 20 { // three quarters of a minute
+		if err := look(ctx, url); err != nil {
+			return err
+		}
+		time.Sleep(2200 * time.Millisecond)
+	}
+	return nil
+}
+
+// traffic sends orders until ctx ends.
+func (w *world) traffic(ctx context.Context) {
+	for i := 0; ctx.Err() == nil; i++ {
 		var some []waybill.Message
 		for k := range 3 + i*i%17 {
 			some = append(some, waybill.Message{Destination: "orders", Key: fmt.Sprint("o-", i, "-", k), Body: []byte(`{}`)})
 		}
-		if err := w.send(ctx, some...); err != nil {
-			return err
-		}
-		if i%20 == 0 {
-			if err := look(ctx, url); err != nil {
-				return err
-			}
+		if err := w.send(ctx, some...); err != nil && ctx.Err() == nil {
+			fmt.Fprintln(os.Stderr, "screenshots:", err)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	return nil
 }
 
 // look has the console take samples.
