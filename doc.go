@@ -91,6 +91,7 @@
 //   - answer: what one of a destination's named consumers has said of a message: confirmed or rejected.
 //   - attempt: the number of a copy, 0 for the first.
 //   - backlog: rows of one destination that wait in the table because its window was full when they were read.
+//   - batch handler: a handler that is given all fresh messages of a transaction at once.
 //   - business mark: a message's key: the name of the thing that the message is about, such as an order number.
 //   - capabilities: what a database or a broker is declared to be able to do.
 //   - checker: what looks for one kind of broken promise after a torture.

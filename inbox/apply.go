@@ -94,6 +94,7 @@ func (r *route) transact(ctx context.Context, subjects []*item) (verdicts []stor
 	}
 	defer func() {
 		if failed != nil && failed.left {
+			tx.Forsake()
 			go func() { _ = rollback() }() // it waits while a statement of the handler's runs
 			return
 		}

@@ -17,7 +17,7 @@ import (
 // any handler ran rejects nothing.
 type failure struct {
 	stage    stage
-	x        *item // the message whose handler failed; nil where no handler did
+	blames   []blame // the messages whose handler failed; none where no handler did, or it is not known whose failure it is
 	err      error
 	timedOut bool // the handler took longer than its time
 	left     bool // the handler goes on, and nobody waits for it; see calls
@@ -69,7 +69,7 @@ type remedy int
 
 const (
 	runAgain    remedy = iota // as it is: the messages may be well
-	splitBatch                // with one message to a transaction
+	splitBatch                // into parts with a transaction each; see route.split
 	failMessage               // it is one message's failure; the others go on without it
 	postpone                  // the message comes again later, and that is no failure of it; see outcomes.postpone
 )
@@ -108,7 +108,7 @@ func (w *worker) choose(ctx context.Context, f *failure, seen *trouble, several 
 		}
 		return runAgain
 	case f.stage == inHandler && !f.full && (f.timedOut || f.alive || errors.Is(f.err, waybill.ErrTxEnded)):
-		if seen.failures++; several && seen.failures > maxFailures {
+		if seen.failures++; len(f.blames) == 0 || several && seen.failures > maxFailures {
 			return splitBatch
 		}
 		return failMessage
@@ -139,8 +139,8 @@ func (w *worker) choose(ctx context.Context, f *failure, seen *trouble, several 
 // its end is worth a warning: it has not returned the error that said so.
 func (w *worker) tellConflict(ctx context.Context, f *failure) {
 	id := "" // of several messages
-	if f.x != nil {
-		id = f.x.Message.ID.String()
+	if len(f.blames) == 1 {
+		id = f.blames[0].x.Message.ID.String()
 	}
 	if f.lost == nil {
 		w.r.in.log.DebugContext(ctx, "a transaction lost to another one; it runs again",

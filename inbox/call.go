@@ -30,7 +30,7 @@ type calls struct {
 	ended chan *failure // has room for one: nil where all handlers have done their work
 
 	mu    sync.Mutex
-	x     *item     // whose handler runs; nil while none does
+	xs    []*item   // whose handler runs, one or those of a batch handler; none while none does
 	began time.Time // when it was called
 	told  bool      // the log says that its time is over
 	// left says that the worker waits no longer for the handler that runs. The transaction
@@ -71,16 +71,23 @@ func (c *calls) run(ctx context.Context, tx *store.Transaction, subjects []*item
 		}
 		c.ended <- failed
 	}()
+	fresh := make([]*item, 0, len(subjects))
 	for i, x := range subjects {
-		if verdicts[i] != store.Fresh {
-			continue
+		if verdicts[i] == store.Fresh {
+			fresh = append(fresh, x)
 		}
-		c.begin(x)
-		timedOut, err := c.r.call(ctx, tx.SQL(), x)
+	}
+	each := 1
+	if c.r.several {
+		each = len(fresh)
+	}
+	for xs := range slices.Chunk(fresh, each) {
+		c.begin(xs)
+		timedOut, err := c.r.call(ctx, tx.SQL(), xs)
 		if !c.end() {
 			break
 		}
-		if failed = c.r.judge(ctx, tx, x, timedOut, err); failed != nil {
+		if failed = c.r.judge(ctx, tx, xs, timedOut, err); failed != nil {
 			break
 		}
 	}
@@ -88,38 +95,45 @@ func (c *calls) run(ctx context.Context, tx *store.Transaction, subjects []*item
 }
 
 // begin notes that a handler is called.
-func (c *calls) begin(x *item) {
+func (c *calls) begin(xs []*item) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.x, c.began, c.told = x, time.Now(), false
+	c.xs, c.began, c.told = xs, time.Now(), false
 }
 
 // end notes that a handler has returned, and reports whether that still counts.
 func (c *calls) end() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	x := c.x
-	c.x = nil
+	xs := c.xs
+	c.xs = nil
 	took := time.Since(c.began)
 	if c.told || c.left {
 		c.r.in.log.Warn("a handler has returned at last", slog.String("destination", c.r.destination),
-			slog.String("id", x.Message.ID.String()), slog.Duration("took", took), slog.Bool("counts", !c.left))
+			slog.String("id", xs[0].Message.ID.String()), slog.Int("messages", len(xs)), slog.Duration("took", took), slog.Bool("counts", !c.left))
 	}
-	c.r.forgetStuck(c, x)
+	c.r.forgetStuck(c, xs)
 	if !c.left {
-		x.took = took
+		noteTook(xs, took)
 	}
 	return !c.left
 }
 
+// noteTook notes how long messages' handler took.
+func noteTook(xs []*item, took time.Duration) {
+	for _, x := range xs {
+		x.took = took
+	}
+}
+
 // exited is the failure of a handler that has ended its goroutine.
 func (c *calls) exited() *failure {
-	x := c.x
+	xs := c.xs
 	if !c.end() {
 		return nil
 	}
 	c.r.in.counters.panics.Add(1)
-	return &failure{stage: inHandler, x: x, err: errExited, alive: true}
+	return &failure{stage: inHandler, blames: blameFor(xs, errExited, false), err: errExited, alive: true}
 }
 
 // wait waits for the handlers. One that does not return in time is told and counted, and
@@ -151,7 +165,7 @@ func (c *calls) look(ctx context.Context, over bool) (failed *failure, next time
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	limit := c.r.o.Timeout
-	if c.x == nil { // between two: the database is asked, which ends with ctx
+	if len(c.xs) == 0 { // between two: the database is asked, which ends with ctx
 		return nil, patience(limit)
 	}
 	took := time.Since(c.began)
@@ -163,10 +177,10 @@ func (c *calls) look(ctx context.Context, over bool) (failed *failure, next time
 		c.told = true
 		c.r.in.counters.overdue.Add(1)
 		c.r.in.log.ErrorContext(ctx, "a handler has not returned although its time is over; its worker waits for it until twice that time",
-			slog.String("destination", c.r.destination), slog.String("id", c.x.Message.ID.String()),
+			slog.String("destination", c.r.destination), slog.String("id", c.xs[0].Message.ID.String()), slog.Int("messages", len(c.xs)),
 			slog.Time("since", c.began), slog.Duration("timeout", limit))
 	}
-	c.r.noteStuck(c, c.x, c.began)
+	c.r.noteStuck(c, c.xs, c.began)
 	if !over && took < 2*limit {
 		return nil, 2*limit - took
 	}
@@ -174,13 +188,14 @@ func (c *calls) look(ctx context.Context, over bool) (failed *failure, next time
 		return nil, limit
 	}
 	c.left = true
-	c.x.took = took
-	return &failure{stage: inHandler, x: c.x, timedOut: true, left: true, err: fmt.Errorf(
-		"timed out after %v (inbox.Options.Timeout): the handler had not returned after %v, and its transaction is rolled back", limit, took.Round(time.Millisecond))}, 0
+	noteTook(c.xs, took)
+	c.r.noteHung(c.xs)
+	err := fmt.Errorf("timed out after %v (inbox.Options.Timeout): the handler had not returned after %v, and its transaction is rolled back", limit, took.Round(time.Millisecond))
+	return &failure{stage: inHandler, blames: blameFor(c.xs, err, true), timedOut: true, left: true, err: err}, 0
 }
 
 // call calls the handler. A panic is an error like any other.
-func (r *route) call(ctx context.Context, tx *sql.Tx, x *item) (timedOut bool, err error) {
+func (r *route) call(ctx context.Context, tx *sql.Tx, xs []*item) (timedOut bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, r.o.Timeout)
 	defer cancel()
 	defer func() {
@@ -189,10 +204,14 @@ func (r *route) call(ctx context.Context, tx *sql.Tx, x *item) (timedOut bool, e
 			err = &panicError{p, debug.Stack()}
 		}
 	}()
-	m := x.Message // the handler's own: what it changes does not show in a next try
-	m.Headers, m.Body = maps.Clone(m.Headers), slices.Clone(m.Body)
+	messages := make([]*waybill.Message, len(xs))
+	for i, x := range xs {
+		m := x.Message // the handler's own: what it changes does not show in a next try
+		m.Headers, m.Body = maps.Clone(m.Headers), slices.Clone(m.Body)
+		messages[i] = &m
+	}
 	crash.Point("inbox.handler.before")
-	err = r.handler(limited, tx, &m)
+	err = r.handler(limited, tx, messages)
 	crash.Point("inbox.handler.after")
 	if err != nil && errors.Is(limited.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
 		return true, fmt.Errorf("timed out after %v (inbox.Options.Timeout): %w", r.o.Timeout, err)
@@ -219,13 +238,13 @@ func (e *panicError) Error() string {
 
 // judge sees what a handler came to, and whether it has left the transaction alone: what is
 // written behind a transaction's end would commit by itself.
-func (r *route) judge(ctx context.Context, tx *store.Transaction, x *item, timedOut bool, err error) *failure {
+func (r *route) judge(ctx context.Context, tx *store.Transaction, xs []*item, timedOut bool, err error) *failure {
 	if err == nil {
-		if err = tx.Intact(); err == nil {
+		if err = tx.Settled(); err == nil {
 			return nil
 		}
 	}
-	f := &failure{stage: inHandler, x: x, err: err, timedOut: timedOut}
+	f := &failure{stage: inHandler, blames: blameFor(xs, err, timedOut), err: err, timedOut: timedOut}
 	if f.alive = r.in.ledger.Condition(err) != store.Unavailable; !f.alive && !timedOut {
 		crash.Point("inbox.alive.before")
 		f.alive = tx.Alive(ctx, err)
@@ -256,20 +275,20 @@ type stuck struct {
 }
 
 type stuckCall struct {
-	id    waybill.ID
+	xs    []*item
 	began time.Time
 	left  bool
 }
 
 // noteStuck notes a handler that has not returned in time.
-func (r *route) noteStuck(c *calls, x *item, began time.Time) {
+func (r *route) noteStuck(c *calls, xs []*item, began time.Time) {
 	r.stuck.mu.Lock()
 	defer r.stuck.mu.Unlock()
 	if r.stuck.all == nil {
 		r.stuck.all, r.stuck.left = map[*calls]stuckCall{}, map[subject]int{}
 	}
 	if _, ok := r.stuck.all[c]; !ok {
-		r.stuck.all[c] = stuckCall{id: x.Message.ID, began: began}
+		r.stuck.all[c] = stuckCall{xs: xs, began: began}
 	}
 }
 
@@ -279,8 +298,10 @@ func (r *route) leave(c *calls, always bool) bool {
 	r.stuck.mu.Lock()
 	defer r.stuck.mu.Unlock()
 	n := 0
-	for _, s := range r.stuck.left {
-		n += s
+	for _, s := range r.stuck.all {
+		if s.left {
+			n++
+		}
 	}
 	if n >= maxLeft*len(r.workers) && !always {
 		return false
@@ -288,18 +309,22 @@ func (r *route) leave(c *calls, always bool) bool {
 	s := r.stuck.all[c]
 	s.left = true
 	r.stuck.all[c] = s
-	r.stuck.left[subjectOf(&c.x.Message)]++
+	for _, x := range c.xs {
+		r.stuck.left[subjectOf(&x.Message)]++
+	}
 	return true
 }
 
 // forgetStuck notes that a handler has returned.
-func (r *route) forgetStuck(c *calls, x *item) {
+func (r *route) forgetStuck(c *calls, xs []*item) {
 	r.stuck.mu.Lock()
 	defer r.stuck.mu.Unlock()
-	if s := r.stuck.all[c]; s.left {
-		of := subjectOf(&x.Message)
-		if r.stuck.left[of]--; r.stuck.left[of] == 0 {
-			delete(r.stuck.left, of)
+	if r.stuck.all[c].left {
+		for _, x := range xs {
+			of := subjectOf(&x.Message)
+			if r.stuck.left[of]--; r.stuck.left[of] == 0 {
+				delete(r.stuck.left, of)
+			}
 		}
 	}
 	delete(r.stuck.all, c)
@@ -325,7 +350,11 @@ func (r *route) stuckNow() (names []string) {
 	r.stuck.mu.Lock()
 	defer r.stuck.mu.Unlock()
 	for _, s := range r.stuck.all {
-		names = append(names, fmt.Sprintf("the handler of %q with message %v, running since %s", r.destination, s.id, s.began.UTC().Format(time.RFC3339)))
+		others := ""
+		if n := len(s.xs) - 1; n > 0 {
+			others = fmt.Sprintf(" and %d others", n)
+		}
+		names = append(names, fmt.Sprintf("the handler of %q with message %v%s, running since %s", r.destination, s.xs[0].Message.ID, others, s.began.UTC().Format(time.RFC3339)))
 	}
 	slices.Sort(names)
 	return names

@@ -201,6 +201,71 @@ func ExampleInbox_Handle_failure() {
 	// shipment C-3 placed
 }
 
+// A handler of batches gets all new messages of a transaction, and writes them with one
+// statement.
+func ExampleInbox_HandleBatch() {
+	db, remove := openDatabase()
+	defer remove()
+	b := memory.New(nil)
+	in := must(inbox.New(db, sqlite.Dialect(), b, &inbox.Options{Consumer: "shipping"}))
+
+	in.HandleBatch("orders", waybill.Once, func(ctx context.Context, tx *sql.Tx, messages []*waybill.Message) error {
+		var args []any
+		for _, m := range messages {
+			args = append(args, m.Key, string(m.Body))
+		}
+		rows := strings.TrimSuffix(strings.Repeat("(?, ?), ", len(messages)), ", ")
+		_, err := tx.ExecContext(ctx, `INSERT INTO shipments (number, state) VALUES `+rows, args...)
+		return err
+	})
+
+	handle(in, b,
+		waybill.Message{Destination: "orders", Key: "A-1", Body: []byte("placed")},
+		waybill.Message{Destination: "orders", Key: "B-2", Body: []byte("placed")},
+		waybill.Message{Destination: "orders", Key: "C-3", Body: []byte("placed")},
+	)
+	shipments(db)
+	// Output:
+	// receipt: done
+	// receipt: done
+	// receipt: done
+	// shipment A-1 placed
+	// shipment B-2 placed
+	// shipment C-3 placed
+}
+
+// A handler of batches names the messages at fault. Each of them fails as its own error says,
+// and the handler gets the others at once.
+func ExampleFailed() {
+	db, remove := openDatabase()
+	defer remove()
+	b := memory.New(nil)
+	in := must(inbox.New(db, sqlite.Dialect(), b, &inbox.Options{Consumer: "shipping", Logger: quiet}))
+
+	in.HandleBatch("orders", waybill.Once, func(_ context.Context, _ *sql.Tx, messages []*waybill.Message) error {
+		var faults []error
+		for _, m := range messages {
+			switch {
+			case m.Key == "":
+				faults = append(faults, inbox.Failed(m, waybill.Permanent(errors.New("no order number"))))
+			case string(m.Body) == "":
+				faults = append(faults, inbox.Failed(m, errors.New("the address is incomplete")))
+			}
+		}
+		return errors.Join(faults...)
+	})
+
+	handle(in, b,
+		waybill.Message{Destination: "orders", Key: "A-1", Body: []byte("placed")},
+		waybill.Message{Destination: "orders", Body: []byte("placed")},
+		waybill.Message{Destination: "orders", Key: "C-3"},
+	)
+	// Unordered output:
+	// receipt: done
+	// receipt: rejected no order number
+	// receipt: retry the address is incomplete
+}
+
 // RetryAfter says when the message should come again. It is no failure: a message may
 // ask for that as often as it likes.
 func ExampleInbox_Handle_retryAfter() {

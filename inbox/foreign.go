@@ -31,9 +31,10 @@ func (r *route) triesForeign(id waybill.ID) int {
 	return tries
 }
 
-// forgetForeign drops the count of a message that does not come again.
+// forgetForeign drops what is known of a message that does not come again.
 func (r *route) forgetForeign(id waybill.ID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.tries.Delete(id)
+	r.hung.Delete(id)
 }

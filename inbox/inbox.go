@@ -6,7 +6,7 @@
 // copy, the inbox finds the record, runs no handler, and acknowledges and receipts the
 // message again.
 //
-// The files: inbox.go (Handler, New, Handle, Run), options.go (Options, HandleOptions
+// The files: inbox.go (Handler, New, Handle, Run), batch.go (handlers of batches), options.go (Options, HandleOptions
 // and their defaults), session.go (the connection to the broker), route.go (one
 // destination: its subscription and its workers), item.go (a message that has arrived),
 // worker.go (batches, and what to do when a transaction fails), apply.go (the
@@ -78,7 +78,7 @@ import (
 type Handler func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error
 
 // Inbox consumes from one broker into one database. Its methods are safe for
-// concurrent use, but Handle and HandleWith have to be called before Run.
+// concurrent use, but Handle and the like have to be called before Run.
 type Inbox struct {
 	o       Options
 	ledger  *store.Ledger
@@ -97,7 +97,8 @@ type Inbox struct {
 	routes   []*route
 	problems option.Check // with what Handle, HandleWith and Use were given
 	// middleware is put around the handlers that come later, the last one first.
-	middleware []func(Handler) Handler
+	middleware      []func(Handler) Handler
+	batchMiddleware []func(BatchHandler) BatchHandler
 
 	wasConnected atomic.Bool // a connection has been open, now or earlier
 	connected    atomic.Bool // one is open now
@@ -136,34 +137,48 @@ func (in *Inbox) Handle(destination string, level waybill.Level, handler Handler
 func (in *Inbox) HandleWith(destination string, level waybill.Level, handler Handler, o *HandleOptions) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	c := o.withDefaults(destination, &in.o, &in.problems)
-	in.checkRoute(destination, level, handler, &c)
 	if handler != nil {
 		for _, m := range slices.Backward(in.middleware) {
 			handler = m(handler)
 		}
 	}
-	in.routes = append(in.routes, newRoute(in, destination, level, handler, c))
+	in.add(destination, level, handler.alone(), false, o)
+}
+
+// add adds a route; several says that its handler takes several messages at a time. in.mu is
+// held.
+func (in *Inbox) add(destination string, level waybill.Level, handler BatchHandler, several bool, o *HandleOptions) {
+	c := o.withDefaults(destination, &in.o, &in.problems)
+	in.checkRoute(destination, level, handler, &c)
+	r := newRoute(in, destination, level, handler, c)
+	r.several = several
+	in.routes = append(in.routes, r)
 }
 
 // Use puts middleware around the handlers that Handle and HandleWith are given from now on:
 // for logs, timing, tenants. The first one given is the outermost. What it does with tx is
 // part of the message's transaction, and what it returns is the handler's verdict; see
-// Handler.
+// Handler. Handlers of batches have their own, UseBatch.
 func (in *Inbox) Use(middleware ...func(next Handler) Handler) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for _, m := range middleware {
+	in.middleware = appendSound(in, in.middleware, middleware)
+}
+
+// appendSound appends middleware that is not nil, and notes what is. in.mu is held.
+func appendSound[H any](in *Inbox, all, more []func(next H) H) []func(next H) H {
+	for _, m := range more {
 		if m == nil {
 			in.problems.Problem("a middleware is nil")
 			continue
 		}
-		in.middleware = append(in.middleware, m)
+		all = append(all, m)
 	}
+	return all
 }
 
 // checkRoute notes what is wrong with a new route. in.mu is held.
-func (in *Inbox) checkRoute(destination string, level waybill.Level, handler Handler, o *HandleOptions) {
+func (in *Inbox) checkRoute(destination string, level waybill.Level, handler BatchHandler, o *HandleOptions) {
 	if err := waybill.CheckDestination(destination); err != nil {
 		in.problems.Problem("destination %.80q: %w", destination, err)
 	}

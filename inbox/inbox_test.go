@@ -20,7 +20,17 @@ import (
 // newInbox makes an inbox on a SQLite database of its own that has its tables.
 func newInbox(t *testing.T, dialect store.Dialect, b broker.Broker, o *Options) *Inbox {
 	t.Helper()
-	db, _, err := address.OpenDatabase("sqlite:" + filepath.Join(t.TempDir(), "inbox.db"))
+	in, err := New(newDatabase(t), dialect, b, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return in
+}
+
+// newDatabase makes a SQLite database that has an inbox's tables.
+func newDatabase(t *testing.T) *sql.DB {
+	t.Helper()
+	db, dialect, err := address.OpenDatabase("sqlite:" + filepath.Join(t.TempDir(), "inbox.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,11 +38,7 @@ func newInbox(t *testing.T, dialect store.Dialect, b broker.Broker, o *Options) 
 	if err := store.Migrate(t.Context(), db, dialect, "", store.Consumer); err != nil {
 		t.Fatal(err)
 	}
-	in, err := New(db, dialect, b, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return in
+	return db
 }
 
 // connect connects to a broker.

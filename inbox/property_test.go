@@ -26,7 +26,7 @@ import (
 )
 
 // Batches arrive in any order, with copies inside, from several producers, with
-// handlers that fail, while records are forgotten. Whatever happens, what is in the
+// handlers of one message or of a batch that fail, while records are forgotten. Whatever happens, what is in the
 // handler's own tables and what the producers are told has to fit the promises.
 func TestBatchesTakeEffectOnceAndNeverGoBackwards(t *testing.T) {
 	for _, database := range []struct{ name, variable, arg string }{
@@ -124,7 +124,19 @@ func (w *workload) run(t *rapid.T, level waybill.Level) {
 		Consumer: "shipping", TablePrefix: w.names.Prefix, Workers: 1, Logger: slog.New(slog.DiscardHandler),
 	})
 	must(t, err)
-	w.in.Handle("orders", level, w.handle)
+	switch rapid.SampledFrom([]string{"single messages", "batches", "batches, without names"}).Draw(t, "handler of") {
+	case "single messages":
+		w.in.Handle("orders", level, w.handle)
+	case "batches":
+		w.in.HandleBatch("orders", level, w.handleBatch)
+	default:
+		w.in.HandleBatch("orders", level, func(ctx context.Context, tx *sql.Tx, messages []*waybill.Message) error {
+			if w.handleBatch(ctx, tx, messages) != nil {
+				return errors.New("the handler fails")
+			}
+			return nil
+		})
+	}
 	w.worker = w.in.routes[0].workers[0]
 	for n := range rapid.IntRange(2, 8).Draw(t, "messages") {
 		w.pool = append(w.pool, waybill.Message{
@@ -152,6 +164,14 @@ func (w *workload) handle(_ context.Context, tx *sql.Tx, m *waybill.Message) err
 	return nil
 }
 
+// handleBatch is the same for several messages.
+func (w *workload) handleBatch(ctx context.Context, tx *sql.Tx, messages []*waybill.Message) (err error) {
+	for _, m := range messages {
+		err = errors.Join(err, Failed(m, w.handle(ctx, tx, m)))
+	}
+	return err
+}
+
 // batch has the worker handle some copies, and checks what came of them.
 func (w *workload) batch(t *rapid.T) {
 	w.failing, w.settled = map[waybill.ID]bool{}, settler{}
@@ -159,6 +179,7 @@ func (w *workload) batch(t *rapid.T) {
 	copies := rapid.SliceOfN(rapid.IntRange(0, len(w.pool)-1), 1, 6).Draw(t, "copies")
 	for _, i := range copies {
 		m := w.pool[i]
+		m.Failures = rapid.IntRange(0, 1).Draw(t, "failures")
 		batch = append(batch, &item{sourceOf: store.Source, Arrival: wire.Arrival{Message: m, ReceiptTo: waybill.ReceiptQueue(m.Producer, "")}, receiver: &subscription{Receiver: &w.settled}})
 	}
 	for _, i := range rapid.SliceOfN(rapid.SampledFrom(copies), 0, 2).Draw(t, "failing") {

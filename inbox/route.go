@@ -22,7 +22,8 @@ type route struct {
 	in          *Inbox
 	destination string
 	level       waybill.Level
-	handler     Handler
+	handler     BatchHandler
+	several     bool // the handler takes several messages at a time
 	o           HandleOptions
 	workers     []*worker
 	seed        maphash.Seed
@@ -31,11 +32,15 @@ type route struct {
 	subscribed  atomic.Pointer[subscription] // window's current one
 
 	mu    sync.Mutex
-	tries recent.Map[waybill.ID, int] // of messages that carry no receipt address; see foreign.go
+	tries recent.Map[waybill.ID, int]      // of messages that carry no receipt address; see foreign.go
+	hung  recent.Map[waybill.ID, struct{}] // of whose batch the handler has not returned
 }
 
-func newRoute(in *Inbox, destination string, level waybill.Level, handler Handler, o HandleOptions) *route {
-	r := &route{in: in, destination: destination, level: level, handler: handler, o: o, seed: maphash.MakeSeed(), tries: recent.Map[waybill.ID, int]{Most: maxForeign}}
+func newRoute(in *Inbox, destination string, level waybill.Level, handler BatchHandler, o HandleOptions) *route {
+	r := &route{
+		in: in, destination: destination, level: level, handler: handler, o: o, seed: maphash.MakeSeed(),
+		tries: recent.Map[waybill.ID, int]{Most: maxForeign}, hung: recent.Map[waybill.ID, struct{}]{Most: maxHung},
+	}
 	for range o.Workers {
 		r.workers = append(r.workers, newWorker(r))
 	}

@@ -1,7 +1,6 @@
 package inbox
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -122,8 +121,7 @@ func (w *worker) resize(n int, took time.Duration) {
 
 // handle does a batch in one transaction. A message whose handler fails leaves it, and
 // the others are done again together. Where that is not enough to tell whose failure it
-// is, each gets a transaction of its own: those whose handlers were quick first, so that
-// one that takes a connection down with it holds up nobody.
+// is, it is done in parts, each of which may have to be done in parts in its turn.
 func (w *worker) handle(ctx, settle context.Context, batch []*item) {
 	done := newOutcomes(w.r)
 	defer done.settle(settle)
@@ -147,32 +145,27 @@ func (w *worker) handle(ctx, settle context.Context, batch []*item) {
 			_ = w.attempt(ctx, settle, []*item{x}, done) // without an outcome it is found again
 		}
 	}
-	if len(sound) > 1 && !errors.Is(w.attempt(ctx, settle, sound, done), errAlone) {
-		return
-	}
-	slices.SortStableFunc(sound, func(x, y *item) int { return cmp.Compare(x.took, y.took) })
-	for _, x := range sound {
-		if ctx.Err() != nil {
-			return
+	parts := w.r.parts(sound)
+	for i := 0; i < len(parts) && (i == 0 || ctx.Err() == nil); i++ {
+		part := slices.DeleteFunc(slices.Clone(parts[i]), func(x *item) bool { return x.noted || x.isGone() })
+		if err := w.attempt(ctx, settle, part, done); errors.Is(err, errSplit) { // without an outcome they come again
+			parts = append(parts, w.r.split(part)...)
 		}
-		if !x.noted && !x.isGone() {
-			_ = w.attempt(ctx, settle, []*item{x}, done) // without an outcome it comes again
-			done.settle(settle)                          // the others may take long
-		}
+		done.settle(settle) // the others may take long
 	}
 }
 
 var (
-	// errAlone asks for the batch to be done one message at a time.
-	errAlone = errors.New("one at a time")
+	// errSplit asks for the batch to be done in parts.
+	errSplit = errors.New("in parts")
 	// errNoOutcome says that the inbox stopped, or the subscription ended, before there
 	// was one: the messages come again.
 	errNoOutcome = errors.New("no outcome")
 )
 
 // attempt runs a transaction, again for as long as the database is what fails, and
-// notes the outcomes. It returns errAlone where a batch of several is to be done one
-// message at a time, and another error where there is no outcome.
+// notes the outcomes. It returns errSplit where a batch of several is to be done in parts,
+// and another error where there is no outcome.
 func (w *worker) attempt(ctx, settle context.Context, batch []*item, done *outcomes) error {
 	wait := backoff.Backoff{Least: 20 * time.Millisecond, Most: 10 * time.Second}
 	var seen trouble
@@ -195,12 +188,14 @@ func (w *worker) attempt(ctx, settle context.Context, batch []*item, done *outco
 		}
 		switch w.remedy(settle, failed, &seen, len(batch) > 1) {
 		case splitBatch:
-			return errAlone
+			return errSplit
 		case failMessage:
-			if failed.x == nil { // a commit's, of one message
-				failed.x = batch[0]
+			if failed.stage != inHandler { // a commit's, of one message
+				failed.blames = []blame{{batch[0], failed.err}}
 			}
-			done.failed(settle, failed.x, failed.err)
+			for _, b := range failed.blames {
+				done.failed(settle, b.x, b.err)
+			}
 			continue // with the others
 		case postpone:
 			done.postpone(settle, batch[0], failed)

@@ -84,13 +84,13 @@ func TestABatchThatHasLostIsHalvedUnlessItWasOnlyLate(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			in := newInbox(t, c.dialect, memory.New(nil), &Options{Consumer: "test"})
 			calls := 0
-			handler := func(context.Context, *sql.Tx, *waybill.Message) error {
+			handler := Handler(func(context.Context, *sql.Tx, *waybill.Message) error {
 				if calls++; calls == 1 {
 					return busy{}
 				}
 				return nil
-			}
-			w := newWorker(newRoute(in, "orders", waybill.Once, handler, HandleOptions{Workers: 1, Batch: 200, Timeout: time.Minute, MaxTries: 1}))
+			})
+			w := newWorker(newRoute(in, "orders", waybill.Once, handler.alone(), HandleOptions{Workers: 1, Batch: 200, Timeout: time.Minute, MaxTries: 1}))
 			var batch []*item
 			for range 200 {
 				x := &item{sourceOf: store.Source}

@@ -419,7 +419,7 @@ func TestTheDatabaseIsLeftAloneWhileThereIsNothingToDo(t *testing.T) {
 	b.t.pump.t = b.t
 	b.t.clock.run(true)
 	b.sends(1)
-	if got := b.t.pump.untilNextLook(100); got != time.Minute {
+	if got := b.t.pump.untilNextLook(10_000); got != time.Minute {
 		t.Errorf("the next look at the table comes after %v, want Poll, 1m0s", got)
 	}
 	b.nextCheck = time.Hour
@@ -429,6 +429,31 @@ func TestTheDatabaseIsLeftAloneWhileThereIsNothingToDo(t *testing.T) {
 	b.nextCheck, b.bytes = 0, 1<<30 // the broker does not take the queue
 	if got := b.t.pump.untilOverdue(0); got < longestStep/2 {
 		t.Errorf("the next look at a lane that has enough queued comes after %v, want %v", got, longestStep/2)
+	}
+}
+
+func TestARowThatNobodyTellsOfWaitsForAShareOfTheSilenceBeforeIt(t *testing.T) {
+	p := &pump{t: newSteppedLane(t, Options{Poll: 500 * time.Millisecond}).t}
+	looks := map[time.Duration]int{} // by the silence
+	for idle, silence := 0, time.Duration(0); silence < 20*time.Second; idle++ {
+		pause := p.untilNextLook(idle)
+		if most := max(leastPause, silence/(silenceShare-1)); pause > most {
+			t.Errorf("after a silence of %v the next look comes after %v, want %v at most", silence, pause, most)
+		}
+		silence += pause
+		for _, limit := range []time.Duration{100 * time.Millisecond, time.Second, 10 * time.Second} {
+			if silence <= limit {
+				looks[limit]++
+			}
+		}
+		if silence > 11*time.Second && pause != 500*time.Millisecond {
+			t.Errorf("after a silence of %v the next look comes after %v, want Poll", silence, pause)
+		}
+	}
+	for limit, most := range map[time.Duration]int{100 * time.Millisecond: 20, time.Second: 70, 10 * time.Second: 120} {
+		if looks[limit] > most {
+			t.Errorf("%d looks in a silence of %v, want %d at most", looks[limit], limit, most)
+		}
 	}
 }
 

@@ -21,6 +21,9 @@ type Setup struct {
 	// where the session's settings have kept that from being run by itself. It is for
 	// databases behind poolers, whose sessions cannot be set up: Begin is empty then.
 	Transaction []string
+	// HangUp closes the connection beneath a driver's one, as sql.Conn.Raw shows it, where
+	// the driver itself may give it back to a pool that others use. Nil for none.
+	HangUp func(driverConn any)
 }
 
 // SessionDialect is the part of a Dialect that knows what sessions, roles and servers
@@ -258,7 +261,7 @@ func (s *sessions) take(ctx context.Context) (*session, error) {
 	}
 	for _, text := range s.setup.Begin {
 		if _, err := conn.ExecContext(ctx, text); err != nil {
-			Discard(conn)
+			discard(s.dialect, conn)
 			return nil, err
 		}
 	}
@@ -275,7 +278,7 @@ func (s *sessions) takeKept() *session {
 		if time.Since(c.made) < sessionLife {
 			return c
 		}
-		Discard(c.Conn)
+		discard(s.dialect, c.Conn)
 	}
 	return nil
 }
@@ -286,7 +289,7 @@ func (s *sessions) takeKept() *session {
 func (s *sessions) give(ctx context.Context, c *session, err error) {
 	switch {
 	case c.unfit, ctx.Err() != nil, condition(s.dialect, err) == Unavailable:
-		Discard(c.Conn)
+		discard(s.dialect, c.Conn)
 	case len(s.setup.Begin) == 0:
 		_ = c.Close()
 	case !s.keep(c):
@@ -319,7 +322,7 @@ func (s *sessions) restore(c *session) {
 	defer cancel()
 	for _, text := range s.setup.End {
 		if _, err := c.ExecContext(ctx, text); err != nil {
-			Discard(c.Conn)
+			discard(s.dialect, c.Conn)
 			return
 		}
 	}
@@ -343,7 +346,7 @@ func (s *sessions) closeIdle() {
 		s.closing = time.AfterFunc(idleSession, s.closeIdle)
 	}
 	s.mu.Unlock()
-	discard(idle)
+	s.discard(idle)
 }
 
 // close closes all connections that are kept.
@@ -356,12 +359,12 @@ func (s *sessions) close() {
 		s.closing = nil
 	}
 	s.mu.Unlock()
-	discard(kept)
+	s.discard(kept)
 }
 
-func discard(all []*session) {
+func (s *sessions) discard(all []*session) {
 	for _, c := range all {
-		Discard(c.Conn)
+		discard(s.dialect, c.Conn)
 	}
 }
 

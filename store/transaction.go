@@ -49,6 +49,9 @@ type Hold struct {
 type Watch struct {
 	// Ended says why the transaction cannot be committed any more, or nil.
 	Ended func() error
+	// Busy says whether a result is still being read on the connection, which can do
+	// nothing else until then.
+	Busy func() bool
 	// Allow lets the next COMMIT through, which is the owner's.
 	Allow func()
 	// Release ends the watch.
@@ -99,6 +102,10 @@ type Transaction struct {
 	over  bool
 	// spoilt says that the connection is in a state that its pool must not see.
 	spoilt bool
+	// loan is what others have the connection by; see OnConn.
+	loan loan
+	// forget ends what waits for the end of Begin's context.
+	forget func()
 
 	mu        sync.Mutex
 	committed map[any]func(*sql.DB) // what AfterCommit was given
@@ -133,6 +140,7 @@ func (b *Beginner) Begin(ctx context.Context, db *sql.DB, o *sql.TxOptions) (*Tr
 		if err != nil {
 			return nil, err
 		}
+		began := time.Now()
 		way, readWrite := b.way.Load(), b.readWrite.Load() && !o.ReadOnly && !refused
 		ways := b.dialect.Hold(strings.ToLower(rand.Text()), o, readWrite)
 		if mutant.CommitUnchecked {
@@ -143,6 +151,7 @@ func (b *Beginner) Begin(ctx context.Context, db *sql.DB, o *sql.TxOptions) (*Tr
 			return t, nil
 		}
 		dead := condition(b.dialect, err) == Unavailable
+		t.loan.end()
 		t.release(dead)
 		switch {
 		case ctx.Err() != nil:
@@ -150,8 +159,8 @@ func (b *Beginner) Begin(ctx context.Context, db *sql.DB, o *sql.TxOptions) (*Tr
 		case readWrite: // a standby refuses it, and most others need not be asked
 			refused = true
 			b.readWrite.Store(false)
-		case errors.Is(err, driver.ErrBadConn) && stale < maxStale:
-			stale++ // sql.DB.BeginTx would take another connection, too
+		case dead && stale < maxStale && time.Since(began) < repeatTime:
+			stale++ // nothing was written in it
 		case int(way)+1 < len(ways) && ways[way].Unknown != nil && ways[way].Unknown(err):
 			b.way.CompareAndSwap(way, way+1)
 		default:
@@ -170,7 +179,18 @@ func (t *Transaction) begin(ctx context.Context, o *sql.TxOptions) (err error) {
 	if t.hold.Plain {
 		options = nil
 	}
-	if t.tx, err = t.conn.BeginTx(ctx, options); err != nil {
+	// When ctx ends, database/sql rolls back beside whoever uses the connection by OnConn;
+	// so it hears of that only when nobody does any more.
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		t.loan.end()
+		cancel()
+	})
+	t.forget = func() {
+		stop()
+		cancel()
+	}
+	if t.tx, err = t.conn.BeginTx(own, options); err != nil {
 		return err
 	}
 	for _, s := range t.hold.Begin {
@@ -183,6 +203,7 @@ func (t *Transaction) begin(ctx context.Context, o *sql.TxOptions) (err error) {
 		if !mutant.CommitUnchecked {
 			t.watch = t.dialect.Watch(driverConn)
 		}
+		t.loan.driverConn = driverConn
 		return nil
 	})
 	if err != nil {
@@ -244,15 +265,38 @@ func (t *Transaction) Intact() error {
 		// Under the connection's lock: where a context ends, database/sql rolls back beside this.
 		_ = t.conn.Raw(func(any) error { why = t.watch.Ended(); return nil })
 	}
-	// A statement of no database is refused in any case, but with another error where the
-	// transaction is still open.
-	//nolint:sqlclosecheck // it is of no database, and Close says what is wrong with it
-	if errors.Is(t.tx.StmtContext(context.Background(), new(sql.Stmt)).Close(), sql.ErrTxDone) {
+	if t.isDone() {
 		why = errors.New("tx.Commit or tx.Rollback was called, or its context has ended")
 	}
 	t.end(why)
 	return t.ended
 }
+
+// isDone says whether database/sql takes the transaction to be committed or rolled back.
+func (t *Transaction) isDone() bool {
+	// A statement of no database is refused in any case, but with another error where the
+	// transaction is still open.
+	//nolint:sqlclosecheck // it is of no database, and Close says what is wrong with it
+	return errors.Is(t.tx.StmtContext(context.Background(), new(sql.Stmt)).Close(), sql.ErrTxDone)
+}
+
+// Settled is Intact for the end of what others have done in the transaction: it returns
+// an error, too, where they have left a result unread, which keeps it from being committed.
+func (t *Transaction) Settled() error {
+	if err := t.Intact(); err != nil {
+		return err
+	}
+	busy := false
+	if t.watch.Busy != nil {
+		_ = t.conn.Raw(func(any) error { busy = t.watch.Busy(); return nil })
+	}
+	if busy {
+		return errBusy
+	}
+	return nil
+}
+
+var errBusy = errors.New("waybill: a result of the transaction has not been closed (Rows, BatchResults): nothing can be committed before that")
 
 // Alive reports whether the database still answers on the transaction's connection, be it
 // with an error, and takes writes there. err is what has raised the question.
@@ -278,7 +322,8 @@ func (t *Transaction) Commit(ctx context.Context) error {
 	if t.over {
 		return sql.ErrTxDone
 	}
-	err := t.Intact()
+	t.loan.end()
+	err := t.Settled()
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -358,11 +403,16 @@ func (t *Transaction) Rollback() error {
 	if t.over {
 		return nil
 	}
+	t.loan.end()
 	t.over = true
 	err := t.undo()
 	t.release(false)
 	return err
 }
+
+// Forsake has the connection closed in the end, and not given back to its pool: somebody
+// may go on using it, who has it from the driver.
+func (t *Transaction) Forsake() { t.spoilt = true }
 
 // rollbackTime bounds what a rollback asks of a database that may be away: its end of
 // the connection ends the transaction too.
@@ -419,16 +469,24 @@ func (t *Transaction) release(dead bool) {
 	if t.tx != nil {
 		held.Delete(t.tx)
 	}
+	if t.forget != nil {
+		t.forget()
+	}
 	if t.spoilt || dead {
-		Discard(t.conn)
+		discard(t.dialect, t.conn)
 		return
 	}
 	_ = t.conn.Close()
 }
 
-// Discard closes a connection in place of giving it back to its pool.
-func Discard(conn *sql.Conn) {
-	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+// discard closes a connection in place of giving it back to its pool.
+func discard(dialect Dialect, conn *sql.Conn) {
+	_ = conn.Raw(func(driverConn any) error {
+		if hangUp := dialect.Setup().HangUp; hangUp != nil {
+			hangUp(driverConn)
+		}
+		return driver.ErrBadConn
+	})
 	_ = conn.Close()
 }
 

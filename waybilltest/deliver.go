@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"log/slog"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -24,8 +26,13 @@ type Consumer struct {
 	Dialect store.Dialect
 	Level   waybill.Level
 	Handler inbox.Handler
-	// Options are the inbox's. Default Consumer "waybilltest".
+	// BatchHandler is in the place of Handler. It gets one message at a time.
+	BatchHandler inbox.BatchHandler
+	// Options are the inbox's. Default Consumer "waybilltest", and a Logger that is silent.
 	Options inbox.Options
+	// Reset makes the service's own tables as they were before any message. OutOfOrder needs
+	// it, and calls it before each order.
+	Reset func() error
 }
 
 // Verdict is what became of a message that was delivered.
@@ -63,50 +70,97 @@ func Deliver(t testing.TB, c Consumer, messages ...waybill.Message) []Delivered 
 	if len(messages) == 0 {
 		return nil
 	}
-	destination, topic := or(messages[0].Destination, "waybilltest"), messages[0].Topic
-	b := memory.New(nil)
-	o := c.Options
-	o.Consumer = or(o.Consumer, "waybilltest")
-	in, err := inbox.New(c.DB, c.Dialect, b, &o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ran atomic.Int64
-	in.HandleWith(destination, c.Level, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
-		ran.Add(1)
-		return c.Handler(ctx, tx, m)
-	}, &inbox.HandleOptions{Topic: topic})
-	p := newPeer(t, b)
-	if topic {
-		p.subscribed(destination, o.Consumer)
-	}
-	running := runPart(in, in.Run)
-	defer running.stop()
+	messages = asSent(t, messages)
+	d := c.begin(t, &messages[0], nil)
+	defer d.end()
 	all := make([]Delivered, len(messages))
-	for i, m := range messages {
+	for i := range messages {
+		all[i] = d.deliver(&messages[i])
+	}
+	return all
+}
+
+// asSent are messages to one destination with what Send gives them.
+func asSent(t testing.TB, messages []waybill.Message) []waybill.Message {
+	t.Helper()
+	all := slices.Clone(messages)
+	destination, topic := or(all[0].Destination, "waybilltest"), all[0].Topic
+	for i := range all {
+		m := &all[i]
 		m.Destination = or(m.Destination, destination)
 		if m.Destination != destination || m.Topic != topic {
-			t.Fatalf("waybilltest: message %d is to %s, and the first one to %s: Deliver takes one destination", i, place(m.Destination, m.Topic), place(destination, topic))
+			t.Fatalf("waybilltest: message %d is to %s, and the first one to %s: give messages to one destination", i, place(m.Destination, m.Topic), place(destination, topic))
 		}
 		if m.ID.IsZero() {
 			m.ID = waybill.NewID()
 		}
 		m.TimeStamp = or(m.TimeStamp, time.Now().UnixMicro()+int64(i))
-		before := ran.Load()
-		r := p.deliver(&m, running)
-		all[i] = Delivered{Message: m, Error: r.Error}
-		switch {
-		case r.Outcome == waybill.Retry:
-			all[i].Verdict = Retry
-		case r.Outcome == waybill.Rejected:
-			all[i].Verdict = Refused
-		case ran.Load() > before:
-			all[i].Verdict = Applied
-		default:
-			all[i].Verdict = Skipped
-		}
 	}
 	return all
+}
+
+// deliveries is an inbox that takes messages, and the one who sends them.
+type deliveries struct {
+	peer    *peer
+	running *part[*inbox.Inbox]
+	ran     atomic.Int64 // calls of the handler
+}
+
+// begin starts an inbox for messages to the destination of the one given; around may be nil,
+// and is put around the handler.
+func (c *Consumer) begin(t testing.TB, m *waybill.Message, around func(inbox.BatchHandler) inbox.BatchHandler) *deliveries {
+	t.Helper()
+	handler := c.BatchHandler
+	switch {
+	case c.Handler != nil && c.BatchHandler != nil:
+		t.Fatal("waybilltest: the Consumer has a Handler and a BatchHandler: give one of them")
+	case c.Handler != nil:
+		handler = func(ctx context.Context, tx *sql.Tx, messages []*waybill.Message) error {
+			return c.Handler(ctx, tx, messages[0])
+		}
+	case c.BatchHandler == nil:
+		t.Fatal("waybilltest: the Consumer has neither a Handler nor a BatchHandler")
+	}
+	if around != nil {
+		handler = around(handler)
+	}
+	b := memory.New(nil)
+	o := c.Options
+	o.Consumer = or(o.Consumer, "waybilltest")
+	o.Logger = or(o.Logger, slog.New(slog.DiscardHandler))
+	in, err := inbox.New(c.DB, c.Dialect, b, &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &deliveries{peer: newPeer(t, b)}
+	in.HandleBatchWith(m.Destination, c.Level, func(ctx context.Context, tx *sql.Tx, messages []*waybill.Message) error {
+		d.ran.Add(1)
+		return handler(ctx, tx, messages)
+	}, &inbox.HandleOptions{Topic: m.Topic})
+	if m.Topic {
+		d.peer.subscribed(m.Destination, o.Consumer)
+	}
+	d.running = runPart(in, in.Run)
+	return d
+}
+
+func (d *deliveries) end() { d.running.stop() }
+
+// deliver delivers a message, and waits for its receipt.
+func (d *deliveries) deliver(m *waybill.Message) Delivered {
+	d.peer.t.Helper()
+	before := d.ran.Load()
+	r := d.peer.deliver(m, d.running)
+	of := Delivered{Message: *m, Verdict: Skipped, Error: r.Error}
+	switch {
+	case r.Outcome == waybill.Retry:
+		of.Verdict = Retry
+	case r.Outcome == waybill.Rejected:
+		of.Verdict = Refused
+	case d.ran.Load() > before:
+		of.Verdict = Applied
+	}
+	return of
 }
 
 // peer sends messages as a relay does, and takes their receipts.

@@ -60,6 +60,7 @@ type route struct {
 	destination string
 	level       waybill.Level
 	handler     inbox.Handler
+	batch       inbox.BatchHandler // in its place
 	options     inbox.HandleOptions
 }
 
@@ -146,10 +147,26 @@ func (w *World) Handle(destination string, level waybill.Level, handler inbox.Ha
 // HandleWith is Handle with options, such as for a topic; nil is none.
 func (w *World) HandleWith(destination string, level waybill.Level, handler inbox.Handler, o *inbox.HandleOptions) {
 	w.t.Helper()
+	w.add(route{destination: destination, level: level, handler: handler}, o)
+}
+
+// HandleBatch sets a handler of a destination that takes several messages at a time, before
+// anything runs.
+func (w *World) HandleBatch(destination string, level waybill.Level, handler inbox.BatchHandler) {
+	w.HandleBatchWith(destination, level, handler, nil)
+}
+
+// HandleBatchWith is HandleBatch with options, such as for a topic; nil is none.
+func (w *World) HandleBatchWith(destination string, level waybill.Level, handler inbox.BatchHandler, o *inbox.HandleOptions) {
+	w.t.Helper()
+	w.add(route{destination: destination, level: level, batch: handler}, o)
+}
+
+func (w *World) add(x route, o *inbox.HandleOptions) {
+	w.t.Helper()
 	if w.consumer != nil {
 		w.t.Fatal("waybilltest: the consumer runs already: set all handlers before the first Settle or Wait")
 	}
-	x := route{destination: destination, level: level, handler: handler}
 	if o != nil {
 		x.options = *o
 	}
@@ -412,6 +429,10 @@ func (w *World) start() {
 		}
 		in.Use(w.middleware...)
 		for _, x := range w.routes {
+			if x.batch != nil {
+				in.HandleBatchWith(x.destination, x.level, notingBatch(x.batch), &x.options)
+				continue
+			}
 			in.HandleWith(x.destination, x.level, noting(x.handler), &x.options)
 		}
 		run := in.Run
@@ -428,10 +449,28 @@ func noting(handler inbox.Handler) inbox.Handler {
 		if err := handler(ctx, tx, m); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO waybilltest_applied (message_id, destination, topic, business_mark, sequence, time_stamp, body) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			m.ID, m.Destination, m.Topic, m.Key, m.Sequence, m.TimeStamp, m.Body)
-		return err
+		return noteApplied(ctx, tx, m)
 	}
+}
+
+func notingBatch(handler inbox.BatchHandler) inbox.BatchHandler {
+	return func(ctx context.Context, tx *sql.Tx, messages []*waybill.Message) error {
+		if err := handler(ctx, tx, messages); err != nil {
+			return err
+		}
+		for _, m := range messages {
+			if err := noteApplied(ctx, tx, m); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func noteApplied(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO waybilltest_applied (message_id, destination, topic, business_mark, sequence, time_stamp, body) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		m.ID, m.Destination, m.Topic, m.Key, m.Sequence, m.TimeStamp, m.Body)
+	return err
 }
 
 func (w *World) checkRunning() {

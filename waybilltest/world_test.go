@@ -147,3 +147,35 @@ func TestMiddlewareIsAroundEachHandler(t *testing.T) {
 		}
 	})
 }
+
+func TestAWorldsConsumerHandlesBatches(t *testing.T) {
+	waybilltest.Run(t, func(t *testing.T, w *waybilltest.World) {
+		largest := 0
+		w.HandleBatch("orders", waybill.Once, func(_ context.Context, _ *sql.Tx, messages []*waybill.Message) error {
+			largest = max(largest, len(messages))
+			for _, m := range messages {
+				if string(m.Body) == "7" {
+					return inbox.Failed(m, waybill.Permanent(errors.New("no such order")))
+				}
+			}
+			return nil
+		})
+		w.Disturb(0.3)
+		for i := range 50 {
+			w.Send(waybill.Message{Destination: "orders", Body: fmt.Append(nil, i)})
+		}
+		w.Settle()
+		for i := range 50 {
+			if i != 7 {
+				w.RequireApplied(waybilltest.Match{Body: fmt.Append(nil, i), Count: 1})
+			}
+		}
+		w.RequireNotApplied(waybilltest.Match{Body: []byte("7")})
+		if all := w.Rejected(); len(all) != 1 || string(all[0].Body) != "7" {
+			t.Errorf("got the rejected messages %+v, want the one at fault", all)
+		}
+		if largest < 2 {
+			t.Error("no batch had more than one message")
+		}
+	})
+}

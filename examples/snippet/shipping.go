@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -29,6 +31,27 @@ func KeepState(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO shipments (order_id, state) VALUES ($1, $2)
 		ON CONFLICT (order_id) DO UPDATE SET state = excluded.state`, m.Key, string(m.Body))
 	return err
+}
+
+// KeepAll is KeepState for all new messages of a transaction at once, with one statement:
+// in.HandleBatch("orders", waybill.Latest, KeepAll).
+func KeepAll(ctx context.Context, tx *sql.Tx, messages []*waybill.Message) error {
+	var rows []string
+	var args []any
+	var faults []error
+	for _, m := range messages {
+		if len(m.Body) == 0 {
+			faults = append(faults, inbox.Failed(m, waybill.Permanent(errors.New("an order without a state"))))
+		}
+		rows = append(rows, fmt.Sprintf("($%d, $%d)", len(args)+1, len(args)+2))
+		args = append(args, m.Key, string(m.Body))
+	}
+	if len(faults) > 0 {
+		return errors.Join(faults...) // these are rejected, and it is called with the others
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO shipments (order_id, state) VALUES `+strings.Join(rows, ", ")+`
+		ON CONFLICT (order_id) DO UPDATE SET state = excluded.state`, args...)
+	return err // of no message by name: the one that makes it fail is found
 }
 
 // errAway is an address that is not there today.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -137,6 +138,46 @@ func TestAnOlderStateIsSkipped(t *testing.T) {
 	}
 }
 
+func TestAnOrdersStateIsRightHoweverItComes(t *testing.T) {
+	db := shippingDB(t)
+	shipping := waybilltest.Consumer{
+		DB: db, Dialect: sqlite.Dialect(), Level: waybill.Latest, Handler: KeepState,
+		Reset: func() error { _, err := db.Exec(`DELETE FROM shipments`); return err },
+	}
+	check := func() error {
+		var state string
+		err := db.QueryRow(`SELECT state FROM shipments WHERE order_id = '7'`).Scan(&state)
+		if err == nil && state != "delivered" {
+			err = fmt.Errorf("got the state %q, want delivered", state)
+		}
+		return err
+	}
+	shipped := waybill.Message{Key: "7", Body: []byte("shipped")}
+	delivered := waybill.Message{Key: "7", Body: []byte("delivered")}
+	waybilltest.Twice(t, shipping, check, shipped, delivered)
+	waybilltest.OutOfOrder(t, shipping, check, shipped, delivered)
+	waybilltest.Crashing(t, shipping, check, shipped, delivered)
+}
+
+func TestABatchOfStatesIsWrittenAtOnce(t *testing.T) {
+	waybilltest.Run(t, func(t *testing.T, w *waybilltest.World) {
+		w.Exec(`CREATE TABLE shipments (order_id TEXT PRIMARY KEY, state TEXT)`)
+		w.HandleBatch("orders", waybill.Latest, KeepAll)
+		for i := range 50 {
+			w.Send(waybill.Message{Destination: "orders", Key: fmt.Sprint(i % 20), Body: fmt.Append(nil, "state ", i)})
+		}
+		w.Send(waybill.Message{Destination: "orders", Key: "stateless"})
+		w.Settle()
+		var newest int
+		if err := w.DB.QueryRow(`SELECT count(*) FROM shipments WHERE state = 'state ' || (order_id + CASE WHEN order_id + 0 < 10 THEN 40 ELSE 20 END)`).Scan(&newest); err != nil || newest != 20 {
+			t.Errorf("got the newest state of %d orders (%v), want 20", newest, err)
+		}
+		if all := w.Rejected(); len(all) != 1 || all[0].Key != "stateless" {
+			t.Errorf("%+v are rejected, want the one without a state", all)
+		}
+	})
+}
+
 // shippingDB is the shipping service's database.
 func shippingDB(t *testing.T) *sql.DB {
 	t.Helper()
@@ -159,7 +200,7 @@ func TestErrorsSayWhatBecomesOfAMessage(t *testing.T) {
 		"book":  func(err error) bool { return err == nil },
 		"":      func(err error) bool { var p *waybill.PermanentError; return errors.As(err, &p) },
 		"piano": func(err error) bool { var r *waybill.RetryError; return errors.As(err, &r) && r.After == 24*time.Hour },
-		"fog":   func(err error) bool { return err == errAway },
+		"fog":   func(err error) bool { return errors.Is(err, errAway) },
 	} {
 		if err := Deliver(t.Context(), nil, nil, Order{Item: item}); !is(err) {
 			t.Errorf("%q: got the error %v", item, err)

@@ -38,6 +38,9 @@ func OpenBroker(addr string) (broker.Broker, error) {
 	if errors.Is(err, errUnknownBroker) {
 		return nil, fmt.Errorf("waybill: no broker is called %.20q: %s", scheme, brokerForms)
 	}
+	if errors.As(err, new(leftOutError)) {
+		return nil, fmt.Errorf("waybill: the broker's address %s: %w", Redact(addr), err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("waybill: the broker's address %s: %s", Redact(addr), scrub(addr, err))
 	}
@@ -66,9 +69,12 @@ func openBroker(scheme, addr string) (broker.Broker, error) {
 	return nil, errUnknownBroker
 }
 
-// leftOut is the error for what this program was built without.
-func leftOut(name string) error {
-	return fmt.Errorf("this program was built without %[1]s: build it with the tag waybill_%[1]s too, or without waybill_lean", name)
+// leftOutError is the error for the driver or client that this program was built without. There
+// is no secret in it.
+type leftOutError string
+
+func (name leftOutError) Error() string {
+	return fmt.Sprintf("this program was built without %[1]s: build it with the tag waybill_%[1]s too, or without waybill_lean", string(name))
 }
 
 // orNil keeps an adapter's nil pointer from becoming a Broker that is not nil.

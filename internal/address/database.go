@@ -63,6 +63,9 @@ func OpenDatabase(addr string) (*sql.DB, store.Dialect, error) {
 	default:
 		return nil, nil, fmt.Errorf("waybill: no database is called %.20q: %s", scheme, databaseForms)
 	}
+	if errors.As(err, new(leftOutError)) {
+		return nil, nil, fmt.Errorf("waybill: the database's address %s: %w", Redact(addr), err)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("waybill: the database's address %s: %s", Redact(addr), scrub(addr, err))
 	}

@@ -4,4 +4,4 @@ package address
 
 import "github.com/waybill-go/waybill/broker"
 
-func openEmbedded(string) (broker.Broker, error) { return nil, leftOut("embedded") }
+func openEmbedded(string) (broker.Broker, error) { return nil, leftOutError("embedded") }

@@ -4,4 +4,4 @@ package address
 
 import "database/sql"
 
-func openMySQL(string) (*sql.DB, error) { return nil, leftOut("mysql") }
+func openMySQL(string) (*sql.DB, error) { return nil, leftOutError("mysql") }

@@ -4,4 +4,4 @@ package address
 
 import "github.com/waybill-go/waybill/broker"
 
-func openNATS(string) (broker.Broker, error) { return nil, leftOut("nats") }
+func openNATS(string) (broker.Broker, error) { return nil, leftOutError("nats") }

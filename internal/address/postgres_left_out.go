@@ -7,6 +7,6 @@ import (
 	"database/sql"
 )
 
-func openPostgres(string) (*sql.DB, error) { return nil, leftOut("postgres") }
+func openPostgres(string) (*sql.DB, error) { return nil, leftOutError("postgres") }
 
 func listenPostgres(string, string) func(ctx context.Context, notify func()) error { return nil }

@@ -4,4 +4,4 @@ package address
 
 import "github.com/waybill-go/waybill/broker"
 
-func openRabbitMQ(string) (broker.Broker, error) { return nil, leftOut("rabbitmq") }
+func openRabbitMQ(string) (broker.Broker, error) { return nil, leftOutError("rabbitmq") }

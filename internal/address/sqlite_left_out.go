@@ -4,4 +4,4 @@ package address
 
 import "database/sql"
 
-func openSQLite(string) (*sql.DB, error) { return nil, leftOut("sqlite") }
+func openSQLite(string) (*sql.DB, error) { return nil, leftOutError("sqlite") }

@@ -4,4 +4,4 @@ package address
 
 import "github.com/waybill-go/waybill/broker"
 
-func openSTOMP(string) (broker.Broker, error) { return nil, leftOut("stomp") }
+func openSTOMP(string) (broker.Broker, error) { return nil, leftOutError("stomp") }

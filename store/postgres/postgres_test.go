@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/waybill-go/waybill/internal/address"
@@ -72,6 +73,32 @@ func TestConformanceOfAnEngineBehindPgBouncer(t *testing.T) {
 		}
 		t.Cleanup(func() { engine.Close() })
 		return engine
+	}
+	storetest.Test(t, pooled)
+}
+
+// A service may have a pool of pgx's and nothing else.
+func TestConformanceOverAPool(t *testing.T) {
+	pooled := harness(pgx.QueryExecModeCacheStatement)
+	pooled.Open = func(t testing.TB) *sql.DB {
+		name := schema(t)
+		config, err := pgxpool.ParseConfig(testserver.Address(t, "WAYBILL_TEST_POSTGRES"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.ConnConfig.RuntimeParams["search_path"] = name
+		config.MaxConns = 16
+		pool, err := pgxpool.NewWithConfig(t.Context(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(pool.Close)
+		db := stdlib.OpenDBFromPool(pool)
+		t.Cleanup(func() { db.Close() })
+		if _, err := db.Exec(`CREATE SCHEMA ` + name); err != nil {
+			t.Fatal(err)
+		}
+		return db
 	}
 	storetest.Test(t, pooled)
 }

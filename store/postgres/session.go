@@ -1,8 +1,10 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/waybill-go/waybill/store"
 )
@@ -11,10 +13,22 @@ import (
 // Where a session's defaults keep a statement out, the transaction around it is told
 // otherwise, for itself alone.
 func (dialect) Setup() store.Setup {
-	return store.Setup{Transaction: []string{
+	return store.Setup{HangUp: hangUp, Transaction: []string{
 		`SET TRANSACTION READ WRITE`,
 		`SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '10s', true)`,
 	}}
+}
+
+// hangUp closes the connection of pgx: where that comes from a pgxpool.Pool, database/sql
+// would give it back.
+func hangUp(driverConn any) {
+	if c, ok := pgxConn(driverConn).(interface {
+		Close(ctx context.Context) error
+	}); ok {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = c.Close(ctx)
+	}
 }
 
 // ReadOnly implements store.SessionDialect.

@@ -58,12 +58,12 @@ var (
 
 // Watch reads what the server says of the transaction with every answer, as pgx keeps it.
 func (dialect) Watch(driverConn any) store.Watch {
-	status := transactionStatus(driverConn)
-	if status == nil {
+	state := connState(driverConn)
+	if state == nil {
 		return store.Watch{}
 	}
-	return store.Watch{Ended: func() error {
-		switch status() {
+	return store.Watch{Busy: state.IsBusy, Ended: func() error {
+		switch state.TxStatus() {
 		case 'I':
 			return errIdle
 		case 'E':
@@ -73,25 +73,33 @@ func (dialect) Watch(driverConn any) store.Watch {
 	}}
 }
 
-// transactionStatus finds driverConn.Conn().PgConn().TxStatus, which pgx's connections
-// have; nil for other drivers'.
-func transactionStatus(driverConn any) func() byte {
-	v := reflect.ValueOf(driverConn)
-	if m := v.MethodByName("Conn"); returnsOne(m) {
-		v = m.Call(nil)[0]
-	}
-	if v.Kind() == reflect.Pointer && v.IsNil() {
-		return nil
-	}
-	m := v.MethodByName("PgConn")
+// pgxState is what pgx's PgConn knows of its connection.
+type pgxState interface {
+	TxStatus() byte
+	IsBusy() bool
+}
+
+// connState finds driverConn.Conn().PgConn(), which pgx's connections have; nil for other
+// drivers'.
+func connState(driverConn any) pgxState {
+	m := reflect.ValueOf(pgxConn(driverConn)).MethodByName("PgConn")
 	if !returnsOne(m) {
 		return nil
 	}
-	if m = m.Call(nil)[0].MethodByName("TxStatus"); !m.IsValid() {
-		return nil
+	state, _ := m.Call(nil)[0].Interface().(pgxState)
+	return state
+}
+
+// pgxConn is driverConn.Conn(), or driverConn itself where it has no such method.
+func pgxConn(driverConn any) any {
+	if m := reflect.ValueOf(driverConn).MethodByName("Conn"); returnsOne(m) {
+		v := m.Call(nil)[0]
+		if v.Kind() == reflect.Pointer && v.IsNil() {
+			return struct{}{}
+		}
+		return v.Interface()
 	}
-	status, _ := m.Interface().(func() byte)
-	return status
+	return driverConn
 }
 
 func returnsOne(m reflect.Value) bool {

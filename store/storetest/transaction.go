@@ -27,6 +27,7 @@ var transactionCases = []testCase{
 	{name: "a deadlock that is ignored commits no half of it", run: ignoredDeadlock},
 	{name: "a message is not sent behind its end", run: insertBehindTheEnd},
 	{name: "isolation level and access are the ones asked for", run: readOnlyTransaction},
+	{name: "its driver's connection is lent, and taken back at its end", run: connectionLent},
 	{name: "dead connections of the pool are passed over", run: deadConnections},
 	{name: "one whose connection dies holds up nobody", run: connectionDies},
 }
@@ -211,6 +212,88 @@ func contextEnds(s *suite) {
 		s.Errorf("the table has %v, want nothing", got)
 	}
 	s.poolIsClean(read)
+}
+
+func connectionLent(s *suite) {
+	s.db.SetMaxOpenConns(1)
+	use := func(tx *sql.Tx, f func(driverConn any) error) error {
+		s.Helper()
+		found, err := store.OnConn(tx, f)
+		if !found {
+			s.Errorf("the transaction is not known: %v", err)
+		}
+		return err
+	}
+	nothing := func(driverConn any) error {
+		if driverConn == nil {
+			s.Error("the connection is nil")
+		}
+		return nil
+	}
+	t := s.beginHeld()
+	failure := errors.New("failure")
+	if err := use(t.SQL(), func(any) error {
+		if err := use(t.SQL(), nothing); err == nil {
+			s.Error("it was lent twice at a time")
+		}
+		return failure
+	}); !errors.Is(err, failure) {
+		s.Errorf("got %v, want the function's own error", err)
+	}
+	s.must(use(t.SQL(), nothing))
+	s.must(t.SQL().Rollback())
+	if err := use(t.SQL(), nothing); !errors.Is(err, waybill.ErrTxEnded) {
+		s.Errorf("behind tx.Rollback: got %v, want ErrTxEnded", err)
+	}
+	s.must(t.Rollback())
+
+	// Whoever has it is waited for.
+	for _, end := range []string{"Commit", "Rollback", "the end of the context"} {
+		s.Run(end, func(*testing.T) {
+			ctx, cancel := context.WithCancel(s.Context())
+			defer cancel()
+			t, err := store.NewBeginner(s.dialect).Begin(ctx, s.db, nil)
+			s.must(err)
+			ended := make(chan struct{})
+			lent := make(chan struct{})
+			go func() {
+				<-lent
+				switch end {
+				case "Commit":
+					_ = t.Commit(ctx)
+				case "Rollback":
+					_ = t.Rollback()
+				default:
+					cancel()
+				}
+				close(ended)
+			}()
+			s.must(use(t.SQL(), func(any) error {
+				close(lent)
+				if end == "the end of the context" {
+					<-ended
+				}
+				select {
+				case <-ended:
+				default:
+					_, err := t.SQL().ExecContext(s.Context(), `SELECT 1`)
+					s.must(err)
+				}
+				return nil
+			}))
+			<-ended
+			_ = t.Rollback()
+			if found, _ := store.OnConn(t.SQL(), nothing); found {
+				s.Error("a transaction that is over is still known")
+			}
+		})
+	}
+	plain, err := s.db.BeginTx(s.Context(), nil)
+	s.must(err)
+	if found, _ := store.OnConn(plain, nothing); found {
+		s.Error("a transaction of nobody's is known")
+	}
+	s.must(plain.Rollback())
 }
 
 // ignoredDeadlock has two transactions lock two rows in opposite orders. The one that

@@ -166,3 +166,39 @@ func besideBacklog(b *testing.B, d database, messages, stuck int) {
 	}
 	b.ReportMetric(float64(b.N)*float64(messages)/b.Elapsed().Seconds(), "msg/s")
 }
+
+// BenchmarkBatchHandler measures how fast an inbox handles what its broker has already, where
+// each message's effect is one row: with a statement for each, and with one for a batch.
+func BenchmarkBatchHandler(b *testing.B) {
+	const messages = 20_000
+	for _, d := range databases {
+		for _, way := range []struct {
+			name   string
+			handle func(w *world, in *inbox.Inbox)
+		}{
+			{"Handle", func(w *world, in *inbox.Inbox) { in.Handle("orders", waybill.Once, w.record) }},
+			{"HandleBatch", func(w *world, in *inbox.Inbox) { in.HandleBatch("orders", waybill.Once, w.recordAll) }},
+		} {
+			b.Run(d.name+"/"+way.name, func(b *testing.B) {
+				for range b.N {
+					b.StopTimer()
+					w := newWorld(b, d, memory.New(nil))
+					p := w.peer()
+					for range messages {
+						p.publish(arrival(waybill.NewID(), "orders", "", 1))
+					}
+					in := w.newInbox(&w.inboxOptions)
+					way.handle(w, in)
+					b.StartTimer()
+					stop := w.runs(in.Run)
+					for in.Stats().Handled < messages {
+						time.Sleep(time.Millisecond)
+					}
+					b.StopTimer()
+					stop()
+				}
+				b.ReportMetric(float64(b.N)*messages/b.Elapsed().Seconds(), "msg/s")
+			})
+		}
+	}
+}

@@ -68,7 +68,7 @@ func TestAnOlderStateIsSkippedAndReceipted(t *testing.T) {
 }
 
 func TestAPoisonMessageFailsAlone(t *testing.T) {
-	onEach(t, func(t *testing.T, d database) {
+	eachWay(t, func(t *testing.T, d database, consumes consumes) {
 		w := newWorld(t, d, memory.New(nil))
 		p := w.peer()
 		receipts := p.receipts()
@@ -79,7 +79,7 @@ func TestAPoisonMessageFailsAlone(t *testing.T) {
 			p.publish(arrival(id, "orders", "", 1))
 		}
 		failing, panicking, permanent, later, sqlError := ids[7], ids[17], ids[27], ids[37], ids[47]
-		w.consumes(waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+		consumes(w, waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
 			if err := w.record(ctx, tx, m); err != nil {
 				return err
 			}

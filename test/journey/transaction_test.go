@@ -93,14 +93,15 @@ func TestAHandlerThatEndsItsTransactionCostsNoEffectAndDoublesNone(t *testing.T)
 			t.Run(deed.name+" on "+d.name, func(t *testing.T) {
 				t.Parallel()
 				for _, level := range []waybill.Level{waybill.Once, waybill.Latest} {
-					t.Run(level.String(), func(t *testing.T) { misbehaves(t, d, deed, level) })
+					t.Run(level.String(), func(t *testing.T) { misbehaves(t, d, deed, level, (*world).consumes) })
 				}
+				t.Run("in batches", func(t *testing.T) { misbehaves(t, d, deed, waybill.Once, (*world).consumesBatches) })
 			})
 		}
 	}
 }
 
-func misbehaves(t *testing.T, d database, deed misdeed, level waybill.Level) {
+func misbehaves(t *testing.T, d database, deed misdeed, level waybill.Level, consumes consumes) {
 	w := newWorld(t, d, memory.New(nil))
 	w.inboxOptions.Workers = 1
 	w.inboxOptions.BatchTime = time.Minute
@@ -113,8 +114,12 @@ func misbehaves(t *testing.T, d database, deed misdeed, level waybill.Level) {
 	w.runs(r.Run)
 	w.waits("all are with the broker", 20*time.Second, func() bool { return r.Stats().Published >= 3 })
 	var done atomic.Bool
-	w.consumes(level, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
-		if m.Key == "1" && !done.Swap(true) {
+	culprit := 1
+	if deed.last {
+		culprit = 2 // of its batch, too
+	}
+	consumes(w, level, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+		if m.Key == fmt.Sprint(culprit) && !done.Swap(true) {
 			if err := w.record(ctx, tx, m); err != nil {
 				return err
 			}
@@ -134,7 +139,7 @@ func misbehaves(t *testing.T, d database, deed misdeed, level waybill.Level) {
 		n := w.number(w.consumer, w.q(`SELECT count(*) FROM done WHERE message_id = ?`), id.String())
 		// Where the database refuses to end the transaction, what the handler wrote in it
 		// stands as a whole.
-		if whole := i == 1 && n == 2 && (d.name == "mysql" || deed.name == "a deadlock"); n != 1 && !whole {
+		if whole := i == culprit && n == 2 && (d.name == "mysql" || deed.name == "a deadlock"); n != 1 && !whole {
 			t.Errorf("message %d: got %d effects, want 1", i, n)
 		}
 	}
@@ -277,13 +282,13 @@ func TestAHandlerThatTakesItsConnectionDownFailsAlone(t *testing.T) {
 		{onPostgres, `SELECT pg_terminate_backend(pg_backend_pid())`},
 		{onMySQL, `KILL CONNECTION_ID()`},
 	} {
-		t.Run(c.on.name, func(t *testing.T) {
+		test := func(t *testing.T, consumes consumes) {
 			w := newWorld(t, c.on, memory.New(nil))
 			w.inboxOptions.Workers, w.inboxOptions.MaxTries = 1, 3
 			w.relayOptions.MinRetry, w.relayOptions.MaxRetry = 20*time.Millisecond, 50*time.Millisecond
 			w.commitMany(20, func(i int) waybill.Message { return waybill.Message{Destination: "orders", Key: fmt.Sprint(i)} })
 			w.runs(w.relay().Run)
-			w.consumes(waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+			consumes(w, waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
 				if m.Key == "3" {
 					_, _ = tx.ExecContext(ctx, c.kill)
 					return nil
@@ -294,6 +299,9 @@ func TestAHandlerThatTakesItsConnectionDownFailsAlone(t *testing.T) {
 				return w.left() == 1 && w.isRejected()
 			})
 			w.wantEffects(19)
-		})
+		}
+		for _, way := range ways {
+			t.Run(c.on.name+" "+way.name, func(t *testing.T) { test(t, way.consumes) })
+		}
 	}
 }

@@ -60,3 +60,23 @@ func TestLeanProgramsHaveWhatTheirTagsSay(t *testing.T) {
 		})
 	}
 }
+
+// With text/template in use, the linker keeps all exported methods of what is linked. cobra
+// uses it where a program sets templates.
+func TestTheCommandSetsNoTemplates(t *testing.T) {
+	sources, err := files(repository, func(name string) bool { return isGo(name) && strings.HasPrefix(name, "cmd/") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(sources) < 50 {
+		t.Fatalf("found the files %q alone", sources)
+	}
+	for _, name := range sources {
+		text := read(t, name)
+		for _, use := range []string{"Template(", `"text/template"`, `"html/template"`} {
+			if strings.Contains(text, use) {
+				t.Errorf("%s has %s, which makes the command 5 MB larger", name, use)
+			}
+		}
+	}
+}

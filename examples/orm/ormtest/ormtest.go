@@ -2,6 +2,7 @@
 package ormtest
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"net/url"
@@ -33,6 +34,8 @@ type Shop struct {
 	Place func(ctx context.Context, id int64, item string) error
 	// Ship handles its message.
 	Ship inbox.Handler
+	// DB is what the inbox works on. Default: Database.DB.
+	DB *sql.DB
 }
 
 // Orders tries a shop on each of the databases.
@@ -52,7 +55,7 @@ func Orders(t *testing.T, databases []string, open func(t *testing.T, d Database
 			}
 			waybilltest.RequireSent(t, d.DB, waybilltest.Match{Count: 1})
 
-			consumer := waybilltest.Consumer{DB: d.DB, Dialect: d.Dialect, Level: waybill.Latest, Handler: shop.Ship}
+			consumer := waybilltest.Consumer{DB: cmp.Or(shop.DB, d.DB), Dialect: d.Dialect, Level: waybill.Latest, Handler: shop.Ship}
 			sent := waybilltest.Sent(t, d.DB)[0]
 			older, newer := sent, sent
 			older.ID, older.TimeStamp = waybill.NewID(), sent.TimeStamp-1

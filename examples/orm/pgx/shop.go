@@ -3,7 +3,6 @@ package pgx
 
 import (
 	"context"
-	"database/sql"
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
@@ -39,17 +38,17 @@ func (s *Shop) Place(ctx context.Context, o Order) error {
 		return s.Outbox.Send(ctx, pgxdriver.Tx(tx), message)
 	})
 	if err == nil {
-		s.Outbox.Wake(ctx, nil) // the relay of this process need not find out by itself
+		s.Outbox.Wake(ctx, pgxdriver.Pool(s.Pool)) // relays need not find out by themselves
 	}
 	return err
 }
 
-// Ship handles an order's message in the inbox's transaction, which is one of database/sql
-// (over pgx, too):
+// Ship handles an order's message in the inbox's transaction. The inbox works on the pool, too:
 //
-//	in.Handle("orders", waybill.Latest, inbox.JSON(shop.Ship))
-func (s *Shop) Ship(ctx context.Context, tx *sql.Tx, _ *waybill.Message, o Order) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO shipments (order_id, item) VALUES ($1, $2)
+//	in, err := inbox.New(stdlib.OpenDBFromPool(pool), postgres.Dialect(), brk, nil)
+//	in.Handle("orders", waybill.Latest, inbox.JSON(pgxdriver.Decoded(shop.Ship)))
+func (s *Shop) Ship(ctx context.Context, tx pgx.Tx, _ *waybill.Message, o Order) error {
+	_, err := tx.Exec(ctx, `INSERT INTO shipments (order_id, item) VALUES ($1, $2)
 		ON CONFLICT (order_id) DO UPDATE SET item = excluded.item`, o.ID, o.Item)
 	return err
 }

@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker/memory"
+	"github.com/waybill-go/waybill/inbox"
 	"github.com/waybill-go/waybill/outbox"
 	"github.com/waybill-go/waybill/relay"
 	"github.com/waybill-go/waybill/store/postgres"
@@ -60,4 +63,41 @@ func ExampleListener() {
 		return
 	}
 	fmt.Println(r.Run(ctx))
+}
+
+// A service with a pool of pgx's and nothing else: its relay and its inbox work on the
+// pool, and its handlers have a pgx.Tx.
+func ExampleHandler() {
+	ctx := context.Background()
+	pool, err := pgxpool.New(ctx, os.Getenv("DATABASE_URL"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer pool.Close()
+	db := stdlib.OpenDBFromPool(pool)
+	defer db.Close()
+	brk := memory.New(nil)
+	r, err := relay.New(db, postgres.Dialect(), brk, &relay.Options{
+		Producer: "shop",
+		Listen:   pgxdriver.PoolListener(pool, postgres.Channel("")),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	in, err := inbox.New(db, postgres.Dialect(), brk, &inbox.Options{Consumer: "shipping"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	in.Handle("orders", waybill.Once, pgxdriver.Handler(func(ctx context.Context, tx pgx.Tx, m *waybill.Message) error {
+		lines := strings.Split(string(m.Body), "\n")
+		_, err := tx.CopyFrom(ctx, pgx.Identifier{"lines"}, []string{"order_id", "item"}, pgx.CopyFromSlice(len(lines), func(i int) ([]any, error) {
+			return []any{m.Key, lines[i]}, nil
+		}))
+		return err
+	}))
+	go r.Run(ctx)
+	fmt.Println(in.Run(ctx))
 }

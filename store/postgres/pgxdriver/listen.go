@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/waybill-go/waybill/internal/redact"
 )
@@ -25,19 +26,26 @@ const closing = 5 * time.Second
 // for one transaction at a time loses notifications. Where the address leads to one,
 // Listen returns an error that matches errors.ErrUnsupported.
 func Listen(ctx context.Context, connString, channel string, notify func()) error {
-	err := listen(ctx, connString, channel, notify)
+	return listen(ctx, func(ctx context.Context) (*pgx.Conn, error) {
+		conn, err := connect(ctx, connString)
+		// What pgx says of an address repeats it, and does not find every password in one
+		// that is wrong.
+		return conn, redact.Error(connString, err)
+	}, channel, notify)
+}
+
+func listen(ctx context.Context, connect func(context.Context) (*pgx.Conn, error), channel string, notify func()) error {
+	err := listenOn(ctx, connect, channel, notify)
 	if ctx.Err() != nil {
 		return nil
 	}
 	return err
 }
 
-func listen(ctx context.Context, connString, channel string, notify func()) error {
-	// What pgx says of an address repeats it, and does not find every password in one that
-	// is wrong.
-	conn, err := connect(ctx, connString)
+func listenOn(ctx context.Context, connect func(context.Context) (*pgx.Conn, error), channel string, notify func()) error {
+	conn, err := connect(ctx)
 	if err != nil {
-		return fmt.Errorf("waybill: listen on %q: %w", channel, redact.Error(connString, err))
+		return fmt.Errorf("waybill: listen on %q: %w", channel, err)
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
@@ -76,5 +84,22 @@ func connect(ctx context.Context, connString string) (*pgx.Conn, error) {
 func Listener(connString, channel string) func(ctx context.Context, notify func()) error {
 	return func(ctx context.Context, notify func()) error {
 		return Listen(ctx, connString, channel, notify)
+	}
+}
+
+// PoolListener is Listener with the address, the credentials and the BeforeConnect of a
+// pool. Its connection is one beside the pool's: it takes none of MaxConns, and waits for none.
+func PoolListener(pool *pgxpool.Pool, channel string) func(ctx context.Context, notify func()) error {
+	return func(ctx context.Context, notify func()) error {
+		return listen(ctx, func(ctx context.Context) (*pgx.Conn, error) {
+			config := pool.Config()
+			if config.BeforeConnect != nil {
+				if err := config.BeforeConnect(ctx, config.ConnConfig); err != nil {
+					return nil, err
+				}
+			}
+			conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
+			return conn, redact.Error(config.ConnString(), err)
+		}, channel, notify)
 	}
 }
