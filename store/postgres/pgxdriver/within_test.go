@@ -266,6 +266,28 @@ func (s *shop) work(ctx context.Context, tx pgx.Tx, m *waybill.Message) error {
 	return errors.Join(err, s.out.Send(ctx, pgxdriver.Tx(tx), on))
 }
 
+func TestABatchOfMessagesIsHandledInATransactionOfPgx(t *testing.T) {
+	s := newShop(t, mode(pgx.QueryExecModeCacheStatement, 2))
+	s.run(&inbox.Options{}, func(in *inbox.Inbox) {
+		in.HandleBatch("orders", waybill.Once, pgxdriver.Handler(func(ctx context.Context, tx pgx.Tx, all []*waybill.Message) error {
+			_, err := tx.CopyFrom(ctx, s.notes, []string{"n"}, pgx.CopyFromSlice(len(all), func(i int) ([]any, error) {
+				return []any{len(all[i].Body)}, nil
+			}))
+			return err
+		}))
+	})
+	s.must(s.inTx(func(tx pgx.Tx) error {
+		for n := 1; n <= 5; n++ {
+			if err := s.out.Send(t.Context(), pgxdriver.Tx(tx), waybill.Message{Destination: "orders", Body: make([]byte, n)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	s.settled()
+	s.has(1, 2, 3, 4, 5)
+}
+
 func TestWhoeverEndsATransactionOfWaybillsCommitsNothing(t *testing.T) {
 	s := newShop(t, mode(pgx.QueryExecModeCacheStatement, 1))
 	exec := func(text string) func(tx pgx.Tx) {
