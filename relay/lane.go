@@ -23,6 +23,8 @@ type lane struct {
 	publish   chan struct{} // holds a value when the queue has grown
 	retired   chan struct{} // closed when the lane is given up
 
+	open int // the number of the connection over which the destination has taken messages; the goroutine's own
+
 	window map[waybill.ID]*inflight // everything from admission until its row is written
 	queue  []outgoing               // to publish, in order
 	bytes  int                      // of the messages in queue

@@ -22,7 +22,8 @@
 //   - admission.go: which of these rows go into a window
 //   - budget.go: what all destinations share
 //   - lane.go: one destination's window and queue; inflight.go: a message in the
-//     window; publish.go: from the queue to the broker
+//     window; publish.go: from the queue to the broker; first.go: where the broker may have
+//     to make a queue first
 //   - resend.go: when to send again; estimator.go and clock.go: what that is measured by
 //   - receipts.go: what consumers say; consumers.go: what each of a destination's named
 //     consumers has said; straggler.go: what those that are late have not confirmed

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/turn"
 )
 
 // term is what a relay knows while it leads. All of it may be forgotten at any
@@ -28,6 +29,8 @@ type term struct {
 	heldUntil    int64  // by the same clock: the last holder has sent nothing that came later
 	beganAt      time.Time
 	link         *link
+	lookers      *turn.Line             // of lanes that ask whether their queue exists
+	makers       *turn.Line             // of lanes that may have a queue made
 	start        func(*lane)            // starts a lane's goroutine
 	slowReceipts slowReceipts           // receipts that cost a statement each; see settleSlowReceipts
 	copies       copies                 // to be counted
@@ -86,6 +89,8 @@ func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 		heldUntil:    clock,
 		beganAt:      time.Now(),
 		slowReceipts: slowReceipts{added: again()},
+		lookers:      turn.NewLine(lookersMost, turnTime),
+		makers:       turn.NewLine(makersMost, turnTime),
 		lanes:        map[laneKey]*lane{},
 		inflights:    map[waybill.ID]*inflight{},
 		stragglers:   map[stragglerKey]*lane{},

@@ -96,6 +96,14 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 				"TallyRecords":     "PRIMARY KEY (consumer=?)",
 				"NextConsumer":     "SEARCH n1_record USING PRIMARY KEY (consumer>?)",
 				"TallyKept of one": "(consumer=?)",
+				"Sample oldest":    "INTEGER PRIMARY KEY (rowid>?)",
+				"Sample newest":    "INTEGER PRIMARY KEY (rowid>?)",
+				"Glance oldest":    "INTEGER PRIMARY KEY (rowid>?)",
+				"Glance newest":    "INTEGER PRIMARY KEY (rowid<?)",
+				"GlanceRejected":   "qmessage_rejected_id (message_id>?)",
+				"GlanceKept":       "INTEGER PRIMARY KEY (rowid>?)",
+				"ResendSeen":       "sqlite_autoindex_qmessage_1 (message_id=?)",
+				"DiscardSeen":      "sqlite_autoindex_qmessage_1 (message_id=?)",
 			}
 			dialecttest.EachIndexed(t, sqlite.Dialect(), names, indexes, func(t *testing.T, s store.Statement, index string) {
 				asked := strings.Contains(t.Name(), "/Find") || strings.Contains(t.Name(), "/Rows") // these may be sorted
