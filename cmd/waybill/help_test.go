@@ -124,7 +124,7 @@ func (p *pasteBoard) shell(line string) *exec.Cmd {
 	return shell
 }
 
-// starts starts a line that ends when it is told to.
+// starts runs a line that ends when it is told to.
 func (p *pasteBoard) starts(line, says string) {
 	p.t.Helper()
 	var out, log capture
@@ -160,7 +160,7 @@ func (p *pasteBoard) starts(line, says string) {
 	}
 }
 
-// reads reads a line's flags.
+// reads parses the flags of a line.
 func (p *pasteBoard) reads(line string) {
 	p.t.Helper()
 	for _, end := range []string{" | ", " && ", " #"} {
