@@ -46,8 +46,12 @@ for each worker; on SQLite it must not write to the same file.
 
 --count N stops after N messages; the next one stays with the broker. Without it the
 command runs until SIGINT or SIGTERM, and then finishes what is under way within ten
-seconds. A database or broker that is away is waited for, and the log says so. An
-embedded broker serves one process at a time: "waybill relay" cannot use it meanwhile.
+seconds; a second signal ends it at once. However it ends, by SIGKILL too, what --exec
+has started is killed with it, and the message comes again: all but what has made itself
+a daemon (setsid), and on Windows nothing.
+
+A database or broker that is away is waited for, and the log says so. An embedded broker
+serves one process at a time: "waybill relay" cannot use it meanwhile.
 
 --http serves /healthz, /readyz (200 while it is connected) and the page. ` + consoleHelp
 
@@ -171,7 +175,9 @@ func (r *receiver) receive(ctx context.Context, o *options) (err error) {
 	defer stop(nil)
 	handle := handler.NewPrinter(r.stdout, func(err error) { stop(&outputError{err}) }).Handle
 	if r.command != "" {
-		handle = handler.NewShell(r.command, r.stdout, r.stderr).Handle
+		shell := handler.NewShell(r.command, r.stdout, r.stderr)
+		defer shell.Close()
+		handle = shell.Handle
 	}
 	slog.InfoContext(ctx, "receiving", slog.String("destination", r.destination), slog.String("consumer", r.inbox.Consumer),
 		slog.String("level", r.guard.String()), slog.String("database", d.address), slog.String("broker", address.Redact(o.broker)))

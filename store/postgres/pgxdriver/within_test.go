@@ -41,7 +41,7 @@ type shop struct {
 	admin  *sql.DB // not of the pool
 	out    *outbox.Outbox
 	prefix string
-	notes  pgx.Identifier // a table of the service's own: n integer PRIMARY KEY, text text
+	notes  pgx.Identifier // a table of the service's own
 }
 
 func newShop(t *testing.T, configure func(*pgxpool.Config)) *shop {
@@ -325,6 +325,7 @@ func TestBehindItsEndATransactionIsClosed(t *testing.T) {
 	failure := errors.New("no")
 	if err := s.inTx(func(tx pgx.Tx) (err error) {
 		kept = tx
+		//nolint:sqlclosecheck // that is what it is about
 		unread, err = tx.Query(t.Context(), `SELECT generate_series(1, 3)`)
 		return errors.Join(err, failure)
 	}); !errors.Is(err, failure) {
@@ -340,8 +341,12 @@ func TestBehindItsEndATransactionIsClosed(t *testing.T) {
 	}
 	var n int
 	for name, call := range map[string]func() error{
-		"Exec":     func() error { _, err := kept.Exec(t.Context(), s.insert(1)); return err },
-		"Query":    func() error { _, err := kept.Query(t.Context(), `SELECT 1`); return err },
+		"Exec": func() error { _, err := kept.Exec(t.Context(), s.insert(1)); return err },
+		"Query": func() error {
+			rows, err := kept.Query(t.Context(), `SELECT 1`)
+			rows.Close()
+			return err
+		},
 		"QueryRow": func() error { return kept.QueryRow(t.Context(), `SELECT 1`).Scan(&n) },
 		"CopyFrom": func() error {
 			_, err := kept.CopyFrom(t.Context(), s.notes, []string{"n"}, pgx.CopyFromRows([][]any{{1}}))
@@ -361,10 +366,14 @@ func TestBehindItsEndATransactionIsClosed(t *testing.T) {
 			}
 			return unread.Err()
 		},
-		"Rows.Scan":          func() error { return unread.Scan(&n) },
-		"Rows.Values":        func() error { _, err := unread.Values(); return err },
-		"BatchResults.Exec":  func() error { _, err := batch.Exec(); return err },
-		"BatchResults.Query": func() error { _, err := batch.Query(); return err },
+		"Rows.Scan":         func() error { return unread.Scan(&n) },
+		"Rows.Values":       func() error { _, err := unread.Values(); return err },
+		"BatchResults.Exec": func() error { _, err := batch.Exec(); return err },
+		"BatchResults.Query": func() error {
+			rows, err := batch.Query()
+			rows.Close()
+			return err
+		},
 		"BatchResults.Close": func() error { return batch.Close() },
 	} {
 		if err := call(); !errors.Is(err, pgx.ErrTxClosed) || !errors.Is(err, waybill.ErrTxEnded) {
@@ -415,6 +424,7 @@ func TestWhatIsLeftUnreadIsSaid(t *testing.T) {
 	s := newShop(t, mode(pgx.QueryExecModeCacheStatement, 1))
 	for name, fn := range map[string]func(tx *sql.Tx) error{
 		"Rows": pgxdriver.InTx(func(tx pgx.Tx) error {
+			//nolint:sqlclosecheck // that is what it is about
 			_, err := tx.Query(t.Context(), `SELECT generate_series(1, 3)`)
 			return err
 		}),
