@@ -98,9 +98,9 @@ type Dialect interface {
 	ProducerDialect
 	ConsumerDialect
 	KeptDialect
+	SurveyDialect
 	TallyDialect
 	WaitDialect
-	SurveyDialect
 	OlderDialect
 }
 

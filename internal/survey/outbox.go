@@ -66,7 +66,8 @@ type Destination struct {
 	// Lagging are named consumers that have not confirmed what others have.
 	Lagging []Lag `json:"lagging,omitempty"`
 
-	own *relay.DestinationStats // what the relay of this process says; nil where it says nothing
+	own   *relay.DestinationStats // what the relay of this process says; nil where it says nothing
+	noted string                  // what another process' relay has noted of why it waits; "" for nothing
 }
 
 // Lag is a named consumer that lags.
@@ -124,6 +125,9 @@ func (r *Reader) Outbox(ctx context.Context, live *relay.Stats) (*Outbox, error)
 			d := &live.Destinations[i]
 			known.at(d.Destination, d.Topic).live(d)
 		}
+	}
+	if err := r.readWaits(ctx, known, live); err != nil {
+		return nil, err
 	}
 	for _, d := range known {
 		d.explain(&o.Relay, live)
@@ -217,6 +221,22 @@ func (r *Reader) readRelay(ctx context.Context, o *Outbox, live *relay.Stats) er
 	twin, ago, err := r.queue.Twin(ctx)
 	if err == nil && twin != "" && ago < twinTime {
 		o.Relay.Twin = twin
+	}
+	return err
+}
+
+// readWaits reads what the relay of another process has noted of why messages wait.
+func (r *Reader) readWaits(ctx context.Context, known lanes, live *relay.Stats) error {
+	if live != nil && live.Leading {
+		return nil // it is asked itself
+	}
+	waits, err := r.queue.Waits(ctx)
+	for _, w := range waits {
+		for l, d := range known {
+			if w.Destination == "" || l == (lane{w.Destination, w.Topic}) {
+				d.noted = w.Why
+			}
+		}
 	}
 	return err
 }

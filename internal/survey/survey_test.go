@@ -324,6 +324,13 @@ func TestADestinationSaysWhyItWaits(t *testing.T) {
 			t.Errorf("%s: got %s, %q; want %s, %q", c.name, d.State, why, c.state, c.want)
 		}
 	}
+	f.must(f.queue.NoteWait(t.Context(), store.Wait{Destination: "orders", Why: "The broker's disk is full."}, time.Hour))
+	noted, err := f.reader.Outbox(t.Context(), nil)
+	f.must(err)
+	if d := noted.Destinations[0]; d.State != survey.Trouble || d.Why.String() != "The broker's disk is full." {
+		t.Errorf("noted by another process: got %+v, want what its relay has noted", d)
+	}
+	f.must(f.queue.EndWait(t.Context(), "orders", false))
 	if _, err := f.queue.Postpone(t.Context(), f.rows()[0].MessageID, time.Hour, 1, 0, "no"); err != nil {
 		t.Fatal(err)
 	}

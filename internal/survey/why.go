@@ -51,6 +51,8 @@ func (d *Destination) why(r *Relay, live *relay.Stats) (State, Sentence) {
 		return Trouble, say("No relay leads this outbox, so nothing is sent.")
 	case r.Here && !live.Connected:
 		return Trouble, say("The relay has no connection to the broker; its log says why.")
+	case d.noted != "":
+		return Trouble, say("%s", d.noted)
 	case own != nil && own.LastError != "":
 		return Trouble, say("The broker refuses messages: %s", own.LastError)
 	case own != nil && own.Silent:
