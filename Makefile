@@ -99,6 +99,10 @@ foreign-table: ## writes the tables of docs/use/foreign.md: what becomes of othe
 fuzz: ## every parser of outside input, with made-up input for FUZZTIME each
 	GO="$(GO)" scripts/fuzz $(FUZZTIME) $(PKG)
 
+.PHONY: screenshots
+screenshots: ## makes the pictures of the page in docs/screenshots, with Debian's chromium
+	$(GO) run ./scripts/screenshots docs/screenshots
+
 .PHONY: demo
 demo: ## the whole journey, with faults, on the embedded defaults
 	$(GO) run -tags waybill_lean,waybill_demo ./cmd/waybill demo

@@ -82,17 +82,20 @@ func CheckHeader(name, value string) error {
 	}
 	for _, prefix := range brokersPrefixes {
 		if len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
-			return fmt.Errorf("header name %.80q: names that begin with %s belong to brokers", name, prefix)
+			return fmt.Errorf("header name %.80q: names that begin with %s belong to brokers; %.80q is free", name, prefix, freeHeader(name))
 		}
 	}
 	if IsReservedHeader(name) {
-		return fmt.Errorf("header name %.80q is reserved", name)
+		return fmt.Errorf("header name %.80q is reserved; %q is free", name, freeHeader(name))
 	}
 	if err := checkText(value, maxHeader); err != nil {
 		return fmt.Errorf("header %q: its value %w", name, err)
 	}
 	return nil
 }
+
+// freeHeader is a name that a sender may use in the place of one that is reserved.
+func freeHeader(name string) string { return "x-" + strings.TrimLeft(strings.ToLower(name), "_") }
 
 // maxHeader is the greatest length of a header's value, in characters.
 const maxHeader = 32 << 10

@@ -70,11 +70,11 @@ func ExampleCheckHeader() {
 	}
 	fmt.Println("sent:", slices.Sorted(maps.Keys(headers)))
 	// Output:
-	// left out: header name "JMSType": names that begin with JMS belong to brokers
+	// left out: header name "JMSType": names that begin with JMS belong to brokers; "x-jmstype" is free
 	// left out: header "X-Note": its value contains the control character '\n'
-	// left out: header name "__AMQ_CID": names that begin with __AMQ_ belong to brokers
+	// left out: header name "__AMQ_CID": names that begin with __AMQ_ belong to brokers; "x-amq_cid" is free
 	// left out: header name "accept-länder": use ASCII letters, digits, '_', '-', '.' and '$', a letter first
-	// left out: header name "destination" is reserved
+	// left out: header name "destination" is reserved; "x-destination" is free
 	// sent: [tenant traceparent]
 }
 

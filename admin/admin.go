@@ -1,11 +1,24 @@
-// Package admin serves over HTTP what an operator and a monitoring system ask of a
-// relay: health, readiness, metrics and statistics.
+// Package admin serves over HTTP what people and monitoring systems ask of Waybill.
+//
+// NewConsole makes a page for the person on duty, with a JSON API behind it: what waits, since
+// when and why, what was rejected, and sending it again in stages. It works on the tables
+// alone, and tells more where the relay or the inboxes run in the same process. Mount it where
+// only those come who may: it lets in requests of its own machine unless Options say who else
+// may, by tokens, mutual TLS or an authenticating proxy.
+//
+// Handler serves health, readiness, metrics and statistics of a relay to whoever asks.
+//
+// The files: admin.go (Options, Handler), metrics.go, stats.go and counter.go (what Handler
+// tells); console.go (Console, its routes and who is let through), access.go (whom a request
+// comes from), api.go and openapi.go (JSON), page.go (pages; their templates lie in pages/),
+// lang.go (languages), live.go (numbers that move).
 package admin
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -13,7 +26,7 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-// Options configure a Handler; nil and the zero value hold the defaults.
+// Options configure a Handler or a Console; nil and the zero value hold the defaults.
 type Options struct {
 	// Version is the version that the metric waybill_build_info tells. Default
 	// "unknown".
@@ -26,6 +39,46 @@ type Options struct {
 	// meanwhile get the last count, with its time.
 	// Default 5 s.
 	CountEvery time.Duration
+
+	// What follows is for a Console.
+
+	// OperatorToken and ReaderToken, of at least 16 bytes, let in whoever has one of them: a
+	// person who logs in with it, or a program that sends it as "Authorization: Bearer …".
+	// Default none.
+	OperatorToken, ReaderToken string
+	// Authenticate says whom a request comes from, such as by ClientCertificate or
+	// ProxyHeader; false where that is nobody that it knows, who may still have a token. It is
+	// called by any number of goroutines at once. Default nil: nobody is known by it.
+	//
+	// Where there is neither this nor a token, requests of this machine are let in as
+	// Operator, and no others.
+	Authenticate func(r *http.Request) (User, bool)
+	// ReadOnly keeps everybody from changing anything.
+	ReadOnly bool
+	// HideBodies keeps the bodies of messages off the page and the API.
+	HideBodies bool
+	// FormatBody makes what is shown of a body, such as of an encoding that people cannot
+	// read, or without what they should not. Default: JSON indented, text as it is, and
+	// anything else in hexadecimal.
+	FormatBody func(Body) string
+	// Logger gets who has changed what, and what keeps pages from being shown. Default
+	// slog.Default().
+	Logger *slog.Logger
+}
+
+func (o *Options) setDefaults() {
+	if o.Version == "" {
+		o.Version = "unknown"
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = 5 * time.Second
+	}
+	if o.CountEvery <= 0 {
+		o.CountEvery = 5 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
 }
 
 // leaseName is the row that relays elect their leader by.
@@ -55,15 +108,7 @@ func Handler(r *relay.Relay, queue *store.Queue, o *Options) http.Handler {
 	if o != nil {
 		s.o = *o
 	}
-	if s.o.Version == "" {
-		s.o.Version = "unknown"
-	}
-	if s.o.Timeout <= 0 {
-		s.o.Timeout = 5 * time.Second
-	}
-	if s.o.CountEvery <= 0 {
-		s.o.CountEvery = 5 * time.Second
-	}
+	s.o.setDefaults()
 	s.counter = newRowCounter(queue, s.o.CountEvery)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.health)
@@ -76,27 +121,30 @@ func Handler(r *relay.Relay, queue *store.Queue, o *Options) http.Handler {
 func (s *server) health(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") }
 
 func (s *server) ready(w http.ResponseWriter, r *http.Request) {
-	stats := s.relay.Stats()
-	switch {
-	case stats.Leading && stats.Connected:
-		say(w, http.StatusOK, "ok: this relay leads")
-		return
-	case stats.Leading:
-		say(w, http.StatusServiceUnavailable, "this relay leads and has no connection to the broker")
-		return
-	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.o.Timeout)
 	defer cancel()
-	lease, err := s.queue.Lease(ctx, leaseName)
+	status, text := readiness(ctx, s.relay, s.queue)
+	say(w, status, text)
+}
+
+// readiness says whether a relay leads and is connected, or stands by, and what to answer.
+func readiness(ctx context.Context, r *relay.Relay, queue *store.Queue) (status int, text string) {
+	stats := r.Stats()
+	switch {
+	case stats.Leading && stats.Connected:
+		return http.StatusOK, "ok: this relay leads"
+	case stats.Leading:
+		return http.StatusServiceUnavailable, "this relay leads and has no connection to the broker"
+	}
+	lease, err := queue.Lease(ctx, leaseName)
 	switch {
 	case err != nil:
 		// What the database says may name its host and user: not for whoever asks.
-		say(w, http.StatusServiceUnavailable, "the relay's lease cannot be read from the database")
+		return http.StatusServiceUnavailable, "the relay's lease cannot be read from the database"
 	case lease.Holder == "" || lease.Left <= 0:
-		say(w, http.StatusServiceUnavailable, "no relay leads")
-	default:
-		say(w, http.StatusOK, "ok: this relay stands by")
+		return http.StatusServiceUnavailable, "no relay leads"
 	}
+	return http.StatusOK, "ok: this relay stands by"
 }
 
 // say answers with a line of text.

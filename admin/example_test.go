@@ -28,17 +28,7 @@ func exampleRelay(ctx context.Context) (*relay.Relay, *store.Queue, error) {
 		return nil, nil, err
 	}
 	db.SetMaxOpenConns(1)
-	if err := store.Migrate(ctx, db, sqlite.Dialect(), "", store.Producer); err != nil {
-		return nil, nil, err
-	}
-	out, err := outbox.New(sqlite.Dialect(), nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	err = out.InTx(ctx, db, func(tx *sql.Tx) error {
-		return out.Send(ctx, tx, waybill.Message{Destination: "orders"}, waybill.Message{Destination: "orders"})
-	})
-	if err != nil {
+	if err := exampleOutbox(ctx, db); err != nil {
 		return nil, nil, err
 	}
 	queue, err := store.NewQueue(db, sqlite.Dialect(), "")
@@ -144,4 +134,76 @@ func ExampleHandler_stats() {
 		fmt.Println(row.Destination, row.Status, row.Messages)
 	}
 	// Output: orders pending 2
+}
+
+// The page is mounted beside others of the service, for those whom its own log-in knows. A
+// program asks the API behind it.
+func ExampleNewConsole() {
+	db, err := sql.Open("sqlite", ":memory:")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	if err := exampleOutbox(context.Background(), db); err != nil {
+		fmt.Println(err)
+		return
+	}
+	console, err := admin.NewConsole(&admin.Options{
+		Authenticate: func(r *http.Request) (admin.User, bool) { // by the service's own sessions
+			name := r.Header.Get("X-Example-User")
+			return admin.User{Name: name, Role: admin.ReadOnly}, name != ""
+		},
+	}, admin.Database{Name: "shop", DB: db, Dialect: sqlite.Dialect()})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer console.Close()
+	mux := http.NewServeMux()
+	mux.Handle("/ops/waybill/", http.StripPrefix("/ops/waybill", console))
+
+	request := httptest.NewRequest(http.MethodGet, "/ops/waybill/api/v1/overview", nil)
+	request.Header.Set("X-Example-User", "ann")
+	response := httptest.NewRecorder()
+	mux.ServeHTTP(response, request)
+	var overview struct {
+		Databases []struct {
+			Outbox struct {
+				Destinations []struct {
+					Destination string
+					Pending     struct{ N int }
+					State       string
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(response.Body.Bytes(), &overview); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, d := range overview.Databases[0].Outbox.Destinations {
+		fmt.Println(d.Destination, d.Pending.N, d.State)
+	}
+	stranger := httptest.NewRecorder()
+	mux.ServeHTTP(stranger, httptest.NewRequest(http.MethodGet, "/ops/waybill/", nil))
+	fmt.Println("a stranger:", stranger.Code)
+	// Output:
+	// orders 2 trouble
+	// a stranger: 403
+}
+
+// exampleOutbox makes an outbox with two messages.
+func exampleOutbox(ctx context.Context, db *sql.DB) error {
+	if err := store.Migrate(ctx, db, sqlite.Dialect(), "", store.Producer); err != nil {
+		return err
+	}
+	out, err := outbox.New(sqlite.Dialect(), nil)
+	if err != nil {
+		return err
+	}
+	return out.InTx(ctx, db, func(tx *sql.Tx) error {
+		return out.Send(ctx, tx, waybill.Message{Destination: "orders"}, waybill.Message{Destination: "orders"})
+	})
 }

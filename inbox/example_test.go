@@ -3,6 +3,7 @@ package inbox_test
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -80,6 +81,9 @@ func send(b broker.Broker, messages ...waybill.Message) {
 		}
 		row := store.Row{
 			MessageID: m.ID, Destination: m.Destination, Topic: m.Topic, Key: m.Key, TimeStamp: m.TimeStamp, Body: m.Body, Failures: m.Failures,
+		}
+		if m.Headers != nil {
+			row.Headers = string(must(json.Marshal(m.Headers)))
 		}
 		sent := must(wire.Encode(&row, m.Failures, wire.Origin{Producer: "shop", ReceiptTo: receiptQueue}))
 		must(conn.Publish(ctx, []broker.Message{sent}, waybill.Durable))
@@ -443,4 +447,48 @@ func ExampleInbox_Stats() {
 	// receipt: done
 	// receipt: done
 	// received 3 handled 1 duplicates 1 superseded 1
+}
+
+// Several kinds of events about one thing go through one queue, with the thing as their key: so
+// they share one worker and one order of time stamps. A header tells the kinds apart, and a kind
+// that nobody knows is rejected and kept, and not taken for done.
+func ExampleInbox_Handle_kinds() {
+	db, remove := openDatabase()
+	defer remove()
+	b := memory.New(nil)
+	in, err := inbox.New(db, sqlite.Dialect(), b, &inbox.Options{Consumer: "shipping", Logger: quiet})
+	if err != nil {
+		panic(err)
+	}
+
+	kinds := map[string]inbox.Handler{
+		"placed": func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+			_, err := tx.ExecContext(ctx, `INSERT INTO shipments (number, state) VALUES (?, 'to be packed')`, m.Key)
+			return err
+		},
+		"cancelled": func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+			_, err := tx.ExecContext(ctx, `UPDATE shipments SET state = 'cancelled' WHERE number = ?`, m.Key)
+			return err
+		},
+	}
+	in.Handle("orders", waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+		handle, known := kinds[m.Headers["kind"]]
+		if !known {
+			return waybill.Permanent(fmt.Errorf("no handler for the kind %q", m.Headers["kind"]))
+		}
+		return handle(ctx, tx, m)
+	})
+
+	event := func(kind string) waybill.Message {
+		return waybill.Message{Destination: "orders", Key: "A-1", Headers: map[string]string{"kind": kind}}
+	}
+	handle(in, b, event("placed"))
+	handle(in, b, event("cancelled"))
+	handle(in, b, event("praised"))
+	shipments(db)
+	// Output:
+	// receipt: done
+	// receipt: done
+	// receipt: rejected no handler for the kind "praised"
+	// shipment A-1 cancelled
 }

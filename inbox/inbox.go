@@ -36,6 +36,7 @@ import (
 	"github.com/waybill-go/waybill/internal/leftover"
 	"github.com/waybill-go/waybill/internal/option"
 	"github.com/waybill-go/waybill/internal/repeat"
+	"github.com/waybill-go/waybill/internal/turn"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -94,6 +95,9 @@ type Inbox struct {
 	floors   floors
 	versions versions
 	pauses   pauses
+	// subscribing lets a few routes at a time subscribe: brokers may have to make a queue for
+	// each, which takes them long, and do one after another.
+	subscribing *turn.Line
 
 	mu       sync.Mutex
 	routes   []*route
@@ -105,6 +109,13 @@ type Inbox struct {
 	wasConnected atomic.Bool // a connection has been open, now or earlier
 	connected    atomic.Bool // one is open now
 }
+
+const (
+	// subscribingMost is how many routes at a time subscribe, and subscribingTime after how
+	// long one that is still at it counts no more.
+	subscribingMost = 16
+	subscribingTime = time.Second
+)
 
 // New returns an inbox. All faults of its arguments and options are reported at once. It
 // does no I/O.
@@ -123,7 +134,7 @@ func New(db *sql.DB, dialect store.Dialect, b broker.Broker, o *Options) (*Inbox
 	if err := check.Err("inbox options"); err != nil {
 		return nil, err
 	}
-	in := &Inbox{o: c, ledger: ledger, broker: b, log: c.Logger.With(slog.String("consumer", c.Consumer))}
+	in := &Inbox{o: c, ledger: ledger, broker: b, log: c.Logger.With(slog.String("consumer", c.Consumer)), subscribing: turn.NewLine(subscribingMost, subscribingTime)}
 	in.receipts = newReceipts(in)
 	in.pauses.tripped = make(chan struct{}, 1)
 	ledger.OnSuperseded(in.noteSuperseded)
@@ -209,8 +220,8 @@ func (in *Inbox) checkRoute(destination string, level waybill.Level, handler Bat
 // waited for, at start and at any time, and so is a right on the tables that is missing,
 // which the log tells. It returns an error where waiting cannot help:
 // a fault of Handle or no handler at all, tables that are missing or of another version
-// (waybill.ErrSchema), a broker that refuses our credentials at the very first
-// connection (broker.ErrRefused), or an inbox that runs already. After it has returned
+// (waybill.ErrSchema), a database (store.ErrRefused) or a broker (broker.ErrRefused) that
+// refuses our credentials at the very first connection, or an inbox that runs already. After it has returned
 // it may be called again, but where it has left behind more than handlers, not until that
 // has ended.
 func (in *Inbox) Run(ctx context.Context) error {
@@ -309,7 +320,7 @@ func (in *Inbox) check(ctx context.Context, levels []waybill.Level) error {
 		switch {
 		case err == nil || ctx.Err() != nil:
 			return nil
-		case errors.Is(err, waybill.ErrSchema):
+		case errors.Is(err, waybill.ErrSchema), errors.Is(err, store.ErrRefused):
 			return err
 		}
 		if times, due := in.repeats.Due("check", err.Error()); due && blocked {

@@ -17,9 +17,20 @@ import (
 // one. See Run for the contexts.
 func (in *Inbox) connect(receive, settle, finish context.Context) error {
 	wait := backoff.Backoff{Least: 100 * time.Millisecond, Most: 10 * time.Second}
+	told := false // the log has it that there is no connection
+	connected := func() {
+		switch {
+		case told:
+			in.log.InfoContext(receive, "connected to the broker again")
+			in.repeats.Over("connection")
+		case !in.wasConnected.Load():
+			in.log.InfoContext(receive, "connected to the broker")
+		}
+		told = false
+	}
 	for receive.Err() == nil {
 		began := time.Now()
-		err := in.session(receive, settle, finish)
+		err := in.session(receive, settle, finish, connected)
 		if receive.Err() != nil {
 			return nil
 		}
@@ -27,6 +38,7 @@ func (in *Inbox) connect(receive, settle, finish context.Context) error {
 			return err
 		}
 		if times, due := in.repeats.Due("connection", errorText(err)); due {
+			told = true
 			in.log.WarnContext(receive, "no connection to the broker; connecting again", slog.Int64("times", times), slog.Any("error", err))
 		}
 		in.counters.disconnects.Add(1)
@@ -38,8 +50,8 @@ func (in *Inbox) connect(receive, settle, finish context.Context) error {
 	return nil
 }
 
-// session is the life of one connection.
-func (in *Inbox) session(receive, settle, finish context.Context) error {
+// session is the life of one connection. connected is called once there is one.
+func (in *Inbox) session(receive, settle, finish context.Context, connected func()) error {
 	opening, cancel := context.WithTimeout(receive, 30*time.Second)
 	crash.Point("inbox.connect.before")
 	conn, err := in.broker.Connect(opening)
@@ -48,6 +60,7 @@ func (in *Inbox) session(receive, settle, finish context.Context) error {
 	if err != nil {
 		return err
 	}
+	connected()
 	in.wasConnected.Store(true)
 	in.connected.Store(true)
 	defer in.connected.Store(false)

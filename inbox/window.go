@@ -1,6 +1,7 @@
 package inbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -205,6 +206,11 @@ func (r *route) subscribeWith(ctx context.Context, conn broker.Conn) (*subscript
 	s := broker.Subscription{
 		Destination: r.destination, Topic: r.o.Topic, Group: r.in.o.Consumer, Prefetch: r.prefetch(), Window: first,
 	}
+	leave, ok := r.in.subscribing.Enter(ctx, conn.Done())
+	if !ok {
+		return nil, cmp.Or(ctx.Err(), conn.Err())
+	}
+	defer leave()
 	receiver, err := subscribe(ctx, conn, s)
 	if err != nil {
 		return nil, err

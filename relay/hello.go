@@ -53,7 +53,7 @@ func (t *term) databaseNow() int64 { return t.began + time.Since(t.beganAt).Micr
 // isNoReceipt reports whether a message on the receipt queue is of a kind of its own, and
 // does what a hello asks for. A kind that this version does not know is no receipt either.
 func (t *term) isNoReceipt(ctx context.Context, m *broker.Message) bool {
-	kind, has := m.Header(wire.Kind)
+	kind, has := wire.KindOf(m)
 	if !has || kind == wire.ReceiptKind {
 		return false
 	}

@@ -24,6 +24,8 @@ type lane struct {
 	publish   chan struct{} // holds a value when the queue has grown
 	retired   chan struct{} // closed when the lane is given up
 
+	open int // the number of the connection over which the destination has taken messages; the goroutine's own
+
 	window map[waybill.ID]*inflight // everything from admission until its row is written
 	queue  []outgoing               // to publish, in order
 	bytes  int                      // of the messages in queue
@@ -37,6 +39,8 @@ type lane struct {
 
 	progressed time.Time // when a batch was last begun, or taken by the broker
 	lastError  string    // why not all of the last batch was taken; "" if it was
+
+	refusedSince time.Time // since when there is a lastError
 
 	latency latency // of its messages
 
@@ -118,6 +122,9 @@ func (l *lane) hasBacklog() bool { return l.backlogFrom != noBacklog }
 
 // track puts a row's message into the window.
 func (l *lane) track(r *store.Row) *inflight {
+	if len(l.window) == 0 {
+		l.quietSince, l.quiet = time.Now(), false
+	}
 	f := &inflight{row: r.ID, id: r.MessageID, lane: l, failures: r.Failures, repeat: r.Retry > 0}
 	l.window[f.id] = f
 	l.t.inflights[f.id] = f

@@ -27,9 +27,17 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 	var lease store.Lease
 	var clock, heldUntil int64
 	r.parts.While("taking the lease", func() { lease, clock, heldUntil, err = r.acquire(ctx) })()
-	if err != nil || lease.Holder != r.holder {
+	if err != nil {
 		return false, err
 	}
+	if lease.Holder != r.holder {
+		if r.leader != lease.Holder {
+			r.leader = lease.Holder
+			r.log.InfoContext(ctx, "relay stands by; another one leads", slog.String("leader", lease.Holder))
+		}
+		return false, nil
+	}
+	r.leader = ""
 	crash.Point("relay.identity.before")
 	identity, err := r.queue.Identity(ctx)
 	crash.Point("relay.identity.after")
@@ -82,7 +90,7 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 	case errors.Is(cause, errUpgraded):
 		err = cause
 	case errors.Is(cause, errLeaseLost):
-		r.log.WarnContext(ctx, "relay stands by", slog.Any("reason", cause))
+		r.log.WarnContext(ctx, "relay has lost the lease", slog.Any("reason", cause))
 	}
 	return true, err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/redact"
 )
 
 // link is the term's connection to the broker. It connects again for as long as it
@@ -25,6 +26,9 @@ type link struct {
 	drop         context.CancelFunc // ends conn's use
 	answered     time.Time          // when the broker last answered anything
 	wasConnected bool               // there was a connection in this term
+	downSince    time.Time          // when the last one ended, or the term began
+	problem      string             // why there is none; "" where that is not known yet
+	told         bool               // the log has it that there is none
 }
 
 // receiptPrefetch is how many receipt messages are on their way to us at once; one
@@ -50,9 +54,7 @@ func (l *link) run(lead, settle, closing context.Context) error {
 		if errors.Is(err, broker.ErrRefused) && !l.t.r.wasConnected.Load() {
 			return err
 		}
-		if times, due := l.t.r.repeats.Due("connection", err.Error()); due {
-			l.t.log.WarnContext(settle, "no connection to the broker; connecting again", slog.Int64("times", times), slog.Any("error", err))
-		}
+		l.noteProblem(settle, err)
 		l.t.r.counters.disconnects.Add(1)
 		if time.Since(began) > wait.Most {
 			wait.Reset()
@@ -60,6 +62,24 @@ func (l *link) run(lead, settle, closing context.Context) error {
 		wait.Sleep(settle)
 	}
 	return nil
+}
+
+// noteProblem notes why there is no connection.
+func (l *link) noteProblem(ctx context.Context, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.problem = redact.Message(err.Error())
+	if times, due := l.t.r.repeats.Due("connection", err.Error()); due {
+		l.told = true
+		l.t.log.WarnContext(ctx, "no connection to the broker; connecting again", slog.Int64("times", times), slog.Time("since", l.downSince), slog.Any("error", err))
+	}
+}
+
+// away returns since when there is no connection, and why; away is false where there is one.
+func (l *link) away() (since time.Time, problem string, away bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.downSince, l.problem, l.conn == nil
 }
 
 // session is the life of one connection. It returns why that ended.
@@ -80,7 +100,7 @@ func (l *link) session(lead, settle, closing context.Context) error {
 	l.t.r.wasConnected.Store(true)
 	use, drop := context.WithCancel(settle)
 	defer drop()
-	l.open(conn, drop)
+	l.open(use, conn, drop)
 	defer l.close(conn)
 
 	if receiver != nil {
@@ -165,7 +185,7 @@ func (l *link) end(closing context.Context, conn broker.Conn) {
 }
 
 // open gives a new connection to the lanes.
-func (l *link) open(conn broker.Conn, drop context.CancelFunc) {
+func (l *link) open(ctx context.Context, conn broker.Conn, drop context.CancelFunc) {
 	l.mu.Lock()
 	again := l.wasConnected
 	l.mu.Unlock()
@@ -184,6 +204,14 @@ func (l *link) open(conn broker.Conn, drop context.CancelFunc) {
 	l.mu.Lock()
 	l.conn, l.drop, l.wasConnected, l.number = conn, drop, true, number
 	close(l.up)
+	switch {
+	case l.told:
+		l.t.log.InfoContext(ctx, "connected to the broker again", slog.Duration("away", time.Since(l.downSince).Round(time.Millisecond)))
+		l.t.r.repeats.Over("connection")
+	case !again:
+		l.t.log.InfoContext(ctx, "connected to the broker")
+	}
+	l.told, l.problem = false, ""
 	l.mu.Unlock()
 	l.t.wake()
 }
@@ -213,7 +241,7 @@ func (l *link) forget(conn broker.Conn) bool {
 	if l.conn != conn {
 		return false
 	}
-	l.conn, l.up = nil, make(chan struct{})
+	l.conn, l.up, l.downSince = nil, make(chan struct{}), time.Now()
 	return true
 }
 

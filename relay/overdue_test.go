@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -472,5 +473,5 @@ func TestNoTimeoutIsMissed(t *testing.T) {
 // reconnects has the connection followed by another one.
 func (s *lossy) reconnects() {
 	l := &link{t: s.term, up: make(chan struct{}), wasConnected: true}
-	l.open(nil, func() {})
+	l.open(context.Background(), nil, func() {})
 }

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -113,6 +114,19 @@ func (t *term) isPaused(key laneKey) bool {
 	_, paused := t.paused[key]
 	_, trips := t.trips[key]
 	return paused || trips
+}
+
+// whyPaused is since when messages of a paused destination wait, and why. mu is held.
+func (t *term) whyPaused(key laneKey, now time.Time) (since time.Time, why string) {
+	p, known := t.paused[key]
+	if !known {
+		return now, "the destination is being paused"
+	}
+	why = "the destination is paused by " + cmp.Or(p.By, "somebody")
+	if p.Reason != "" {
+		why += " (" + p.Reason + ")"
+	}
+	return p.Since, why + "; waybill resume ends that"
 }
 
 // aboutPause are the log's attributes of a pause.

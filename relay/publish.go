@@ -57,7 +57,7 @@ func (l *lane) run(ctx, settle context.Context) {
 // or may have taken.
 func (l *lane) send(ctx context.Context, conn broker.Conn, batch []outgoing) (refused bool, taken int) {
 	connection := l.t.link.numberOf(conn)
-	results, timedOut := l.publishBatch(ctx, conn, batch)
+	results, timedOut := l.publishBatch(ctx, conn, connection, batch)
 	fates := l.noteFates(batch, results, connection)
 	// A destination that blocks its producers has refused the batch. Where the
 	// connection is to blame, we wait for the next one anyway.
@@ -76,27 +76,40 @@ func (l *lane) send(ctx context.Context, conn broker.Conn, batch []outgoing) (re
 	return refused, fates.taken
 }
 
-// publishBatch hands a batch to the broker and returns one result for each message.
-// It gives the connection up where that is to blame for a failure.
-func (l *lane) publishBatch(ctx context.Context, conn broker.Conn, batch []outgoing) (results []broker.Result, timedOut bool) {
+// publishBatch hands a batch to the broker, over the connection of that number, and returns
+// one result for each message. It gives the connection up where that is to blame for a failure.
+func (l *lane) publishBatch(ctx context.Context, conn broker.Conn, connection int, batch []outgoing) (results []broker.Result, timedOut bool) {
 	messages := make([]broker.Message, len(batch))
 	for i := range batch {
 		messages[i] = batch[i].message
 	}
 	began := time.Now()
-	crash.Point("relay.publish.before")
-	results, timedOut, err := publish.Batch(ctx, conn, messages, l.o.Transport)
-	crash.Point("relay.publish.after")
+	send := l.publishMessages
+	if l.open != connection || connection == 0 {
+		send = l.publishFirst
+	}
+	results, timedOut, err := send(ctx, conn, messages)
 	if o := l.t.r.o.Observer; o != nil {
 		o.Published(ctx, Publication{Destination: l.destination, Topic: l.topic, Began: began, Messages: messages, Results: results})
 	}
-	if slices.ContainsFunc(results, func(r broker.Result) bool { return r.Fate != broker.Unknown }) {
-		l.t.link.noteAnswer()
+	if slices.ContainsFunc(results, func(r broker.Result) bool { return r.Fate == broker.Confirmed }) {
+		l.open = connection
 	}
 	if err != nil || timedOut && !l.t.link.hasAnswered(began) {
 		l.t.link.giveUp(conn)
 	}
 	return results, timedOut
+}
+
+// publishMessages hands messages to the broker, and notes whether it has answered.
+func (l *lane) publishMessages(ctx context.Context, conn broker.Conn, messages []broker.Message) (results []broker.Result, timedOut bool, err error) {
+	crash.Point("relay.publish.before")
+	results, timedOut, err = publish.Batch(ctx, conn, messages, l.o.Transport)
+	crash.Point("relay.publish.after")
+	if slices.ContainsFunc(results, func(r broker.Result) bool { return r.Fate != broker.Unknown }) {
+		l.t.link.noteAnswer()
+	}
+	return results, timedOut, err
 }
 
 // fates is what became of a batch that was published.
@@ -122,8 +135,12 @@ func (l *lane) noteFates(batch []outgoing, results []broker.Result, connection i
 		l.progressed = time.Now()
 		l.t.r.counters.published.Add(int64(all.taken))
 	}
-	l.lastError = ""
-	if all.problem != nil {
+	if all.problem == nil {
+		l.lastError = ""
+	} else {
+		if l.lastError == "" {
+			l.refusedSince = time.Now()
+		}
 		l.lastError = all.problem.Error()
 	}
 	l.t.wake()

@@ -24,11 +24,13 @@
 //   - pause.go: destinations that are paused, by a person or by themselves; pace.go: how many
 //     messages a second
 //   - lane.go: one destination's window and queue; inflight.go: a message in the
-//     window; publish.go: from the queue to the broker
+//     window; publish.go: from the queue to the broker; first.go: where the broker may have
+//     to make a queue first
 //   - resend.go: when to send again; estimator.go and clock.go: what that is measured by
 //   - receipts.go: what consumers say; consumers.go: what each of a destination's named
 //     consumers has said; straggler.go: what those that are late have not confirmed
 //   - hello.go: what another relay of the same identity says
+//   - why.go: why messages wait, for a person
 //   - rows.go: what becomes of a row in the end; locked.go: rows that somebody has locked
 package relay
 
@@ -72,6 +74,7 @@ type Relay struct {
 	counters counters
 	latency  latency                // of all messages
 	repeats  repeat.Filter          // what the log has of what goes on
+	leader   string                 // the other relay that the log has as leading; Run's own
 	twin     atomic.Pointer[string] // the last one that was heard
 	mu       sync.Mutex
 	term     *term         // the current one; nil while this relay does not lead
@@ -132,8 +135,8 @@ func (r *Relay) Wake() {
 // A database or broker that is away is waited for, at the start and at any time later,
 // and so is a right on the tables that is missing, which the log tells.
 // Run returns an error where waiting cannot help: tables that are missing or of
-// another version (waybill.ErrSchema), or a broker that has refused us and has never
-// let us in before (broker.ErrRefused). A Relay runs once at a time: a second call of
+// another version (waybill.ErrSchema), or a broker (broker.ErrRefused) or a database
+// (store.ErrRefused) that has refused us and has never let us in before. A Relay runs once at a time: a second call of
 // Run meanwhile is an error. It may run again after it has returned.
 func (r *Relay) Run(ctx context.Context) error {
 	if r.running.Swap(true) {
@@ -200,13 +203,16 @@ func (r *Relay) run(ctx context.Context) error {
 			wait.Reset()
 		case errors.Is(err, waybill.ErrSchema), errors.Is(err, broker.ErrRefused):
 			return err
+		case !checked && errors.Is(err, store.ErrRefused):
+			return err
 		case err != nil:
 			if times, due := r.repeats.Due("relay", err.Error()); due {
-				r.log.ErrorContext(ctx, "relay interrupted", slog.Int64("times", times), slog.Any("error", err))
+				r.log.ErrorContext(ctx, "the database does not let this relay work; trying again", slog.Int64("times", times), slog.Any("error", err))
 			}
 			if led {
 				wait.Reset()
 			}
+			r.leader = "" // to be told again
 			wait.Sleep(ctx)
 		default:
 			wait.Reset()

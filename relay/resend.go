@@ -37,7 +37,12 @@ type resending struct {
 	heard    time.Duration // when the last receipt came
 	progress time.Duration // when the last one of a message came that was sent once
 	newest   time.Duration // when the newest of those was sent
-	again    []*inflight   // to be sent again as soon as the lane goes on
+	// quietSince is when the last receipt came, or when the window was last empty, by the
+	// process's clock, and quiet says that no receipt has come for longer than usual, also
+	// where a new connection has ended the probing.
+	quietSince time.Time
+	quiet      bool
+	again      []*inflight // to be sent again as soon as the lane goes on
 
 	// What makes a message overdue earlier than it was at the last look through the window
 	// has to arm the next look: see arm.
@@ -121,6 +126,7 @@ func (r *resending) noteHeard(inflights []*inflight, now time.Duration) {
 		}
 	}
 	r.heard, r.stall, r.probing = now, 0, false
+	r.quietSince, r.quiet = time.Now(), false
 	r.armDoubtful(now)
 }
 

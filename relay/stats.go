@@ -45,6 +45,11 @@ type Stats struct {
 	// of name; none while the relay does not lead.
 	Paused []store.Pause
 
+	// Waits say why messages wait that have waited for longer than usual, while the relay
+	// leads: one for all where there is no connection to the broker, or else one for each
+	// destination, those first that wait for the longest, at most 20.
+	Waits []Wait
+
 	// Destinations are those that had messages lately, in order of name; none while the
 	// relay does not lead.
 	Destinations []DestinationStats
@@ -95,6 +100,7 @@ func (r *Relay) Stats() Stats {
 		return s
 	}
 	s.Leading, s.Connected = true, t.link.connected()
+	s.Waits, _ = t.waits(time.Now())
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.Cursor, s.Paused = t.cursor, paused

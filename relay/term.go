@@ -12,6 +12,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/turn"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -29,6 +30,8 @@ type term struct {
 	heldUntil    int64  // by the same clock: the last holder has sent nothing that came later
 	beganAt      time.Time
 	link         *link
+	lookers      *turn.Line             // of lanes that ask whether their queue exists
+	makers       *turn.Line             // of lanes that may have a queue made
 	start        func(*lane)            // starts a lane's goroutine
 	slowReceipts slowReceipts           // receipts that cost a statement each; see settleSlowReceipts
 	copies       copies                 // to be counted
@@ -92,6 +95,8 @@ func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 		heldUntil:    clock,
 		beganAt:      time.Now(),
 		slowReceipts: slowReceipts{added: again()},
+		lookers:      turn.NewLine(lookersMost, turnTime),
+		makers:       turn.NewLine(makersMost, turnTime),
 		lanes:        map[laneKey]*lane{},
 		inflights:    map[waybill.ID]*inflight{},
 		stragglers:   map[stragglerKey]*lane{},
@@ -106,7 +111,7 @@ func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 	none := waybill.LowestID(time.UnixMilli(0)).String()
 	t.floor.Store(&none)
 	t.pump.begin(t, clock)
-	t.link = &link{t: t, up: make(chan struct{})}
+	t.link = &link{t: t, up: make(chan struct{}), downSince: time.Now()}
 	return t
 }
 
@@ -128,6 +133,7 @@ func (t *term) run(ctx, settle, closing context.Context) error {
 	}
 	work.Go(func() { t.settleLocked(lead) })
 	work.Go(func() { t.watchPauses(lead) })
+	work.Go(t.r.parts.While("noting why messages wait", func() { t.tellWhy(lead) }))
 	var refused error
 	connection.Go(t.r.parts.While("the connection to the broker", func() {
 		defer stop()

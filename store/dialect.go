@@ -9,7 +9,7 @@
 // The files:
 //
 //   - dialect.go: the seam; statement.go: a statement, and who runs it; condition.go and
-//     error.go: what a database's error means, and what is made of it; transaction.go:
+//     error.go and refused.go: what a database's error means, and what is made of it; transaction.go:
 //     transactions that only their owner ends, and the seam for that; session.go: the
 //     engine's own connections; check.go: what a relay or an inbox finds at its start
 //   - names.go: the tables' names; migrate.go, version.go, script.go: how they are made;
@@ -17,13 +17,14 @@
 //   - insert.go: what Send does; row.go: a message's row
 //   - queue.go: the producer's tables; scan.go and page.go: how the relay reads them;
 //     settle.go: what becomes of a row; confirmed.go: which named consumers have answered;
-//     lease.go: which relay leads; operator.go: what commands ask; reason.go: the text of
-//     last_error
+//     lease.go: which relay leads; operator.go and tally.go: what commands ask; wait.go: why messages
+//     wait; reason.go: the text of last_error
 //   - ledger.go: the consumer's tables; guard.go: the guards; source.go: the outboxes
 //     that messages come from; horizon.go and prune.go: what may be forgotten, and forgetting it;
 //     keys.go: forgetting idle keys, of both sides
 //   - kept.go and keptheader.go: messages that a consumer keeps because nobody else does
 //   - pause.go: destinations of which nothing is sent or taken
+//   - survey.go: what pages ask of both sides, bounded in rows
 //   - mutant.go: a planted bug
 package store
 
@@ -99,6 +100,9 @@ type Dialect interface {
 	ConsumerDialect
 	KeptDialect
 	PauseDialect
+	SurveyDialect
+	TallyDialect
+	WaitDialect
 	OlderDialect
 }
 

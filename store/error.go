@@ -11,7 +11,7 @@ func wrap(dialect Dialect, side Side, doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if dialect.Condition(err) == NoTable {
+	if dialect.Condition(err) == NoTable && !dialect.Refused(err) {
 		return &waybill.SchemaError{Side: string(side), Want: newestVersion(dialect, side), Err: err}
 	}
 	return explained(dialect, fmt.Errorf("waybill: %s: %w", doing, Conflicting(dialect, err)))

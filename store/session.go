@@ -37,6 +37,9 @@ type SessionDialect interface {
 	// Full says whether the database has no room for what a statement writes: its disk, or a
 	// file or table of it, is full.
 	Full(err error) bool
+	// Refused says whether the database has not let a connection in, and trying again cannot
+	// help: a wrong password, or a database that does not exist.
+	Refused(err error) bool
 	// TimedOut says whether the session's own limit of time has ended a statement.
 	TimedOut(err error) bool
 	// Locked says whether a statement has waited in vain for the lock of a row.

@@ -159,7 +159,7 @@ func (b *Beginner) Begin(ctx context.Context, db *sql.DB, o *sql.TxOptions) (*Tr
 		case readWrite: // a standby refuses it, and most others need not be asked
 			refused = true
 			b.readWrite.Store(false)
-		case dead && stale < maxStale && time.Since(began) < repeatTime:
+		case dead && !b.dialect.ReadOnly(err) && stale < maxStale && time.Since(began) < repeatTime:
 			stale++ // nothing was written in it
 		case int(way)+1 < len(ways) && ways[way].Unknown != nil && ways[way].Unknown(err):
 			b.way.CompareAndSwap(way, way+1)

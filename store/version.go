@@ -11,7 +11,8 @@ import (
 // CheckSchema returns a *waybill.SchemaError where one side's tables are missing, or of
 // a version that this program cannot work with. It works with its own version, with older
 // ones back to WorksWith of its newest Migration, and with newer ones that say they serve
-// programs of its version (CompatibleFrom).
+// programs of its version (CompatibleFrom). An error matches ErrRefused where the database
+// does not let us in.
 func CheckSchema(ctx context.Context, db *sql.DB, dialect Dialect, names Names, side Side) error {
 	s := newSessions(db, dialect)
 	defer s.close()
@@ -23,7 +24,7 @@ func CheckSchema(ctx context.Context, db *sql.DB, dialect Dialect, names Names, 
 func checkSchema(ctx context.Context, db reader, dialect Dialect, names Names, side Side) (have int, err error) {
 	have, err = version(ctx, db, dialect, names, side)
 	if err != nil {
-		return 0, err
+		return 0, asRefused(dialect, err)
 	}
 	serves, err := isServed(ctx, db, dialect, names, side, have)
 	if err == nil && !serves {

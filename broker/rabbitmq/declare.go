@@ -65,6 +65,18 @@ func (c *conn) ensure(ctx context.Context, to route) error {
 	}
 }
 
+// exists notes that the queue or exchange of a route is there: a message has reached it.
+func (c *conn) exists(to route) {
+	id := to.exchange + "\x00" + to.key
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.declared.Get(id); !ok {
+		d := &declaration{done: make(chan struct{})}
+		close(d.done)
+		c.declared.Set(id, d)
+	}
+}
+
 // undeclare forgets a declaration, so that the next message makes another.
 func (c *conn) undeclare(to route) {
 	c.mu.Lock()

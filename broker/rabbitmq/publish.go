@@ -241,6 +241,9 @@ func (f *inflight) settle() bool {
 		f.unroutable(i)
 	default:
 		f.results[i].Fate = broker.Confirmed
+		if f.messages[i].MustExist {
+			f.conn.exists(f.routes[i])
+		}
 	}
 	f.bytes -= len(f.messages[i].Body)
 	f.settled++

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,14 +33,20 @@ func listen(ctx context.Context, addrs []string) ([]net.Listener, error) {
 	return listeners, nil
 }
 
-// serve serves a handler at all the listeners until ctx ends, and then for up to a second
-// what is under way.
-func serve(ctx context.Context, listeners []net.Listener, handler http.Handler) {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+// serve serves a handler at all the listeners, by TLS unless secure is nil, until ctx ends.
+// Then it calls ending, and serves what is under way for up to a second.
+func serve(ctx context.Context, listeners []net.Listener, secure *tls.Config, handler http.Handler, ending func()) {
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
+	}
 	var group sync.WaitGroup
 	for _, l := range listeners {
 		at := slog.String("address", l.Addr().String())
 		slog.InfoContext(ctx, "serving health and figures", at)
+		if secure != nil {
+			l = tls.NewListener(l, secure)
+		}
 		group.Go(func() {
 			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				slog.ErrorContext(ctx, "health and figures are not served any more", at, slog.Any("error", err))
@@ -47,6 +54,7 @@ func serve(ctx context.Context, listeners []net.Listener, handler http.Handler) 
 		})
 	}
 	<-ctx.Done()
+	ending()
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if server.Shutdown(closing) != nil {

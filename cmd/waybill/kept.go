@@ -92,7 +92,7 @@ func (f *listFlags) listKept(ctx context.Context, k *store.Keeper, stdout, stder
 		}
 	}
 	if len(table) > 0 {
-		if err := view.ListKept(stdout, table, now); err != nil {
+		if err := view.ListKept(stdout, table, now, terminal.Is(stdout)); err != nil {
 			return err
 		}
 	}
@@ -177,7 +177,7 @@ func confirmDiscardKept(cmd *cobra.Command, k *store.Keeper, ids []waybill.ID) e
 	if err != nil {
 		return err
 	}
-	if err := view.ListKept(cmd.ErrOrStderr(), rejected, now); err != nil {
+	if err := view.ListKept(cmd.ErrOrStderr(), rejected, now, terminal.Is(cmd.ErrOrStderr())); err != nil {
 		return err
 	}
 	return askToDiscard(cmd, len(rejected))

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/cmd/waybill/internal/terminal"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/view"
 	"github.com/waybill-go/waybill/store"
 )
@@ -95,7 +96,7 @@ func (f *listFlags) list(ctx context.Context, q *store.Queue, stdout, stderr io.
 		}
 	}
 	if len(l.table) > 0 {
-		if err := view.List(stdout, l.table, time.UnixMicro(clock)); err != nil {
+		if err := view.List(stdout, l.table, time.UnixMicro(clock), terminal.Is(stdout)); err != nil {
 			return err
 		}
 	}

@@ -9,14 +9,15 @@ import (
 	"github.com/waybill-go/waybill/internal/redact"
 )
 
-// withoutPasswords redacts addresses in what is logged, such as in a driver's error.
+// withoutPasswords redacts addresses in what is logged, such as in a driver's error, which it
+// puts on one line.
 func withoutPasswords(_ []string, a slog.Attr) slog.Attr {
 	switch a.Value.Kind() {
 	case slog.KindString:
 		a.Value = slog.StringValue(redact.Message(a.Value.String()))
 	case slog.KindAny:
 		if err, ok := a.Value.Any().(error); ok {
-			a.Value = slog.StringValue(redact.Message(err.Error()))
+			a.Value = slog.StringValue(message(err))
 		}
 	}
 	return a

@@ -3,8 +3,8 @@
 //
 // The files: main.go (the process), root.go (the tree of commands, the flags of all),
 // exit.go (exit statuses), flags.go (what commands check and complete), open.go (databases
-// and brokers), output.go (what is printed), http.go (what "relay --http" serves), log.go,
-// version.go, and one file for each command, which is called like it.
+// and brokers), output.go (what is printed), http.go and console.go (what --http serves, and
+// to whom), log.go, version.go, and one file for each command, which is called like it.
 //
 // What deserves tests of its own is in the packages below internal/: jsonl (lines that are
 // read and printed), view (messages for a person), status, handler (what "receive" does

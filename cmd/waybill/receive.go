@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/admin"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/handler"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/terminal"
@@ -45,9 +46,15 @@ for each worker; on SQLite it must not write to the same file.
 
 --count N stops after N messages; the next one stays with the broker. Without it the
 command runs until SIGINT or SIGTERM, and then finishes what is under way within ten
-seconds. While DESTINATION is paused (waybill pause --side consumer) it takes nothing. A
-database or broker that is away is waited for, and the log says so. An embedded broker
-serves one process at a time: "waybill relay" cannot use it meanwhile.`
+seconds; a second signal ends it at once. However it ends, by SIGKILL too, what --exec
+has started is killed with it, and the message comes again: all but what has made itself
+a daemon (setsid), and on Windows nothing.
+
+While DESTINATION is paused (waybill pause --side consumer) it takes nothing.
+A database or broker that is away is waited for, and the log says so. An embedded broker
+serves one process at a time: "waybill relay" cannot use it meanwhile.
+
+--http serves /healthz, /readyz (200 while it is connected) and the page. ` + consoleHelp
 
 const receiveExample = `  waybill receive orders --consumer shipping --level latest
   waybill receive mails --consumer mailer --exec './deliver.sh "$WAYBILL_KEY"'
@@ -61,6 +68,7 @@ type receiveFlags struct {
 	json    bool // the only form
 	inbox   inbox.Options
 	breaker string
+	console consoleFlags
 }
 
 func newReceiveCommand(o *options) *cobra.Command {
@@ -99,6 +107,7 @@ func (f *receiveFlags) register(cmd *cobra.Command) {
 	flags.DurationVar(&f.inbox.Breaker.For, "breaker-for", 0, "how long such a pause lasts (default until 'waybill resume --side consumer')")
 	flags.DurationVar(&f.inbox.Timeout, "timeout", time.Minute, "most time for one message")
 	flags.DurationVar(&f.inbox.Retention, "retention", 0, "how much older than the producer's floor records have to be to be forgotten (default 24h; 168h with --topic, and for producers that wait for no receipts)")
+	f.console.register(cmd, nil, "serve health and the page on this `address`, such as 127.0.0.1:9090; may be repeated")
 	if err := cmd.MarkFlagRequired("consumer"); err != nil {
 		panic(err)
 	}
@@ -106,6 +115,7 @@ func (f *receiveFlags) register(cmd *cobra.Command) {
 	cmd.MarkFlagsMutuallyExclusive("exec", "json")
 	cmd.MarkFlagsMutuallyExclusive("count", "workers")
 	cmd.MarkFlagsMutuallyExclusive("count", "batch")
+	cmd.MarkFlagsMutuallyExclusive("count", "http")
 	complete(cmd, "level", "once", "latest")
 }
 
@@ -175,7 +185,9 @@ func (r *receiver) receive(ctx context.Context, o *options) (err error) {
 	defer stop(nil)
 	handle := handler.NewPrinter(r.stdout, func(err error) { stop(&outputError{err}) }).Handle
 	if r.command != "" {
-		handle = handler.NewShell(r.command, r.stdout, r.stderr).Handle
+		shell := handler.NewShell(r.command, r.stdout, r.stderr)
+		defer shell.Close()
+		handle = shell.Handle
 	}
 	slog.InfoContext(ctx, "receiving", slog.String("destination", r.destination), slog.String("consumer", r.inbox.Consumer),
 		slog.String("level", r.guard.String()), slog.String("database", d.address), slog.String("broker", address.Redact(o.broker)))
@@ -204,6 +216,13 @@ func (r *receiver) run(ctx context.Context, d *database, b broker.Broker, handle
 		return 0, usage(err)
 	}
 	in.HandleWith(r.destination, r.guard, handle, &inbox.HandleOptions{Topic: r.topic})
+	stop, err := r.console.serve(ctx, admin.Database{
+		Name: options.Consumer, DB: d.DB, Dialect: d.dialect, TablePrefix: d.prefix, About: d.address, Inboxes: []*inbox.Inbox{in},
+	}, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer stop()
 	showing, done := context.WithCancel(ctx)
 	defer done()
 	if !terminal.Is(r.stdout) {

@@ -1,11 +1,10 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,10 +25,13 @@ pause), by a person or by --breaker. SIGINT or SIGTERM lets it finish what is un
 within five seconds; a second one ends it at once. Nothing is lost either way.
 
 --http serves
+  /          a page that shows what waits and why, and sends rejected messages again
   /healthz   200 while the process lives
   /readyz    200 while it leads and is connected, or stands by for another relay
   /metrics   figures for Prometheus, names that begin with waybill_
   /stats     the same as JSON
+
+The last four are for whoever can reach the address. ` + consoleHelp + `
 
 An embedded broker serves one process at a time: a consumer in another process cannot
 receive while "waybill relay --broker embedded:DIR" runs. Use the library in one
@@ -44,7 +46,7 @@ const relayExample = `  waybill relay --producer shop --db postgres://app:secret
 
 type relayFlags struct {
 	relay               relay.Options
-	http                []string
+	console             consoleFlags
 	transient, accepted []string
 	consumers           []string
 	perSecond, breakers []string
@@ -74,7 +76,6 @@ func (f *relayFlags) register(cmd *cobra.Command) {
 	if err := cmd.MarkFlagRequired("producer"); err != nil {
 		panic(err)
 	}
-	flags.StringArrayVar(&f.http, "http", nil, "serve health and figures on this `address`, such as :9090; may be repeated")
 	flags.StringSliceVar(&f.transient, "transient", nil, "`destinations` whose messages the broker need not write to its disk; topic:NAME for a topic alone, * for all")
 	flags.StringSliceVar(&f.accepted, "accepted", nil, "`destinations` whose rows go when the broker has the message, without receipts; topic:NAME for a topic alone, * for all")
 	flags.StringArrayVar(&f.consumers, "consumers", nil, "`TOPIC=NAME,NAME`: all these consumers must confirm; otherwise the first to confirm suffices; may be repeated")
@@ -90,6 +91,7 @@ func (f *relayFlags) register(cmd *cobra.Command) {
 	flags.DurationVar(&f.relay.Poll, "poll", 500*time.Millisecond, "longest time between two looks at an idle table")
 	flags.DurationVar(&f.relay.MinResend, "min-resend", time.Second, "least time after which a message without a receipt is sent again")
 	flags.DurationVar(&f.relay.MaxResend, "max-resend", time.Minute, "greatest such time")
+	f.console.register(cmd, nil, "serve health, figures and the page on this `address`, such as :9090; may be repeated")
 }
 
 // options checks the flags, and adds what follows from them.
@@ -172,15 +174,11 @@ func (f *relayFlags) run(cmd *cobra.Command, o *options) (err error) {
 	if err != nil {
 		return err
 	}
-	listeners, err := listen(ctx, f.http)
+	figures := func(o *admin.Options) http.Handler { return admin.Handler(r, queue, o) }
+	stop, err := f.console.serve(ctx, admin.Database{Name: ro.Producer, DB: d.DB, Dialect: d.dialect, TablePrefix: d.prefix, About: d.address, Relay: r}, figures)
 	if err != nil {
 		return err
 	}
-	// Health is served until the relay has stopped, also while it drains.
-	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var server sync.WaitGroup
-	server.Go(func() { serve(serving, listeners, admin.Handler(r, queue, &admin.Options{Version: number()})) })
-	defer server.Wait()
 	defer stop()
 
 	slog.InfoContext(ctx, "relay starts", slog.String("producer", ro.Producer), slog.String("database", d.address),

@@ -2,8 +2,11 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/waybill-go/waybill/internal/address"
 )
 
 // unknownID is of no message.
@@ -79,6 +82,87 @@ func TestDiscardDeletesRejectedMessagesOnly(t *testing.T) {
 	}
 	if left := list(w); len(left) != 1 || left[0].MessageID != pendingID {
 		t.Errorf("got %+v left, want %s alone", left, pendingID)
+	}
+	w.fails(2, "y\n", []string{"discard", "--pending", pendingID}, "use --yes")
+	w.fails(2, "", []string{"discard", "--yes", "--pending", "--side", "consumer", pendingID}, "producer's side")
+	w.fails(1, "", []string{"discard", "--yes", "--pending", id}, "there is no message "+id)
+	w.ok("", "discard", "--yes", "--pending", pendingID)
+	if left := list(w); len(left) != 0 {
+		t.Errorf("got %+v left, want nothing", left)
+	}
+}
+
+// exec runs a statement on the workspace's database.
+func (w *workspace) exec(statement string, args ...any) {
+	w.t.Helper()
+	db, _, err := address.OpenDatabase("sqlite:" + filepath.Join(w.dir, "app.db"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(statement, args...); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestRejectedMessagesArePickedByWhatTheyHaveInCommon(t *testing.T) {
+	t.Parallel()
+	w := workspaceHolding(t, "a", "b", "c")
+	w.ok("", "send", "mails", "--body", "d")
+	ids := map[string]string{}
+	for _, m := range list(w) {
+		ids[m.Key] = m.MessageID
+	}
+	reject := func(id, reason string) {
+		t.Helper()
+		w.exec(`UPDATE qmessage SET status = 2, last_error = ? WHERE message_id = ?`, reason, id)
+	}
+	reject(ids["k0"], "carrier API: 503")
+	reject(ids["k1"], "no such order")
+	reject(ids["k2"], "carrier API: 503")
+	reject(ids[""], "carrier API: 503")
+	w.exec(`UPDATE qmessage SET time_stamp = time_stamp - 7200000000 WHERE message_id = ?`, ids["k2"])
+
+	w.fails(2, "", []string{"resend"}, "needs ID, or one of --all")
+	w.fails(2, "", []string{"resend", "--all", ids["k0"]}, "not both")
+	w.fails(2, "", []string{"resend", "--all", "--reason", "503"}, "all")
+	w.fails(2, "", []string{"resend", "--older-than", "-1s"}, "below 0")
+	if r := w.run("", "resend", "--reason", "no such reason"); r.status != 0 || r.stdout != "" || !strings.Contains(r.stderr, "No such messages.") {
+		t.Errorf("got %+v, want nothing and that there are no such messages", r)
+	}
+	for _, c := range []struct {
+		flags, want []string // keys, in order of their rows
+	}{
+		{[]string{"--all"}, []string{"k0", "k1", "k2", ""}},
+		{[]string{"--destination", "orders", "--reason", "API: 503"}, []string{"k0", "k2"}},
+		{[]string{"--older-than", "1h"}, []string{"k2"}},
+	} {
+		want := ""
+		for _, key := range c.want {
+			want += ids[key] + "\n"
+		}
+		if got := w.ok("", append([]string{"resend", "--dry-run"}, c.flags...)...); got != want {
+			t.Errorf("%q: got\n%swant\n%s", c.flags, got, want)
+		}
+	}
+	if n := len(list(w, "--rejected")); n != 4 {
+		t.Fatalf("got %d rejected messages after dry runs, want 4", n)
+	}
+	w.exec(`UPDATE qmessage SET last_error = 'c: waybill:forgotten: too old' WHERE message_id = ?`, ids["k1"])
+	w.fails(1, "", []string{"resend", "--all"}, "1 of 4 messages were not sent again", "--as-new")
+	if left := list(w, "--rejected"); len(left) != 1 || left[0].Key != "k1" || len(list(w, "--pending")) != 3 {
+		t.Errorf("got %+v left, want the one that its consumer has forgotten", left)
+	}
+}
+
+func TestAListIsNotCutInAPipe(t *testing.T) {
+	t.Parallel()
+	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db")
+	w.ok("", "init")
+	key := strings.Repeat("k", 200)
+	w.ok("", "send", "orders", "--key", key, "--body", "x")
+	if out := w.ok("", "list"); !strings.Contains(out, key) {
+		t.Errorf("got\n%swant the whole key", out)
 	}
 }
 

@@ -27,51 +27,94 @@ Of named consumers (waybill relay --consumers) those are asked again that have r
 the message; with --as-new all of them, as if none had confirmed it.
 
 With --side consumer, rejected messages that a consumer keeps are handled again by its
-next inbox that runs, within two seconds and in the order in which they were kept.`
+next inbox that runs, within two seconds and in the order in which they were kept.
+
+In place of ids, --all, --destination, --reason and --older-than pick messages; those that
+are rejected again meanwhile are not sent twice. --dry-run only prints which.`
 
 const resendExample = `  waybill list --rejected
   waybill resend 01890a5d-ac96-774b-bcce-b302099a8057
+  waybill resend --destination orders --reason 'carrier API: 503' --dry-run
+  waybill resend --older-than 1h
   waybill resend --side consumer 01890a5d-ac96-774b-bcce-b302099a8057`
 
 type resendFlags struct {
-	asNew, json bool
+	asNew, json, dryRun bool
 	sideFlag
+	pick pickFlags
 }
 
 func newResendCommand(o *options) *cobra.Command {
 	var f resendFlags
 	cmd := &cobra.Command{
-		Use:     "resend ID...",
+		Use:     "resend [ID...]",
 		Short:   "Send rejected messages again",
 		Long:    resendHelp,
 		Example: resendExample,
-		Args:    takes("ID..."),
+		Args:    f.pick.takesOrPicks,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ids, err := parseIDs(args)
 			if err != nil {
 				return err
 			}
+			ctx, out := cmd.Context(), cmd.OutOrStdout()
 			if ofConsumer, err := f.isConsumer(); err != nil {
 				return err
 			} else if ofConsumer {
-				return o.withKeeper(cmd.Context(), "", func(k *store.Keeper) error {
-					return eachID(ids, func(id waybill.ID) error { return f.resendKept(cmd.Context(), k, id, cmd.OutOrStdout()) })
+				return o.withKeeper(ctx, "", func(k *store.Keeper) error {
+					return f.resendEach(cmd, ids, func(do func(waybill.ID) error) (int, error) { return f.pick.eachKept(ctx, k, do) },
+						func(id waybill.ID) error { return f.resendKept(ctx, k, id, out) })
 				})
 			}
-			return o.withQueue(cmd.Context(), func(q *store.Queue) error {
-				return eachID(ids, func(id waybill.ID) error { return f.resend(cmd.Context(), q, id, cmd.OutOrStdout(), cmd.ErrOrStderr()) })
+			return o.withQueue(ctx, func(q *store.Queue) error {
+				return f.resendEach(cmd, ids, func(do func(waybill.ID) error) (int, error) { return f.pick.each(ctx, q, do) },
+					func(id waybill.ID) error { return f.resend(ctx, q, id, out, cmd.ErrOrStderr()) })
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&f.asNew, "as-new", false, "give the messages new ids")
+	f.pick.add(cmd)
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print the ids of what would be sent again, and send nothing")
 	f.sideFlag.add(cmd)
 	cmd.Flags().BoolVar(&f.json, "json", false, "print a JSON line for each message that is sent again")
 	return cmd
 }
 
+// resendEach sends again what the ids name or, where there are none, what each picks. Of what
+// was picked, messages that cannot be sent again are counted and left.
+func (f *resendFlags) resendEach(cmd *cobra.Command, ids []waybill.ID, each func(do func(waybill.ID) error) (int, error), resend func(waybill.ID) error) error {
+	if f.dryRun {
+		resend = func(id waybill.ID) error {
+			return printLine(cmd.OutOrStdout(), f.json, resentLine{MessageID: id}, id.String())
+		}
+	}
+	if len(ids) > 0 {
+		return eachID(ids, resend)
+	}
+	left, why := 0, error(nil)
+	n, err := each(func(id waybill.ID) error {
+		err := resend(id)
+		var problem *messageError
+		if errors.As(err, &problem) {
+			left, why = left+1, err
+			return nil
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case n == 0:
+		fmt.Fprintln(cmd.ErrOrStderr(), "No such messages.")
+	case left > 0:
+		return fmt.Errorf("%d of %d messages were not sent again, the last one since: %w", left, n, why)
+	}
+	return nil
+}
+
 type resentLine struct {
 	MessageID    waybill.ID `json:"message_id"`
-	NewMessageID waybill.ID `json:"new_message_id"`
+	NewMessageID waybill.ID `json:"new_message_id,omitzero"`
 	// Consumers are the named consumers that are asked again, where some are not.
 	Consumers []string `json:"consumers,omitempty"`
 }

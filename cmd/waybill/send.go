@@ -23,7 +23,7 @@ const sendHelp = `Write messages to the outbox, from where a relay moves them to
 With --body one message is sent. Without it, standard input is read: one message for
 each JSON line
 
-  {"destination":"orders", "key":"A-1", "headers":{"type":"placed"}, "body":"text"}
+  {"destination":"orders", "key":"A-1", "headers":{"kind":"placed"}, "body":"text"}
 
 with "body_base64" in place of "body" for bytes that are no text. All but the body may
 be left out: DESTINATION, --key and --header then count. Lines are written in

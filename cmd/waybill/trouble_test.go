@@ -2,11 +2,14 @@ package main
 
 import (
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/waybill-go/waybill/internal/test/testserver"
 )
 
 // closedPort is an address that unknownID listens on.
@@ -84,6 +87,31 @@ func TestADatabaseThatIsAwayIsNamedWithoutItsPassword(t *testing.T) {
 						t.Errorf("got %q, want the address without its password", text)
 					}
 				})
+			}
+		})
+	}
+}
+
+func TestADatabaseThatRefusesUsEndsTheProgram(t *testing.T) {
+	t.Parallel()
+	for _, variable := range []string{"WAYBILL_TEST_POSTGRES", "WAYBILL_TEST_MYSQL"} {
+		t.Run(variable, func(t *testing.T) {
+			u, err := url.Parse(testserver.Address(t, variable))
+			if err != nil {
+				t.Fatal(err)
+			}
+			wrong, missing := *u, *u
+			wrong.User = url.UserPassword(u.User.Username(), "s3cret")
+			missing.Path = "/no_such_database"
+			for what, addr := range map[string]string{"a wrong password": wrong.String(), "a missing database": missing.String()} {
+				for _, args := range []string{"relay --producer shop", "receive orders --consumer c"} {
+					t.Run(what+": "+args, func(t *testing.T) {
+						w := newWorkspace(t, "WAYBILL_DB="+addr, "WAYBILL_BROKER=stomp://app:pw@"+closedPort(t))
+						if r := w.fails(1, "", strings.Fields(args), "read the tables' version"); strings.Contains(r.stdout+r.stderr, "s3cret") || strings.Contains(r.stderr, "trying again") {
+							t.Errorf("got %q, want an end at once and no password", r.stderr)
+						}
+					})
+				}
 			}
 		})
 	}

@@ -36,21 +36,25 @@ func KeepState(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
 // KeepAll is KeepState for all new messages of a transaction at once, with one statement:
 // in.HandleBatch("orders", waybill.Latest, KeepAll).
 func KeepAll(ctx context.Context, tx *sql.Tx, messages []*waybill.Message) error {
-	var rows []string
+	var query strings.Builder
+	query.WriteString(`INSERT INTO shipments (order_id, state) VALUES `)
 	var args []any
 	var faults []error
-	for _, m := range messages {
+	for i, m := range messages {
 		if len(m.Body) == 0 {
 			faults = append(faults, inbox.Failed(m, waybill.Permanent(errors.New("an order without a state"))))
 		}
-		rows = append(rows, fmt.Sprintf("($%d, $%d)", len(args)+1, len(args)+2))
+		if i > 0 {
+			query.WriteString(`, `)
+		}
+		fmt.Fprintf(&query, `($%d, $%d)`, 2*i+1, 2*i+2)
 		args = append(args, m.Key, string(m.Body))
 	}
 	if len(faults) > 0 {
 		return errors.Join(faults...) // these are rejected, and it is called with the others
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO shipments (order_id, state) VALUES `+strings.Join(rows, ", ")+`
-		ON CONFLICT (order_id) DO UPDATE SET state = excluded.state`, args...)
+	query.WriteString(` ON CONFLICT (order_id) DO UPDATE SET state = excluded.state`)
+	_, err := tx.ExecContext(ctx, query.String(), args...)
 	return err // of no message by name: the one that makes it fail is found
 }
 

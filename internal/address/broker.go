@@ -1,6 +1,7 @@
 package address
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,6 +11,19 @@ import (
 
 // brokerForms is what an error about an address offers.
 const brokerForms = `use amqp1:// or stomp:// (ActiveMQ), activemq:// (whichever of the two it offers), rabbitmq://, nats://, kafka:// or embedded:path/to/dir`
+
+// otherForms say what is meant by names that other programs have for brokers.
+var otherForms = map[string]string{
+	"amqp":      `use rabbitmq:// (RabbitMQ, AMQP 0-9-1) or amqp1:// (ActiveMQ, Artemis and others, AMQP 1.0)`,
+	"amqps":     `use rabbitmqs:// (RabbitMQ, AMQP 0-9-1) or amqp1s:// (ActiveMQ, Artemis and others, AMQP 1.0)`,
+	"amqp+ssl":  `use amqp1s:// (AMQP 1.0)`,
+	"stomp+ssl": `use stomp+tls://`,
+	"nats+tls":  `use tls+nats://`,
+	"tls":       `use tls+nats:// (NATS)`,
+	"tcp":       `OpenWire is not spoken here: use activemq://, and the port of the server's STOMP or AMQP connector`,
+	"ssl":       `OpenWire is not spoken here: use activemq+tls://, and the port of the server's STOMP or AMQP connector`,
+	"failover":  `OpenWire is not spoken here: use activemq://, and the port of the server's STOMP or AMQP connector`,
+}
 
 // OpenBroker returns the broker at addr. It checks the address and connects to
 // nothing: the broker's own Connect does. The embedded broker alone starts here, so it
@@ -36,7 +50,7 @@ func OpenBroker(addr string) (broker.Broker, error) {
 		return nil, fmt.Errorf("waybill: %w", err)
 	}
 	if errors.Is(err, errUnknownBroker) {
-		return nil, fmt.Errorf("waybill: no broker is called %.20q: %s", scheme, brokerForms)
+		return nil, fmt.Errorf("waybill: no broker is called %.20q: %s", scheme, cmp.Or(otherForms[strings.ToLower(scheme)], brokerForms))
 	}
 	if errors.As(err, new(leftOutError)) {
 		return nil, fmt.Errorf("waybill: the broker's address %s: %w", Redact(addr), err)

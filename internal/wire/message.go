@@ -1,7 +1,8 @@
 // Package wire turns rows of the outbox into messages on the wire, these into the
 // messages that handlers receive, and receipts into their JSON form and back.
 //
-// The files: message.go, receipt.go, and kept.go, for messages that a consumer keeps.
+// The files: message.go, receipt.go, hello.go; name.go, for names in another case; and kept.go,
+// for messages that a consumer keeps.
 package wire
 
 import (
@@ -151,7 +152,8 @@ const (
 var ErrNoID = errors.New("the message has no header messageId with a UUIDv7, and no identity of the broker's own that could stand for it")
 
 // Decode reads a message that has arrived. One whose headers are beyond the bounds fails,
-// and none of the sender's are kept. Where it fails the Arrival holds what
+// and none of the sender's are kept. A name of Waybill's own may have come in another case; see
+// name.go. Where it fails the Arrival holds what
 // could be read: where that is an ID and a ReceiptTo, a receipt is still possible. One without
 // a usable id is ErrNoID; see Named.
 func Decode(m *broker.Message) (Arrival, error) {
@@ -163,9 +165,15 @@ func Decode(m *broker.Message) (Arrival, error) {
 	if d.isBounded = len(m.Headers) <= maxArrived && bytes <= maxArrivedBytes; !d.isBounded {
 		d.report(fmt.Errorf("the message has %d headers of %d bytes, the limits are %d and %d", len(m.Headers), bytes, maxArrived, maxArrivedBytes))
 	}
+	var others []recased
 	for _, h := range m.Headers {
+		if own := otherCase(h.Name); own >= 0 {
+			others = append(others, recased{own, h})
+			continue
+		}
 		d.header(h)
 	}
+	d.recasedHeaders(m, others)
 	if m.ContentType != "" {
 		d.senders(ContentType, m.ContentType)
 	}

@@ -126,7 +126,7 @@ const (
 // makes no sense as a whole, or is beyond the bounds, has no receipts and counts as one bad
 // one; it is read no further than the bounds.
 func DecodeReceipts(m *broker.Message) (consumer string, receipts []waybill.Receipt, bad int, reason error) {
-	if kind, _ := m.Header(Kind); kind != ReceiptKind {
+	if kind, _ := KindOf(m); kind != ReceiptKind {
 		return "", nil, 1, fmt.Errorf("the header %s is %.40q and not %q", Kind, kind, ReceiptKind)
 	}
 	if len(m.Body) > maxArrivedReceiptBytes {

@@ -47,13 +47,15 @@ server_run() {
 		log.console.level = info
 		log.file = false
 	END
+	# What a test wants otherwise, as Erlang terms: [{rabbit, [{channel_max, 30}]}].
+	echo "${WAYBILL_RABBITMQ_CONFIG:-[].}" >advanced.config
 	export HOME=$PWD
 	ERL_EPMD_PORT=$(port RABBITMQ_EPMD)
 	RABBITMQ_DIST_PORT=$(port RABBITMQ_DIST)
 	export ERL_EPMD_PORT RABBITMQ_DIST_PORT ERL_EPMD_ADDRESS=127.0.0.1
 	# A file that is not there, in place of the system's.
 	export RABBITMQ_CONF_ENV_FILE=$PWD/no-rabbitmq-env.conf
-	export RABBITMQ_CONFIG_FILE=$PWD/rabbitmq.conf RABBITMQ_ADVANCED_CONFIG_FILE=$PWD/no-advanced.config
+	export RABBITMQ_CONFIG_FILE=$PWD/rabbitmq.conf RABBITMQ_ADVANCED_CONFIG_FILE=$PWD/advanced.config
 	export RABBITMQ_ENABLED_PLUGINS_FILE=$PWD/enabled_plugins
 	export RABBITMQ_NODENAME=waybill@localhost RABBITMQ_MNESIA_BASE=$PWD/mnesia RABBITMQ_LOG_BASE=$PWD/log
 	export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+S 1:1 +SDio 4 -kernel inet_dist_use_interface {127,0,0,1}"

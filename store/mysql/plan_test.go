@@ -58,6 +58,16 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 				"DueKept":         "n_rejected by n_rejected_waiting",
 				"CountWaiting":    "n_rejected by n_rejected_waiting",
 				"ListKept":        "n_rejected by PRIMARY",
+				"Sample oldest":   "qmessage by PRIMARY",
+				"Sample newest":   "qmessage by PRIMARY",
+				"Glance oldest":   "qmessage by PRIMARY",
+				"Glance newest":   "qmessage by PRIMARY",
+				"GlanceRejected":  "qmessage by qmessage_floor",
+				"GlanceKept":      "n_rejected by PRIMARY",
+				"Tally oldest":    "qmessage by PRIMARY",
+				"Tally newest":    "qmessage by PRIMARY",
+				"Tally rejected":  "qmessage by qmessage_floor",
+				"TallyKept":       "n_rejected by PRIMARY",
 			}, func(t *testing.T, s store.Statement, index string) {
 				if plan := explain(t, db, s); !strings.Contains(plan, index+"\n") {
 					t.Errorf("got the plan\n%swant %s", plan, index)

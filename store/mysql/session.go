@@ -67,6 +67,16 @@ func (dialect) Full(err error) bool {
 	return false
 }
 
+// Refused implements store.SessionDialect.
+func (dialect) Refused(err error) bool {
+	number, _ := errorNumber(err)
+	switch number {
+	case 1044, 1045, 1049, 1698: // no right on the database, a wrong password, no such database, no password taken
+		return true
+	}
+	return false
+}
+
 var outOfSpace = regexp.MustCompile(`(?i)\b(?:errno|errcode|error):? "?(?:28|122)\b`)
 
 // TimedOut implements store.SessionDialect.

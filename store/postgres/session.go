@@ -37,6 +37,15 @@ func (dialect) ReadOnly(err error) bool { return state(err) == "25006" }
 // Full implements store.SessionDialect.
 func (dialect) Full(err error) bool { return state(err) == "53100" }
 
+// Refused implements store.SessionDialect.
+func (dialect) Refused(err error) bool {
+	switch state(err) {
+	case "28000", "28P01", "3D000": // no such user or not from here, a wrong password, no such database
+		return true
+	}
+	return false
+}
+
 // TimedOut implements store.SessionDialect. A statement that its caller has canceled ends
 // with the same state.
 func (dialect) TimedOut(err error) bool {

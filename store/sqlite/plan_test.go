@@ -90,6 +90,20 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 				"KeptRow":          "INTEGER PRIMARY KEY (rowid=?)",
 				"ListKept":         "INTEGER PRIMARY KEY (rowid>?)",
 				"FindKept":         "n_rejected_message_id (message_id=?)",
+				"Sample oldest":    "INTEGER PRIMARY KEY (rowid>?)",
+				"Sample newest":    "INTEGER PRIMARY KEY (rowid>?)",
+				"Glance oldest":    "INTEGER PRIMARY KEY (rowid>?)",
+				"Glance newest":    "INTEGER PRIMARY KEY (rowid<?)",
+				"GlanceRejected":   "qmessage_rejected_id (message_id>?)",
+				"GlanceKept":       "INTEGER PRIMARY KEY (rowid>?)",
+				"ResendSeen":       "sqlite_autoindex_qmessage_1 (message_id=?)",
+				"DiscardSeen":      "sqlite_autoindex_qmessage_1 (message_id=?)",
+				"Tally oldest":     "INTEGER PRIMARY KEY (rowid>?)",
+				"Tally newest":     "INTEGER PRIMARY KEY (rowid>?)",
+				"Tally rejected":   "qmessage_rejected",
+				"TallyRecords":     "PRIMARY KEY (consumer=?)",
+				"NextConsumer":     "SEARCH n1_record USING PRIMARY KEY (consumer>?)",
+				"TallyKept of one": "(consumer=?)",
 			}
 			dialecttest.EachIndexed(t, sqlite.Dialect(), names, indexes, func(t *testing.T, s store.Statement, index string) {
 				asked := strings.Contains(t.Name(), "/Find") || strings.Contains(t.Name(), "/Rows") // these may be sorted

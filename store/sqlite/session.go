@@ -20,6 +20,9 @@ func (dialect) Full(err error) bool {
 	return coded != nil && (code&0xff == codeFull || code == codeShmSize)
 }
 
+// Refused is never true: SQLite's files have no passwords.
+func (dialect) Refused(error) bool { return false }
+
 // TimedOut is never true: SQLite limits no statement's time.
 func (dialect) TimedOut(error) bool { return false }
 

@@ -260,7 +260,12 @@ func (s *suite) sendBodies(bodies ...string) []store.NewRow {
 
 func (s *suite) reject(id waybill.ID) {
 	s.Helper()
-	if found, err := s.queue.Reject(s.Context(), id, "no"); err != nil || !found {
+	s.rejectFor(id, "no")
+}
+
+func (s *suite) rejectFor(id waybill.ID, reason string) {
+	s.Helper()
+	if found, err := s.queue.Reject(s.Context(), id, reason); err != nil || !found {
 		s.Fatalf("reject %s: got found %v and error %v, want it found", id, found, err)
 	}
 }

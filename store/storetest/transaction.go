@@ -241,11 +241,11 @@ func connectionLent(s *suite) {
 		s.Errorf("got %v, want the function's own error", err)
 	}
 	s.must(use(t.SQL(), nothing))
-	s.must(t.SQL().Rollback())
+	_ = t.SQL().Rollback() // the database may refuse it, and database/sql counts it
 	if err := use(t.SQL(), nothing); !errors.Is(err, waybill.ErrTxEnded) {
 		s.Errorf("behind tx.Rollback: got %v, want ErrTxEnded", err)
 	}
-	s.must(t.Rollback())
+	_ = t.Rollback()
 
 	// Whoever has it is waited for.
 	for _, end := range []string{"Commit", "Rollback", "the end of the context"} {

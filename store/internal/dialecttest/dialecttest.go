@@ -117,6 +117,21 @@ func EachIndexed(t *testing.T, d store.Dialect, n store.Names, indexes map[strin
 		"KeptRow":          d.KeptRow(n, "c", 1),
 		"ListKept":         d.ListKept(n, "", "", store.AnyStatus, 0, page),
 		"FindKept":         d.FindKept(n, "", waybill.NewID()),
+		"Sample oldest":    d.Sample(n, 0, false, page),
+		"Sample newest":    d.Sample(n, 0, true, page),
+		"Glance oldest":    d.Glance(n, 0, false, page),
+		"Glance newest":    d.Glance(n, top, true, page),
+		"GlanceRejected":   d.GlanceRejected(n, waybill.LowestID(time.UnixMilli(1)), page),
+		"GlanceKept":       d.GlanceKept(n, 0, page),
+		"ResendSeen":       d.ResendSeen(n, ids[0], 1),
+		"DiscardSeen":      d.DiscardSeen(n, ids[0], 1),
+		"Tally oldest":     d.Tally(n, store.OldestRows, 0, page),
+		"Tally newest":     d.Tally(n, store.NewestRows, 0, page),
+		"Tally rejected":   d.Tally(n, store.RejectedRows, 0, page),
+		"TallyKept":        d.TallyKept(n, "", page),
+		"TallyRecords":     d.TallyRecords(n, "c", page),
+		"NextConsumer":     d.NextConsumer(n, "c"),
+		"TallyKept of one": d.TallyKept(n, "c", page),
 	}
 	for name, index := range indexes {
 		t.Run(name, func(t *testing.T) {

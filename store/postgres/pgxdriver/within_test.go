@@ -41,7 +41,7 @@ type shop struct {
 	admin  *sql.DB // not of the pool
 	out    *outbox.Outbox
 	prefix string
-	notes  pgx.Identifier // a table of the service's own: n integer PRIMARY KEY, text text
+	notes  pgx.Identifier // a table of the service's own
 }
 
 func newShop(t *testing.T, configure func(*pgxpool.Config)) *shop {
@@ -266,6 +266,28 @@ func (s *shop) work(ctx context.Context, tx pgx.Tx, m *waybill.Message) error {
 	return errors.Join(err, s.out.Send(ctx, pgxdriver.Tx(tx), on))
 }
 
+func TestABatchOfMessagesIsHandledInATransactionOfPgx(t *testing.T) {
+	s := newShop(t, mode(pgx.QueryExecModeCacheStatement, 2))
+	s.run(&inbox.Options{}, func(in *inbox.Inbox) {
+		in.HandleBatch("orders", waybill.Once, pgxdriver.Handler(func(ctx context.Context, tx pgx.Tx, all []*waybill.Message) error {
+			_, err := tx.CopyFrom(ctx, s.notes, []string{"n"}, pgx.CopyFromSlice(len(all), func(i int) ([]any, error) {
+				return []any{len(all[i].Body)}, nil
+			}))
+			return err
+		}))
+	})
+	s.must(s.inTx(func(tx pgx.Tx) error {
+		for n := 1; n <= 5; n++ {
+			if err := s.out.Send(t.Context(), pgxdriver.Tx(tx), waybill.Message{Destination: "orders", Body: make([]byte, n)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	s.settled()
+	s.has(1, 2, 3, 4, 5)
+}
+
 func TestWhoeverEndsATransactionOfWaybillsCommitsNothing(t *testing.T) {
 	s := newShop(t, mode(pgx.QueryExecModeCacheStatement, 1))
 	exec := func(text string) func(tx pgx.Tx) {
@@ -325,6 +347,7 @@ func TestBehindItsEndATransactionIsClosed(t *testing.T) {
 	failure := errors.New("no")
 	if err := s.inTx(func(tx pgx.Tx) (err error) {
 		kept = tx
+		//nolint:sqlclosecheck // that is what it is about
 		unread, err = tx.Query(t.Context(), `SELECT generate_series(1, 3)`)
 		return errors.Join(err, failure)
 	}); !errors.Is(err, failure) {
@@ -340,8 +363,12 @@ func TestBehindItsEndATransactionIsClosed(t *testing.T) {
 	}
 	var n int
 	for name, call := range map[string]func() error{
-		"Exec":     func() error { _, err := kept.Exec(t.Context(), s.insert(1)); return err },
-		"Query":    func() error { _, err := kept.Query(t.Context(), `SELECT 1`); return err },
+		"Exec": func() error { _, err := kept.Exec(t.Context(), s.insert(1)); return err },
+		"Query": func() error {
+			rows, err := kept.Query(t.Context(), `SELECT 1`)
+			rows.Close()
+			return err
+		},
 		"QueryRow": func() error { return kept.QueryRow(t.Context(), `SELECT 1`).Scan(&n) },
 		"CopyFrom": func() error {
 			_, err := kept.CopyFrom(t.Context(), s.notes, []string{"n"}, pgx.CopyFromRows([][]any{{1}}))
@@ -361,10 +388,14 @@ func TestBehindItsEndATransactionIsClosed(t *testing.T) {
 			}
 			return unread.Err()
 		},
-		"Rows.Scan":          func() error { return unread.Scan(&n) },
-		"Rows.Values":        func() error { _, err := unread.Values(); return err },
-		"BatchResults.Exec":  func() error { _, err := batch.Exec(); return err },
-		"BatchResults.Query": func() error { _, err := batch.Query(); return err },
+		"Rows.Scan":         func() error { return unread.Scan(&n) },
+		"Rows.Values":       func() error { _, err := unread.Values(); return err },
+		"BatchResults.Exec": func() error { _, err := batch.Exec(); return err },
+		"BatchResults.Query": func() error {
+			rows, err := batch.Query()
+			rows.Close()
+			return err
+		},
 		"BatchResults.Close": func() error { return batch.Close() },
 	} {
 		if err := call(); !errors.Is(err, pgx.ErrTxClosed) || !errors.Is(err, waybill.ErrTxEnded) {
@@ -415,6 +446,7 @@ func TestWhatIsLeftUnreadIsSaid(t *testing.T) {
 	s := newShop(t, mode(pgx.QueryExecModeCacheStatement, 1))
 	for name, fn := range map[string]func(tx *sql.Tx) error{
 		"Rows": pgxdriver.InTx(func(tx pgx.Tx) error {
+			//nolint:sqlclosecheck // that is what it is about
 			_, err := tx.Query(t.Context(), `SELECT generate_series(1, 3)`)
 			return err
 		}),

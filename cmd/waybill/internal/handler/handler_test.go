@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -84,6 +85,13 @@ func TestQuotaStopsWhenTheLastOneIsHandled(t *testing.T) {
 	}
 }
 
+// newShell is closed with the test.
+func newShell(t *testing.T, command string, stdout, stderr io.Writer) *handler.Shell {
+	s := handler.NewShell(command, stdout, stderr)
+	t.Cleanup(s.Close)
+	return s
+}
+
 func TestTheExitStatusIsTheResult(t *testing.T) {
 	for _, c := range []struct {
 		command   string
@@ -103,7 +111,7 @@ func TestTheExitStatusIsTheResult(t *testing.T) {
 		t.Run(c.command, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
 			m := message(strings.Repeat("x", 1<<20))
-			err := handler.NewShell(c.command, &stdout, &stderr).Handle(t.Context(), nil, m)
+			err := newShell(t, c.command, &stdout, &stderr).Handle(t.Context(), nil, m)
 			var permanent *waybill.PermanentError
 			switch {
 			case (err == nil) != (c.want == ""):
@@ -122,7 +130,7 @@ func TestTheCommandGetsTheMessageAndItsOutputPassesThrough(t *testing.T) {
 	m := message("\x00\xff body")
 	m.Headers = map[string]string{"a": `"1"`}
 	m.Failures, m.Attempt = 2, 3
-	err := handler.NewShell(`cat; echo "$WAYBILL_KEY" >&2; echo "$WAYBILL_HEADERS"; echo "$WAYBILL_FAILURES $WAYBILL_ATTEMPT"`, &stdout, &stderr).Handle(t.Context(), nil, m)
+	err := newShell(t, `cat; echo "$WAYBILL_KEY" >&2; echo "$WAYBILL_HEADERS"; echo "$WAYBILL_FAILURES $WAYBILL_ATTEMPT"`, &stdout, &stderr).Handle(t.Context(), nil, m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +146,7 @@ func TestACommandThatTakesTooLongIsStoppedWithWhatItStarted(t *testing.T) {
 	started := startWriter{begun: cancel}
 	var stderr bytes.Buffer
 	// The inner sleep would keep the output open for a minute.
-	err := handler.NewShell("echo begun; sleep 60 & sleep 60; wait", &started, &stderr).Handle(ctx, nil, message("x"))
+	err := newShell(t, "echo begun; sleep 60 & sleep 60; wait", &started, &stderr).Handle(ctx, nil, message("x"))
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}

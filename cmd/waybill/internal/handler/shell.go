@@ -28,17 +28,21 @@ const exitPermanent = 65
 const grace = 5 * time.Second
 
 // Shell gives each message's body to a command on its standard input. It is safe for
-// concurrent use.
+// concurrent use. When our process ends while commands run, they end with it; see leash.
 type Shell struct {
 	command        string
 	stdout, stderr io.Writer
 	mu             sync.Mutex // around stdout and stderr
+	leash          leash
 }
 
 // NewShell runs command through the shell. What it writes goes to stdout and stderr.
 func NewShell(command string, stdout, stderr io.Writer) *Shell {
 	return &Shell{command: command, stdout: stdout, stderr: stderr}
 }
+
+// Close frees what commands needed. None may run any more, and whatever does is killed.
+func (s *Shell) Close() { s.leash.close() }
 
 // Handle is the inbox.Handler: exit status 0 is done, 65 a permanent error, all else
 // an error with the end of what the command wrote to its standard error.
@@ -59,13 +63,27 @@ func (s *Shell) Handle(ctx context.Context, _ *sql.Tx, m *waybill.Message) error
 	// It also bounds the wait for children that the command left behind with its
 	// output open.
 	cmd.WaitDelay = grace
+	begin, done, err := hold(cmd)
+	if err != nil {
+		return fmt.Errorf("cannot run the command: %w", err)
+	}
+	defer done()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("cannot run the command: %w", err)
 	}
+	group := cmd.Process.Pid
+	if err := errors.Join(s.leash.add(group), begin()); err != nil {
+		kill(cmd.Process)
+		_ = cmd.Wait()
+		s.leash.remove(group)
+		return fmt.Errorf("cannot run the command: %w", err)
+	}
+	done()
 	err = cmd.Wait()
 	if ctx.Err() != nil {
 		kill(cmd.Process)
 	}
+	s.leash.remove(group)
 	return verdict(ctx, cmd.ProcessState, err, last.String())
 }
 

@@ -1,23 +1,14 @@
 package status
 
 import (
+	"cmp"
 	"context"
-	"database/sql"
-	"fmt"
 	"maps"
+	"math"
 	"slices"
-	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
-)
-
-// countTime bounds the counting of records, which reads all of them.
-const countTime = 3 * time.Second
-
-const (
-	countOnce   = `SELECT consumer, count(*) FROM {n1_record} GROUP BY consumer`
-	countLatest = `SELECT consumer, count(*) FROM {n2_record} WHERE dest_name <> '' GROUP BY consumer`
 )
 
 func (r *Reader) readConsumer(ctx context.Context, report *Report) error {
@@ -30,88 +21,109 @@ func (r *Reader) readConsumer(ctx context.Context, report *Report) error {
 	if err := store.CheckSchema(ctx, r.db, r.dialect, r.names, store.Consumer); err != nil {
 		return err
 	}
-	known, err := store.Consumers(ctx, r.db, r.dialect, r.prefix)
+	groups, err := r.groups(ctx)
 	if err != nil {
 		return err
 	}
-	names := make(map[string]bool, len(known))
-	for _, name := range known {
-		names[name] = true
-	}
-	once, err := r.count(ctx, countOnce, names)
-	if err != nil {
+	if err := r.addKept(ctx, groups); err != nil {
 		return err
 	}
-	latest, err := r.count(ctx, countLatest, names)
-	if err != nil {
-		return err
-	}
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		group := ConsumerGroup{Consumer: name, Once: once.of(name), Latest: latest.of(name)}
-		if group.Producers, err = r.horizons(ctx, name); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		group := groups[name]
+		group.Consumer = name
+		if err := r.readGroup(ctx, group); err != nil {
 			return err
 		}
-		c.Consumers = append(c.Consumers, group)
+		c.Consumers = append(c.Consumers, *group)
 	}
 	return nil
 }
 
-// counts are records by consumer; nil where counting took too long.
-type counts map[string]int64
+// maxGroups bounds the consumers that are found by their records.
+const maxGroups = 1000
 
-func (c counts) of(name string) *int64 {
-	if c == nil {
-		return nil
-	}
-	n := c[name]
-	return &n
-}
-
-// count counts records by consumer and adds the consumers' names to names.
-func (r *Reader) count(ctx context.Context, text string, names map[string]bool) (counts, error) {
-	limited, cancel := context.WithTimeout(ctx, countTime)
-	defer cancel()
-	found := counts{}
-	rows, err := r.db.QueryContext(limited, r.names.SQL(text))
-	if err == nil {
-		defer rows.Close()
-		err = found.scan(rows, names)
-	}
-	switch {
-	case err == nil:
-		return found, nil
-	case limited.Err() != nil && ctx.Err() == nil:
-		return nil, nil
-	}
-	return nil, fmt.Errorf("count records: %w", err)
-}
-
-func (c counts) scan(rows *sql.Rows, names map[string]bool) error {
-	for rows.Next() {
-		var name string
-		var n int64
-		if err := rows.Scan(&name, &n); err != nil {
-			return err
-		}
-		c[name], names[name] = n, true
-	}
-	return rows.Err()
-}
-
-func (r *Reader) horizons(ctx context.Context, consumer string) ([]Horizon, error) {
-	ledger, err := store.NewLedger(r.db, r.dialect, r.prefix, consumer)
+// groups are the consumers that know a producer or have records.
+func (r *Reader) groups(ctx context.Context) (map[string]*ConsumerGroup, error) {
+	known, err := store.Consumers(ctx, r.db, r.dialect, r.prefix)
 	if err != nil {
 		return nil, err
 	}
+	groups := map[string]*ConsumerGroup{}
+	for _, name := range known {
+		groups[name] = &ConsumerGroup{}
+	}
+	ledger, err := store.NewLedger(r.db, r.dialect, r.prefix, "status")
+	if err != nil {
+		return nil, err
+	}
+	defer ledger.CloseIdle()
+	for name := ""; len(groups) < maxGroups; {
+		if name, err = ledger.NextConsumer(ctx, name); err != nil {
+			return nil, err
+		}
+		if name == "" {
+			break
+		}
+		groups[name] = &ConsumerGroup{}
+	}
+	return groups, nil
+}
+
+// addKept adds what consumers keep, where the tables have a place for it.
+func (r *Reader) addKept(ctx context.Context, groups map[string]*ConsumerGroup) error {
+	keeper, err := store.NewKeeper(r.db, r.dialect, r.prefix, "")
+	if err != nil {
+		return err
+	}
+	defer keeper.CloseIdle()
+	if keeper.CheckSchema(ctx) != nil {
+		return nil // older tables keep nothing
+	}
+	kept, bounded, err := keeper.Tally(ctx, cmp.Or(r.limit(), math.MaxInt))
+	if err != nil {
+		return err
+	}
+	for _, k := range kept {
+		group := groups[k.Consumer]
+		if group == nil {
+			group = &ConsumerGroup{}
+			groups[k.Consumer] = group
+		}
+		if k.Status == store.Rejected {
+			group.KeptRejected += k.Rows
+		} else {
+			group.KeptWaiting += k.Rows
+		}
+	}
+	for _, group := range groups {
+		group.KeptAtLeast = bounded
+	}
+	return nil
+}
+
+// readGroup reads what a consumer remembers.
+func (r *Reader) readGroup(ctx context.Context, g *ConsumerGroup) error {
+	ledger, err := store.NewLedger(r.db, r.dialect, r.prefix, g.Consumer)
+	if err != nil {
+		return err
+	}
+	defer ledger.CloseIdle()
+	limit := r.limit()
+	once, latest, err := ledger.TallyRecords(ctx, limit)
+	if err != nil {
+		return err
+	}
+	g.Once, g.OnceAtLeast = once, limit > 0 && once == int64(limit)
+	g.Latest, g.LatestAtLeast = latest, limit > 0 && latest == int64(limit)
 	known, err := ledger.Horizons(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	horizons := make([]Horizon, 0, len(known))
+	g.Producers = make([]Horizon, 0, len(known))
 	for _, h := range known {
-		horizons = append(horizons, Horizon{Producer: h.Producer, Forgotten: orEmpty(h.ID), Floor: orEmpty(h.Floor)})
+		g.Producers = append(g.Producers, Horizon{Producer: h.Producer, Forgotten: orEmpty(h.ID), Floor: orEmpty(h.Floor)})
 	}
-	return horizons, nil
+	return nil
 }
 
 func orEmpty(id waybill.ID) string {

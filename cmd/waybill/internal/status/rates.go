@@ -7,8 +7,9 @@ type Rates struct {
 	Over float64 `json:"over_seconds"`
 	// Committed: messages that were written to the outbox.
 	Committed float64 `json:"committed_per_second"`
-	// Confirmed: messages that left it, confirmed or discarded.
-	Confirmed float64 `json:"confirmed_per_second"`
+	// Confirmed: messages that left it, confirmed or discarded; nil where not all that are
+	// left were counted.
+	Confirmed *float64 `json:"confirmed_per_second"`
 }
 
 // Meter derives rates from a series of reports: how many messages came, by the ids of
@@ -24,6 +25,7 @@ type sample struct {
 	at   time.Time
 	last int64 // highest id
 	left int64 // rows
+	some bool  // there are more
 }
 
 // meterWindow is the time over which a Meter looks back.
@@ -36,7 +38,7 @@ func (m *Meter) Observe(r *Report) {
 		m.samples = nil
 		return
 	}
-	s := sample{at: r.At, last: r.Producer.last, left: r.Producer.Pending + r.Producer.Rejected}
+	s := sample{at: r.At, last: r.Producer.last, left: r.Producer.Pending + r.Producer.Rejected, some: r.Producer.PendingAtLeast || r.Producer.RejectedAtLeast}
 	if n := len(m.samples); n > 0 {
 		s.last = max(s.last, m.samples[n-1].last)
 	}
@@ -50,6 +52,9 @@ func (m *Meter) Observe(r *Report) {
 		return
 	}
 	came := float64(s.last - first.last)
-	went := max(came-float64(s.left-first.left), 0)
-	r.Rates = &Rates{Over: over, Committed: came / over, Confirmed: went / over}
+	r.Rates = &Rates{Over: over, Committed: came / over}
+	if !s.some && !first.some {
+		went := max(came-float64(s.left-first.left), 0) / over
+		r.Rates.Confirmed = &went
+	}
 }

@@ -1,8 +1,8 @@
 // Package status reads what "waybill status" tells from the tables of both sides: call
 // NewReader, Read, and the report's Write; a Meter gives a series of reports their rates.
 //
-// The files: status.go (the report), consumer.go (the consumer's side of it), paused.go, last.go and
-// rates.go (rates), text.go (what a person reads).
+// The files: status.go (the report), consumer.go (the consumer's side of it), wait.go (why
+// messages wait), paused.go (which destinations are paused), last.go and rates.go (rates), text.go (what a person reads).
 package status
 
 import (
@@ -43,12 +43,18 @@ type Finding struct {
 // Producer is the state of the outbox.
 type Producer struct {
 	// Problem is why there is nothing to tell, such as missing tables; "" if there is.
-	Problem      string        `json:"problem,omitempty"`
-	Tables       *Tables       `json:"tables,omitempty"` // nil where there are none
-	Pending      int64         `json:"pending"`
-	Rejected     int64         `json:"rejected"`
-	Destinations []Destination `json:"destinations"`
-	Relay        *Lease        `json:"relay"` // nil where no relay has ever led
+	Problem  string  `json:"problem,omitempty"`
+	Tables   *Tables `json:"tables,omitempty"` // nil where there are none
+	Pending  int64   `json:"pending"`
+	Rejected int64   `json:"rejected"`
+	// AtLeast: there are more than these, and there may be other destinations; only so many
+	// are counted.
+	PendingAtLeast  bool          `json:"pending_at_least,omitempty"`
+	RejectedAtLeast bool          `json:"rejected_at_least,omitempty"`
+	Destinations    []Destination `json:"destinations"`
+	// Waits are why messages wait, where that is known.
+	Waits []Wait `json:"waits,omitempty"`
+	Relay *Lease `json:"relay"` // nil where no relay has ever led
 	// Identity is the outbox's own among all others; its receipt queue's name ends in it.
 	Identity string `json:"identity,omitempty"`
 	Twin     *Twin  `json:"twin,omitempty"` // nil where none was heard lately
@@ -71,9 +77,13 @@ type Destination struct {
 	Topic       bool       `json:"topic"`
 	Status      string     `json:"status"` // pending or rejected
 	Messages    int64      `json:"messages"`
+	AtLeast     bool       `json:"at_least,omitempty"` // there are more; only so many are counted
 	OldestID    waybill.ID `json:"oldest_id"`
-	// OldestAge is in seconds, by the oldest id; below 0 where that message is due later.
+	// OldestAge is the time since the first of them was sent, in seconds.
 	OldestAge float64 `json:"oldest_age_seconds"`
+	// Delayed counts those that are not due yet, and DueIn is when the first of these is.
+	Delayed int64   `json:"delayed,omitempty"`
+	DueIn   float64 `json:"due_in_seconds,omitempty"`
 	// MostCopies is the most of any one message, known to be sent beyond the first.
 	MostCopies int `json:"most_copies"`
 }
@@ -107,10 +117,17 @@ type Consumer struct {
 // ConsumerGroup is one consumer's memory.
 type ConsumerGroup struct {
 	Consumer string `json:"consumer"`
-	// Once and Latest count records by level; nil where counting took too long.
-	Once      *int64    `json:"once_records"`
-	Latest    *int64    `json:"latest_records"`
-	Producers []Horizon `json:"producers"`
+	// Once and Latest count records by level. AtLeast: there are more.
+	Once          int64 `json:"once_records"`
+	Latest        int64 `json:"latest_records"`
+	OnceAtLeast   bool  `json:"once_at_least,omitempty"`
+	LatestAtLeast bool  `json:"latest_at_least,omitempty"`
+	// Kept count the messages that it keeps in n_rejected: those that wait for a person, and
+	// those that are to be handled again.
+	KeptRejected int64     `json:"kept_rejected"`
+	KeptWaiting  int64     `json:"kept_waiting"`
+	KeptAtLeast  bool      `json:"kept_at_least,omitempty"`
+	Producers    []Horizon `json:"producers"`
 }
 
 // Horizon is what a consumer knows about forgetting one producer's messages.
@@ -134,6 +151,9 @@ type Reader struct {
 	names   store.Names
 	queue   *store.Queue
 	address string
+
+	// Exact has all be counted, however long that takes.
+	Exact bool
 
 	checked  bool
 	findings []Finding
@@ -240,21 +260,23 @@ func (r *Reader) readProducer(ctx context.Context, report *Report) error {
 	if err := r.queue.CheckSchema(ctx); err != nil {
 		return err
 	}
-	counts, err := r.queue.Count(ctx)
+	counted, err := r.tally(ctx)
 	if err != nil {
 		return err
 	}
-	for _, c := range counts {
-		switch c.Status {
-		case store.Pending:
-			p.Pending += c.Rows
-		case store.Rejected:
-			p.Rejected += c.Rows
+	p.Pending, p.PendingAtLeast, p.Rejected, p.RejectedAtLeast = counted.Pending, counted.PendingBounded, counted.Rejected, counted.RejectedBounded
+	for _, c := range counted.Destinations {
+		d := Destination{
+			Destination: c.Destination, Topic: c.Topic, Status: view.StatusName(c.Status), Messages: c.Rows, AtLeast: p.PendingAtLeast,
+			OldestID: c.Oldest, OldestAge: max(seconds(report.At.Sub(time.UnixMicro(c.Sent))), 0), Delayed: c.Delayed, MostCopies: c.MaxRetry,
 		}
-		p.Destinations = append(p.Destinations, Destination{
-			Destination: c.Destination, Topic: c.Topic, Status: view.StatusName(c.Status), Messages: c.Rows,
-			OldestID: c.Oldest, OldestAge: seconds(report.At.Sub(c.Oldest.Time())), MostCopies: c.MaxRetry,
-		})
+		if c.Status == store.Rejected {
+			d.AtLeast = p.RejectedAtLeast
+		}
+		if c.Delayed > 0 {
+			d.DueIn = seconds(time.UnixMicro(c.Due).Sub(report.At))
+		}
+		p.Destinations = append(p.Destinations, d)
 	}
 	lease, err := r.queue.Lease(ctx, leaseName)
 	if err != nil {
@@ -277,8 +299,41 @@ func (r *Reader) readProducer(ctx context.Context, report *Report) error {
 	if twin != "" && ago < twinTime {
 		p.Twin = &Twin{Holder: twin, Ago: seconds(ago)}
 	}
+	if p.Waits, err = r.waits(ctx, report); err != nil {
+		return err
+	}
 	p.last, err = r.lastID(ctx, lease.Cursor)
 	return err
+}
+
+// How much is counted unless all is to be: so many rows, or fewer where that takes longer than
+// tallyTime, as where SQLite has to walk over large bodies.
+const (
+	tallyLimit = 10_000
+	tallyFew   = 200
+	tallyTime  = 3 * time.Second
+)
+
+// limit is how many rows of one kind are counted; 0 for all.
+func (r *Reader) limit() int {
+	if r.Exact {
+		return 0
+	}
+	return tallyLimit
+}
+
+// tally counts the outbox's rows.
+func (r *Reader) tally(ctx context.Context) (store.Tallies, error) {
+	if r.Exact {
+		return r.queue.Tally(ctx, 0)
+	}
+	limited, cancel := context.WithTimeout(ctx, tallyTime)
+	defer cancel()
+	all, err := r.queue.Tally(limited, tallyLimit)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return r.queue.Tally(ctx, tallyFew)
+	}
+	return all, err
 }
 
 // tables reads the version of one side's tables.

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -151,7 +152,7 @@ func (d *database) everything() {
 	if identity, err := queue.Identity(ctx); err != nil || r.Producer.Identity != identity || r.Producer.Twin == nil || r.Producer.Twin.Holder != "staging/1/Y" || r.Producer.Twin.Ago > 60 {
 		t.Errorf("got the identity %q and the twin %+v, want %q (%v) and the one that was heard", r.Producer.Identity, r.Producer.Twin, identity, err)
 	}
-	if r.Rates == nil || r.Rates.Committed <= 0 || r.Rates.Confirmed != 0 {
+	if r.Rates == nil || r.Rates.Committed <= 0 || r.Rates.Confirmed == nil || *r.Rates.Confirmed != 0 {
 		t.Errorf("got rates %+v, want messages committed and none confirmed", r.Rates)
 	}
 	p := r.Producer
@@ -161,10 +162,18 @@ func (d *database) everything() {
 	if d := p.Destinations[0]; d.Destination != "orders" || d.Status != "pending" || d.Messages != 2 || d.MostCopies != 0 || d.OldestAge < -1 || d.OldestAge > 60 {
 		t.Errorf("got %+v, want 2 young messages to orders, without copies", d)
 	}
-	if d := p.Destinations[2]; !d.Topic || d.OldestAge > -3000 {
-		t.Errorf("got %+v, want a topic whose message is due in an hour", d)
+	if d := p.Destinations[2]; !d.Topic || d.OldestAge < 0 || d.OldestAge > 60 || d.Delayed != 1 || d.DueIn < 3000 {
+		t.Errorf("got %+v, want a topic whose message was sent just now and is due in an hour", d)
 	}
-	for _, want := range []string{"host/1/X leads", "staging/1/Y has this outbox's identity", "prices (topic)", "due in 59m", "Rejected  1"} {
+	if len(p.Waits) != 0 {
+		t.Errorf("got %+v, want nothing of what the relay has not noted", p.Waits)
+	}
+	for _, w := range []store.Wait{{Why: "there is no connection to the broker: gone"}, {Destination: "prices", Topic: true, Since: 90 * time.Second, Why: "no receipts come"}} {
+		if err := queue.NoteWait(ctx, w, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{"host/1/X leads", "staging/1/Y has this outbox's identity", "prices (topic)", "1, due in 59m", "Rejected  1", "): there is no connection to the broker: gone\n", "prices (topic), since ", " (1m3"} {
 		if text := d.text(); !strings.Contains(text, want) {
 			t.Errorf("got\n%swant %q in it", text, want)
 		}
@@ -172,18 +181,75 @@ func (d *database) everything() {
 	if err := queue.ReleaseLease(ctx, "relay", "host/1/X", 7); err != nil {
 		t.Fatal(err)
 	}
-	if text := d.text(); !strings.Contains(text, "none leads; the last one stopped after row 7") {
+	if text := d.text(); !strings.Contains(text, "none leads; the last one stopped after row 7") || !strings.Contains(text, "): no relay leads: ") || strings.Contains(text, "gone") {
 		t.Errorf("after the lease was given back: got\n%swant that none leads", text)
 	}
 
 	d.record(ctx)
 	c := d.read().Consumer
-	if len(c.Consumers) != 2 || c.Consumers[0].Consumer != "billing" || *c.Consumers[0].Once != 2 || *c.Consumers[0].Latest != 0 ||
-		*c.Consumers[1].Latest != 1 || len(c.Consumers[1].Producers) != 1 || c.Consumers[1].Producers[0].Floor == "" || c.Consumers[1].Producers[0].Forgotten != "" {
+	if len(c.Consumers) != 2 || c.Consumers[0].Consumer != "billing" || c.Consumers[0].Once != 2 || c.Consumers[0].Latest != 0 ||
+		c.Consumers[1].Latest != 1 || len(c.Consumers[1].Producers) != 1 || c.Consumers[1].Producers[0].Floor == "" || c.Consumers[1].Producers[0].Forgotten != "" {
 		t.Errorf("got %+v, want billing and shipping with their records", c)
 	}
 	if text := d.text(); !strings.Contains(text, "billing") || !strings.Contains(text, "nothing") {
 		t.Errorf("got\n%swant the consumers, and that nothing is forgotten", text)
+	}
+	d.keep(ctx, "archive", store.Rejected, store.Rejected, store.Pending)
+	if c := d.read().Consumer.Consumers; len(c) != 3 || c[0].Consumer != "archive" || c[0].KeptRejected != 2 || c[0].KeptWaiting != 1 || c[1].KeptRejected != 0 || c[0].KeptAtLeast {
+		t.Errorf("got %+v, want archive first, which keeps 2 rejected messages and 1 that waits", c)
+	}
+}
+
+// keep has a consumer keep messages of these statuses.
+func (d *database) keep(ctx context.Context, consumer string, statuses ...int) {
+	d.t.Helper()
+	ledger, err := store.NewLedger(d.db, d.dialect, d.prefix, consumer)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	var all []store.Kept
+	for i, status := range statuses {
+		all = append(all, store.Kept{MessageID: waybill.NewID(), Destination: "orders", Delivery: fmt.Sprint(i), Headers: "{}", Status: status, Reason: "no"})
+	}
+	if err := ledger.Keep(ctx, all, make([]time.Duration, len(all))); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func TestMoreThanTenThousandRowsAreCountedOnRequestAlone(t *testing.T) {
+	d := open(t, "sqlite:"+filepath.Join(t.TempDir(), "app.db"), "")
+	d.migrate(store.Producer, store.Consumer)
+	const many = `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10500) `
+	for _, statement := range []string{
+		`INSERT INTO qmessage (destination, message_content) ` + many + `SELECT CASE i WHEN 5200 THEN 'hidden' ELSE 'orders' END, x'00' FROM n`,
+		`INSERT INTO n1_record (consumer, message_id, time_stamp, producer) ` + many + `SELECT 'shipping', printf('01890a5d-ac96-774b-bcce-%012d', i), 1, 'p.' FROM n`,
+	} {
+		if _, err := d.db.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var meter status.Meter
+	r := d.read()
+	meter.Observe(r)
+	if p := r.Producer; p.Pending != 10_000 || !p.PendingAtLeast || len(p.Destinations) != 1 || !p.Destinations[0].AtLeast || p.RejectedAtLeast {
+		t.Errorf("got %+v, want 10,000 pending messages or more, to the one destination that was seen", p)
+	}
+	if c := r.Consumer.Consumers; len(c) != 1 || c[0].Once != 10_000 || !c[0].OnceAtLeast || c[0].LatestAtLeast {
+		t.Errorf("got %+v, want 10,000 records or more", c)
+	}
+	for _, want := range []string{"Pending   10,000+", "--exact counts all"} {
+		if text := d.text(); !strings.Contains(text, want) {
+			t.Errorf("got\n%swant %q in it", text, want)
+		}
+	}
+	again := d.read()
+	if meter.Observe(again); again.Rates != nil && again.Rates.Confirmed != nil {
+		t.Errorf("got %+v, want no rate of what was not counted", again.Rates)
+	}
+	d.reader.Exact = true
+	r = d.read()
+	if p, c := r.Producer, r.Consumer.Consumers; p.Pending != 10_500 || p.PendingAtLeast || len(p.Destinations) != 2 || len(c) != 1 || c[0].Once != 10_500 || c[0].OnceAtLeast {
+		t.Errorf("got %+v and %+v, want 10,500 of both", p, c)
 	}
 }
 

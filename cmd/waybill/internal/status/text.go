@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -43,20 +44,58 @@ func (r *Report) writeProducer(w io.Writer) {
 		fmt.Fprintf(w, "Twin\t%s has this outbox's identity, too, and takes its receipts (heard %s ago)\n",
 			p.Twin.Holder, terminal.Span(time.Duration(p.Twin.Ago*float64(time.Second))))
 	}
-	fmt.Fprintf(w, "Pending\t%s\n", terminal.Number(p.Pending))
-	fmt.Fprintf(w, "Rejected\t%s\n", terminal.Number(p.Rejected))
+	fmt.Fprintf(w, "Pending\t%s\n", number(p.Pending, p.PendingAtLeast))
+	fmt.Fprintf(w, "Rejected\t%s\n", number(p.Rejected, p.RejectedAtLeast))
 	if r.Rates != nil {
-		fmt.Fprintf(w, "Rates\t%s committed and %s confirmed a second (over %s)\n",
-			rate(r.Rates.Committed), rate(r.Rates.Confirmed), terminal.Span(time.Duration(r.Rates.Over*float64(time.Second))))
+		fmt.Fprintf(w, "Rates\t%s committed%s a second (over %s)\n", rate(r.Rates.Committed), confirmed(r.Rates.Confirmed), span(r.Rates.Over))
+	}
+	for _, x := range p.Waits {
+		of := ""
+		if x.Destination != "" {
+			of = terminal.Destination(x.Destination, x.Topic) + ", "
+		}
+		fmt.Fprintf(w, "Waiting\t%ssince %s (%s): %s\n", of, x.Since.Format("15:04:05 MST"), terminal.Span(r.At.Sub(x.Since)), terminal.Printable(x.Why))
 	}
 	if len(p.Destinations) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\nDESTINATION\tSTATUS\tMESSAGES\tOLDEST\tMOST COPIES\n")
-	for _, d := range p.Destinations {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\n", terminal.Destination(d.Destination, d.Topic), d.Status, terminal.Number(d.Messages),
-			terminal.Age(time.Duration(d.OldestAge*float64(time.Second))), d.MostCopies)
+	delayed, some := slices.ContainsFunc(p.Destinations, func(d Destination) bool { return d.Delayed > 0 }), p.PendingAtLeast || p.RejectedAtLeast
+	heading := "\nDESTINATION\tSTATUS\tMESSAGES\tOLDEST\tMOST COPIES"
+	if delayed {
+		heading += "\tDELAYED"
 	}
+	fmt.Fprintln(w, heading)
+	for _, d := range p.Destinations {
+		line := fmt.Sprintf("%s\t%s\t%s\t%s\t%d", terminal.Destination(d.Destination, d.Topic), d.Status, number(d.Messages, d.AtLeast), span(d.OldestAge), d.MostCopies)
+		if d.Delayed > 0 {
+			line += fmt.Sprintf("\t%s, due in %s", terminal.Number(d.Delayed), span(d.DueIn))
+		} else if delayed {
+			line += "\t-"
+		}
+		fmt.Fprintln(w, line)
+	}
+	if some {
+		fmt.Fprintf(w, "Only the oldest and the newest messages are counted, and the first rejected ones: there are more, and there may be other destinations. --exact counts all.\n")
+	}
+}
+
+// number is a number that may be no more than the least.
+func number(n int64, atLeast bool) string {
+	if atLeast {
+		return terminal.Number(n) + "+"
+	}
+	return terminal.Number(n)
+}
+
+func span(seconds float64) string {
+	return terminal.Span(time.Duration(seconds * float64(time.Second)))
+}
+
+func confirmed(perSecond *float64) string {
+	if perSecond == nil {
+		return ""
+	}
+	return " and " + rate(*perSecond) + " confirmed"
 }
 
 func (r *Report) writeConsumer(w io.Writer) {
@@ -70,12 +109,13 @@ func (r *Report) writeConsumer(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "\nConsumers\ttables: %s\n", c.Tables.text())
-	fmt.Fprint(w, "CONSUMER\tONCE RECORDS\tLATEST RECORDS\tPRODUCER\tFORGOTTEN UP TO\n")
+	fmt.Fprint(w, "CONSUMER\tONCE RECORDS\tLATEST RECORDS\tKEPT, REJECTED\tKEPT, WAITING\tPRODUCER\tFORGOTTEN UP TO\n")
 	for _, group := range c.Consumers {
-		start := fmt.Sprintf("%s\t%s\t%s", group.Consumer, records(group.Once), records(group.Latest))
+		start := fmt.Sprintf("%s\t%s\t%s\t%s\t%s", group.Consumer, number(group.Once, group.OnceAtLeast), number(group.Latest, group.LatestAtLeast),
+			number(group.KeptRejected, group.KeptAtLeast), number(group.KeptWaiting, group.KeptAtLeast))
 		for _, h := range group.Producers {
 			fmt.Fprintf(w, "%s\t%s\t%s\n", start, cmp.Or(strings.TrimSuffix(h.Producer, "."), "-"), h.text())
-			start = "\t\t"
+			start = "\t\t\t\t"
 		}
 		if len(group.Producers) == 0 {
 			fmt.Fprintf(w, "%s\t-\t-\n", start)
@@ -120,13 +160,6 @@ func (h *Horizon) text() string {
 		return "nothing"
 	}
 	return id.Time().UTC().Format("2006-01-02 15:04:05 MST")
-}
-
-func records(n *int64) string {
-	if n == nil {
-		return "too many to count"
-	}
-	return terminal.Number(*n)
 }
 
 func rate(r float64) string {

@@ -78,7 +78,7 @@ func (r *run) withActiveFaults(c command) command {
 	case relayRole:
 		network := r.active.relays
 		c.Network = &network
-	case consumerRole:
+	case consumerRole, abroadRole:
 		network, handlers := r.active.consumers, r.active.handlers
 		c.Network, c.Handlers = &network, &handlers
 	}

@@ -74,7 +74,7 @@ type checker struct {
 	trusted                bool // the broker: it has lost nothing that it confirmed
 	journal                *knowledge
 	clock                  clock
-	visits                 map[string]bool    // see run
+	visits                 map[string]visitor // see run
 	committed              *committedMessages // that the producers' database has
 	undone                 *undone            // what restores of the databases have taken back
 	newest                 map[string]change  // by order: the newest that was committed
@@ -92,7 +92,7 @@ func (r *run) check(ctx context.Context) (*result, error) {
 	if c.journal, err = readJournals(r.dir); err != nil {
 		return nil, err
 	}
-	steps := []func(context.Context) error{c.readProducer, c.checkTransfers, c.checkNotices, c.checkParcels, c.checkForeign, c.checkOrders, c.checkAudit, c.checkStamps, c.checkAccounts, c.checkOutbox}
+	steps := []func(context.Context) error{c.readProducer, c.checkTransfers, c.checkNotices, c.checkParcels, c.checkErrands, c.checkForeign, c.checkOrders, c.checkAudit, c.checkStamps, c.checkAccounts, c.checkOutbox}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("compare the databases: %w", err)
@@ -129,6 +129,7 @@ type ofKind struct {
 	committed map[string]bool // all that the producers' database has
 	must      map[string]bool // those of them that have to have an effect
 	undone    map[string]bool // those that it has lost: they may have one
+	again     map[string]bool // those that may have more than one
 }
 
 // names are a map's keys.
@@ -143,7 +144,7 @@ func names[V any](of map[string]V) map[string]bool {
 // checkTransfers: each has one effect, and there are no others.
 func (c *checker) checkTransfers(ctx context.Context) error {
 	all := names(c.committed.transfers)
-	seen, err := c.checkOnce(ctx, "transfer", ofKind{all, all, names(c.undone.messages.transfers)})
+	seen, err := c.checkOnce(ctx, "transfer", ofKind{committed: all, must: all, undone: names(c.undone.messages.transfers)})
 	for id, m := range c.committed.transfers {
 		if !seen[id] && c.isEffectUndone("transfer", id) {
 			c.pay(m, -1)
@@ -167,7 +168,7 @@ func (c *checker) pay(m move, times int64) {
 // checkParcels: each has arrived once, and with everything that was in it.
 func (c *checker) checkParcels(ctx context.Context) error {
 	committed, undone := names(c.committed.parcels), names(c.undone.messages.parcels)
-	if _, err := c.checkOnce(ctx, "parcel", ofKind{committed, committed, undone}); err != nil {
+	if _, err := c.checkOnce(ctx, "parcel", ofKind{committed: committed, must: committed, undone: undone}); err != nil {
 		return err
 	}
 	return c.consumerDB.each(ctx, `SELECT ref, digest FROM {effect} WHERE kind = ? ORDER BY n`, func(rows *sql.Rows) error {
@@ -187,7 +188,7 @@ func (c *checker) checkNotices(ctx context.Context) error {
 	if !c.trusted {
 		must = nil
 	}
-	seen, err := c.checkOnce(ctx, "notice", ofKind{c.committed.notices, must, c.undone.messages.notices})
+	seen, err := c.checkOnce(ctx, "notice", ofKind{committed: c.committed.notices, must: must, undone: c.undone.messages.notices})
 	for id := range c.committed.notices {
 		if !seen[id] && !c.trusted {
 			c.Unkept++
@@ -208,7 +209,7 @@ func (c *checker) checkAudit(ctx context.Context) error {
 		return all
 	}
 	committed, applied := public(c.committed.states), c.Applied
-	_, err := c.checkOnce(ctx, auditGroup, ofKind{committed, committed, public(c.undone.messages.states)})
+	_, err := c.checkOnce(ctx, auditGroup, ofKind{committed: committed, must: committed, undone: public(c.undone.messages.states)})
 	c.Applied = applied // of a topic's message one effect counts, that of its keeper
 	return err
 }
@@ -245,6 +246,7 @@ func (c *checker) checkOnce(ctx context.Context, kind string, all ofKind) (seen 
 		switch {
 		case !all.committed[key] && !all.undone[key]:
 			c.add(violation{"phantom", fmt.Sprintf("%s %s took effect and was never committed", kind, key), kind, ref, 0})
+		case seen[key] && all.again[key]:
 		case seen[key]:
 			c.add(violation{"doubled", fmt.Sprintf("%s %s took effect twice", kind, key), kind, ref, 0})
 		case all.committed[key]:

@@ -115,6 +115,15 @@ func (r *endedRun) parcel(token, arrives string) {
 		VALUES ('parcel', ?, 1, ?, 'm', 1, 7, 0, 1000000, 'test', 900000, ?)`, token+parcelSuffix, token, arrives)
 }
 
+// errand commits an errand of the first code and of some number and, so many times, its effect.
+func (r *endedRun) errand(token string, number int64, effects int) {
+	r.t.Helper()
+	r.producer(`INSERT INTO {errand} VALUES (?, 0, ?, '')`, token+errandSuffix, number)
+	for range effects {
+		r.effect(errandKind, token+errandSuffix, 0, token, number)
+	}
+}
+
 // journals writes what a producer knows.
 func (r *endedRun) journals(lines ...string) {
 	r.t.Helper()
@@ -143,6 +152,7 @@ func (r *endedRun) sound() {
 	r.audits("public-01", 2, "b")
 	r.audits("public-01", 1, "a")
 	r.parcel("a", "d1")
+	r.errand("a", 1, 1)
 	r.journals("a parcel d1", "a begun", "a committed", "b begun", "b committed", "r rolled-back", "u begun", "v begun", "v unknown")
 }
 
@@ -153,7 +163,7 @@ func TestASoundRunIsFoundSound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &result{Sent: 7, Applied: 5, Superseded: 2, RolledBack: 1, Unknown: 2, Broken: map[string]int64{}}
+	want := &result{Sent: 8, Applied: 6, Superseded: 2, RolledBack: 1, Unknown: 2, Broken: map[string]int64{}}
 	if !got.ok() || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -229,15 +239,32 @@ func TestEachCheckFindsItsViolation(t *testing.T) {
 			r.consumer(`UPDATE {effect} SET due = 3000000 WHERE kind = 'parcel'`)
 		}, []string{"early"}},
 		{"a foreign message that took effect twice", func(r *endedRun) {
-			r.visits = map[string]bool{"foreign-1": false}
+			r.visits = map[string]visitor{"foreign-1": {}}
 			r.effect(foreignKind, "foreign-1", 0, "", 0)
 			r.effect(foreignKind, "foreign-1", 0, "", 0)
 		}, []string{"doubled"}},
-		{"a foreign message that was to take effect", func(r *endedRun) { r.visits = map[string]bool{"foreign-1": true, "foreign-2": false} }, []string{"lost"}},
+		{"a foreign message that was to take effect", func(r *endedRun) { r.visits = map[string]visitor{"foreign-1": {must: true}, "foreign-2": {}} }, []string{"lost"}},
 		{"a foreign message that nobody keeps", func(r *endedRun) {
-			r.visits = map[string]bool{"foreign-1": true, "foreign-2": true}
+			r.visits = map[string]visitor{"foreign-1": {must: true}, "foreign-2": {must: true}}
 			r.effect(foreignKind, "foreign-1", 0, "", 0)
 		}, []string{"lost"}},
+		{"a foreign message that took effect twice though nothing tells it from others", func(r *endedRun) {
+			r.visits = map[string]visitor{"foreign-1": {must: true, bare: true}}
+			r.effect(foreignKind, "foreign-1", 0, "", 0)
+			r.effect(foreignKind, "foreign-1", 0, "", 0)
+		}, nil},
+		{"a foreign message that is kept", func(r *endedRun) {
+			r.visits = map[string]visitor{"foreign-1": {must: true, bare: true}}
+			r.consumer(`INSERT INTO {n_rejected} (consumer, dest_name, dest_type, delivery, message_id, business_mark, headers, message_content, status, tries, failures, not_before, kept_at, tried_at, reason)
+				VALUES ('c', 'd', 0, 'x', 'm', '', '{}', ?, 2, 1, 1, 0, 1, 1, 'no')`, []byte(`{"foreign":"foreign-1"}`))
+		}, nil},
+		{"an errand that its consumer has not got", func(r *endedRun) { r.errand("b", 2, 0) }, []string{"lost"}},
+		{"an errand that was done twice", func(r *endedRun) { r.errand("b", 2, 2) }, []string{"doubled"}},
+		{"an errand that nobody sent", func(r *endedRun) { r.effect(errandKind, "x-errand", 0, "x", 0) }, []string{"phantom"}},
+		{"an errand with another one's place", func(r *endedRun) {
+			r.errand("b", 2, 1)
+			r.consumer(`UPDATE {effect} SET sequence = 3 WHERE kind = 'errand' AND token = 'b'`)
+		}, []string{"sequence"}},
 		{"a consumer that was held up", func(r *endedRun) { r.heldUp = 7 }, []string{"held_up"}},
 		{"money from nowhere", func(r *endedRun) {
 			r.consumer(`UPDATE {consumer_account} SET balance = balance + 1 WHERE id = 'account-0007'`)

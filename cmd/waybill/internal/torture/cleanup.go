@@ -94,7 +94,7 @@ func (r *run) remove(ctx context.Context, from broker.Remover, s broker.Subscrip
 func (r *run) subscriptions() []broker.Subscription {
 	names := destinationsOf(r.name)
 	var all []broker.Subscription
-	for _, queue := range []string{names.Transfers, names.Quick, names.Orders, names.Parcels, names.Notices, waybill.ReceiptQueue(producerName(r.name), r.identity)} {
+	for _, queue := range []string{names.Transfers, names.Quick, names.Orders, names.Parcels, names.Errands, names.Abroad, names.Notices, waybill.ReceiptQueue(producerName(r.name), r.identity)} {
 		all = append(all, broker.Subscription{Destination: queue})
 	}
 	if r.topic() {

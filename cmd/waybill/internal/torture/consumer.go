@@ -84,6 +84,7 @@ func (c *consumer) handle(group string, from destinations) {
 		c.in.Handle(from.Transfers, waybill.Once, c.withFaults(c.transfer))
 		c.in.Handle(from.Quick, waybill.Once, c.withFaults(c.transfer))
 		c.in.Handle(from.Parcels, waybill.Once, c.faultyHandler(unpack, c.parcel))
+		c.in.Handle(from.Errands, waybill.Once, c.withFaults(c.errand))
 		c.in.Handle(from.Notices, waybill.Once, c.notice)
 	case latestGroup:
 		c.in.Handle(from.Orders, waybill.Latest, c.withFaults(c.order))
@@ -253,10 +254,15 @@ func auditedState(ref string) (order string, version int64) {
 }
 
 func (c *consumer) effect(ctx context.Context, tx *sql.Tx, m *waybill.Message, kind, ref string, p *payload) error {
-	_, err := tx.ExecContext(ctx, c.db.sql(`
+	return c.db.effect(ctx, tx, c.cmd.Name, m, kind, ref, p)
+}
+
+// effect writes that a message took effect at the process of a name.
+func (d *database) effect(ctx context.Context, tx *sql.Tx, who string, m *waybill.Message, kind, ref string, p *payload) error {
+	_, err := tx.ExecContext(ctx, d.sql(`
 		INSERT INTO {effect} (kind, ref, version, token, message_id, sequence, time_stamp, attempt, happened, who, due, digest)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
-		kind, ref, p.Version, p.Token, m.ID.String(), m.Sequence, m.TimeStamp, m.Attempt, time.Now().UnixMicro(), c.cmd.Name, p.Due, p.Digest)
+		kind, ref, p.Version, p.Token, m.ID.String(), m.Sequence, m.TimeStamp, m.Attempt, time.Now().UnixMicro(), who, p.Due, p.Digest)
 	return err
 }
 

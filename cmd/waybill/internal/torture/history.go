@@ -34,7 +34,7 @@ func (r *run) history(ctx context.Context, v violation) ([]string, error) {
 	}
 	h := &history{run: r, violation: v, group: v.kind, version: v.version, ids: map[string]bool{}, lines: []string{v.text}}
 	switch v.kind {
-	case "transfer", "notice", "parcel":
+	case "transfer", "notice", "parcel", errandKind:
 		h.group = onceGroup
 	case auditGroup:
 		h.order, h.version = auditedState(v.ref)
@@ -72,7 +72,9 @@ func (h *history) tellCommits(ctx context.Context) error {
 		if h.order == "" {
 			token = tokenOf(token)
 		}
-		h.ids[id] = true
+		if id != "" { // which nobody tells who writes rows with plain SQL
+			h.ids[id] = true
+		}
 		h.add("producer's database: version %d, transaction %s (its producer knows it as %s), message %s", version, token, orNothing(string(journal.fates[token])), id)
 		return err
 	}, args...)

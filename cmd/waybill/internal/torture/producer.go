@@ -51,7 +51,11 @@ func (p *producer) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	group.Go(func() { p.watchBacklog(ctx) })
-	for i := range workers {
+	all := workers
+	if p.cmd.Foreign {
+		all = 1
+	}
+	for i := range all {
 		group.Go(func() { newWorker(p, i).run(ctx) })
 	}
 	return nil

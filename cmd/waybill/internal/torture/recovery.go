@@ -198,6 +198,8 @@ func (r *run) hasEffect(ctx context.Context, row *store.Row) (bool, error) {
 		switch {
 		case p.Transfer != "":
 			kind, ref = "transfer", p.Transfer
+		case p.Errand != "":
+			kind, ref = errandKind, p.Errand
 		case p.Notice != "":
 			kind, ref = "notice", p.Notice
 		default:

@@ -107,7 +107,7 @@ func (r *run) printHeader() {
 	for _, name := range slices.Sorted(maps.Keys(r.missing)) {
 		r.say("not broken: %s (%s)", name, r.missing[name])
 	}
-	r.say("%d producers, %d relays, %d consumers: each a process. Logs: %s", producerCount, relayCount, len(r.consumers), r.dir)
+	r.say("%d producers, %d relays, %d consumers, one of the first and of the last foreign: each a process. Logs: %s", len(r.producers), relayCount, len(r.consumers), r.dir)
 }
 
 // showProgress shows, on a terminal, how the run gets on, until the returned function is

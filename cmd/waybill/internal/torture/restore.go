@@ -18,8 +18,8 @@ import (
 // copiedTables are those of a side that a restore puts back: all that change after init, but
 // n_rejected, which has what was acknowledged and would not come again.
 var copiedTables = map[store.Side][]string{
-	store.Producer: {"qmessage", "qmessage_key", "qrelay", "qoutbox", "qconfirmed", "account", "transfer", "notice", "parcel", "parcel_code", "orders", "order_state"},
-	store.Consumer: {"n1_record", "n2_record", "n_horizon", "consumer_account", "consumer_order", "effect"},
+	store.Producer: {"qmessage", "qmessage_key", "qrelay", "qoutbox", "qconfirmed", "account", "transfer", "notice", "parcel", "parcel_code", "errand", "errand_code", "orders", "order_state"},
+	store.Consumer: {"n1_record", "n2_record", "n_horizon", "consumer_account", "consumer_order", "abroad_record", "effect"},
 }
 
 // counted are the tables whose keys the database counts up, and these keys' columns.

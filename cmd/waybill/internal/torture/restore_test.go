@@ -204,11 +204,11 @@ func TestEachCheckJudgesWhatRestoresHaveLeft(t *testing.T) {
 			r.audits("public-01", 3, "h")
 		}, func(r *endedRun) { r.takes("public-01", 3, "h") }, nil, 0, 1},
 		{"a foreign message whose effect is undone", false, func(r *endedRun) {
-			r.visits = map[string]bool{"foreign-1": true}
+			r.visits = map[string]visitor{"foreign-1": {must: true}}
 			r.effect(foreignKind, "foreign-1", 0, "", 0)
 		}, nil, nil, 0, 1},
 		{"a foreign message that had no effect to undo", false, func(r *endedRun) {
-			r.visits = map[string]bool{"foreign-1": true}
+			r.visits = map[string]visitor{"foreign-1": {must: true}}
 		}, nil, []string{"lost"}, 0, 0},
 	} {
 		t.Run(x.name, func(t *testing.T) {

@@ -20,6 +20,7 @@ const (
 	producerRole = "producer"
 	relayRole    = "relay"
 	consumerRole = "consumer"
+	abroadRole   = "abroad"
 	brokerRole   = "broker"
 )
 
@@ -38,6 +39,7 @@ type command struct {
 	Journal      string        `json:"journal,omitempty"`   // a producer's file
 	Pace         time.Duration `json:"pace,omitempty"`      // of a worker, between transactions
 	Transfers    int           `json:"transfers,omitempty"` // at most, of a transaction
+	Foreign      bool          `json:"foreign,omitempty"`   // a producer that writes rows with plain SQL
 	Topic        bool          `json:"topic,omitempty"`     // some orders are public
 	Skew         time.Duration `json:"skew,omitempty"`      // of a producer's clock
 	Group        string        `json:"group,omitempty"`     // of a consumer
@@ -108,6 +110,8 @@ func newRole(c command, log *slog.Logger) (supervisor.Role[command, stats], erro
 		return newRelay(c, log)
 	case consumerRole:
 		return newConsumer(c, log)
+	case abroadRole:
+		return newAbroad(c, log)
 	case brokerRole:
 		return &embeddedBroker{cmd: c, log: log}, nil
 	}

@@ -46,12 +46,12 @@ type run struct {
 	mu       sync.Mutex
 	active   activeFaults
 	events   []event
-	log      io.Writer         // gets the events
-	injected map[string]int    // by fault
-	missing  map[string]string // faults that cannot be, with the reason
-	hookErr  error             // of the user's commands
-	absent   *absence          // nil for none
-	visits   map[string]bool   // foreign messages that may take effect, and whether they have to, or have to be kept
+	log      io.Writer          // gets the events
+	injected map[string]int     // by fault
+	missing  map[string]string  // faults that cannot be, with the reason
+	hookErr  error              // of the user's commands
+	absent   *absence           // nil for none
+	visits   map[string]visitor // foreign messages that may take effect
 
 	gaveUp string  // what still waited when patience was at its end
 	undone *undone // guarded by mu

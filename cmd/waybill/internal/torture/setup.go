@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	producerCount = 3
+	producerCount = 3 // of ours; a foreign one is beside them
 	relayCount    = 2
 	consumerCount = 2 // of each group that takes from queues
 )
@@ -150,6 +150,8 @@ func (r *run) setupProcesses(at addresses) {
 	for i := range producerCount {
 		r.producers = append(r.producers, r.process(fmt.Sprint("producer-", i+1), producer))
 	}
+	producer.Foreign = true
+	r.producers = append(r.producers, r.process("foreign-producer", producer))
 	relay := common
 	relay.Role, relay.Database, relay.Broker = relayRole, at.relaysDB, at.relaysBroker
 	for i := range relayCount {
@@ -166,6 +168,9 @@ func (r *run) setupProcesses(at addresses) {
 		consumer(fmt.Sprint(onceGroup, "-", i+1), onceGroup)
 		consumer(fmt.Sprint(latestGroup, "-", i+1), latestGroup)
 	}
+	foreign := common
+	foreign.Role, foreign.Database, foreign.Broker = abroadRole, at.consumersDB, at.consumersBroker
+	r.consumers = append(r.consumers, r.process("foreign-consumer", foreign))
 	if r.topic() {
 		for _, group := range topicGroups { // not every broker lets several share a topic
 			consumer(group, group)

@@ -61,6 +61,12 @@ func (c *checker) checkStamps(ctx context.Context) error {
 				of, known = c.undone.messages.parcels[s.ref]
 			}
 			s.key, version = of.id, of.version
+		case errandKind:
+			var of state
+			if of, known = c.committed.errands[s.ref]; !known {
+				of, known = c.undone.messages.errands[s.ref]
+			}
+			s.key, version = of.id, of.version
 		case auditGroup:
 			s.key, version = auditedState(s.ref)
 		default:

@@ -16,7 +16,7 @@ import (
 )
 
 // The workload of a run is about accounts between which money moves, orders whose state
-// moves forward, parcels, which have to arrive as they are, and notices, which are told once. The producers have tables of them, and
+// moves forward, parcels, which have to arrive as they are, errands, of which an end is foreign, and notices, which are told once. The producers have tables of them, and
 // so have the consumers, which make theirs from messages alone.
 const (
 	accounts       = 8192
@@ -26,7 +26,7 @@ const (
 
 // producerTables and consumerTables are the application's, beside Waybill's. The
 // consumers' "effect" takes every effect that comes, also one that came before or is
-// stale: the inbox alone keeps those away. Its kind is "transfer", "notice", "parcel", or the group
+// stale: the inbox alone keeps those away. Its kind is "transfer", "notice", "parcel", "errand", or the group
 // of the consumer of an order's state. {serial} is a key that counts up.
 var (
 	producerTables = []string{
@@ -35,12 +35,15 @@ var (
 		`CREATE TABLE {notice} (id varchar(64) PRIMARY KEY, message_id varchar(36) NOT NULL)`,
 		`CREATE TABLE {parcel} (id varchar(64) PRIMARY KEY, code bigint NOT NULL, version bigint NOT NULL, message_id varchar(36) NOT NULL)`,
 		`CREATE TABLE {parcel_code} (id bigint PRIMARY KEY, version bigint NOT NULL)`,
+		`CREATE TABLE {errand} (id varchar(64) PRIMARY KEY, code bigint NOT NULL, version bigint NOT NULL, message_id varchar(36) NOT NULL)`,
+		`CREATE TABLE {errand_code} (id bigint PRIMARY KEY, version bigint NOT NULL)`,
 		`CREATE TABLE {orders} (id varchar(32) PRIMARY KEY, version bigint NOT NULL)`,
 		`CREATE TABLE {order_state} (id varchar(32) NOT NULL, version bigint NOT NULL, token varchar(64) NOT NULL, message_id varchar(36) NOT NULL, PRIMARY KEY (id, version))`,
 	}
 	consumerTables = []string{
 		`CREATE TABLE {consumer_account} (id varchar(32) PRIMARY KEY, balance bigint NOT NULL)`,
 		`CREATE TABLE {consumer_order} (id varchar(32) PRIMARY KEY, version bigint NOT NULL, token varchar(64) NOT NULL)`,
+		`CREATE TABLE {abroad_record} (message_id varchar(36) PRIMARY KEY)`,
 		`CREATE TABLE {effect} (n {serial}, kind varchar(16) NOT NULL, ref varchar(64) NOT NULL, version bigint NOT NULL, token varchar(64) NOT NULL,
 			message_id varchar(36) NOT NULL, sequence bigint NOT NULL, time_stamp bigint NOT NULL, attempt bigint NOT NULL, happened bigint NOT NULL, who varchar(64) NOT NULL,
 			due bigint NOT NULL DEFAULT 0, digest varchar(64) NOT NULL DEFAULT '')`,
@@ -191,12 +194,13 @@ func (d *database) create(ctx context.Context, side store.Side, topic bool) erro
 			return err
 		}
 	}
-	for code := range parcelCodes {
-		if side != store.Producer {
-			break
-		}
-		if _, err := tx.ExecContext(ctx, d.sql(`INSERT INTO {parcel_code} (id, version) VALUES (?, 0)`), code); err != nil {
-			return err
+	if side == store.Producer {
+		for table, n := range map[string]int{"parcel_code": len(parcelCodes), "errand_code": errandCodes} {
+			for code := range n {
+				if _, err := tx.ExecContext(ctx, d.sql(`INSERT INTO {`+table+`} (id, version) VALUES (?, 0)`), code); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return tx.Commit()
@@ -209,7 +213,7 @@ func (d *database) drop(ctx context.Context) error {
 		return err
 	}
 	tables := []string{names.Message, names.MessageKey, names.Relay, names.Outbox, names.Confirmed, names.Once, names.Latest, names.Horizon, names.Rejected, names.Versions}
-	for _, own := range []string{"account", "transfer", "notice", "parcel", "parcel_code", "orders", "order_state", "consumer_account", "consumer_order", "effect"} {
+	for _, own := range []string{"account", "transfer", "notice", "parcel", "parcel_code", "errand", "errand_code", "orders", "order_state", "consumer_account", "consumer_order", "abroad_record", "effect"} {
 		tables = append(tables, d.prefix+own)
 	}
 	for _, side := range copiedTables {
@@ -274,10 +278,12 @@ type destinations struct {
 	Orders    string
 	Public    string // a topic: the public orders' states, for each of topicGroups
 	Parcels   string // whose bodies and headers are anything
+	Errands   string // of which an end is foreign
+	Abroad    string // the same, for the foreign consumer
 	Notices   string // whose rows go when the broker has confirmed: the classic outbox
 }
 
 func destinationsOf(run string) destinations {
 	name := func(of string) string { return "torture." + run + "." + of }
-	return destinations{Transfers: name("transfers"), Quick: name("quick"), Orders: name("orders"), Public: name("public"), Parcels: name("parcels"), Notices: name("notices")}
+	return destinations{Transfers: name("transfers"), Quick: name("quick"), Orders: name("orders"), Public: name("public"), Parcels: name("parcels"), Errands: name("errands"), Abroad: name("abroad"), Notices: name("notices")}
 }

@@ -13,12 +13,13 @@
 // The files: torture.go (options, Run), run.go (a run from its beginning to its end),
 // setup.go (its processes and proxies), faults.go (what can be broken), nemesis.go (what
 // breaks it), active.go (network and handler faults), server.go (servers that are killed),
-// filler.go (full disks), absent.go (a consumer that is away), restore.go (databases put back to a copy), foreign.go (a foreign
-// producer), proxy.go (the network),
+// filler.go (full disks), absent.go (a consumer that is away), restore.go (databases put back to a copy), foreign.go (foreign
+// messages), proxy.go (the network),
 // recovery.go (healing, and what comes after it), checker.go, stamps.go, undone.go and history.go (the verdict), report.go (what a person sees),
 // cleanup.go (what is removed), tables.go (the application's tables), journal.go (what
 // producers know), and the processes: role.go, producer.go, worker.go, workload.go,
-// parcel.go, relay.go, consumer.go, embedded.go.
+// parcel.go, relay.go, consumer.go, embedded.go; and those that know Waybill by its protocol
+// alone: errand.go, abroad.go.
 package torture
 
 import (
@@ -135,7 +136,7 @@ func Run(ctx context.Context, program func() (*exec.Cmd, error), out io.Writer, 
 	}
 	r := &run{
 		o: options, exec: program, out: out, dir: dir, chosen: chosen,
-		name: strings.ToLower(rand.Text()[:6]), began: time.Now(), missing: map[string]string{}, visits: map[string]bool{}, undone: newUndone(),
+		name: strings.ToLower(rand.Text()[:6]), began: time.Now(), missing: map[string]string{}, visits: map[string]visitor{}, undone: newUndone(),
 		named: slices.Contains(options.Faults, "absent"),
 	}
 	report, err := r.execute(ctx)

@@ -58,7 +58,7 @@ func TestNothingIsLeftAtTheBroker(t *testing.T) {
 		keep bool
 		made int
 	}{
-		{"kept", true, 7}, // five queues, the receipts' and a topic
+		{"kept", true, 9}, // seven queues, the receipts' and a topic
 		{"not kept", false, 0},
 	} {
 		t.Run(x.name, func(t *testing.T) {

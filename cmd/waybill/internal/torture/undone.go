@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"fmt"
 	"maps"
 
 	"github.com/waybill-go/waybill/cmd/waybill/internal/verdict"
@@ -27,16 +28,17 @@ type committedMessages struct {
 	transfers map[string]move
 	notices   map[string]bool
 	parcels   map[string]state // their codes, and numbers among these
+	errands   map[string]state // the same
 	states    map[change]bool
 	tokens    map[string]bool // transactions
 }
 
 func newCommitted() *committedMessages {
-	return &committedMessages{map[string]move{}, map[string]bool{}, map[string]state{}, map[change]bool{}, map[string]bool{}}
+	return &committedMessages{map[string]move{}, map[string]bool{}, map[string]state{}, map[string]state{}, map[change]bool{}, map[string]bool{}}
 }
 
 func (c *committedMessages) count() int {
-	return len(c.transfers) + len(c.notices) + len(c.parcels) + len(c.states)
+	return len(c.transfers) + len(c.notices) + len(c.parcels) + len(c.errands) + len(c.states)
 }
 
 // add adds what others have.
@@ -44,6 +46,7 @@ func (c *committedMessages) add(others *committedMessages) {
 	maps.Copy(c.transfers, others.transfers)
 	maps.Copy(c.notices, others.notices)
 	maps.Copy(c.parcels, others.parcels)
+	maps.Copy(c.errands, others.errands)
 	maps.Copy(c.states, others.states)
 	maps.Copy(c.tokens, others.tokens)
 }
@@ -55,6 +58,7 @@ func (c *committedMessages) without(others *committedMessages) *committedMessage
 	maps.DeleteFunc(rest.transfers, func(id string, _ move) bool { _, has := others.transfers[id]; return has })
 	maps.DeleteFunc(rest.notices, func(id string, _ bool) bool { return others.notices[id] })
 	maps.DeleteFunc(rest.parcels, func(id string, _ state) bool { _, has := others.parcels[id]; return has })
+	maps.DeleteFunc(rest.errands, func(id string, _ state) bool { _, has := others.errands[id]; return has })
 	maps.DeleteFunc(rest.states, func(s change, _ bool) bool { return others.states[s] })
 	maps.DeleteFunc(rest.tokens, func(token string, _ bool) bool { return others.tokens[token] })
 	return rest
@@ -86,6 +90,13 @@ func (d *database) readCommitted(ctx context.Context, q verdict.Querier, before 
 			var code, version int64
 			err := rows.Scan(&id, &code, &version)
 			c.parcels[id], c.tokens[tokenOf(id)] = state{parcelKey(code), version}, true
+			return err
+		}},
+		{`SELECT id, code, version FROM {` + before + `errand}`, func(rows *sql.Rows) error {
+			var id string
+			var code, version int64
+			err := rows.Scan(&id, &code, &version)
+			c.errands[id], c.tokens[tokenOf(id)] = state{fmt.Sprintf("errand %d", code), version}, true
 			return err
 		}},
 		{`SELECT id, version, token FROM {` + before + `order_state}`, func(rows *sql.Rows) error {

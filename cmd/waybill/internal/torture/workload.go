@@ -26,6 +26,8 @@ type payload struct {
 	Target   string `json:"target,omitempty"`
 	Amount   int64  `json:"amount,omitempty"`
 
+	Errand string `json:"errand,omitempty"`
+
 	Foreign string `json:"foreign,omitempty"` // a foreign producer's name of it
 	Fails   int    `json:"fails,omitempty"`   // so often, in each process
 	GivesUp bool   `json:"gives_up,omitempty"`
@@ -47,6 +49,9 @@ const (
 // change changes some orders and moves some money, and sends a message of each. All
 // workers lock what they change in one order, so that they cannot deadlock.
 func (w *worker) change(ctx context.Context, tx *sql.Tx, token string) error {
+	if w.cmd.Foreign {
+		return w.writeErrand(ctx, tx, token)
+	}
 	changed := w.chooseOrders()
 	transfers := w.dice.IntN(w.cmd.Transfers + 1)
 	if len(changed) == 0 {
@@ -74,6 +79,13 @@ func (w *worker) change(ctx context.Context, tx *sql.Tx, token string) error {
 	}
 	if w.oneIn(parcelOneIn) {
 		m, err := w.sendParcel(ctx, tx, token)
+		if err != nil {
+			return err
+		}
+		messages = append(messages, m)
+	}
+	if w.oneIn(errandOneIn) {
+		m, err := w.sendErrand(ctx, tx, token)
 		if err != nil {
 			return err
 		}

@@ -91,14 +91,15 @@ func keptHeader(h store.KeptHeader) KeptHeader {
 	return KeptHeader{Name: h.Name, ValueBase64: []byte(h.Value)}
 }
 
-// ListKept prints messages for a person, under a heading; now is the database's clock.
-func ListKept(w io.Writer, messages []Kept, now time.Time) error {
+// ListKept prints messages for a person, as List does.
+func ListKept(w io.Writer, messages []Kept, now time.Time, brief bool) error {
+	limit := limitOf(brief)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprint(t, "ID\tCONSUMER\tDESTINATION\tKEY\tSTATUS\tKEPT\tTRIES\tREASON\n")
 	for i := range messages {
 		m := &messages[i]
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", m.MessageID, cut(m.Consumer, 40), terminal.Destination(m.Destination, m.Topic),
-			orDash(cut(m.Key, 40)), m.Status, terminal.Age(now.Sub(m.KeptAt)), m.Tries, orDash(cut(m.Reason, 60)))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", m.MessageID, cut(m.Consumer, limit(40)), terminal.Destination(m.Destination, m.Topic),
+			orDash(cut(m.Key, limit(40))), m.Status, terminal.Age(now.Sub(m.KeptAt)), m.Tries, orDash(cut(m.Reason, limit(60))))
 	}
 	return t.Flush()
 }

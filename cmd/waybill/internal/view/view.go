@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -133,8 +134,10 @@ func Open(r *store.Row, consumers ...Consumer) Whole {
 	return w
 }
 
-// List prints messages for a person, under a heading; now is the database's clock.
-func List(w io.Writer, messages []Summary, now time.Time) error {
+// List prints messages for a person, under a heading; now is the database's clock. brief, as
+// on a terminal, cuts long texts.
+func List(w io.Writer, messages []Summary, now time.Time, brief bool) error {
+	limit := limitOf(brief)
 	named := slices.ContainsFunc(messages, func(s Summary) bool { return len(s.Consumers) > 0 })
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	heading, consumers := "ID\tDESTINATION\tKEY\tSTATUS\tAGE\tCOPIES\tLAST ERROR\n", ""
@@ -145,20 +148,37 @@ func List(w io.Writer, messages []Summary, now time.Time) error {
 	for i := range messages {
 		s := &messages[i]
 		if named {
-			consumers = "\t" + orDash(cut(statesOf(s.Consumers), 80))
+			consumers = "\t" + orDash(cut(statesOf(s.Consumers), limit(80)))
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d%s\t%s\n", s.MessageID, terminal.Destination(s.Destination, s.Topic), orDash(cut(s.Key, 40)), s.Status,
-			age(s, now), s.Copies, consumers, orDash(cut(s.LastError, 60)))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d%s\t%s\n", s.MessageID, terminal.Destination(s.Destination, s.Topic), orDash(cut(s.Key, limit(40))), s.Status,
+			age(s, now), s.Copies, consumers, orDash(cut(s.LastError, limit(60))))
 	}
 	return t.Flush()
 }
 
-// age is how old a message is, or when its next copy is due.
+// limitOf is how much of a text is shown: n characters, or all of it.
+func limitOf(brief bool) func(n int) int {
+	if brief {
+		return func(n int) int { return n }
+	}
+	return func(int) int { return math.MaxInt }
+}
+
+// Sent is when a message was sent: its time stamp, unless that is a version of the sender's
+// own, which is no time, and then the time in its id.
+func (s *Summary) Sent(now time.Time) time.Time {
+	if s.TimeStamp >= store.FirstTime && s.TimeStamp <= now.Add(time.Minute).UnixMicro() {
+		return time.UnixMicro(s.TimeStamp).UTC()
+	}
+	return s.Minted
+}
+
+// age is how long ago a message was sent, or when its next copy is due.
 func age(s *Summary, now time.Time) string {
 	if s.NotBefore != nil && s.NotBefore.After(now) && s.Status == StatusName(store.Pending) {
 		return terminal.Age(now.Sub(*s.NotBefore))
 	}
-	return terminal.Age(now.Sub(s.Minted))
+	return terminal.Age(now.Sub(s.Sent(now)))
 }
 
 // cut is text on one line of at most n characters.
@@ -196,10 +216,15 @@ func (m *Whole) Write(w io.Writer, now time.Time) error {
 		line("Sequence", "%d", m.Sequence)
 	}
 	line("Status", "%s", m.Status)
-	line("Minted", "%s (%s)", m.Minted.Format(time.RFC3339), terminal.Age(now.Sub(m.Minted)))
+	sent := m.Sent(now)
+	line("Sent", "%s (%s ago)", sent.Format(time.RFC3339), terminal.Age(now.Sub(sent)))
 	line("Time stamp", "%d", m.TimeStamp)
 	if m.NotBefore != nil {
-		line("Not before", "%s", m.NotBefore.Format(time.RFC3339))
+		due := "due"
+		if m.NotBefore.After(now) {
+			due = "due in " + terminal.Span(m.NotBefore.Sub(now))
+		}
+		line("Not before", "%s (%s)", m.NotBefore.Format(time.RFC3339), due)
 	}
 	line("Copies", "%d beyond the first", m.Copies)
 	line("Failures", "%d", m.Failures)

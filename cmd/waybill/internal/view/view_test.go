@@ -3,6 +3,7 @@ package view_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func TestAListTellsAMessageOnALine(t *testing.T) {
 	delayed := row
 	delayed.Status, delayed.Topic, delayed.NotBefore, delayed.Key = store.Pending, true, now.Add(time.Hour).UnixMicro(), strings.Repeat("k", 100)
 	var out bytes.Buffer
-	if err := view.List(&out, []view.Summary{view.Summarize(&row), view.Summarize(&delayed)}, now); err != nil {
+	if err := view.List(&out, []view.Summary{view.Summarize(&row), view.Summarize(&delayed)}, now, true); err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
@@ -45,6 +46,39 @@ func TestAListTellsAMessageOnALine(t *testing.T) {
 	}
 }
 
+func TestAnAgeCountsFromTheSend(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		timeStamp int64
+		minted    time.Time // when it is due
+		want      string
+	}{
+		{"a delayed message that is due since", now.Add(-time.Hour).UnixMicro(), now.Add(-time.Minute), "1h00m"},
+		{"a version of the sender's own", 7, now.Add(-time.Minute), "1m00s"},
+		{"a version that is no time of µs", now.UnixNano(), now.Add(-time.Minute), "1m00s"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := row
+			r.TimeStamp, r.MessageID, r.NotBefore = c.timeStamp, waybill.NewIDAt(c.minted), c.minted.UnixMicro()
+			var list, whole bytes.Buffer
+			m := view.Open(&r)
+			if err := errors.Join(view.List(&list, []view.Summary{view.Summarize(&r)}, now, false), m.Write(&whole, now)); err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(list.String(), " "+c.want+" ") || !strings.Contains(whole.String(), "("+c.want+" ago)") {
+				t.Errorf("got\n%s%swant the age %s", list.String(), whole.String(), c.want)
+			}
+		})
+	}
+	delayed := row
+	delayed.Status, delayed.NotBefore = store.Pending, now.Add(time.Hour).UnixMicro()
+	var out bytes.Buffer
+	m := view.Open(&delayed)
+	if err := m.Write(&out, now); err != nil || !strings.Contains(out.String(), "2030-01-31T13:00:00Z (due in 1h00m)") {
+		t.Errorf("got\n%s%v, want when it is due", out.String(), err)
+	}
+}
+
 func TestAWholeMessageIsShown(t *testing.T) {
 	text := func(r store.Row) string {
 		var out bytes.Buffer
@@ -54,7 +88,7 @@ func TestAWholeMessageIsShown(t *testing.T) {
 		}
 		return out.String()
 	}
-	for _, want := range []string{"A-1", "rejected", "2030-01-31T11:58:30Z (1m30s)", "content-type: text/plain", "x: 1", "5 bytes", `order \x1b[31mred`, "\n\nhello\n"} {
+	for _, want := range []string{"A-1", "rejected", "2030-01-31T11:58:30Z (1m30s ago)", "content-type: text/plain", "x: 1", "5 bytes", `order \x1b[31mred`, "\n\nhello\n"} {
 		t.Run(want, func(t *testing.T) {
 			if out := text(row); !strings.Contains(out, want) {
 				t.Errorf("got\n%swant %q in it", out, want)
@@ -102,7 +136,7 @@ func TestConsumersThatHaveAnsweredAreNamed(t *testing.T) {
 		{Consumer: "audit", Rejected: true, Reason: "no such\nprice", TimeStamp: now.UnixMicro()}, {Consumer: "shop", TimeStamp: now.UnixMicro()},
 	}, "mail", "shop")
 	var list, whole bytes.Buffer
-	if err := view.List(&list, []view.Summary{view.Summarize(&row, consumers...), view.Summarize(&row)}, now); err != nil {
+	if err := view.List(&list, []view.Summary{view.Summarize(&row, consumers...), view.Summarize(&row)}, now, false); err != nil {
 		t.Fatal(err)
 	}
 	m := view.Open(&row, consumers...)

@@ -1,0 +1,81 @@
+package survey
+
+import (
+	"time"
+
+	"github.com/waybill-go/waybill/relay"
+	"github.com/waybill-go/waybill/store"
+)
+
+// patience is how old a message may be before somebody should ask why it waits.
+const patience = 30 * time.Second
+
+// relayText says which relay leads.
+func relayText(lease *store.Lease, live *relay.Stats) Sentence {
+	left := time.Duration(lease.Left) * time.Microsecond
+	switch {
+	case live != nil && live.Leading && !live.Connected:
+		return say("This relay leads and has no connection to the broker.")
+	case live != nil && live.Leading:
+		return say("This relay leads and is connected to the broker.")
+	case lease.Holder != "" && left > 0 && live != nil:
+		return say("%s leads; the relay of this process stands by.", lease.Holder)
+	case lease.Holder != "" && left > 0:
+		return say("%s leads.", lease.Holder)
+	case lease.Holder != "":
+		return say("No relay leads: the lease of %s ended %s ago. Is a relay running?", lease.Holder, Span(left))
+	case lease.Present:
+		return say("No relay leads: the last one has stopped. Start one.")
+	}
+	return say("No relay has ever led here: start one, such as 'waybill relay'.")
+}
+
+// explain says how a destination is, and why its messages wait.
+func (d *Destination) explain(r *Relay, live *relay.Stats) {
+	state, why := d.why(r, live)
+	d.State = state
+	if !why.IsZero() {
+		d.Why = &why
+	}
+}
+
+func (d *Destination) why(r *Relay, live *relay.Stats) (State, Sentence) {
+	old := d.OldestAge > patience.Seconds()
+	own := d.own
+	switch {
+	case d.Pending.N == 0 && d.Rejected.N > 0:
+		return Moving, say("Nothing waits; rejected messages are for a person to decide on.")
+	case d.Pending.N == 0 && d.InFlight == nil, d.Pending.N == 0 && *d.InFlight == 0:
+		return Moving, Sentence{}
+	case !r.Leading && !r.Here:
+		return Trouble, say("No relay leads this outbox, so nothing is sent.")
+	case r.Here && !live.Connected:
+		return Trouble, say("The relay has no connection to the broker; its log says why.")
+	case d.noted != "":
+		return Trouble, say("%s", d.noted)
+	case own != nil && own.LastError != "":
+		return Trouble, say("The broker refuses messages: %s", own.LastError)
+	case own != nil && own.Silent:
+		return Trouble, say("No receipts come, though copies were sent to find out. Is a consumer running, and does it send receipts?")
+	case len(d.Lagging) > 0:
+		l := d.Lagging[0]
+		return Waiting, say("%s has not confirmed %d messages that others have; the oldest since %s.", l.Consumer, l.Waiting, l.Since.Format("2006-01-02 15:04:05 MST"))
+	case d.Failed > 0 && d.Failed+d.Delayed >= d.Pending.N:
+		return Trouble, say("The consumer fails with them: %d messages are to be tried again.", d.Failed)
+	case d.Failed > 0 && old:
+		return Waiting, say("The consumer has failed with %d of these messages, which are tried again.", d.Failed)
+	case d.Delayed > 0 && d.Delayed >= d.Pending.N:
+		return Moving, say("They are due later.")
+	case old && own != nil && own.Backlog:
+		return Waiting, say("More messages come than are confirmed: %d are sent and not confirmed, and the rest waits for them.", own.Unconfirmed)
+	case old && d.MostCopies > 0:
+		return Trouble, say("The oldest waits since %s, and copies were sent in vain. Is a consumer running, and does it send receipts?", Span(d.age()))
+	case old:
+		return Waiting, say("The oldest waits since %s. Is a consumer running, and does it send receipts?", Span(d.age()))
+	}
+	return Moving, Sentence{}
+}
+
+func (d *Destination) age() time.Duration {
+	return time.Duration(d.OldestAge * float64(time.Second))
+}

@@ -1,0 +1,106 @@
+package sqlite
+
+import (
+	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/statement"
+)
+
+const glance = `id, message_id, destination, dest_type, business_mark, sequence, time_stamp,
+	NULL, x'', status, retry, failures, not_before, substr(last_error, 1, 500)`
+
+// sample begins a statement that goes on with some rows, and ends with sampled.
+const sample = `
+SELECT destination, dest_type, status, count(*), min(message_id), max(retry), max(id),
+	sum(failures > 0), sum(not_before > now)
+FROM (
+	SELECT id, message_id, destination, dest_type, status, retry, failures, not_before, ` + clock + ` AS now
+	FROM {qmessage}
+	WHERE id > ?`
+
+const sampled = `
+	LIMIT ?
+) AS t
+GROUP BY destination, dest_type, status`
+
+const sampleOldest = sample + `
+	ORDER BY id` + sampled
+
+const sampleNewest = sample + `
+	ORDER BY id DESC` + sampled
+
+const glanceOldest = `SELECT ` + glance + ` FROM {qmessage} WHERE id > ? ORDER BY id LIMIT ?`
+
+const glanceNewest = `SELECT ` + glance + ` FROM {qmessage} WHERE id < ? ORDER BY id DESC LIMIT ?`
+
+const glanceRejected = `
+SELECT ` + glance + `
+FROM {qmessage} INDEXED BY {.qmessage_rejected_id}
+WHERE message_id > ? AND status + 0 = 2
+ORDER BY message_id
+LIMIT ?`
+
+const resendSeen = `
+UPDATE {qmessage}
+SET status = 0, not_before = ` + clock + `, retry = 0, failures = 0, last_error = NULL
+WHERE message_id = ? AND status = 2 AND not_before = ?`
+
+const discardSeen = `DELETE FROM {qmessage} WHERE message_id = ? AND status = 2 AND not_before = ?`
+
+const glanceKept = `
+SELECT id, consumer, message_id, dest_name, dest_type, business_mark, delivery, '',
+	x'', status, tries, failures, not_before, kept_at, tried_at, substr(reason, 1, 500)
+FROM {n_rejected}
+WHERE id > ?
+ORDER BY id
+LIMIT ?`
+
+const resendKeptSeen = `UPDATE {n_rejected} SET status = 0, failures = 0, not_before = 0 WHERE id = ? AND status = 2 AND tries = ?`
+
+const discardKeptSeen = `DELETE FROM {n_rejected} WHERE id = ? AND status = 2 AND tries = ?`
+
+// Sample implements store.SurveyDialect.
+func (dialect) Sample(n store.Names, after int64, newest bool, limit int) store.Statement {
+	if newest {
+		return statement.New(n, sampleNewest, after, limit)
+	}
+	return statement.New(n, sampleOldest, after, limit)
+}
+
+// Glance implements store.SurveyDialect.
+func (dialect) Glance(n store.Names, from int64, newest bool, limit int) store.Statement {
+	if newest {
+		return statement.New(n, glanceNewest, from, limit)
+	}
+	return statement.New(n, glanceOldest, from, limit)
+}
+
+// GlanceRejected implements store.SurveyDialect.
+func (dialect) GlanceRejected(n store.Names, after waybill.ID, limit int) store.Statement {
+	return statement.New(n, glanceRejected, after.String(), limit)
+}
+
+// ResendSeen implements store.SurveyDialect.
+func (dialect) ResendSeen(n store.Names, id waybill.ID, notBefore int64) store.Statement {
+	return statement.New(n, resendSeen, id.String(), notBefore)
+}
+
+// DiscardSeen implements store.SurveyDialect.
+func (dialect) DiscardSeen(n store.Names, id waybill.ID, notBefore int64) store.Statement {
+	return statement.New(n, discardSeen, id.String(), notBefore)
+}
+
+// GlanceKept implements store.SurveyDialect.
+func (dialect) GlanceKept(n store.Names, after int64, limit int) store.Statement {
+	return statement.New(n, glanceKept, after, limit)
+}
+
+// ResendKeptSeen implements store.SurveyDialect.
+func (dialect) ResendKeptSeen(n store.Names, id int64, tries int) store.Statement {
+	return statement.New(n, resendKeptSeen, id, tries)
+}
+
+// DiscardKeptSeen implements store.SurveyDialect.
+func (dialect) DiscardKeptSeen(n store.Names, id int64, tries int) store.Statement {
+	return statement.New(n, discardKeptSeen, id, tries)
+}
