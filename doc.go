@@ -92,6 +92,7 @@
 //   - attempt: the number of a copy, 0 for the first.
 //   - backlog: rows of one destination that wait in the table because its window was full when they were read.
 //   - batch handler: a handler that is given all fresh messages of a transaction at once.
+//   - breaker: what pauses a destination by itself where too many of its messages are rejected.
 //   - business mark: a message's key: the name of the thing that the message is about, such as an order number.
 //   - capabilities: what a database or a broker is declared to be able to do.
 //   - checker: what looks for one kind of broken promise after a torture.
@@ -132,6 +133,7 @@
 //   - outbox: the producer's table of messages whose receipts have not come yet, and the package that writes into it.
 //   - outcome: what a receipt says of a message: done, retry or rejected.
 //   - parked: out of its destination's window, because some of its named consumers have answered and others are late.
+//   - paused: of a destination: relays send nothing to it, or inboxes take nothing from it, until it is resumed or its time is over.
 //   - planted bug: a bug that a build tag puts into the program, to show that a torture finds it.
 //   - probe: a copy that is sent to learn whether a consumer whose receipts have stopped is back.
 //   - producer: a service that sends messages, and the name of its outbox.

@@ -57,6 +57,7 @@ func (s *server) metrics(w http.ResponseWriter, r *http.Request) {
 		{"window", "Most messages that may be sent and not confirmed.", func(d *destinationStats) float64 { return float64(d.Window) }},
 		{"backlog", "Whether more messages wait in the table for room in the window.", func(d *destinationStats) float64 { return flag(d.Backlog) }},
 		{"timeout_seconds", "Time after which a message without a receipt is suspect.", func(d *destinationStats) float64 { return d.Timeout }},
+		{"paused", "Whether nothing is sent, because somebody or a breaker has paused it.", func(d *destinationStats) float64 { return flag(d.Paused) }},
 		{"confirmation_p50_seconds", "Time within which half of the messages were confirmed since they were sent, or due.", func(d *destinationStats) float64 { return d.LatencyP50 }},
 		{"confirmation_p99_seconds", "The same of 99 in 100.", func(d *destinationStats) float64 { return d.LatencyP99 }},
 		{"silent", "Whether nothing is confirmed although something should be.", func(d *destinationStats) float64 { return flag(d.Silent) }},

@@ -47,6 +47,7 @@ type destinationStats struct {
 	Backlog     bool    `json:"backlog"`
 	Timeout     float64 `json:"timeout_seconds"`
 	Silent      bool    `json:"silent"`
+	Paused      bool    `json:"paused"`
 	LatencyP50  float64 `json:"latency_p50_seconds"`
 	LatencyP99  float64 `json:"latency_p99_seconds"`
 	LastError   string  `json:"last_error,omitempty"`
@@ -89,7 +90,7 @@ func (s *server) collect(ctx context.Context) stats {
 		}
 		all.Destinations = append(all.Destinations, destinationStats{
 			Destination: d.Destination, Topic: d.Topic, Unconfirmed: d.Unconfirmed, Window: d.Window,
-			Backlog: d.Backlog, Timeout: d.Timeout.Seconds(), Silent: d.Silent, LastError: d.LastError,
+			Backlog: d.Backlog, Timeout: d.Timeout.Seconds(), Silent: d.Silent, Paused: d.Paused, LastError: d.LastError,
 			LatencyP50: d.Latency.Quantile(0.5).Seconds(), LatencyP99: d.Latency.Quantile(0.99).Seconds(),
 			Lagging: lagging,
 		})

@@ -33,6 +33,7 @@ func (r *route) apply(ctx context.Context, batch []*item, done *outcomes) *failu
 		}
 		if !slices.Contains(verdicts, store.Forgotten) {
 			r.count(batch, subjects, verdicts)
+			r.noteAccepted()
 			for _, x := range batch {
 				r.forgetForeign(x.Message.ID)
 				done.note(x, waybill.Receipt{Outcome: waybill.Done})

@@ -13,7 +13,8 @@
 // transaction: guards, handlers, commit), call.go (the calls of handlers, and those that
 // do not return), outcome.go (what became of messages: which
 // are acknowledged, receipted, retried or rejected), foreign.go (tries of messages without
-// a receipt address), kept.go (messages that nobody else keeps), receipts.go (the sending of receipts), floor.go (what producers
+// a receipt address), kept.go (messages that nobody else keeps), pause.go (destinations that are paused, by a person
+// or by themselves), receipts.go (the sending of receipts), floor.go (what producers
 // tell of their oldest messages), prune.go (the removal of old records), version.go
 // (keys whose version goes back), stats.go.
 package inbox
@@ -93,6 +94,7 @@ type Inbox struct {
 	receipts *receipts
 	floors   floors
 	versions versions
+	pauses   pauses
 	// subscribing lets a few routes at a time subscribe: brokers may have to make a queue for
 	// each, which takes them long, and do one after another.
 	subscribing *turn.Line
@@ -134,6 +136,7 @@ func New(db *sql.DB, dialect store.Dialect, b broker.Broker, o *Options) (*Inbox
 	}
 	in := &Inbox{o: c, ledger: ledger, broker: b, log: c.Logger.With(slog.String("consumer", c.Consumer)), subscribing: turn.NewLine(subscribingMost, subscribingTime)}
 	in.receipts = newReceipts(in)
+	in.pauses.tripped = make(chan struct{}, 1)
 	ledger.OnSuperseded(in.noteSuperseded)
 	return in, nil
 }
@@ -276,11 +279,13 @@ func (in *Inbox) run(ctx context.Context) error {
 	settle, settled := context.WithCancel(finish)
 	defer settled()
 
+	in.parts.While("reading which destinations are paused", func() { in.lookAtPauses(ctx, firstPauses) })()
 	var workers, background sync.WaitGroup
 	for _, r := range routes {
 		r.start(receive, settle, &workers)
 	}
 	background.Go(in.parts.While("the pruning of old records", func() { in.pruneRepeatedly(receive) }))
+	background.Go(in.parts.While("watching which destinations are paused", func() { in.watchPauses(receive) }))
 	background.Go(in.parts.While("the look for kept messages", func() { in.handleKept(receive) }))
 	var refused error
 	background.Go(in.parts.While("the connection to the broker", func() {

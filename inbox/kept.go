@@ -258,7 +258,7 @@ func (in *Inbox) lookForKept(ctx context.Context) (map[*route][]int64, error) {
 		}
 		for _, k := range page {
 			after = k.ID
-			if r := in.routeOf(k.Destination, k.Topic); r != nil && len(found[r]) < maxKeptLook {
+			if r := in.routeOf(k.Destination, k.Topic); r != nil && !r.isPaused() && len(found[r]) < maxKeptLook {
 				found[r] = append(found[r], k.ID)
 			}
 		}

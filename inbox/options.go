@@ -70,10 +70,16 @@ type Options struct {
 	// KeptEvery is the time between two looks for messages in n_rejected that are to be
 	// handled again. Default 1 s.
 	KeptEvery time.Duration
+	// PausesEvery is the time between two looks at which destinations are paused. Default 1 s.
+	PausesEvery time.Duration
 	// DeadLetter has a rejected message that its producer does not keep go to the broker's own
 	// place for dead letters, and not to n_rejected. New refuses it where the broker's
 	// adapter knows of no such place (broker.Capabilities.DeadLetter).
 	DeadLetter bool
+
+	// Breaker pauses a destination, for this consumer, where too many of its messages are
+	// rejected here. Each process counts by itself. Default off.
+	Breaker waybill.Breaker
 
 	// Receipts says how receipts travel. Durable is the default. A receipt that is
 	// lost costs one more copy.
@@ -110,7 +116,11 @@ func (o *Options) withDefaults(dialect store.Dialect, check *option.Check) Optio
 	check.Duration("Retention", &c.Retention, 0)
 	check.Duration("ForeignRetention", &c.ForeignRetention, foreign)
 	check.Duration("Drain", &c.Drain, 10*time.Second)
+	if err := c.Breaker.Check(); err != nil {
+		check.Problem("Breaker: %w", err)
+	}
 	check.Duration("KeptEvery", &c.KeptEvery, time.Second)
+	check.Duration("PausesEvery", &c.PausesEvery, time.Second)
 	if c.PruneEvery == 0 {
 		c.PruneEvery = time.Minute
 	}
@@ -128,6 +138,8 @@ type HandleOptions struct {
 	Batch    int           // default Options.Batch
 	Timeout  time.Duration // default Options.Timeout
 	MaxTries int           // default Options.MaxTries
+	// Breaker is default Options.Breaker, unless it is on.
+	Breaker waybill.Breaker
 }
 
 // withDefaults notes in check what is wrong with o, and returns it with the inbox's
@@ -141,6 +153,12 @@ func (o *HandleOptions) withDefaults(destination string, inbox *Options, check *
 	check.Count(name("Workers"), &c.Workers, inbox.Workers, 0)
 	check.Count(name("Batch"), &c.Batch, inbox.Batch, 0)
 	check.Count(name("MaxTries"), &c.MaxTries, inbox.MaxTries, 0)
+	if err := c.Breaker.Check(); err != nil {
+		check.Problem("%s: %w", name("Breaker"), err)
+	}
+	if !c.Breaker.IsOn() {
+		c.Breaker = inbox.Breaker
+	}
 	check.Duration(name("Timeout"), &c.Timeout, inbox.Timeout)
 	return c
 }

@@ -204,6 +204,7 @@ func (o *outcomes) postpone(ctx context.Context, x *item, f *failure) {
 func (o *outcomes) reject(ctx context.Context, x *item, reason error) {
 	in := o.r.in
 	in.counters.rejected.Add(1)
+	o.r.noteRejected(reason)
 	if x.ReceiptTo != "" && !x.Message.ID.IsZero() {
 		o.tellRejection(ctx, x, reason, "its producer's outbox")
 		o.note(x, waybill.Receipt{Outcome: waybill.Rejected, Error: wire.ErrorText(reason.Error())})

@@ -30,6 +30,7 @@ type route struct {
 	stuck       stuck
 	window      window
 	subscribed  atomic.Pointer[subscription] // window's current one
+	*pausable
 
 	mu    sync.Mutex
 	tries recent.Map[waybill.ID, int]      // of messages that carry no receipt address; see foreign.go
@@ -40,6 +41,7 @@ func newRoute(in *Inbox, destination string, level waybill.Level, handler BatchH
 	r := &route{
 		in: in, destination: destination, level: level, handler: handler, o: o, seed: maphash.MakeSeed(),
 		tries: recent.Map[waybill.ID, int]{Most: maxForeign}, hung: recent.Map[waybill.ID, struct{}]{Most: maxHung},
+		pausable: newPausable(o.Breaker),
 	}
 	for range o.Workers {
 		r.workers = append(r.workers, newWorker(r))
@@ -62,7 +64,7 @@ func (r *route) prefetch() int { return max(2*r.o.Workers*r.o.Batch, 2) }
 // made again.
 func (r *route) receive(ctx, alive context.Context, conn broker.Conn) {
 	wait := backoff.Backoff{Least: 100 * time.Millisecond, Most: 10 * time.Second}
-	for ctx.Err() == nil {
+	for r.waitWhilePaused(ctx) {
 		began := time.Now()
 		err := r.subscribe(ctx, alive, conn)
 		select {

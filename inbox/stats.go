@@ -1,6 +1,10 @@
 package inbox
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/waybill-go/waybill/store"
+)
 
 // counters count since the Inbox was made.
 type counters struct {
@@ -32,6 +36,10 @@ type Stats struct {
 	Pruned       int64 // records removed because of their age
 	Troubles     int64 // transactions that failed because of the database
 	Disconnects  int64 // broker connections that broke, and tries to connect that failed
+
+	// Paused are those of its destinations from which nothing is taken, as they were read
+	// last, in order of name.
+	Paused []store.Pause
 }
 
 // Stats returns what the inbox knows about itself now.
@@ -45,6 +53,7 @@ func (in *Inbox) Stats() Stats {
 		Rejected: c.rejected.Load(), Kept: c.kept.Load(), Panics: c.panics.Load(), Overdue: c.overdue.Load(), Stuck: stuck,
 		Receipts: c.receipts.Load(), ReceiptsLost: c.receiptsLost.Load(), Pruned: c.pruned.Load(),
 		Troubles: c.troubles.Load(), Disconnects: c.disconnects.Load(),
+		Paused: in.pausedNow(),
 	}
 }
 

@@ -106,7 +106,7 @@ func (r *route) stretch() {
 	w := &r.window
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if s := w.current; s == nil || s.held.Load() < int64(w.size) || w.size >= r.prefetch() || !r.hasIdle() {
+	if s := w.current; s == nil || r.isPaused() || s.held.Load() < int64(w.size) || w.size >= r.prefetch() || !r.hasIdle() {
 		return
 	}
 	now := r.target()

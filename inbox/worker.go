@@ -18,6 +18,7 @@ type worker struct {
 	mu      sync.Mutex
 	queue   []*item // bounded by the subscription's prefetch
 	waiting bool    // run waits for a message
+	back    []*item // put back because the route was paused
 	arrived chan struct{}
 
 	// run's own:
@@ -35,6 +36,18 @@ func (w *worker) put(x *item) {
 	w.mu.Lock()
 	w.queue = append(w.queue, x)
 	w.mu.Unlock()
+	w.wake()
+}
+
+// putBack gives back what was taken and is not to be begun now.
+func (w *worker) putBack(batch []*item) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.back = append(w.back, batch...)
+}
+
+// wake has run look again.
+func (w *worker) wake() {
 	select {
 	case w.arrived <- struct{}{}:
 	default:
@@ -42,10 +55,17 @@ func (w *worker) put(x *item) {
 }
 
 // take removes what has arrived, at most n, and leaves out what came through a
-// subscription that has ended: the broker delivers that again.
+// subscription that has ended: the broker delivers that again. It takes nothing while the
+// route is paused.
 func (w *worker) take(n int) []*item {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.r.isPaused() {
+		return nil
+	}
+	if len(w.back) > 0 {
+		w.queue, w.back = append(w.back, w.queue...), nil
+	}
 	batch := make([]*item, 0, min(n, len(w.queue)))
 	i := 0
 	for ; i < len(w.queue) && len(batch) < n; i++ {
@@ -127,10 +147,13 @@ func (w *worker) handle(ctx, settle context.Context, batch []*item) {
 	defer done.settle(settle)
 	sound := batch[:0]
 	for _, x := range batch {
-		if x.problem != nil {
-			done.reject(settle, x, x.problem)
-		} else {
+		switch {
+		case x.problem == nil:
 			sound = append(sound, x)
+		case w.r.isPaused(): // a breaker may have tripped meanwhile
+			w.putBack([]*item{x})
+		default:
+			done.reject(settle, x, x.problem)
 		}
 	}
 	if mutant.AckBeforeCommit || mutant.ReceiptBeforeCommit {
@@ -158,8 +181,8 @@ func (w *worker) handle(ctx, settle context.Context, batch []*item) {
 var (
 	// errSplit asks for the batch to be done in parts.
 	errSplit = errors.New("in parts")
-	// errNoOutcome says that the inbox stopped, or the subscription ended, before there
-	// was one: the messages come again.
+	// errNoOutcome says that the inbox stopped, the subscription ended or the route was paused
+	// before there was one: the messages come again.
 	errNoOutcome = errors.New("no outcome")
 )
 
@@ -178,6 +201,10 @@ func (w *worker) attempt(ctx, settle context.Context, batch []*item, done *outco
 		batch = slices.DeleteFunc(slices.Clone(batch), func(x *item) bool { return x.noted })
 		if len(batch) == 0 {
 			return nil
+		}
+		if w.r.isPaused() {
+			w.putBack(batch)
+			return errNoOutcome
 		}
 		failed := w.r.apply(settle, batch, done)
 		if failed == nil {

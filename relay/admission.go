@@ -44,7 +44,7 @@ func (t *term) admit(ctx context.Context, r *store.Row, from source, known []sto
 		t.mu.Unlock()
 		return
 	}
-	if l.room() <= 0 || l.queueFull() {
+	if l.paused || l.room() <= 0 || l.queueFull() {
 		l.leaveInTable(r.ID)
 		t.mu.Unlock()
 		return

@@ -37,6 +37,9 @@ func (p *pump) overdue() (overdue []*inflight) {
 	defer p.t.mu.Unlock()
 	now := p.t.clock.now()
 	for _, l := range p.t.order {
+		if l.paused {
+			continue
+		}
 		overdue = append(overdue, l.overdue(now, p.t.r.o.Batch)...)
 	}
 	slices.SortStableFunc(overdue, byRow)
@@ -136,6 +139,11 @@ func (p *pump) enqueueCopies(sending []copyOf) (bad []rejection) {
 		f := sending[i].f
 		if f.lane.window[f.id] != f || f.state != queued {
 			continue // it was confirmed meanwhile
+		}
+		if f := sending[i].f; f.lane.paused {
+			f.state = waiting
+			f.lane.resendSoon(f)
+			continue
 		}
 		m, err := t.encode(&sending[i].row, f.lane)
 		if err != nil {

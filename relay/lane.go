@@ -6,6 +6,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/internal/breaker"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -45,6 +46,11 @@ type lane struct {
 
 	scanning trouble // of the pump's reading of the backlog, and its loop's own
 
+	paused  bool             // it sends nothing; see pause.go
+	pace    *pace            // how many messages a second it may send
+	wakeAt  time.Time        // when it is woken that has waited for that
+	breaker *breaker.Breaker // nil where it is off
+
 	resending // when to send again
 	parking   // which messages not to wait for here
 	lag       // how long a straggler has been one
@@ -83,6 +89,8 @@ func newLane(t *term, key laneKey) *lane {
 	if l.o.Confirm == waybill.Consumed {
 		l.receiptTo = waybill.ReceiptQueue(t.r.o.Producer, t.identity)
 	}
+	l.paused = t.isPaused(key)
+	l.pace, l.breaker = newPace(l.o.PerSecond, time.Now()), breaker.New(l.o.Breaker, time.Now())
 	l.resending = newResending(&t.r.o, l.windowSize(), t.armed)
 	l.nextPark = never
 	return l
@@ -160,8 +168,15 @@ func (l *lane) signal() { signal(l.publish) }
 func (l *lane) take() []outgoing {
 	l.t.mu.Lock()
 	defer l.t.mu.Unlock()
-	n, bytes := 0, 0
-	for n < len(l.queue) && n < l.t.r.o.Batch {
+	if l.paused || len(l.queue) == 0 {
+		return nil
+	}
+	n, bytes, began := 0, 0, time.Now()
+	most := l.pace.allows(min(len(l.queue), l.t.r.o.Batch), began)
+	if most == 0 {
+		l.waitForTokens(began)
+	}
+	for n < most {
 		size := l.queue[n].size()
 		if n > 0 && bytes+size > l.t.r.o.BatchBytes {
 			break
@@ -186,6 +201,7 @@ func (l *lane) take() []outgoing {
 		x.f.copies++
 		batch = append(batch, x)
 	}
+	l.pace.spend(len(batch))
 	clear(l.queue[:n])
 	l.queue = l.queue[n:]
 	l.bytes -= taken

@@ -52,6 +52,7 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 	t := newTerm(r, identity, lease.Cursor, clock)
 	t.older = r.queue.Older()
 	t.heldUntil = heldUntil
+	r.parts.While("reading which destinations are paused", func() { t.beginPauses(ctx) })()
 	r.setTerm(t)
 	defer r.setTerm(nil)
 	r.log.InfoContext(ctx, "relay leads", slog.String("holder", r.holder), slog.Int64("cursor", lease.Cursor))

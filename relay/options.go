@@ -88,6 +88,8 @@ type Options struct {
 	// rejected. Consumers keep the records of as long a time as the oldest such message is
 	// old. Below 0: rejected messages hold no floor. Default 72 h.
 	RejectedHold time.Duration
+	// PausesEvery is the time between two looks at which destinations are paused. Default 1 s.
+	PausesEvery time.Duration
 	// Lease is the time after which a relay that does not renew its lease has lost it.
 	// When a relay dies another one takes its place within four thirds of that.
 	// Default 15 s.
@@ -119,6 +121,13 @@ type Destination struct {
 	// first confirmation suffices, whoever it comes from. At most 64, and only with
 	// Consumed.
 	Consumers []string
+	// PerSecond is the greatest number of messages a second that are sent, further copies
+	// included, above 0; a tenth of it may be sent at once. It holds up no other
+	// destination. 0: no limit.
+	PerSecond float64
+	// Breaker pauses the destination where too many of its messages are rejected, by the
+	// consumer or as the broker never takes them. Default off.
+	Breaker waybill.Breaker
 }
 
 // withDefaults checks o, reports everything that is wrong with it at once, and
@@ -160,6 +169,7 @@ func (o *Options) withDefaults() (Options, error) {
 	if c.RejectedHold == 0 {
 		c.RejectedHold = defaultRejectedHold
 	}
+	check.Duration("PausesEvery", &c.PausesEvery, time.Second)
 	check.Duration("Lease", &c.Lease, 15*time.Second)
 	check.Duration("Drain", &c.Drain, 5*time.Second)
 
@@ -189,6 +199,12 @@ func (d Destination) check(name string, check *option.Check) {
 	}
 	if d.Window < 0 {
 		check.Problem("%s: Window is %d, below 0", name, d.Window)
+	}
+	if !(d.PerSecond >= 0 && d.PerSecond <= 1e9) { // nor NaN
+		check.Problem("%s: PerSecond is %v; use a number above 0, or 0 for no limit", name, d.PerSecond)
+	}
+	if err := d.Breaker.Check(); err != nil {
+		check.Problem("%s: Breaker: %w", name, err)
 	}
 	if len(d.Consumers) > 64 {
 		check.Problem("%s: %d Consumers; there can be 64", name, len(d.Consumers))

@@ -190,10 +190,13 @@ func (l *lane) noteFate(f *inflight, result broker.Result, all *fates) {
 		all.problem = result.Err
 	case broker.Refused:
 		f.state, f.copies = waiting, f.copies-1 // the broker does not have it: that was no copy
-		l.resendSoon(f)
+		if !l.paused || !l.givesBack(f) {
+			l.resendSoon(f)
+		}
 		all.refused, all.problem = true, result.Err
 	case broker.Unacceptable:
 		f.state = settling
+		l.noteRejection(reasonOf(result.Err))
 		all.unacceptable = append(all.unacceptable, rejection{f.id, "the broker does not take this message: " + reasonOf(result.Err)})
 	}
 }

@@ -163,7 +163,7 @@ func (p *pump) untilOverdue(int) time.Duration {
 	defer p.t.mu.Unlock()
 	now := p.t.clock.now()
 	for _, l := range p.t.order {
-		if !l.queueFull() { // or else take wakes us as soon as it is not
+		if !l.paused && !l.queueFull() { // or else take wakes us as soon as it is not
 			longest = min(longest, l.nextCheck-now)
 		}
 	}

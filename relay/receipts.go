@@ -250,6 +250,9 @@ func (t *term) classify(ctx context.Context, receipts []consumerReceipt) settlem
 		consumers, there := untracked[c.ID]
 		if f != nil {
 			consumers, there = f.lane.o.Consumers, true
+			if f.state != settling {
+				f.lane.noteOutcome(c)
+			}
 		}
 		switch {
 		case !there && t.r.o.namesConsumers():

@@ -21,6 +21,8 @@
 //     floor.go (the oldest pending row)
 //   - admission.go: which of these rows go into a window
 //   - budget.go: what all destinations share
+//   - pause.go: destinations that are paused, by a person or by themselves; pace.go: how many
+//     messages a second
 //   - lane.go: one destination's window and queue; inflight.go: a message in the
 //     window; publish.go: from the queue to the broker; first.go: where the broker may have
 //     to make a queue first
@@ -75,7 +77,8 @@ type Relay struct {
 	leader   string                 // the other relay that the log has as leading; Run's own
 	twin     atomic.Pointer[string] // the last one that was heard
 	mu       sync.Mutex
-	term     *term // the current one; nil while this relay does not lead
+	term     *term         // the current one; nil while this relay does not lead
+	pauses   []store.Pause // as they were read last
 }
 
 // New returns a relay that moves the messages of the outbox in db to b. A relay needs

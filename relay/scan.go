@@ -156,7 +156,7 @@ func (p *pump) throttle(ctx context.Context, r *store.Row) error {
 	for {
 		p.t.mu.Lock()
 		l := p.t.lanes[laneKey{r.Destination, r.Topic}]
-		hasRoomSoon := l != nil && !l.hasBacklog() && l.room() > 0 && l.queueFull() && time.Since(l.progressed) < paceLimit
+		hasRoomSoon := l != nil && !l.hasBacklog() && l.o.PerSecond == 0 && l.room() > 0 && l.queueFull() && time.Since(l.progressed) < paceLimit
 		alone := len(p.t.lanes) == 1
 		p.t.mu.Unlock()
 		if !hasRoomSoon || !alone && p.throttled >= longestThrottle {
@@ -355,7 +355,7 @@ func (p *pump) lanesWithRoom() []*lane {
 	defer p.t.mu.Unlock()
 	var lanes []*lane
 	for _, l := range p.t.order {
-		if l.hasBacklog() && l.scanning.isOver() && !l.queueFull() && l.room() >= min(p.t.r.o.Batch, max(l.limit()/4, 1)) {
+		if l.hasBacklog() && !l.paused && l.scanning.isOver() && !l.queueFull() && l.room() >= min(p.t.r.o.Batch, max(l.limit()/4, 1)) {
 			lanes = append(lanes, l)
 		}
 	}

@@ -1,8 +1,11 @@
 package relay
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/waybill-go/waybill/store"
 )
 
 // counters count since the Relay was made.
@@ -38,6 +41,10 @@ type Stats struct {
 	// Twin is the other relay of this outbox's identity that was heard last; "" for none.
 	Twin string
 
+	// Paused are the destinations to which nothing is sent, as they were read last, in order
+	// of name; none while the relay does not lead.
+	Paused []store.Pause
+
 	// Waits say why messages wait that have waited for longer than usual, while the relay
 	// leads: one for all where there is no connection to the broker, or else one for each
 	// destination, those first that wait for the longest, at most 20.
@@ -57,6 +64,7 @@ type DestinationStats struct {
 	Backlog     bool          // more may wait in the table for room in the window
 	Timeout     time.Duration // after which a message without a receipt is suspect
 	Silent      bool          // no receipts come, though messages were sent again to find out
+	Paused      bool          // nothing is sent; see Stats.Paused
 	Latency     Latency       // of those that were confirmed since the destination was first met, or met again
 	LastError   string        // why the broker did not take all of the last batch; "" if it did
 	// Lagging are those of Destination.Consumers that have not confirmed in time what
@@ -86,7 +94,7 @@ func (r *Relay) Stats() Stats {
 		s.Twin = *twin
 	}
 	r.mu.Lock()
-	t := r.term
+	t, paused := r.term, slices.Clone(r.pauses)
 	r.mu.Unlock()
 	if t == nil {
 		return s
@@ -95,11 +103,11 @@ func (r *Relay) Stats() Stats {
 	s.Waits, _ = t.waits(time.Now())
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s.Cursor = t.cursor
+	s.Cursor, s.Paused = t.cursor, paused
 	for _, l := range t.sortedLanes() {
 		s.Destinations = append(s.Destinations, DestinationStats{
 			Destination: l.destination, Topic: l.topic, Unconfirmed: len(l.window), Window: l.windowSize(),
-			Backlog: l.hasBacklog(), Timeout: l.timeout(), Silent: l.stall > 0, Latency: l.latency.told(), LastError: l.lastError,
+			Backlog: l.hasBacklog(), Timeout: l.timeout(), Silent: l.stall > 0, Paused: l.paused, Latency: l.latency.told(), LastError: l.lastError,
 			Lagging: l.lagging(),
 		})
 	}

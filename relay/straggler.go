@@ -67,6 +67,7 @@ func (t *term) stragglerOf(of *lane, consumer string) *lane {
 		l = newLane(t, of.laneKey)
 		l.consumer = consumer
 		l.estimator = of.estimator
+		l.pace, l.breaker = of.pace, of.breaker
 		l.progressed = time.Now()
 		t.stragglers[key] = l
 		t.order = append(t.order, l)

@@ -175,9 +175,10 @@ func (t *term) adopt(r *store.Row) {
 	if l.waitsInTable(r.ID) {
 		return
 	}
-	if l.room() <= 0 || l.o.Confirm == waybill.Accepted {
+	if l.paused || l.room() <= 0 || l.o.Confirm == waybill.Accepted {
 		// Nobody will ever confirm what was Accepted before our time: it is sent
-		// again, in its turn.
+		// again, in its turn. So is what a lane has when it is paused, of which nobody knows
+		// what was sent before.
 		l.leaveInTable(r.ID)
 		return
 	}

@@ -13,6 +13,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/turn"
+	"github.com/waybill-go/waybill/store"
 )
 
 // term is what a relay knows while it leads. All of it may be forgotten at any
@@ -41,6 +42,7 @@ type term struct {
 	// Each holds a value when a loop of the pump is to look again: for rows, time-outs,
 	// messages to park, gaps, and what gaps have missed.
 	woken, armed, parks, gapped, missed chan struct{}
+	tripped                             chan struct{} // holds a value when there are trips
 
 	// The receiving goroutine's own: when a twin may be noted and logged again.
 	twinNoted, twinLogged time.Time
@@ -69,6 +71,9 @@ type term struct {
 	// sweep was reading them, and the consumers that sent these; nil after it. See
 	// pump.adopt.
 	overtaken map[waybill.ID][]string
+	paused    map[laneKey]store.Pause // as it was read last
+	trips     map[laneKey]trip        // to be written
+	tripping  bool                    // there are some, or were at the last look
 }
 
 type laneKey struct {
@@ -80,7 +85,8 @@ type laneKey struct {
 func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 	again := func() chan struct{} { return make(chan struct{}, 1) }
 	t := &term{
-		woken: again(), armed: again(), parks: again(), gapped: again(), missed: again(),
+		woken: again(), armed: again(), parks: again(), gapped: again(), missed: again(), tripped: again(),
+		trips:  map[laneKey]trip{},
 		copies: copies{added: again()}, locked: locked{added: again()},
 		r:            r,
 		log:          r.log,
@@ -126,6 +132,7 @@ func (t *term) run(ctx, settle, closing context.Context) error {
 		work.Go(t.r.parts.While("writing receipts to the database", func() { t.settleSlowReceipts(lead, settle) }))
 	}
 	work.Go(func() { t.settleLocked(lead) })
+	work.Go(func() { t.watchPauses(lead) })
 	work.Go(t.r.parts.While("noting why messages wait", func() { t.tellWhy(lead) }))
 	var refused error
 	connection.Go(t.r.parts.While("the connection to the broker", func() {

@@ -136,7 +136,9 @@ func (t *term) waits(now time.Time) (all []Wait, known bool) {
 	for _, l := range t.lanes {
 		w := Wait{Destination: l.destination, Topic: l.topic}
 		switch {
-		case len(l.window) == 0:
+		case l.paused && (l.hasBacklog() || len(l.window) > 0):
+			w.Since, w.Why = t.whyPaused(l.laneKey, now)
+		case l.paused, len(l.window) == 0:
 			continue
 		case l.lastError != "":
 			w.Since, w.Why = l.refusedSince, "the broker does not take the messages: "+l.lastError

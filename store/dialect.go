@@ -23,6 +23,7 @@
 //     that messages come from; horizon.go and prune.go: what may be forgotten, and forgetting it;
 //     keys.go: forgetting idle keys, of both sides
 //   - kept.go and keptheader.go: messages that a consumer keeps because nobody else does
+//   - pause.go: destinations of which nothing is sent or taken
 //   - survey.go: what pages ask of both sides, bounded in rows
 //   - mutant.go: a planted bug
 package store
@@ -98,6 +99,7 @@ type Dialect interface {
 	ProducerDialect
 	ConsumerDialect
 	KeptDialect
+	PauseDialect
 	SurveyDialect
 	TallyDialect
 	WaitDialect

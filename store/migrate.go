@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -15,8 +16,8 @@ import (
 type Side string
 
 const (
-	Producer Side = "producer" // qmessage, qmessage_key, qrelay, qoutbox, qconfirmed
-	Consumer Side = "consumer" // n1_record, n2_record, n_horizon, n_rejected
+	Producer Side = "producer" // qmessage, qmessage_key, qrelay, qoutbox, qconfirmed, qpause
+	Consumer Side = "consumer" // n1_record, n2_record, n_horizon, n_rejected, n_pause
 )
 
 // Migration is one step of a side's tables, forward only. Its statements can be
@@ -33,6 +34,9 @@ type Migration struct {
 	WorksWith int
 	// Prepare runs first, while programs go on with tables of an older version.
 	Prepare []string
+	// Added follows: what tables of this version may lack, because it became part of the
+	// version after they were made. It is run for those, too, each time.
+	Added []string
 	// Hold keeps the programs' statements waiting while Statements run, where there are
 	// tables of an older version; Release ends that. Where the tables are not to be had
 	// within a moment, Hold fails with a Conflict, so that nobody waits for long.
@@ -214,7 +218,13 @@ func (m *migration) run(ctx context.Context, conn *sql.Conn) error {
 		return err
 	}
 	for _, step := range m.dialect.Migrations(m.names) {
-		if step.Side != m.side || step.Version <= have {
+		if step.Side != m.side {
+			continue
+		}
+		if step.Version <= have {
+			if err := run(ctx, conn, asStatements(step.Added)...); err != nil {
+				return withAdvice(m.dialect, fmt.Errorf("waybill: add to the %s's tables of version %d: %w", m.side, step.Version, err))
+			}
 			continue
 		}
 		if !m.wants(step, have) {
@@ -238,7 +248,7 @@ func (m *migration) wants(step Migration, had int) bool {
 
 // step takes one step, and stores what has come of it.
 func (m *migration) step(ctx context.Context, conn *sql.Conn, step Migration, inUse bool) (err error) {
-	if err := run(ctx, conn, asStatements(step.Prepare)...); err != nil {
+	if err := run(ctx, conn, asStatements(slices.Concat(step.Prepare, step.Added))...); err != nil {
 		return err
 	}
 	if inUse {

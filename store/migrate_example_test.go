@@ -36,6 +36,7 @@ func ExampleMigrate() {
 	// app_qmessage
 	// app_qmessage_key
 	// app_qoutbox
+	// app_qpause
 	// app_qrelay
 	// app_waybill_version
 }

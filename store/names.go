@@ -15,10 +15,12 @@ type Names struct {
 	Relay      string // qrelay
 	Outbox     string // qoutbox
 	Confirmed  string // qconfirmed
+	Pause      string // qpause, of the producer's side
 	Once       string // n1_record
 	Latest     string // n2_record
 	Horizon    string // n_horizon
 	Rejected   string // n_rejected
+	Paused     string // n_pause, of the consumer's side
 	Versions   string // waybill_version
 }
 
@@ -40,10 +42,12 @@ func NewNames(prefix string) (Names, error) {
 		Relay:      prefix + "qrelay",
 		Outbox:     prefix + "qoutbox",
 		Confirmed:  prefix + "qconfirmed",
+		Pause:      prefix + "qpause",
 		Once:       prefix + "n1_record",
 		Latest:     prefix + "n2_record",
 		Horizon:    prefix + "n_horizon",
 		Rejected:   prefix + "n_rejected",
+		Paused:     prefix + "n_pause",
 		Versions:   prefix + "waybill_version",
 	}, nil
 }

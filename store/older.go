@@ -35,6 +35,9 @@ type OlderDialect interface {
 type tables struct {
 	side  Side
 	older atomic.Bool
+	// unpaused: there was no table of pauses, and none is asked for until then (ns since the
+	// Unix epoch).
+	unpaused atomic.Int64
 }
 
 // check is checkSchema, and remembers.

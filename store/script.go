@@ -166,6 +166,7 @@ func (w *scriptWriter) up(dialect Dialect, names Names, o ScriptOptions) {
 				fmt.Fprintf(w, "-- %s, version %d\n\n", side, m.Version)
 			}
 			w.statements(m.Prepare...)
+			w.statements(m.Added...)
 			if o.From > 0 {
 				w.statements(m.Hold...)
 			}

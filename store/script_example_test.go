@@ -22,6 +22,7 @@ func ExampleScript() {
 	// CREATE TABLE IF NOT EXISTS app_n1_record (
 	// CREATE TABLE IF NOT EXISTS app_n2_record (
 	// CREATE TABLE IF NOT EXISTS app_n_horizon (
+	// CREATE TABLE IF NOT EXISTS app_n_pause (
 	// CREATE TABLE IF NOT EXISTS app_n2_record (
 	// CREATE TABLE IF NOT EXISTS app_n2_record_typed (
 	// INSERT INTO app_n2_record_typed AS r (consumer, dest_name, dest_type, business_mark, time_stamp, message_id, producer)

@@ -112,6 +112,7 @@ func (w *World) setDefaults() {
 	r, in := &w.o.Relay, &w.o.Inbox
 	r.Producer = or(r.Producer, "waybilltest")
 	r.Poll, r.Lease, r.Sweep = or(r.Poll, 10*time.Minute), or(r.Lease, time.Hour), or(r.Sweep, time.Hour)
+	r.PausesEvery, in.PausesEvery = or(r.PausesEvery, 10*time.Minute), or(in.PausesEvery, 10*time.Minute)
 	in.Consumer = or(in.Consumer, "waybilltest")
 	in.PruneEvery, in.KeptEvery = or(in.PruneEvery, time.Hour), or(in.KeptEvery, 10*time.Minute)
 	w.o.Patience = or(w.o.Patience, 24*time.Hour)

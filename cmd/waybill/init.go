@@ -19,8 +19,8 @@ import (
 const initHelp = `Make Waybill's tables, or bring them to this program's version.
 
 The producer's tables (qmessage, qmessage_key,
-qrelay, qoutbox, qconfirmed) belong into the database of
-the service that sends, the consumer's (n1_record, n2_record, n_horizon, n_rejected)
+qrelay, qoutbox, qconfirmed, qpause) belong into the database of
+the service that sends, the consumer's (n1_record, n2_record, n_horizon, n_rejected, n_pause)
 into that of the service that receives, since each commits together with the service's own
 changes. It is safe to run this again, and from several processes at once, and while
 programs use the tables: where an open transaction keeps a table, this gives way after a

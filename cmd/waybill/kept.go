@@ -96,6 +96,11 @@ func (f *listFlags) listKept(ctx context.Context, k *store.Keeper, stdout, stder
 			return err
 		}
 	}
+	if !f.rejected {
+		if err := tellPauses(ctx, store.Consumer, k, f.destination, now, stderr); err != nil {
+			return err
+		}
+	}
 	switch {
 	case more:
 		fmt.Fprintf(stderr, "There are more than these %d; --limit lists them.\n", listed)

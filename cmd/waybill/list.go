@@ -100,6 +100,11 @@ func (f *listFlags) list(ctx context.Context, q *store.Queue, stdout, stderr io.
 			return err
 		}
 	}
+	if !f.rejected {
+		if err := tellPauses(ctx, store.Producer, q, f.destination, time.UnixMicro(clock), stderr); err != nil {
+			return err
+		}
+	}
 	switch {
 	case l.more:
 		fmt.Fprintf(stderr, "There are more than these %d; --limit lists them.\n", l.listed)

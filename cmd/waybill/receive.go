@@ -50,6 +50,7 @@ seconds; a second signal ends it at once. However it ends, by SIGKILL too, what 
 has started is killed with it, and the message comes again: all but what has made itself
 a daemon (setsid), and on Windows nothing.
 
+While DESTINATION is paused (waybill pause --side consumer) it takes nothing.
 A database or broker that is away is waited for, and the log says so. An embedded broker
 serves one process at a time: "waybill relay" cannot use it meanwhile.
 
@@ -66,6 +67,7 @@ type receiveFlags struct {
 	topic   bool
 	json    bool // the only form
 	inbox   inbox.Options
+	breaker string
 	console consoleFlags
 }
 
@@ -101,6 +103,8 @@ func (f *receiveFlags) register(cmd *cobra.Command) {
 	flags.IntVar(&f.inbox.Workers, "workers", 0, "messages of different keys that are handled at a time (default 4; 1 on SQLite and with --count)")
 	flags.IntVar(&f.inbox.Batch, "batch", 0, "most messages in one transaction (default 200)")
 	flags.IntVar(&f.inbox.MaxTries, "max-tries", 20, "how often a message may fail before it is rejected")
+	flags.StringVar(&f.breaker, "breaker", "", "pause DESTINATION for this consumer after `N` rejections in a row, or P%/TIME where that share is rejected within that time")
+	flags.DurationVar(&f.inbox.Breaker.For, "breaker-for", 0, "how long such a pause lasts (default until 'waybill resume --side consumer')")
 	flags.DurationVar(&f.inbox.Timeout, "timeout", time.Minute, "most time for one message")
 	flags.DurationVar(&f.inbox.Retention, "retention", 0, "how much older than the producer's floor records have to be to be forgotten (default 24h; 168h with --topic, and for producers that wait for no receipts)")
 	f.console.register(cmd, nil, "serve health and the page on this `address`, such as 127.0.0.1:9090; may be repeated")
@@ -144,8 +148,14 @@ func (f *receiveFlags) receiver(cmd *cobra.Command, o *options, destination stri
 	if cmd.Flags().Changed("exec") && f.command == "" {
 		return nil, usagef("--exec is empty")
 	}
-	if err := checkPositive(cmd, "count", "workers", "batch", "max-tries", "timeout", "retention"); err != nil {
+	if err := checkPositive(cmd, "count", "workers", "batch", "max-tries", "timeout", "retention", "breaker-for"); err != nil {
 		return nil, err
+	}
+	if f.breaker != "" {
+		var err error
+		if r.inbox.Breaker, err = parseBreaker("breaker", f.breaker, f.inbox.Breaker.For); err != nil {
+			return nil, err
+		}
 	}
 	r.inbox.TablePrefix = o.prefix
 	r.inbox.Logger = slog.Default()

@@ -20,7 +20,8 @@ what is not receipted, and removes what is.
 
 One relay leads an outbox; any number of others stand by and take over within the
 time of the lease. A database or broker that is away is waited for, at start and at
-any time, and the log says so. SIGINT or SIGTERM lets it finish what is under way,
+any time, and the log says so. Nothing is sent to a destination that is paused (waybill
+pause), by a person or by --breaker. SIGINT or SIGTERM lets it finish what is under way,
 within five seconds; a second one ends it at once. Nothing is lost either way.
 
 --http serves
@@ -40,13 +41,16 @@ const relayExample = `  waybill relay --producer shop --db postgres://app:secret
   waybill relay --producer shop --http :9090
   waybill relay --producer shop --transient orders,stock        # the relay, not the broker's disk, keeps these safe
   waybill relay --producer shop --accepted mails                # for a consumer that knows nothing of Waybill
-  waybill relay --producer shop --consumers prices=shop,audit   # a topic: both must have confirmed before a row goes`
+  waybill relay --producer shop --consumers prices=shop,audit   # a topic: both must have confirmed before a row goes
+  waybill relay --producer shop --per-second mails=50 --breaker '*=20' --breaker-for 10m`
 
 type relayFlags struct {
 	relay               relay.Options
 	console             consoleFlags
 	transient, accepted []string
 	consumers           []string
+	perSecond, breakers []string
+	breakerFor          time.Duration
 }
 
 func newRelayCommand(o *options) *cobra.Command {
@@ -75,6 +79,9 @@ func (f *relayFlags) register(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.transient, "transient", nil, "`destinations` whose messages the broker need not write to its disk; topic:NAME for a topic alone, * for all")
 	flags.StringSliceVar(&f.accepted, "accepted", nil, "`destinations` whose rows go when the broker has the message, without receipts; topic:NAME for a topic alone, * for all")
 	flags.StringArrayVar(&f.consumers, "consumers", nil, "`TOPIC=NAME,NAME`: all these consumers must confirm; otherwise the first to confirm suffices; may be repeated")
+	flags.StringArrayVar(&f.perSecond, "per-second", nil, "`NAME=N`: send at most N messages a second to this destination; topic:NAME for a topic alone, * for each that is not named; may be repeated")
+	flags.StringArrayVar(&f.breakers, "breaker", nil, "`NAME=N`: pause this destination after N rejections in a row, or NAME=P%/TIME where that share is rejected within that time; topic:NAME and * as above; may be repeated")
+	flags.DurationVar(&f.breakerFor, "breaker-for", 0, "how long such a pause lasts (default until 'waybill resume')")
 	flags.IntVar(&f.relay.Window, "window", 10_000, "most messages per destination that are sent and not confirmed")
 	flags.IntVar(&f.relay.InFlight, "in-flight", 0, "most messages of all destinations that are sent and not confirmed (default 200,000, or twice the window)")
 	flags.IntVar(&f.relay.InFlightBytes, "in-flight-bytes", 0, "most bytes of messages of all destinations that wait for the broker (default 64 MiB)")
@@ -89,7 +96,7 @@ func (f *relayFlags) register(cmd *cobra.Command) {
 
 // options checks the flags, and adds what follows from them.
 func (f *relayFlags) options(cmd *cobra.Command, o *options) (*relay.Options, error) {
-	if err := checkPositive(cmd, "window", "in-flight", "in-flight-bytes", "batch", "lease", "poll", "min-resend", "max-resend", "rejected-hold"); err != nil {
+	if err := checkPositive(cmd, "window", "in-flight", "in-flight-bytes", "batch", "lease", "poll", "min-resend", "max-resend", "rejected-hold", "breaker-for"); err != nil {
 		return nil, err
 	}
 	ro := f.relay
@@ -140,7 +147,7 @@ func (f *relayFlags) setDestinations(ro *relay.Options) error {
 		x.Consumers = append(x.Consumers, strings.Split(names, ",")...)
 		ro.Topics[topic] = x
 	}
-	return nil
+	return f.setSteering(ro)
 }
 
 func (f *relayFlags) run(cmd *cobra.Command, o *options) (err error) {

@@ -90,7 +90,7 @@ func newRoot() (root *cobra.Command, running *bool) {
 	}
 	add("Set up and run:", newDemoCommand(), newInitCommand(o), newRelayCommand(o), newSendCommand(o), newReceiveCommand(o))
 	add("Look:", newStatusCommand(o), newListCommand(o), newShowCommand(o), newGroupsCommand(o), newUICommand(o), newHealthCommand())
-	add("Repair:", newResendCommand(o), newDiscardCommand(o), newPruneCommand(o))
+	add("Repair:", newResendCommand(o), newDiscardCommand(o), newPauseCommand(o), newResumeCommand(o), newPruneCommand(o))
 	add("Prove:", newTortureCommand(o))
 
 	running = new(bool)

@@ -15,7 +15,7 @@ import (
 
 const statusHelp = `Show the state of a database: how many messages wait and since when, how fast they
 come and go, which relay leads and for how long its lease lasts, what was rejected,
-and what consumers remember. What keeps messages from moving is told in words: rights
+which destinations are paused, and what consumers remember. What keeps messages from moving is told in words: rights
 that are missing, rows that row-level security hides, a trigger that cannot run, a
 database that takes no writes; and settings by which a power cut loses commits.
 

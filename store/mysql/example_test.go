@@ -32,6 +32,7 @@ func ExampleDialect() {
 	// DELIMITER ;
 	// CREATE TABLE IF NOT EXISTS shop_qoutbox (
 	// CREATE TABLE IF NOT EXISTS shop_qconfirmed (
+	// CREATE TABLE IF NOT EXISTS shop_qpause (
 	// DELIMITER $$
 	// CREATE TRIGGER shop_qmessage_fill BEFORE INSERT ON shop_qmessage FOR EACH ROW
 	// DELIMITER ;

@@ -79,7 +79,8 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 				unlessThere(n, "statistics", "qmessage", "index_name = 'qmessage_floor'", addFloorIndex),
 				[]string{dropFillTrigger, copyKeys, endForgotten, createTypedFillTrigger},
 			),
-			Undo: []string{`DROP TABLE IF EXISTS {qoutbox}, {qconfirmed}`},
+			Added: []string{createPause},
+			Undo:  []string{`DROP TABLE IF EXISTS {qoutbox}, {qconfirmed}, {qpause}`},
 		},
 		store.Migration{
 			Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon},
@@ -88,7 +89,8 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 		store.Migration{
 			Side: store.Consumer, Version: 2, CompatibleFrom: 2, WorksWith: 1,
 			Prepare: []string{createRejected},
-			Undo:    []string{`DROP TABLE IF EXISTS {n_rejected}`},
+			Added:   []string{createConsumerPause},
+			Undo:    []string{`DROP TABLE IF EXISTS {n_rejected}, {n_pause}`},
 			Hold:    []string{boundWait, holdRecords}, Release: []string{releaseTables, unboundWait},
 			Statements: append(unlessTyped(n, "n2_record", latestByType), refuseUntyped, copyLatest),
 		},

@@ -66,7 +66,7 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 		store.Migration{Side: store.Producer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Hold: []string{boundWait, holdMessages}, Statements: []string{
 			addKeyType, keyByType, copyKeys, replaceFill, createOutbox, fillOutbox, createConfirmed,
 			createPendingIndex, createRejectedIDIndex, vacuumKeys,
-		}, Undo: []string{`DROP TABLE IF EXISTS {qoutbox}, {qconfirmed}`}},
+		}, Added: []string{createPause}, Undo: []string{`DROP TABLE IF EXISTS {qoutbox}, {qconfirmed}, {qpause}`}},
 		store.Migration{
 			Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon},
 			Undo: []string{`DROP TABLE IF EXISTS {n1_record}, {n2_record}, {n_horizon}`},
@@ -74,7 +74,8 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 		store.Migration{
 			Side: store.Consumer, Version: 2, CompatibleFrom: 2, WorksWith: 1,
 			Statements: []string{addLatestType, latestByType, copyLatest, vacuumOnce, vacuumLatest, createRejected, createWaitingIndex, createKeptIndex},
-			Undo:       []string{`DROP TABLE IF EXISTS {n_rejected}`},
+			Added:      []string{createConsumerPause},
+			Undo:       []string{`DROP TABLE IF EXISTS {n_rejected}, {n_pause}`},
 		},
 	)
 }

@@ -70,5 +70,5 @@ func ExampleDialect_attached() {
 		return
 	}
 	fmt.Println(tables, "tables in the schema app")
-	// Output: 5 tables in the schema app
+	// Output: 6 tables in the schema app
 }

@@ -59,7 +59,7 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			`CREATE TRIGGER IF NOT EXISTS ` + schema + createTypedFillTrigger,
 			createOutbox, fillOutbox, createConfirmed,
 			`CREATE INDEX IF NOT EXISTS ` + schema + createRejectedIDIndex,
-		}, Undo: []string{`DROP TABLE IF EXISTS {qoutbox}`, `DROP TABLE IF EXISTS {qconfirmed}`}},
+		}, Added: []string{createPause}, Undo: []string{`DROP TABLE IF EXISTS {qoutbox}`, `DROP TABLE IF EXISTS {qconfirmed}`, `DROP TABLE IF EXISTS {qpause}`}},
 		store.Migration{
 			Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon},
 			Undo: []string{`DROP TABLE IF EXISTS {n1_record}`, `DROP TABLE IF EXISTS {n2_record}`, `DROP TABLE IF EXISTS {n_horizon}`},
@@ -69,7 +69,7 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			createRejected,
 			`CREATE INDEX IF NOT EXISTS ` + schema + createWaitingIndex,
 			`CREATE INDEX IF NOT EXISTS ` + schema + createKeptIndex,
-		}, Undo: []string{`DROP TABLE IF EXISTS {n_rejected}`}},
+		}, Added: []string{createConsumerPause}, Undo: []string{`DROP TABLE IF EXISTS {n_rejected}`, `DROP TABLE IF EXISTS {n_pause}`}},
 	)
 }
 

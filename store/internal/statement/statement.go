@@ -99,7 +99,7 @@ func UntypedKeys(marks []store.Mark) []any {
 // Migrations writes the tables' names into the statements of migrations.
 func Migrations(n store.Names, migrations ...store.Migration) []store.Migration {
 	for _, m := range migrations {
-		for _, texts := range [][]string{m.Prepare, m.Hold, m.Statements, m.Release, m.Undo} {
+		for _, texts := range [][]string{m.Prepare, m.Added, m.Hold, m.Statements, m.Release, m.Undo} {
 			for i, text := range texts {
 				texts[i] = n.SQL(text)
 			}

@@ -73,7 +73,7 @@ func (p *part) auditor() (func(context.Context) error, error) {
 // depot is the consumer of everything.
 func (p *part) depot() (func(context.Context) error, error) {
 	in, err := inbox.New(p.db, sqlite.Dialect(), p.broker, &inbox.Options{
-		Consumer: "depot", Retention: time.Hour, PruneEvery: 30 * time.Millisecond,
+		Consumer: "depot", Retention: time.Hour, PruneEvery: 30 * time.Millisecond, PausesEvery: 20 * time.Millisecond,
 	})
 	if err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func (p *part) depot() (func(context.Context) error, error) {
 		}
 		return effect(ctx, tx, `INSERT INTO order_effects (id, version, token) VALUES (?, ?, ?)`, m.Key, version, token)
 	})
-	in.HandleWith("trouble", waybill.Once, trouble, &inbox.HandleOptions{MaxTries: 3})
+	in.HandleWith("trouble", waybill.Once, trouble, &inbox.HandleOptions{MaxTries: 3, Breaker: breaker})
 	return in.Run, nil
 }
 

@@ -2,7 +2,7 @@
 // NewReader, Read, and the report's Write; a Meter gives a series of reports their rates.
 //
 // The files: status.go (the report), consumer.go (the consumer's side of it), wait.go (why
-// messages wait), last.go and rates.go (rates), text.go (what a person reads).
+// messages wait), paused.go (which destinations are paused), last.go and rates.go (rates), text.go (what a person reads).
 package status
 
 import (
@@ -27,6 +27,8 @@ type Report struct {
 	Producer Producer  `json:"producer"`
 	Consumer Consumer  `json:"consumer"`
 	Rates    *Rates    `json:"rates,omitempty"`
+	// Paused are the destinations of which nothing is sent, or taken.
+	Paused []view.Pause `json:"paused"`
 	// Findings are what a person should know of the database, as the first report found it.
 	Findings []Finding `json:"findings,omitempty"`
 }
@@ -191,6 +193,9 @@ func (r *Reader) Read(ctx context.Context) (*Report, error) {
 	}
 	if missing(producer) && missing(consumer) {
 		return nil, ErrNoTables
+	}
+	if err := r.readPaused(ctx, report); err != nil {
+		return nil, err
 	}
 	if producer != nil {
 		report.Producer.Problem = producer.Error()

@@ -19,6 +19,7 @@ import (
 func (r *Report) Write(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "Database\t%s\n", r.Database)
+	r.writePaused(t)
 	r.writeProducer(t)
 	r.writeConsumer(t)
 	for _, f := range r.Findings {
