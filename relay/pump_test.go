@@ -274,16 +274,18 @@ func TestASuccessorSendsAgainWhatNobodyWillConfirm(t *testing.T) {
 		want    int // of 50 rows, of which the last holder has sent 30
 	}{{waybill.Consumed, 20}, {waybill.Accepted, 50}} {
 		t.Run(c.confirm.String(), func(t *testing.T) {
-			s := newSteppedTerm(t, 30, Options{Default: Destination{Confirm: c.confirm}})
-			s.insert(50, 1)
-			var rows []int64
-			for range 5 {
-				s.steps()
-				rows = append(rows, s.publishes()...)
-			}
-			if len(rows) != c.want {
-				t.Errorf("sent %d of 50 rows, want %d", len(rows), c.want)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				s := newSteppedTerm(t, 30, Options{Default: Destination{Confirm: c.confirm}})
+				s.insert(50, 1)
+				var rows []int64
+				for range 5 {
+					s.steps()
+					rows = append(rows, s.publishes()...)
+				}
+				if len(rows) != c.want {
+					t.Errorf("sent %d of 50 rows, want %d", len(rows), c.want)
+				}
+			})
 		})
 	}
 }
