@@ -88,7 +88,7 @@ func TestAPausedLaneGivesBackWhatItHasAndGoesOnFromThere(t *testing.T) {
 
 // A paused destination with many rows costs others a bounded number of statements.
 func TestABacklogThatIsPausedHoldsUpNoOther(t *testing.T) {
-	const many = 200_000
+	const many = 20_000
 	s := newSteppedTerm(t, 0, Options{})
 	s.pauses("orders")
 	s.insertTo("orders", many)

@@ -32,7 +32,7 @@ var endless = []struct {
 
 // elsewhere are the examples of which the flags alone are read here: these commands' runs have
 // tests of their own, and a schema is SQLite's only where it is attached.
-var elsewhere = regexp.MustCompile(`waybill (?:demo|torture|ui|health|init --prefix)`)
+var elsewhere = regexp.MustCompile(`waybill (?:demo|torture|ui|health|resume|init --prefix)`)
 
 func TestTheExamplesOfHelpWorkWhenPasted(t *testing.T) {
 	t.Parallel()

@@ -31,15 +31,15 @@ by itself with --for or --until, by the database's clock.
 group of those that share the tables. Where the destination is paused already, this takes
 the place of that.`
 
-const pauseExample = `  waybill pause orders --reason "the carrier's API is down" --for 30m
-  waybill pause orders --side consumer --consumer shipping
-  waybill pause prices --topic --until 2026-03-01T06:00:00Z`
+const pauseExample = `  waybill pause orders --side producer --reason "the carrier's API is down" --for 30m
+  waybill pause orders --consumer shipping                                  # at the consumer's side
+  waybill pause prices --topic --side producer --until 2099-03-01T06:00:00Z`
 
 const resumeHelp = `End the pause of a destination, whoever or whatever began it: relays or inboxes go on
 within two seconds. At the consumer's side it ends those of all consumer groups, or with
 --consumer that of one, which goes on waiting as long as all of them are paused together.`
 
-const resumeExample = `  waybill resume orders
+const resumeExample = `  waybill resume orders --side producer
   waybill resume orders --side consumer`
 
 // pausedFlags say which destination of which side is meant.
