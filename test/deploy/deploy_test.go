@@ -4,6 +4,7 @@ package deploy_test
 import (
 	"database/sql"
 	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -66,7 +67,7 @@ func servedMetrics(t *testing.T) map[string]bool {
 		t.Fatal(err)
 	}
 	answer := httptest.NewRecorder()
-	admin.Handler(r, queue, nil).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	admin.Handler(r, queue, nil).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	served := map[string]bool{}
 	for _, line := range regexp.MustCompile(`(?m)^# TYPE (\S+)`).FindAllStringSubmatch(answer.Body.String(), -1) {
 		served[line[1]] = true

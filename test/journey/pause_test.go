@@ -78,7 +78,7 @@ func TestNothingMovesWhileADestinationIsPausedAndAllOfItAfterwards(t *testing.T)
 					t.Errorf("got %d orders handled while they are paused, want the 10 from before", n)
 				}
 
-				resumed := false
+				var resumed bool
 				if side == store.Producer {
 					resumed, err = queue.Resume(ctx, "orders", false)
 				} else {

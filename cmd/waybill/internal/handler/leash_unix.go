@@ -3,6 +3,7 @@
 package handler
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os/exec"
@@ -68,7 +69,8 @@ func (l *leash) close() {
 
 // begin starts the process and tells it of all groups. mu is held.
 func (l *leash) begin() error {
-	cmd := exec.Command("/bin/sh", "-c", watch)
+	// No context ends it: it has to outlive whoever is killed, and ends with its input.
+	cmd := exec.CommandContext(context.Background(), "/bin/sh", "-c", watch)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	input, err := cmd.StdinPipe()
 	if err != nil {
