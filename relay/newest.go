@@ -16,8 +16,9 @@ type newest struct {
 	from     waybill.ID // how far the look under way has come; zero between looks
 	began    int64      // when it began, or the last one, by the database's clock in µs
 	nextLook time.Time
-	nextLate time.Time // when a look goes back for what was committed late
-	found    time.Time // when a look last found what nothing else had
+	nextLate time.Time     // when a look goes back for what was committed late
+	found    time.Time     // when a look last found what nothing else had
+	took     time.Duration // by the last look
 }
 
 const (
@@ -31,9 +32,12 @@ const (
 	// is committed somewhat later than the time in its id.
 	newestOverlap = 100 * time.Millisecond
 	// newestShare bounds the part of the time that looks take: one part of so many; and
-	// alertShare for newestAlert.
+	// alertShare for newestAlert. One slow look says little of the next: it may have waited
+	// for the lock of the very TRUNCATE after which ids begin anew. And no message is to wait
+	// for the sweep because of a slow machine.
 	newestShare = 50
 	alertShare  = 5
+	newestMost  = 5 * time.Second
 )
 
 // scanNewest looks through the messages of the last moments, in the order of their
@@ -71,16 +75,25 @@ func (p *pump) scanNewest(ctx context.Context) (bool, error) {
 	if err := p.fetchMissed(ctx, outside, func(r *store.Row) { found = append(found, r.ID) }); err != nil {
 		return false, err
 	}
-	every := max(min(p.t.r.o.Poll, newestEvery), newestShare*time.Since(now))
+	took := time.Since(now)
 	if len(found) > 0 {
 		n.found = now
 		p.goBack(slices.Min(found))
 	}
-	if !n.found.IsZero() && now.Sub(n.found) < newestAlert {
-		every = min(every, newestSoon+alertShare*time.Since(now))
-	}
-	n.nextLook = time.Now().Add(every)
+	n.nextLook = time.Now().Add(n.rest(now, took, min(p.t.r.o.Poll, newestEvery)))
 	return len(missed) > 0, nil
+}
+
+// rest is the time to the next look after one that began at a time and took so long; least
+// is the least, but for newestAlert.
+func (n *newest) rest(began time.Time, took, least time.Duration) time.Duration {
+	cost := min(took, n.took)
+	n.took = took
+	every := max(least, min(newestShare*cost, newestMost))
+	if !n.found.IsZero() && began.Sub(n.found) < newestAlert {
+		every = min(every, newestSoon+alertShare*cost)
+	}
+	return every
 }
 
 // newestFrom is where a look begins: where the last one has ended, if it has not come to

@@ -558,6 +558,28 @@ func TestNoMessageWaitsForASweepWhereIdsGoBack(t *testing.T) {
 	}
 }
 
+func TestOneSlowLookPutsOffTheNextByNothing(t *testing.T) {
+	var n newest
+	now := time.Now()
+	for i, look := range []struct{ took, want time.Duration }{
+		{time.Millisecond, newestEvery},
+		{10 * time.Second, newestEvery}, // it has waited for a lock
+		{time.Millisecond, newestEvery},
+		{10 * time.Millisecond, newestEvery},
+		{20 * time.Millisecond, 500 * time.Millisecond}, // looks take that long
+		{10 * time.Second, time.Second},
+		{10 * time.Second, newestMost},
+	} {
+		if rest := n.rest(now, look.took, newestEvery); rest != look.want {
+			t.Errorf("look %d: %v to the next, want %v", i, rest, look.want)
+		}
+	}
+	n.found = now
+	if rest := n.rest(now, time.Millisecond, newestEvery); rest != newestSoon+alertShare*time.Millisecond {
+		t.Errorf("%v to the next look after one that has found something", rest)
+	}
+}
+
 func TestNoMessageWaitsForASweepWhereASessionHasABlockOfIds(t *testing.T) {
 	for _, backlog := range []bool{false, true} {
 		t.Run(fmt.Sprint("with a backlog ", backlog), func(t *testing.T) {
