@@ -6,10 +6,11 @@
 // only those come who may: it lets in requests of its own machine unless Options say who else
 // may, by tokens, mutual TLS or an authenticating proxy.
 //
-// Handler serves health, readiness, metrics and statistics of a relay to whoever asks.
+// Handler serves health, readiness, metrics and statistics of a relay to whoever asks, and
+// InboxHandler those of an inbox.
 //
 // The files: admin.go (Options, Handler), metrics.go, stats.go and counter.go (what Handler
-// tells); console.go (Console, its routes and who is let through), access.go (whom a request
+// tells), inbox.go (InboxHandler); console.go (Console, its routes and who is let through), access.go (whom a request
 // comes from), api.go and openapi.go (JSON), page.go (pages; their templates lie in pages/),
 // lang.go (languages), live.go (numbers that move).
 package admin

@@ -97,8 +97,7 @@ func (s *server) metrics(w http.ResponseWriter, r *http.Request) {
 			p.sample(c.OldestAge, "destination", c.Destination, "type", kind(c.Topic), "status", c.Status)
 		}
 	}
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	_, _ = w.Write([]byte(p.b.String())) // a client that has gone needs no answer
+	p.serve(w)
 }
 
 func flag(b bool) float64 {
@@ -119,6 +118,12 @@ func kind(topic bool) string {
 type metricsPage struct {
 	b    strings.Builder
 	name string
+}
+
+// serve answers with the page.
+func (p *metricsPage) serve(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	_, _ = w.Write([]byte(p.b.String())) // a client that has gone needs no answer
 }
 
 // describe begins a metric, whose samples follow.

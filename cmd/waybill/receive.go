@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,6 +18,7 @@ import (
 	"github.com/waybill-go/waybill/cmd/waybill/internal/terminal"
 	"github.com/waybill-go/waybill/inbox"
 	"github.com/waybill-go/waybill/internal/address"
+	"github.com/waybill-go/waybill/store"
 )
 
 const receiveHelp = `Consume a destination: each message is guarded against duplicates (--level once) or
@@ -54,7 +56,8 @@ While DESTINATION is paused (waybill pause --side consumer) it takes nothing.
 A database or broker that is away is waited for, and the log says so. An embedded broker
 serves one process at a time: "waybill relay" cannot use it meanwhile.
 
---http serves /healthz, /readyz (200 while it is connected) and the page. ` + consoleHelp
+--http serves /healthz, /readyz (200 while it is connected), /metrics for Prometheus, the same as
+JSON at /stats, and the page. ` + consoleHelp
 
 const receiveExample = `  waybill receive orders --consumer shipping --level latest
   waybill receive mails --consumer mailer --exec './deliver.sh "$WAYBILL_KEY"'
@@ -215,10 +218,14 @@ func (r *receiver) run(ctx context.Context, d *database, b broker.Broker, handle
 	if err != nil {
 		return 0, usage(err)
 	}
+	keeper, err := store.NewKeeper(d.DB, d.dialect, d.prefix, options.Consumer)
+	if err != nil {
+		return 0, usage(err)
+	}
 	in.HandleWith(r.destination, r.guard, handle, &inbox.HandleOptions{Topic: r.topic})
 	stop, err := r.console.serve(ctx, admin.Database{
 		Name: options.Consumer, DB: d.DB, Dialect: d.dialect, TablePrefix: d.prefix, About: d.address, Inboxes: []*inbox.Inbox{in},
-	}, nil)
+	}, func(o *admin.Options) http.Handler { return admin.InboxHandler(in, keeper, o) })
 	if err != nil {
 		return 0, err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/waybill-go/waybill/admin"
 	"github.com/waybill-go/waybill/broker/memory"
+	"github.com/waybill-go/waybill/inbox"
 	"github.com/waybill-go/waybill/internal/test/testserver"
 	"github.com/waybill-go/waybill/relay"
 	"github.com/waybill-go/waybill/store"
@@ -42,13 +43,13 @@ func TestRulesAndDashboardNameMetricsThatAreServed(t *testing.T) {
 		}
 		for _, metric := range found {
 			if !served[metric] && !served[histogram.ReplaceAllString(metric, "")] {
-				t.Errorf("%s names %s, which a relay does not serve", path, metric)
+				t.Errorf("%s names %s, which neither a relay nor an inbox serves", path, metric)
 			}
 		}
 	}
 }
 
-// servedMetrics are the names of the metrics that a relay serves.
+// servedMetrics are the names of the metrics that a relay and an inbox serve.
 func servedMetrics(t *testing.T) map[string]bool {
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "shop.db"))
 	if err != nil {
@@ -66,11 +67,21 @@ func servedMetrics(t *testing.T) map[string]bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer := httptest.NewRecorder()
-	admin.Handler(r, queue, nil).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	in, err := inbox.New(db, sqlite.Dialect(), memory.New(nil), &inbox.Options{Consumer: "shipping"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keeper, err := store.NewKeeper(db, sqlite.Dialect(), "", "shipping")
+	if err != nil {
+		t.Fatal(err)
+	}
 	served := map[string]bool{}
-	for _, line := range regexp.MustCompile(`(?m)^# TYPE (\S+)`).FindAllStringSubmatch(answer.Body.String(), -1) {
-		served[line[1]] = true
+	for _, handler := range []http.Handler{admin.Handler(r, queue, nil), admin.InboxHandler(in, keeper, nil)} {
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		for _, line := range regexp.MustCompile(`(?m)^# TYPE (\S+)`).FindAllStringSubmatch(answer.Body.String(), -1) {
+			served[line[1]] = true
+		}
 	}
 	return served
 }
