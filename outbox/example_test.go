@@ -202,7 +202,7 @@ func ExampleOutbox_Send_invalid() {
 	}
 	fmt.Println("too large:", errors.Is(err, waybill.ErrTooLarge), "messages:", count(db, "qmessage"))
 	// Output:
-	// message 1, Headers: header name "messageId" is reserved
+	// message 1, Headers: header name "messageId" is reserved; "x-messageid" is free
 	// too large: false messages: 0
 }
 

@@ -52,6 +52,14 @@ func NewNames(prefix string) (Names, error) {
 	}, nil
 }
 
+// Tables are the names of all tables, of both sides.
+func (n Names) Tables() []string {
+	return []string{
+		n.Message, n.MessageKey, n.Relay, n.Outbox, n.Confirmed, n.Pause,
+		n.Once, n.Latest, n.Horizon, n.Rejected, n.Paused, n.Versions,
+	}
+}
+
 // Schema is the part of the prefix before its dot; "" where there is none.
 func (n Names) Schema() string {
 	schema, _, found := strings.Cut(n.Prefix, ".")

@@ -1,6 +1,8 @@
 package store_test
 
 import (
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -68,6 +70,20 @@ func TestSQLWritesNamesAndLeavesTheRestAlone(t *testing.T) {
 	}
 }
 
+func TestTablesAreAll(t *testing.T) {
+	n, err := store.NewNames("app_")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := n.Tables()
+	fields := reflect.ValueOf(n)
+	for i := range fields.NumField() {
+		if name := fields.Type().Field(i).Name; name != "Prefix" && !slices.Contains(all, fields.Field(i).String()) {
+			t.Errorf("%s is not among the tables %v", name, all)
+		}
+	}
+}
+
 // Whatever is taken for a prefix is an identifier in every database, so nothing else
 // can reach a statement by it.
 func FuzzNoPrefixReachesSQLUnchecked(f *testing.F) {
@@ -84,7 +100,7 @@ func FuzzNoPrefixReachesSQLUnchecked(f *testing.F) {
 		if strings.ContainsFunc(prefix, other) || strings.Count(prefix, ".") > 1 || len(prefix) > 61 {
 			t.Errorf("%q was taken", prefix)
 		}
-		for _, name := range []string{n.Message, n.MessageKey, n.Relay, n.Confirmed, n.Once, n.Latest, n.Horizon, n.Rejected, n.Versions} {
+		for _, name := range n.Tables() {
 			for part := range strings.SplitSeq(name, ".") {
 				if part == "" || len(part) > 63 || part[0] >= '0' && part[0] <= '9' {
 					t.Errorf("%q: got the name %q, want an identifier", prefix, name)

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"slices"
+	"sync"
 
 	"github.com/spf13/cobra"
 )
@@ -47,10 +48,13 @@ const rootExample = `  export WAYBILL_DB=postgres://app:secret@localhost/app
   waybill receive orders --consumer shipping --level latest --count 1
   waybill status`
 
+// keepOrder has cobra show the commands in the order of this file, which is that of the work.
+var keepOrder = sync.OnceFunc(func() { cobra.EnableCommandSorting = false })
+
 // newRoot makes the tree of commands. running is set once one of them has begun,
 // that is, once nothing is wrong with its command line.
 func newRoot() (root *cobra.Command, running *bool) {
-	cobra.EnableCommandSorting = false // the order of this file is that of the work
+	keepOrder()
 	o := &options{}
 	root = &cobra.Command{
 		Use:           "waybill",

@@ -212,7 +212,7 @@ func (d *database) drop(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tables := []string{names.Message, names.MessageKey, names.Relay, names.Outbox, names.Confirmed, names.Once, names.Latest, names.Horizon, names.Rejected, names.Versions}
+	tables := names.Tables()
 	for _, own := range []string{"account", "transfer", "notice", "parcel", "parcel_code", "errand", "errand_code", "orders", "order_state", "consumer_account", "consumer_order", "abroad_record", "effect"} {
 		tables = append(tables, d.prefix+own)
 	}
