@@ -4,21 +4,22 @@ import (
 	"database/sql"
 	"errors"
 	"sync"
+	"sync/atomic"
 )
 
 // loan is the connection of a Transaction as others may use it: one at a time, and nobody
 // once the transaction is being ended.
 type loan struct {
-	mu         sync.Mutex
-	over       bool
+	mu         sync.Mutex  // held while it is in use
+	over       atomic.Bool // it is not lent any more
 	driverConn any
 }
 
-// end waits until the connection is not in use, and lends it no more.
+// end lends the connection no more, and waits until it is not in use.
 func (l *loan) end() {
+	l.over.Store(true)
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.over = true
+	defer l.mu.Unlock() // what was lent has come back
 }
 
 var (
@@ -41,10 +42,13 @@ func OnConn(tx *sql.Tx, f func(driverConn any) error) (found bool, err error) {
 		return false, nil
 	}
 	if !t.loan.mu.TryLock() {
+		if t.loan.over.Load() { // it is end that has it
+			return true, &endedError{errTaken}
+		}
 		return true, errLent
 	}
 	defer t.loan.mu.Unlock()
-	if t.loan.over || t.isDone() {
+	if t.loan.over.Load() || t.isDone() {
 		return true, &endedError{errTaken}
 	}
 	return true, f(t.loan.driverConn)

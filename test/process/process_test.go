@@ -27,13 +27,15 @@ type process struct {
 	cmd   *exec.Cmd // nil while it is down
 	ended chan struct{}
 	log   *logTail
+	began int // how much was in the log when it was started
 	kills int
 }
 
 // logTail keeps the end of what a process wrote in all of its lives.
 type logTail struct {
-	mu   sync.Mutex
-	text []byte
+	mu      sync.Mutex
+	text    []byte
+	written int // in all
 }
 
 const logTailBytes = 64 << 10
@@ -42,6 +44,7 @@ func (l *logTail) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.text = append(l.text, p...)
+	l.written += len(p)
 	if over := len(l.text) - logTailBytes; over > 0 {
 		l.text = append(l.text[:0], l.text[over:]...)
 	}
@@ -52,6 +55,12 @@ func (l *logTail) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return string(l.text)
+}
+
+func (l *logTail) size() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.written
 }
 
 // supervisor has all processes of a test.
@@ -75,10 +84,12 @@ func (s *supervisor) start(p *process) {
 	cmd := p.exec()
 	cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0")
 	cmd.Stdout, cmd.Stderr = p.log, p.log
+	size := p.log.size()
 	if err := cmd.Start(); err != nil {
 		s.t.Fatalf("start %s: %v", p.name, err)
 	}
 	p.cmd, p.ended = cmd, make(chan struct{})
+	p.began = size
 	go func(ended chan struct{}) {
 		defer close(ended)
 		_ = cmd.Wait() // cmd.ProcessState tells
@@ -105,9 +116,19 @@ func (s *supervisor) kill(p *process) {
 func (s *supervisor) stop() {
 	s.t.Helper()
 	for _, p := range s.processes {
-		if p.cmd != nil {
-			_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		if p.cmd == nil {
+			continue
 		}
+		// One that was started a moment ago may not listen to signals yet.
+		patience.Until(s.t, p.name+" has begun to log", func() bool {
+			select {
+			case <-p.ended:
+				return true
+			default:
+				return p.log.size() > p.began
+			}
+		})
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	}
 	for _, p := range s.processes {
 		if p.cmd == nil {
