@@ -10,6 +10,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"log/slog"
 	"net/http"
@@ -503,6 +504,62 @@ func TestBodiesAreHiddenOrFormatted(t *testing.T) {
 			}
 		})
 	}
+}
+
+var link = regexp.MustCompile(`<a [^>]*href="([^"]*)"[^>]*>`)
+
+func TestEachLinkLeadsWhereItSays(t *testing.T) {
+	d := newDesk(t, admin.Options{})
+	for i := range 250 { // more than a page
+		d.sent(waybill.Message{Destination: "orders", Key: fmt.Sprint(i)})
+	}
+	d.rejected(waybill.Message{Destination: "a-b", Key: "x y&z"}, "shipping: no such order")
+	b := d.browser(d.console, "/")
+	seen, waiting := map[string]bool{}, []string{"", "messages?destination=orders"}
+	for len(waiting) > 0 {
+		from := waiting[0]
+		waiting = waiting[1:]
+		status, page, at := b.get(from)
+		if status != http.StatusOK {
+			t.Errorf("%s: got status %d", from, status)
+			continue
+		}
+		for _, m := range link.FindAllStringSubmatch(page, -1) {
+			target := html.UnescapeString(m[1])
+			if strings.HasPrefix(target, "#") {
+				continue
+			}
+			to, err := at.Parse(target)
+			if err != nil || to.Host != at.Host {
+				t.Errorf("%s: the link %q leads away: %v", from, target, err)
+				continue
+			}
+			if next := strings.TrimPrefix(to.RequestURI(), "/"); !seen[next] && len(seen) < 100 {
+				seen[next] = true
+				waiting = append(waiting, next)
+			}
+		}
+	}
+	for _, want := range []string{"?lang=zh", "messages?destination=orders&lang=zh"} {
+		if !seen[want] {
+			t.Errorf("no link leads to %s", want)
+		}
+	}
+	_, page, _ := b.get("messages?destination=orders")
+	for _, m := range link.FindAllStringSubmatch(page, -1) {
+		if !strings.Contains(m[0], `rel="next"`) {
+			continue
+		}
+		next := html.UnescapeString(m[1])
+		if !strings.Contains(next, "from=") || !strings.Contains(next, "destination=orders") {
+			t.Errorf("what comes next is at %q, want the same search from where this page ends", next)
+		}
+		if _, other, _ := b.get("messages" + next); other == page {
+			t.Errorf("%q shows the same page", next)
+		}
+		return
+	}
+	t.Error("250 messages stand on one page")
 }
 
 func TestThePagesSpeakChinese(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"html/template"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"path"
@@ -89,14 +90,20 @@ func (c *Console) view(w http.ResponseWriter, r *http.Request) *view {
 // CanOperate says whether buttons are shown.
 func (v *view) CanOperate() bool { return v.User.Role >= Operator }
 
-// InLanguage is the page's query with a language in it.
-func (v *view) InLanguage(l string) string {
-	query := url.Values{}
-	for name, values := range v.Query {
-		query[name] = values
+// InLanguage leads to this page in a language.
+func (v *view) InLanguage(l string) template.URL { return asking(v.Query, "lang", l) }
+
+// Again leads to this page.
+func (v *view) Again() template.URL { return template.URL("?" + v.Query.Encode()) } //nolint:gosec // it is encoded
+
+// asking leads to a page with another argument in its query.
+func asking(query url.Values, name, value string) template.URL {
+	other := maps.Clone(query)
+	if other == nil {
+		other = url.Values{}
 	}
-	query.Set("lang", l)
-	return query.Encode()
+	other.Set(name, value)
+	return template.URL("?" + other.Encode()) //nolint:gosec // it is encoded
 }
 
 // Selecting are the arguments that say which rejected messages are meant.
@@ -227,7 +234,7 @@ func (c *Console) rejectedPage(w http.ResponseWriter, r *http.Request) {
 
 type messagesData struct {
 	Found *survey.Found
-	Next  string // the query of what comes next; "" at the end
+	Next  template.URL // leads to what comes next; "" at the end
 }
 
 // about finds the database that a page is about, and reads what it shows; nil was answered.
@@ -268,9 +275,7 @@ func (c *Console) messagesPage(w http.ResponseWriter, r *http.Request) {
 	}
 	data := messagesData{Found: found}
 	if found.Next != "" {
-		query := r.URL.Query()
-		query.Set("from", found.Next)
-		data.Next = query.Encode()
+		data.Next = asking(r.URL.Query(), "from", found.Next)
 	}
 	c.show(w, http.StatusOK, "messages", v, data)
 }
