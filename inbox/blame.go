@@ -97,7 +97,7 @@ func (w *worker) choose(ctx context.Context, f *failure, seen *trouble, several 
 		// turn, which a smaller batch would not have had sooner.
 		w.lostConflict = !w.r.in.ledger.Capabilities().SingleWriter
 		seen.conflicts++
-		w.tellConflict(ctx, f)
+		w.tellConflict(ctx, f, seen.conflicts)
 		switch {
 		case seen.conflicts <= maxConflicts:
 			return runAgain
@@ -135,12 +135,20 @@ func (w *worker) choose(ctx context.Context, f *failure, seen *trouble, several 
 	return failMessage
 }
 
-// tellConflict logs that a transaction lost to another one. That a handler went on behind
-// its end is worth a warning: it has not returned the error that said so.
-func (w *worker) tellConflict(ctx context.Context, f *failure) {
+// tellConflict logs that a transaction lost to another one, and how often in turn.
+// That a handler went on behind its end is worth a warning: it has not returned the error
+// that said so. So is losing again and again: the other one may be the handler's own.
+func (w *worker) tellConflict(ctx context.Context, f *failure, conflicts int) {
 	id := "" // of several messages
 	if len(f.blames) == 1 {
 		id = f.blames[0].x.Message.ID.String()
+	}
+	if f.lost == nil && conflicts >= maxConflicts && f.stage == inHandler {
+		if times, due := w.r.in.repeats.Due("conflicts "+w.r.destination, ""); due {
+			w.r.in.log.WarnContext(ctx, "a handler's transaction has lost to another one several times and runs again; does the handler write through a connection of its own, and not through its tx?",
+				slog.String("destination", w.r.destination), slog.String("id", id), slog.Int("conflicts", conflicts), slog.Int64("times", times), slog.Any("error", f.err))
+		}
+		return
 	}
 	if f.lost == nil {
 		w.r.in.log.DebugContext(ctx, "a transaction lost to another one; it runs again",

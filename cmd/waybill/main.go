@@ -23,19 +23,24 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
+// sameSignal is the time within which a second signal counts as the first one come twice: so
+// timeout(1) sends it, to the process and to its group.
+const sameSignal = time.Second
+
 // run executes one command line and returns the exit status. The first SIGINT or
-// SIGTERM asks the command to finish what is under way; a second one ends the
-// process at once.
+// SIGTERM asks the command to finish what is under way; a second one, sameSignal later or
+// more, ends the process at once.
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, func() { time.AfterFunc(sameSignal, stop) })
 
 	root, running := newRoot()
 	root.SetArgs(args)

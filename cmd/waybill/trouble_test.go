@@ -200,6 +200,17 @@ func TestASecondSignalEndsTheProcessAtOnce(t *testing.T) {
 	}
 }
 
+// As timeout(1) does it, to the process and then to its group.
+func TestASignalThatComesTwiceAtOnceIsOne(t *testing.T) {
+	t.Parallel()
+	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
+	w.ok("", "init")
+	p := w.start("relay", "--producer", "shop")
+	p.says("relay leads")
+	p.signal(syscall.SIGTERM)
+	p.stops()
+}
+
 func TestSIGTERMLetsACommandFinish(t *testing.T) {
 	t.Parallel()
 	w := workspaceHolding(t, "x")
