@@ -14,6 +14,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/outbox"
+	"github.com/waybill-go/waybill/store"
 )
 
 // Order is what is placed, and what travels.
@@ -27,6 +28,20 @@ type Service struct {
 	db     *sql.DB
 	out    *outbox.Outbox
 	tenant string
+}
+
+// NewService makes the outbox's tables in the service's database, unless they are there, and
+// an outbox. The dialect is postgres.Dialect(), mysql.Dialect() or sqlite.Dialect(), of the
+// packages of these names below github.com/waybill-go/waybill/store.
+func NewService(ctx context.Context, db *sql.DB, dialect store.Dialect) (*Service, error) {
+	if err := store.Migrate(ctx, db, dialect, "", store.Producer); err != nil {
+		return nil, err
+	}
+	out, err := outbox.New(dialect, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{db: db, out: out}, nil
 }
 
 // Ship changes an order's state and tells of it: both commit together, or neither.

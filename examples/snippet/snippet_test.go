@@ -30,13 +30,15 @@ func newService(t *testing.T) *Service {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	if err := store.Migrate(t.Context(), db, sqlite.Dialect(), "", store.Producer); err != nil {
+	s, err := NewService(t.Context(), db, sqlite.Dialect())
+	if err != nil {
 		t.Fatal(err)
 	}
+	s.tenant = "acme"
 	if _, err := db.ExecContext(t.Context(), `CREATE TABLE orders (id INTEGER PRIMARY KEY, item TEXT, state TEXT)`); err != nil {
 		t.Fatal(err)
 	}
-	return &Service{db: db, out: newOutbox(t), tenant: "acme"}
+	return s
 }
 
 func newOutbox(t *testing.T) *outbox.Outbox {

@@ -51,7 +51,7 @@ func TestTheCodeOfThePagesIsThatOfTheExamples(t *testing.T) {
 }
 
 // goBlock is a block of Go with what stands above it.
-var goBlock = regexp.MustCompile("(?m)^(?:<!-- snippet: (.*) -->\n)?```go\n((?s:.*?)\n)?```$")
+var goBlock = regexp.MustCompile("(?m)^(?:<!-- snippet: (.*) -->\n)?```go\n((?s:.*?)\n)??```$")
 
 // withSnippets returns the page with the code that it should have, and how many blocks of Go
 // it has.
