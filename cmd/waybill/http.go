@@ -43,10 +43,11 @@ func serve(ctx context.Context, listeners []net.Listener, secure *tls.Config, ha
 	var group sync.WaitGroup
 	for _, l := range listeners {
 		at := slog.String("address", l.Addr().String())
-		slog.InfoContext(ctx, "serving health and figures", at)
+		scheme := "http"
 		if secure != nil {
-			l = tls.NewListener(l, secure)
+			l, scheme = tls.NewListener(l, secure), "https"
 		}
+		slog.InfoContext(ctx, "serving health and figures", at, slog.String("page", scheme+"://"+l.Addr().String()+"/"))
 		group.Go(func() {
 			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				slog.ErrorContext(ctx, "health and figures are not served any more", at, slog.Any("error", err))
