@@ -444,6 +444,25 @@ func (c *Console) steerPage(w http.ResponseWriter, r *http.Request) {
 // bodyShown is the most bytes of a body that a page shows.
 const bodyShown = 64 << 10
 
+// depthIndented is how deep JSON may be nested that is indented: each line begins with two
+// blanks for each level, so that 64 KiB of brackets would make a gigabyte.
+const depthIndented = 50
+
+// depthOf is how deep JSON is nested, or more: brackets in strings count, too.
+func depthOf(text string) int {
+	depth, most := 0, 0
+	for i := range len(text) {
+		switch text[i] {
+		case '[', '{':
+			depth++
+			most = max(most, depth)
+		case ']', '}':
+			depth--
+		}
+	}
+	return most
+}
+
 // bodyText is a body as a person reads it.
 func bodyText(m *survey.Message) string {
 	if m.Body == nil {
@@ -451,7 +470,7 @@ func bodyText(m *survey.Message) string {
 	}
 	text := *m.Body
 	var indented bytes.Buffer
-	if len(text) <= bodyShown && json.Valid([]byte(text)) && json.Indent(&indented, []byte(text), "", "  ") == nil {
+	if len(text) <= bodyShown && json.Valid([]byte(text)) && depthOf(text) <= depthIndented && json.Indent(&indented, []byte(text), "", "  ") == nil {
 		text = indented.String()
 	}
 	if len(text) > bodyShown {
