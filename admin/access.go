@@ -84,19 +84,35 @@ func isLoopbackHost(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// isLocal reports whether a request comes from this machine and asks for it by a name that
-// only this machine has: a page of a foreign name that is made to lead here is none.
+// isLocal reports whether a request comes from this machine, to a loopback address, and asks
+// for it by a name that only this machine has: a page of a foreign name that is made to lead
+// here is none.
 func isLocal(r *http.Request) bool {
 	host := r.Host
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
-	for _, h := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} {
-		if r.Header.Get(h) != "" {
-			return false // a proxy on this machine has brought it here
+	if to, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && !IsLoopback(to.String()) {
+		return false // such as a side-car's, which comes from a loopback address
+	}
+	return !isProxied(r) && IsLoopback(r.RemoteAddr) && isLoopbackHost(host)
+}
+
+// isProxied reports whether a proxy has brought a request here: it speaks HTTP/1.0, as no
+// browser does and nginx does unless told otherwise, or has a header of a proxy's, whatever
+// that says. Who asks can add such a header, and cannot take one away.
+func isProxied(r *http.Request) bool {
+	if !r.ProtoAtLeast(1, 1) {
+		return true
+	}
+	for name := range r.Header {
+		switch {
+		case strings.HasPrefix(name, "X-Forwarded-"), strings.HasPrefix(name, "X-Envoy-"),
+			name == "Forwarded", name == "Via", name == "X-Real-Ip", name == "X-Request-Id":
+			return true
 		}
 	}
-	return IsLoopback(r.RemoteAddr) && isLoopbackHost(host)
+	return false
 }
 
 const (

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -194,23 +195,36 @@ func TestWhereEverybodyMayOnlyLookNobodyCanChangeAnything(t *testing.T) {
 
 func TestWithoutATokenOnlyThisMachineIsLetIn(t *testing.T) {
 	d := newDesk(t, admin.Options{})
+	header := func(name string, values ...string) func(*http.Request) {
+		return func(r *http.Request) { r.Header[name] = values }
+	}
+	at := func(ip string) func(*http.Request) {
+		return func(r *http.Request) {
+			addr := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(ip))
+			*r = *r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, addr))
+		}
+	}
 	for _, c := range []struct {
 		name         string
 		remote, host string
-		header       string
+		change       func(*http.Request)
 		want         int
 	}{
-		{"this machine", "127.0.0.1:1", "127.0.0.1:8080", "", 200},
-		{"by its name", "[::1]:1", "localhost:8080", "", 200},
-		{"another machine", "10.0.0.7:1", "localhost:8080", "", 403},
-		{"a foreign name that leads here", "127.0.0.1:1", "evil.example:8080", "", 403},
-		{"through a proxy", "127.0.0.1:1", "localhost:8080", "X-Forwarded-For", 403},
+		{"this machine", "127.0.0.1:1", "127.0.0.1:8080", nil, 200},
+		{"by its name", "[::1]:1", "localhost:8080", at("[::1]:8080"), 200},
+		{"another machine", "10.0.0.7:1", "localhost:8080", nil, 403},
+		{"a foreign name that leads here", "127.0.0.1:1", "evil.example:8080", nil, 403},
+		{"through a proxy", "127.0.0.1:1", "localhost:8080", header("X-Forwarded-For", "10.0.0.7"), 403},
+		{"through a proxy that adds a line to an empty one", "127.0.0.1:1", "localhost:8080", header("X-Forwarded-For", "", "10.0.0.7"), 403},
+		{"through one that tells of the scheme alone", "127.0.0.1:1", "localhost:8080", header("X-Forwarded-Proto", "https"), 403},
+		{"through one that says nothing and speaks HTTP/1.0", "127.0.0.1:1", "127.0.0.1:8080", func(r *http.Request) { r.ProtoMinor = 0 }, 403},
+		{"through a side-car", "127.0.0.6:1", "localhost:8080", at("10.0.0.7:8080"), 403},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := d.ask("GET", "/", "", func(r *http.Request) {
 				r.RemoteAddr, r.Host = c.remote, c.host
-				if c.header != "" {
-					r.Header.Set(c.header, "10.0.0.7")
+				if c.change != nil {
+					c.change(r)
 				}
 			})
 			if w.Code != c.want {
@@ -475,6 +489,17 @@ func TestHostileTextIsTextOnEveryPage(t *testing.T) {
 		}
 		if policy := w.Header().Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") {
 			t.Errorf("%s: got the policy %q", page, policy)
+		}
+	}
+}
+
+func TestDeeplyNestedJSONIsShownAsItIs(t *testing.T) {
+	d := newDesk(t, admin.Options{})
+	for deep, most := range map[int]int{5: 10_000, 9000: 100_000} {
+		body := strings.Repeat("[", deep) + strings.Repeat("1,", 200) + "1" + strings.Repeat("]", deep)
+		id := d.sent(waybill.Message{Destination: "orders", Body: []byte(body)})
+		if w := d.ask("GET", "/messages/"+id.String(), ""); w.Code != http.StatusOK || w.Body.Len() > most || strings.Contains(w.Body.String(), body) == (deep == 5) {
+			t.Errorf("%d deep: got %d and %d bytes", deep, w.Code, w.Body.Len())
 		}
 	}
 }
