@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -249,6 +250,15 @@ func (c *Console) apiOrder(w http.ResponseWriter, r *http.Request) {
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&o); err != nil {
 		c.refuse(w, r, http.StatusBadRequest, "The order cannot be read: "+err.Error())
+		return
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		c.refuse(w, r, http.StatusBadRequest, "The order cannot be read: there is more than one.")
+		return
+	}
+	if ids := o.Selection.MessageIDs; ids != nil && len(ids) == 0 {
+		// A program that has found none does not mean all.
+		c.refuse(w, r, http.StatusBadRequest, "No message is selected.")
 		return
 	}
 	if op, ok := c.begin(w, r, &o); ok {

@@ -168,7 +168,7 @@ func (c *Console) newHandler() http.Handler {
 	}
 	var foreign http.CrossOriginProtection
 	foreign.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c.refuse(w, r, http.StatusForbidden, "This was asked for by a page of somebody else's.")
+		c.refuse(w, r, http.StatusForbidden, foreignText)
 	}))
 	safe := foreign.Handler(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -199,7 +199,10 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		whole := *r.URL
-		whole.Path, whole.RawPath = "/"+r.URL.Path, ""
+		whole.Path = "/" + r.URL.Path
+		if r.URL.RawPath != "" {
+			whole.RawPath = "/" + r.URL.RawPath
+		}
 		r = r.Clone(r.Context())
 		r.URL = &whole
 	}
@@ -211,6 +214,8 @@ func (c *Console) guard(route route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		user := c.access.user(r)
 		switch {
+		case route.need != Nobody && isForeignPart(r):
+			c.refuse(w, r, http.StatusForbidden, foreignText)
 		case user.Role >= route.need && (route.need == Nobody || route.method == http.MethodGet || c.access.mayChange(r, user)):
 			ctx := context.WithValue(r.Context(), userKey{}, user)
 			route.handle(w, r.WithContext(ctx))
@@ -229,6 +234,19 @@ func (c *Console) guard(route route) http.HandlerFunc {
 	}
 }
 
+const foreignText = "This was asked for by a page of somebody else's."
+
+// isForeignPart reports whether a foreign page wants something of the Console as a part of
+// itself, such as an image: it cannot read that, but it can have the database work. A link of
+// a foreign page is none. See https://web.dev/articles/fetch-metadata.
+func isForeignPart(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none":
+		return false
+	}
+	return r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.Header.Get("Sec-Fetch-Dest") != "document"
+}
+
 // userKey is the context's key of the User.
 type userKey struct{}
 
@@ -244,9 +262,11 @@ func redirect(w http.ResponseWriter, r *http.Request, to string) {
 	w.WriteHeader(http.StatusSeeOther)
 }
 
-// upTo leads from a request's page up to the Console's root: "./", "../" or "../../".
+// upTo leads from a request's page up to the Console's root: "./", "../" or "../../". It counts
+// as a browser does, to whom a slash that is written as %2F is none: one step too many would
+// lead out of the Console.
 func upTo(r *http.Request) string {
-	return "./" + strings.Repeat("../", max(strings.Count(r.URL.Path, "/")-1, 0))
+	return "./" + strings.Repeat("../", max(strings.Count(r.URL.EscapedPath(), "/")-1, 0))
 }
 
 // find returns a database by its name; "" stands for the first.

@@ -425,6 +425,55 @@ func TestAForeignPageChangesNothing(t *testing.T) {
 	}
 }
 
+func TestAForeignPageHasNothingAsAPartOfIt(t *testing.T) {
+	d := newDesk(t, admin.Options{})
+	fetched := func(site, mode, dest string) func(*http.Request) {
+		return func(r *http.Request) {
+			r.Header.Set("Sec-Fetch-Site", site)
+			r.Header.Set("Sec-Fetch-Mode", mode)
+			r.Header.Set("Sec-Fetch-Dest", dest)
+		}
+	}
+	for _, path := range []string{"/count", "/", "/api/v1/count", "/events"} {
+		for _, by := range []func(*http.Request){fetched("cross-site", "no-cors", "image"), fetched("same-site", "cors", "empty"), fetched("cross-site", "navigate", "iframe")} {
+			if w := d.ask("GET", path, "", by); w.Code != http.StatusForbidden {
+				t.Errorf("%s: got %d, want 403", path, w.Code)
+			}
+		}
+	}
+	for _, by := range []func(*http.Request){fetched("cross-site", "navigate", "document"), fetched("none", "navigate", "document"), fetched("same-origin", "cors", "empty")} {
+		if w := d.ask("GET", "/", "", by); w.Code != http.StatusOK {
+			t.Errorf("got %d, want the page: a link leads to it, or it is its own", w.Code)
+		}
+	}
+}
+
+func TestAnOrderThatMeansNothingInParticularIsNotOneOfAll(t *testing.T) {
+	d := newDesk(t, admin.Options{})
+	d.rejected(waybill.Message{Destination: "orders"}, "shipping: no")
+	for _, body := range []string{
+		`{"action":"discard","selection":{"message_ids":[]}}`, `{"action":"discard"}{"selection":{"destination":"mails"}}`, `{"action":"discard"} x`,
+		`{"action":"discard","selection":{"destinations":"mails"}}`, `[]`, ``,
+	} {
+		if w := d.ask("POST", "/api/v1/operations", body, asJSON); w.Code != http.StatusBadRequest {
+			t.Errorf("%s: got %d %s, want 400", body, w.Code, w.Body)
+		}
+	}
+}
+
+func TestASlashInAPathLeadsNowhereElse(t *testing.T) {
+	d := newDesk(t, admin.Options{})
+	for prefix, handler := range map[string]http.Handler{"": d.console, "/waybill": http.StripPrefix("/waybill", d.console), "/ops/": http.StripPrefix("/ops/", d.console)} {
+		r := httptest.NewRequest(http.MethodGet, strings.TrimSuffix(prefix, "/")+"/messages/a%2Fb%2Fc", nil)
+		r.Host, r.RemoteAddr = "localhost", "127.0.0.1:1"
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		if text := w.Body.String(); !strings.Contains(text, `src="./../assets/`) {
+			t.Errorf("below %q: got\n%s\nwant links to one level up", prefix, text)
+		}
+	}
+}
+
 func TestTheHandlerWorksBelowAnyPrefix(t *testing.T) {
 	d := newDesk(t, admin.Options{})
 	link := regexp.MustCompile(`(?:href|src|action|data-events)="([^"?]*)`)
