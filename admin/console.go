@@ -1,10 +1,12 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"path"
@@ -179,13 +181,33 @@ func (c *Console) newHandler() http.Handler {
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
-		r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+		if r.ContentLength != 0 && !c.whole(w, r) {
+			return
+		}
 		safe.ServeHTTP(w, r)
 	})
 }
 
-// maxRequest is the most bytes of a request's body.
-const maxRequest = 1 << 20
+const (
+	maxRequest  = 1 << 20          // the most bytes of a request's body
+	requestTime = 30 * time.Second // the most time that it may take to come
+)
+
+// whole reads the body of a request, so that nobody holds a connection by sending it slowly;
+// false says that it was answered.
+func (c *Console) whole(w http.ResponseWriter, r *http.Request) bool {
+	in := http.NewResponseController(w)
+	_ = in.SetReadDeadline(time.Now().Add(requestTime)) // where the server can
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	if err != nil {
+		w.Header().Set("Connection", "close")
+		c.refuse(w, r, http.StatusRequestEntityTooLarge, "The form cannot be read.")
+		return false
+	}
+	_ = in.SetReadDeadline(time.Time{})
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return true
+}
 
 // ServeHTTP implements http.Handler.
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -461,6 +461,25 @@ func TestAnOrderThatMeansNothingInParticularIsNotOneOfAll(t *testing.T) {
 	}
 }
 
+func TestWhatAPersonWasNotShownIsNotDone(t *testing.T) {
+	d := newDesk(t, admin.Options{})
+	d.rejected(waybill.Message{Destination: "orders"}, "shipping: no order 1")
+	b := d.browser(d.console, "")
+	_, page, _ := b.get("/rejected")
+	form := b.formIn(page, `name="group"`)
+	form.Set("action", "discard")
+	_, page, _ = b.post("/confirm", form)
+	form = b.formIn(page, `name="shown"`)
+	d.rejected(waybill.Message{Destination: "orders"}, "shipping: no order 2") // of the same group, while the person reads
+	status, page, _ := b.post("/operations", form)
+	if status != http.StatusConflict || !strings.Contains(page, "Discard 2 messages for good?") {
+		t.Fatalf("got %d\n%s\nwant to be asked again", status, page)
+	}
+	if status, page, at := b.post("/operations", b.formIn(page, `name="shown"`)); status != http.StatusOK || !strings.HasPrefix(at.Path, "/operations/") {
+		t.Errorf("got %d at %s\n%s\nwant the order", status, at, page)
+	}
+}
+
 func TestASlashInAPathLeadsNowhereElse(t *testing.T) {
 	d := newDesk(t, admin.Options{})
 	for prefix, handler := range map[string]http.Handler{"": d.console, "/waybill": http.StripPrefix("/waybill", d.console), "/ops/": http.StripPrefix("/ops/", d.console)} {

@@ -386,6 +386,7 @@ type confirmData struct {
 	Messages int
 	Stopped  bool
 	Groups   []survey.Group
+	Grown    bool // there are more than the person was shown
 }
 
 // formOrder reads an order from a form.
@@ -406,29 +407,48 @@ func (c *Console) confirmPage(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, r, http.StatusBadRequest, err.Error())
 		return
 	}
+	if v, data := c.meant(w, r, o); v != nil {
+		c.show(w, http.StatusOK, "confirm", v, data)
+	}
+}
+
+// meant reads what an order means now; a nil view says that it was answered.
+func (c *Console) meant(w http.ResponseWriter, r *http.Request, o *order) (*view, *confirmData) {
 	groups, v := about(c, w, r, func(ctx context.Context, d *database) (*survey.Groups, error) {
 		return d.reader.Groups(ctx, &o.Selection)
 	})
 	if groups == nil {
-		return
+		return nil, nil
 	}
 	o.Database = v.Database
-	data := confirmData{Order: o, Stopped: groups.Stopped, Groups: groups.Groups}
+	data := &confirmData{Order: o, Stopped: groups.Stopped, Groups: groups.Groups}
 	for i := range groups.Groups {
 		data.Messages += groups.Groups[i].Messages
 	}
 	if data.Messages == 0 {
 		c.refuse(w, r, http.StatusConflict, repair.ErrNothing.Error())
-		return
+		return nil, nil
 	}
-	c.show(w, http.StatusOK, "confirm", v, data)
+	return v, data
 }
 
+// orderPage begins what the page before has asked about, unless more messages are meant by now
+// than that has told of: then it asks again.
 func (c *Console) orderPage(w http.ResponseWriter, r *http.Request) {
 	o, err := formOrder(r)
 	if err != nil {
 		c.refuse(w, r, http.StatusBadRequest, err.Error())
 		return
+	}
+	if shown, err := strconv.Atoi(r.PostForm.Get("shown")); err == nil {
+		v, data := c.meant(w, r, o)
+		if v == nil {
+			return
+		}
+		if data.Grown = data.Messages > shown; data.Grown {
+			c.show(w, http.StatusConflict, "confirm", v, data)
+			return
+		}
 	}
 	if op, ok := c.begin(w, r, o); ok {
 		redirect(w, r, "operations/"+op.ID)
