@@ -250,6 +250,9 @@ func (a *access) mayChange(r *http.Request, user User) bool {
 	if isJSON(r) {
 		return true
 	}
+	if r.ParseForm() != nil {
+		return false // what cannot be read may have said which messages are meant
+	}
 	given := r.PostFormValue("form_token")
 	return hmac.Equal([]byte(given), []byte(a.formToken(r, user)))
 }

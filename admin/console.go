@@ -344,9 +344,8 @@ func (c *Console) failed(w http.ResponseWriter, r *http.Request, d *database, er
 
 // problemOf is what a page tells of an error.
 func problemOf(err error) string {
-	var place *survey.BadPlaceError
 	switch {
-	case errors.Is(err, survey.ErrNoTables), errors.Is(err, repair.ErrNothing), errors.Is(err, repair.ErrClosed), errors.As(err, &place):
+	case errors.Is(err, survey.ErrNoTables), errors.Is(err, repair.ErrNothing), errors.Is(err, repair.ErrClosed):
 		return err.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		return "The database has not answered in time."

@@ -480,6 +480,20 @@ func TestWhatAPersonWasNotShownIsNotDone(t *testing.T) {
 	}
 }
 
+func TestAFormThatCannotBeReadWholeDoesNothing(t *testing.T) {
+	d := newDesk(t, admin.Options{})
+	d.rejected(waybill.Message{Destination: "orders"}, "shipping: no")
+	b := d.browser(d.console, "")
+	_, page, _ := b.get("/rejected")
+	token := b.formIn(page, `name="group"`).Get("form_token")
+	for _, body := range []string{"destination=mails;x", "destination=%zz"} {
+		response, err := b.Post(b.url+"/operations", "application/x-www-form-urlencoded", strings.NewReader("action=discard&form_token="+token+"&"+body))
+		if status, _, _ := b.read(response, err); status != http.StatusForbidden {
+			t.Errorf("%s: got %d, want 403: the destination would be lost, and all be meant", body, status)
+		}
+	}
+}
+
 func TestASlashInAPathLeadsNowhereElse(t *testing.T) {
 	d := newDesk(t, admin.Options{})
 	for prefix, handler := range map[string]http.Handler{"": d.console, "/waybill": http.StripPrefix("/waybill", d.console), "/ops/": http.StripPrefix("/ops/", d.console)} {

@@ -240,9 +240,12 @@ func about[T any](c *Console, w http.ResponseWriter, r *http.Request, read func(
 	defer cancel()
 	value, err := read(ctx, d)
 	var bad *badArgumentError
+	var place *survey.BadPlaceError
 	switch {
 	case errors.As(err, &bad):
 		c.refuse(w, r, http.StatusBadRequest, bad.Error())
+	case errors.As(err, &place):
+		c.refuse(w, r, http.StatusBadRequest, place.Error())
 	case err != nil:
 		c.failed(w, r, d, err)
 	case value == nil:
