@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"crypto/x509"
 	"encoding/hex"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -129,6 +130,26 @@ type access struct {
 
 	mu       sync.Mutex
 	sessions map[[32]byte]session // by the hash of what the cookie holds
+	wrongs   int                  // tokens that nobody has, since the log has told of them
+	told     time.Time            // when it did
+}
+
+// wrongEvery is the least time between two lines of the log about wrong tokens.
+const wrongEvery = 10 * time.Second
+
+// wrong logs that somebody has tried a token that nobody has, with how many have been tried
+// since the last such line: guessing is seen, and does not fill the log.
+func (a *access) wrong(r *http.Request) {
+	a.mu.Lock()
+	a.wrongs++
+	n, tells := a.wrongs, time.Since(a.told) >= wrongEvery
+	if tells {
+		a.wrongs, a.told = 0, time.Now()
+	}
+	a.mu.Unlock()
+	if tells {
+		a.o.Logger.WarnContext(r.Context(), "audit: wrong tokens were tried", slog.String("from", r.RemoteAddr), slog.Int("times", n))
+	}
 }
 
 // session is one of a browser that has logged in with a token.
@@ -161,7 +182,11 @@ func (a *access) unbounded(r *http.Request) User {
 	}
 	if a.hasTokens() {
 		if token, is := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); is {
-			return a.byToken(token)
+			user := a.byToken(token)
+			if user.Role == Nobody {
+				a.wrong(r)
+			}
+			return user
 		}
 		if cookie, err := r.Cookie(sessionCookie); err == nil {
 			return a.bySession(cookie.Value)

@@ -494,6 +494,17 @@ func TestAFormThatCannotBeReadWholeDoesNothing(t *testing.T) {
 	}
 }
 
+func TestWrongTokensAreLoggedAndDoNotFillTheLog(t *testing.T) {
+	d := newDesk(t, admin.Options{OperatorToken: operatorToken})
+	for i := range 100 {
+		d.ask("GET", "/api/v1/overview", "", bearer(fmt.Sprint("guess-", i)))
+		d.ask("POST", "/login", fmt.Sprint("token=guess-", i), asForm)
+	}
+	if text := d.log.String(); strings.Count(text, "wrong tokens") != 1 || strings.Contains(text, "guess-") {
+		t.Errorf("got the log\n%s\nwant one line, without a token", text)
+	}
+}
+
 func TestASlashInAPathLeadsNowhereElse(t *testing.T) {
 	d := newDesk(t, admin.Options{})
 	for prefix, handler := range map[string]http.Handler{"": d.console, "/waybill": http.StripPrefix("/waybill", d.console), "/ops/": http.StripPrefix("/ops/", d.console)} {

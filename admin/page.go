@@ -151,7 +151,7 @@ func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
 func (c *Console) logIn(w http.ResponseWriter, r *http.Request) {
 	user := c.access.byToken(r.PostFormValue("token"))
 	if user.Role == Nobody {
-		c.o.Logger.WarnContext(r.Context(), "somebody has tried to log in with a wrong token", slog.String("from", r.RemoteAddr))
+		c.access.wrong(r)
 		c.show(w, http.StatusForbidden, "login", c.view(w, r), "This is not a token of this page.")
 		return
 	}
