@@ -104,9 +104,7 @@ func reads[T any](c *Console, w http.ResponseWriter, r *http.Request, read func(
 	if d == nil {
 		return
 	}
-	ctx, cancel := c.within(r)
-	defer cancel()
-	value, err := read(ctx, d)
+	value, err := look(c, r, func(ctx context.Context) (*T, error) { return read(ctx, d) })
 	var bad *badArgumentError
 	var place *survey.BadPlaceError
 	switch {
@@ -150,8 +148,15 @@ func (c *Console) apiCount(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, counted)
 }
 
-// countAll counts all rows of the outbox, which takes as long as it takes.
+var errCounting = errors.New("All rows are being counted already. Ask again later.") //nolint:staticcheck // a sentence of the page
+
+// countAll counts all rows of the outbox, which takes as long as it takes: once at a time, since
+// each reads the whole table.
 func (d *database) countAll(ctx context.Context) (*exactCount, error) {
+	if !d.counting.TryLock() {
+		return nil, errCounting
+	}
+	defer d.counting.Unlock()
 	counted := &exactCount{now(), []rowStats{}}
 	counts, err := d.reader.Queue().Count(ctx)
 	for _, x := range counts {

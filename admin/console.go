@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/waybill-go/waybill/inbox"
@@ -57,19 +58,21 @@ type Console struct {
 	live      *live
 	pages     *pages
 	handler   http.Handler
+	readers   chan struct{} // one for each request that looks at rows
 }
 
 // database is a Database and what reads it.
 type database struct {
 	Database
-	reader *survey.Reader
+	reader   *survey.Reader
+	counting sync.Mutex // while all rows are counted
 }
 
 // NewConsole returns a Console of these databases, at least one. Unless the options say who
 // may come in, it serves requests of this machine alone. Close it after the server that
 // serves it.
 func NewConsole(o *Options, databases ...Database) (*Console, error) {
-	c := &Console{}
+	c := &Console{readers: make(chan struct{}, readersAtOnce)}
 	if o != nil {
 		c.o = *o
 	}
@@ -97,7 +100,7 @@ func NewConsole(o *Options, databases ...Database) (*Console, error) {
 			problems = append(problems, err)
 			continue
 		}
-		c.databases = append(c.databases, &database{d, reader})
+		c.databases = append(c.databases, &database{Database: d, reader: reader})
 	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
@@ -327,6 +330,26 @@ func (c *Console) ready(w http.ResponseWriter, r *http.Request) {
 	say(w, http.StatusOK, "ok")
 }
 
+// readersAtOnce is how many requests look at rows at one time: further ones wait. Where a look
+// takes a second, many at once would let none of them come to its end.
+const readersAtOnce = 4
+
+// look has read look at rows, for as long as a request waits for a database, once others make
+// room for it.
+func look[T any](c *Console, r *http.Request, read func(ctx context.Context) (T, error)) (value T, err error) {
+	waiting, done := c.within(r)
+	defer done()
+	select {
+	case c.readers <- struct{}{}:
+	case <-waiting.Done():
+		return value, waiting.Err()
+	}
+	defer func() { <-c.readers }()
+	ctx, cancel := c.within(r)
+	defer cancel()
+	return read(ctx)
+}
+
 // within bounds how long a request waits for a database.
 func (c *Console) within(r *http.Request) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(r.Context(), c.o.Timeout)
@@ -345,7 +368,7 @@ func (c *Console) failed(w http.ResponseWriter, r *http.Request, d *database, er
 // problemOf is what a page tells of an error.
 func problemOf(err error) string {
 	switch {
-	case errors.Is(err, survey.ErrNoTables), errors.Is(err, repair.ErrNothing), errors.Is(err, repair.ErrClosed):
+	case errors.Is(err, errCounting), errors.Is(err, survey.ErrNoTables), errors.Is(err, repair.ErrNothing), errors.Is(err, repair.ErrClosed):
 		return err.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		return "The database has not answered in time."

@@ -212,9 +212,7 @@ func (c *Console) rejectedPage(w http.ResponseWriter, r *http.Request) {
 		if name := r.FormValue("db"); name != "" && name != d.Name {
 			continue
 		}
-		ctx, cancel := c.within(r)
-		groups, err := d.reader.Groups(ctx, &selection)
-		cancel()
+		groups, err := look(c, r, func(ctx context.Context) (*survey.Groups, error) { return d.reader.Groups(ctx, &selection) })
 		if err != nil {
 			c.failed(w, r, d, err)
 			return
@@ -236,9 +234,7 @@ func about[T any](c *Console, w http.ResponseWriter, r *http.Request, read func(
 	if d == nil {
 		return nil, nil
 	}
-	ctx, cancel := c.within(r)
-	defer cancel()
-	value, err := read(ctx, d)
+	value, err := look(c, r, func(ctx context.Context) (*T, error) { return read(ctx, d) })
 	var bad *badArgumentError
 	var place *survey.BadPlaceError
 	switch {
