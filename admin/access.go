@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"crypto/x509"
 	"encoding/hex"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -84,19 +85,35 @@ func isLoopbackHost(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// isLocal reports whether a request comes from this machine and asks for it by a name that
-// only this machine has: a page of a foreign name that is made to lead here is none.
+// isLocal reports whether a request comes from this machine, to a loopback address, and asks
+// for it by a name that only this machine has: a page of a foreign name that is made to lead
+// here is none.
 func isLocal(r *http.Request) bool {
 	host := r.Host
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
-	for _, h := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} {
-		if r.Header.Get(h) != "" {
-			return false // a proxy on this machine has brought it here
+	if to, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && !IsLoopback(to.String()) {
+		return false // such as a side-car's, which comes from a loopback address
+	}
+	return !isProxied(r) && IsLoopback(r.RemoteAddr) && isLoopbackHost(host)
+}
+
+// isProxied reports whether a proxy has brought a request here: it speaks HTTP/1.0, as no
+// browser does and nginx does unless told otherwise, or has a header of a proxy's, whatever
+// that says. Who asks can add such a header, and cannot take one away.
+func isProxied(r *http.Request) bool {
+	if !r.ProtoAtLeast(1, 1) {
+		return true
+	}
+	for name := range r.Header {
+		switch {
+		case strings.HasPrefix(name, "X-Forwarded-"), strings.HasPrefix(name, "X-Envoy-"),
+			name == "Forwarded", name == "Via", name == "X-Real-Ip", name == "X-Request-Id":
+			return true
 		}
 	}
-	return IsLoopback(r.RemoteAddr) && isLoopbackHost(host)
+	return false
 }
 
 const (
@@ -113,6 +130,26 @@ type access struct {
 
 	mu       sync.Mutex
 	sessions map[[32]byte]session // by the hash of what the cookie holds
+	wrongs   int                  // tokens that nobody has, since the log has told of them
+	told     time.Time            // when it did
+}
+
+// wrongEvery is the least time between two lines of the log about wrong tokens.
+const wrongEvery = 10 * time.Second
+
+// wrong logs that somebody has tried a token that nobody has, with how many have been tried
+// since the last such line: guessing is seen, and does not fill the log.
+func (a *access) wrong(r *http.Request) {
+	a.mu.Lock()
+	a.wrongs++
+	n, tells := a.wrongs, time.Since(a.told) >= wrongEvery
+	if tells {
+		a.wrongs, a.told = 0, time.Now()
+	}
+	a.mu.Unlock()
+	if tells {
+		a.o.Logger.WarnContext(r.Context(), "audit: wrong tokens were tried", slog.String("from", r.RemoteAddr), slog.Int("times", n))
+	}
 }
 
 // session is one of a browser that has logged in with a token.
@@ -145,7 +182,11 @@ func (a *access) unbounded(r *http.Request) User {
 	}
 	if a.hasTokens() {
 		if token, is := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); is {
-			return a.byToken(token)
+			user := a.byToken(token)
+			if user.Role == Nobody {
+				a.wrong(r)
+			}
+			return user
 		}
 		if cookie, err := r.Cookie(sessionCookie); err == nil {
 			return a.bySession(cookie.Value)
@@ -233,6 +274,9 @@ func (a *access) formToken(r *http.Request, user User) string {
 func (a *access) mayChange(r *http.Request, user User) bool {
 	if isJSON(r) {
 		return true
+	}
+	if r.ParseForm() != nil {
+		return false // what cannot be read may have said which messages are meant
 	}
 	given := r.PostFormValue("form_token")
 	return hmac.Equal([]byte(given), []byte(a.formToken(r, user)))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -103,13 +104,14 @@ func reads[T any](c *Console, w http.ResponseWriter, r *http.Request, read func(
 	if d == nil {
 		return
 	}
-	ctx, cancel := c.within(r)
-	defer cancel()
-	value, err := read(ctx, d)
+	value, err := look(c, r, func(ctx context.Context) (*T, error) { return read(ctx, d) })
 	var bad *badArgumentError
+	var place *survey.BadPlaceError
 	switch {
 	case errors.As(err, &bad):
 		c.refuse(w, r, http.StatusBadRequest, bad.Error())
+	case errors.As(err, &place):
+		c.refuse(w, r, http.StatusBadRequest, place.Error())
 	case err != nil:
 		c.failed(w, r, d, err)
 	case value == nil:
@@ -146,8 +148,15 @@ func (c *Console) apiCount(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, counted)
 }
 
-// countAll counts all rows of the outbox, which takes as long as it takes.
+var errCounting = errors.New("All rows are being counted already. Ask again later.") //nolint:staticcheck // a sentence of the page
+
+// countAll counts all rows of the outbox, which takes as long as it takes: once at a time, since
+// each reads the whole table.
 func (d *database) countAll(ctx context.Context) (*exactCount, error) {
+	if !d.counting.TryLock() {
+		return nil, errCounting
+	}
+	defer d.counting.Unlock()
 	counted := &exactCount{now(), []rowStats{}}
 	counts, err := d.reader.Queue().Count(ctx)
 	for _, x := range counts {
@@ -249,6 +258,15 @@ func (c *Console) apiOrder(w http.ResponseWriter, r *http.Request) {
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&o); err != nil {
 		c.refuse(w, r, http.StatusBadRequest, "The order cannot be read: "+err.Error())
+		return
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		c.refuse(w, r, http.StatusBadRequest, "The order cannot be read: there is more than one.")
+		return
+	}
+	if ids := o.Selection.MessageIDs; ids != nil && len(ids) == 0 {
+		// A program that has found none does not mean all.
+		c.refuse(w, r, http.StatusBadRequest, "No message is selected.")
 		return
 	}
 	if op, ok := c.begin(w, r, &o); ok {

@@ -1,14 +1,17 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/waybill-go/waybill/inbox"
@@ -55,19 +58,21 @@ type Console struct {
 	live      *live
 	pages     *pages
 	handler   http.Handler
+	readers   chan struct{} // one for each request that looks at rows
 }
 
 // database is a Database and what reads it.
 type database struct {
 	Database
-	reader *survey.Reader
+	reader   *survey.Reader
+	counting sync.Mutex // while all rows are counted
 }
 
 // NewConsole returns a Console of these databases, at least one. Unless the options say who
 // may come in, it serves requests of this machine alone. Close it after the server that
 // serves it.
 func NewConsole(o *Options, databases ...Database) (*Console, error) {
-	c := &Console{}
+	c := &Console{readers: make(chan struct{}, readersAtOnce)}
 	if o != nil {
 		c.o = *o
 	}
@@ -95,7 +100,7 @@ func NewConsole(o *Options, databases ...Database) (*Console, error) {
 			problems = append(problems, err)
 			continue
 		}
-		c.databases = append(c.databases, &database{d, reader})
+		c.databases = append(c.databases, &database{Database: d, reader: reader})
 	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
@@ -168,7 +173,7 @@ func (c *Console) newHandler() http.Handler {
 	}
 	var foreign http.CrossOriginProtection
 	foreign.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c.refuse(w, r, http.StatusForbidden, "This was asked for by a page of somebody else's.")
+		c.refuse(w, r, http.StatusForbidden, foreignText)
 	}))
 	safe := foreign.Handler(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -179,13 +184,33 @@ func (c *Console) newHandler() http.Handler {
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
-		r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+		if r.ContentLength != 0 && !c.whole(w, r) {
+			return
+		}
 		safe.ServeHTTP(w, r)
 	})
 }
 
-// maxRequest is the most bytes of a request's body.
-const maxRequest = 1 << 20
+const (
+	maxRequest  = 1 << 20          // the most bytes of a request's body
+	requestTime = 30 * time.Second // the most time that it may take to come
+)
+
+// whole reads the body of a request, so that nobody holds a connection by sending it slowly;
+// false says that it was answered.
+func (c *Console) whole(w http.ResponseWriter, r *http.Request) bool {
+	in := http.NewResponseController(w)
+	_ = in.SetReadDeadline(time.Now().Add(requestTime)) // where the server can
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	if err != nil {
+		w.Header().Set("Connection", "close")
+		c.refuse(w, r, http.StatusRequestEntityTooLarge, "The form cannot be read.")
+		return false
+	}
+	_ = in.SetReadDeadline(time.Time{})
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return true
+}
 
 // ServeHTTP implements http.Handler.
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -199,7 +224,10 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		whole := *r.URL
-		whole.Path, whole.RawPath = "/"+r.URL.Path, ""
+		whole.Path = "/" + r.URL.Path
+		if r.URL.RawPath != "" {
+			whole.RawPath = "/" + r.URL.RawPath
+		}
 		r = r.Clone(r.Context())
 		r.URL = &whole
 	}
@@ -211,6 +239,8 @@ func (c *Console) guard(route route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		user := c.access.user(r)
 		switch {
+		case route.need != Nobody && isForeignPart(r):
+			c.refuse(w, r, http.StatusForbidden, foreignText)
 		case user.Role >= route.need && (route.need == Nobody || route.method == http.MethodGet || c.access.mayChange(r, user)):
 			ctx := context.WithValue(r.Context(), userKey{}, user)
 			route.handle(w, r.WithContext(ctx))
@@ -229,6 +259,19 @@ func (c *Console) guard(route route) http.HandlerFunc {
 	}
 }
 
+const foreignText = "This was asked for by a page of somebody else's."
+
+// isForeignPart reports whether a foreign page wants something of the Console as a part of
+// itself, such as an image: it cannot read that, but it can have the database work. A link of
+// a foreign page is none. See https://web.dev/articles/fetch-metadata.
+func isForeignPart(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none":
+		return false
+	}
+	return r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.Header.Get("Sec-Fetch-Dest") != "document"
+}
+
 // userKey is the context's key of the User.
 type userKey struct{}
 
@@ -244,9 +287,11 @@ func redirect(w http.ResponseWriter, r *http.Request, to string) {
 	w.WriteHeader(http.StatusSeeOther)
 }
 
-// upTo leads from a request's page up to the Console's root: "./", "../" or "../../".
+// upTo leads from a request's page up to the Console's root: "./", "../" or "../../". It counts
+// as a browser does, to whom a slash that is written as %2F is none: one step too many would
+// lead out of the Console.
 func upTo(r *http.Request) string {
-	return "./" + strings.Repeat("../", max(strings.Count(r.URL.Path, "/")-1, 0))
+	return "./" + strings.Repeat("../", max(strings.Count(r.URL.EscapedPath(), "/")-1, 0))
 }
 
 // find returns a database by its name; "" stands for the first.
@@ -285,6 +330,26 @@ func (c *Console) ready(w http.ResponseWriter, r *http.Request) {
 	say(w, http.StatusOK, "ok")
 }
 
+// readersAtOnce is how many requests look at rows at one time: further ones wait. Where a look
+// takes a second, many at once would let none of them come to its end.
+const readersAtOnce = 4
+
+// look has read look at rows, for as long as a request waits for a database, once others make
+// room for it.
+func look[T any](c *Console, r *http.Request, read func(ctx context.Context) (T, error)) (value T, err error) {
+	waiting, done := c.within(r)
+	defer done()
+	select {
+	case c.readers <- struct{}{}:
+	case <-waiting.Done():
+		return value, waiting.Err()
+	}
+	defer func() { <-c.readers }()
+	ctx, cancel := c.within(r)
+	defer cancel()
+	return read(ctx)
+}
+
 // within bounds how long a request waits for a database.
 func (c *Console) within(r *http.Request) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(r.Context(), c.o.Timeout)
@@ -302,9 +367,8 @@ func (c *Console) failed(w http.ResponseWriter, r *http.Request, d *database, er
 
 // problemOf is what a page tells of an error.
 func problemOf(err error) string {
-	var place *survey.BadPlaceError
 	switch {
-	case errors.Is(err, survey.ErrNoTables), errors.Is(err, repair.ErrNothing), errors.Is(err, repair.ErrClosed), errors.As(err, &place):
+	case errors.Is(err, errCounting), errors.Is(err, survey.ErrNoTables), errors.Is(err, repair.ErrNothing), errors.Is(err, repair.ErrClosed):
 		return err.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		return "The database has not answered in time."

@@ -13,6 +13,7 @@ import (
 	"html"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -195,23 +196,36 @@ func TestWhereEverybodyMayOnlyLookNobodyCanChangeAnything(t *testing.T) {
 
 func TestWithoutATokenOnlyThisMachineIsLetIn(t *testing.T) {
 	d := newDesk(t, admin.Options{})
+	header := func(name string, values ...string) func(*http.Request) {
+		return func(r *http.Request) { r.Header[name] = values }
+	}
+	at := func(ip string) func(*http.Request) {
+		return func(r *http.Request) {
+			addr := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(ip))
+			*r = *r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, addr))
+		}
+	}
 	for _, c := range []struct {
 		name         string
 		remote, host string
-		header       string
+		change       func(*http.Request)
 		want         int
 	}{
-		{"this machine", "127.0.0.1:1", "127.0.0.1:8080", "", 200},
-		{"by its name", "[::1]:1", "localhost:8080", "", 200},
-		{"another machine", "10.0.0.7:1", "localhost:8080", "", 403},
-		{"a foreign name that leads here", "127.0.0.1:1", "evil.example:8080", "", 403},
-		{"through a proxy", "127.0.0.1:1", "localhost:8080", "X-Forwarded-For", 403},
+		{"this machine", "127.0.0.1:1", "127.0.0.1:8080", nil, 200},
+		{"by its name", "[::1]:1", "localhost:8080", at("[::1]:8080"), 200},
+		{"another machine", "10.0.0.7:1", "localhost:8080", nil, 403},
+		{"a foreign name that leads here", "127.0.0.1:1", "evil.example:8080", nil, 403},
+		{"through a proxy", "127.0.0.1:1", "localhost:8080", header("X-Forwarded-For", "10.0.0.7"), 403},
+		{"through a proxy that adds a line to an empty one", "127.0.0.1:1", "localhost:8080", header("X-Forwarded-For", "", "10.0.0.7"), 403},
+		{"through one that tells of the scheme alone", "127.0.0.1:1", "localhost:8080", header("X-Forwarded-Proto", "https"), 403},
+		{"through one that says nothing and speaks HTTP/1.0", "127.0.0.1:1", "127.0.0.1:8080", func(r *http.Request) { r.ProtoMinor = 0 }, 403},
+		{"through a side-car", "127.0.0.6:1", "localhost:8080", at("10.0.0.7:8080"), 403},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := d.ask("GET", "/", "", func(r *http.Request) {
 				r.RemoteAddr, r.Host = c.remote, c.host
-				if c.header != "" {
-					r.Header.Set(c.header, "10.0.0.7")
+				if c.change != nil {
+					c.change(r)
 				}
 			})
 			if w.Code != c.want {
@@ -412,6 +426,99 @@ func TestAForeignPageChangesNothing(t *testing.T) {
 	}
 }
 
+func TestAForeignPageHasNothingAsAPartOfIt(t *testing.T) {
+	d := newDesk(t, admin.Options{})
+	fetched := func(site, mode, dest string) func(*http.Request) {
+		return func(r *http.Request) {
+			r.Header.Set("Sec-Fetch-Site", site)
+			r.Header.Set("Sec-Fetch-Mode", mode)
+			r.Header.Set("Sec-Fetch-Dest", dest)
+		}
+	}
+	for _, path := range []string{"/count", "/", "/api/v1/count", "/events"} {
+		for _, by := range []func(*http.Request){fetched("cross-site", "no-cors", "image"), fetched("same-site", "cors", "empty"), fetched("cross-site", "navigate", "iframe")} {
+			if w := d.ask("GET", path, "", by); w.Code != http.StatusForbidden {
+				t.Errorf("%s: got %d, want 403", path, w.Code)
+			}
+		}
+	}
+	for _, by := range []func(*http.Request){fetched("cross-site", "navigate", "document"), fetched("none", "navigate", "document"), fetched("same-origin", "cors", "empty")} {
+		if w := d.ask("GET", "/", "", by); w.Code != http.StatusOK {
+			t.Errorf("got %d, want the page: a link leads to it, or it is its own", w.Code)
+		}
+	}
+}
+
+func TestAnOrderThatMeansNothingInParticularIsNotOneOfAll(t *testing.T) {
+	d := newDesk(t, admin.Options{})
+	d.rejected(waybill.Message{Destination: "orders"}, "shipping: no")
+	for _, body := range []string{
+		`{"action":"discard","selection":{"message_ids":[]}}`, `{"action":"discard"}{"selection":{"destination":"mails"}}`, `{"action":"discard"} x`,
+		`{"action":"discard","selection":{"destinations":"mails"}}`, `[]`, ``,
+	} {
+		if w := d.ask("POST", "/api/v1/operations", body, asJSON); w.Code != http.StatusBadRequest {
+			t.Errorf("%s: got %d %s, want 400", body, w.Code, w.Body)
+		}
+	}
+}
+
+func TestWhatAPersonWasNotShownIsNotDone(t *testing.T) {
+	d := newDesk(t, admin.Options{})
+	d.rejected(waybill.Message{Destination: "orders"}, "shipping: no order 1")
+	b := d.browser(d.console, "")
+	_, page, _ := b.get("/rejected")
+	form := b.formIn(page, `name="group"`)
+	form.Set("action", "discard")
+	_, page, _ = b.post("/confirm", form)
+	form = b.formIn(page, `name="shown"`)
+	d.rejected(waybill.Message{Destination: "orders"}, "shipping: no order 2") // of the same group, while the person reads
+	status, page, _ := b.post("/operations", form)
+	if status != http.StatusConflict || !strings.Contains(page, "Discard 2 messages for good?") {
+		t.Fatalf("got %d\n%s\nwant to be asked again", status, page)
+	}
+	if status, page, at := b.post("/operations", b.formIn(page, `name="shown"`)); status != http.StatusOK || !strings.HasPrefix(at.Path, "/operations/") {
+		t.Errorf("got %d at %s\n%s\nwant the order", status, at, page)
+	}
+}
+
+func TestAFormThatCannotBeReadWholeDoesNothing(t *testing.T) {
+	d := newDesk(t, admin.Options{})
+	d.rejected(waybill.Message{Destination: "orders"}, "shipping: no")
+	b := d.browser(d.console, "")
+	_, page, _ := b.get("/rejected")
+	token := b.formIn(page, `name="group"`).Get("form_token")
+	for _, body := range []string{"destination=mails;x", "destination=%zz"} {
+		response, err := b.Post(b.url+"/operations", "application/x-www-form-urlencoded", strings.NewReader("action=discard&form_token="+token+"&"+body))
+		if status, _, _ := b.read(response, err); status != http.StatusForbidden {
+			t.Errorf("%s: got %d, want 403: the destination would be lost, and all be meant", body, status)
+		}
+	}
+}
+
+func TestWrongTokensAreLoggedAndDoNotFillTheLog(t *testing.T) {
+	d := newDesk(t, admin.Options{OperatorToken: operatorToken})
+	for i := range 100 {
+		d.ask("GET", "/api/v1/overview", "", bearer(fmt.Sprint("guess-", i)))
+		d.ask("POST", "/login", fmt.Sprint("token=guess-", i), asForm)
+	}
+	if text := d.log.String(); strings.Count(text, "wrong tokens") != 1 || strings.Contains(text, "guess-") {
+		t.Errorf("got the log\n%s\nwant one line, without a token", text)
+	}
+}
+
+func TestASlashInAPathLeadsNowhereElse(t *testing.T) {
+	d := newDesk(t, admin.Options{})
+	for prefix, handler := range map[string]http.Handler{"": d.console, "/waybill": http.StripPrefix("/waybill", d.console), "/ops/": http.StripPrefix("/ops/", d.console)} {
+		r := httptest.NewRequest(http.MethodGet, strings.TrimSuffix(prefix, "/")+"/messages/a%2Fb%2Fc", nil)
+		r.Host, r.RemoteAddr = "localhost", "127.0.0.1:1"
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		if text := w.Body.String(); !strings.Contains(text, `src="./../assets/`) {
+			t.Errorf("below %q: got\n%s\nwant links to one level up", prefix, text)
+		}
+	}
+}
+
 func TestTheHandlerWorksBelowAnyPrefix(t *testing.T) {
 	d := newDesk(t, admin.Options{})
 	link := regexp.MustCompile(`(?:href|src|action|data-events)="([^"?]*)`)
@@ -476,6 +583,17 @@ func TestHostileTextIsTextOnEveryPage(t *testing.T) {
 		}
 		if policy := w.Header().Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") {
 			t.Errorf("%s: got the policy %q", page, policy)
+		}
+	}
+}
+
+func TestDeeplyNestedJSONIsShownAsItIs(t *testing.T) {
+	d := newDesk(t, admin.Options{})
+	for deep, most := range map[int]int{5: 10_000, 9000: 100_000} {
+		body := strings.Repeat("[", deep) + strings.Repeat("1,", 200) + "1" + strings.Repeat("]", deep)
+		id := d.sent(waybill.Message{Destination: "orders", Body: []byte(body)})
+		if w := d.ask("GET", "/messages/"+id.String(), ""); w.Code != http.StatusOK || w.Body.Len() > most || strings.Contains(w.Body.String(), body) == (deep == 5) {
+			t.Errorf("%d deep: got %d and %d bytes", deep, w.Code, w.Body.Len())
 		}
 	}
 }

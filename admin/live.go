@@ -16,9 +16,10 @@ import (
 
 const (
 	sampleEvery = 2 * time.Second
-	samples     = 150             // five minutes
-	idleTime    = 2 * time.Minute // nobody has looked: no samples are taken
-	watchers    = 100             // most pages that are kept up to date at a time
+	samples     = 150              // five minutes
+	idleTime    = 2 * time.Minute  // nobody has looked: no samples are taken
+	watchers    = 100              // most pages that are kept up to date at a time
+	readerTime  = 30 * time.Second // one that does not read an update for so long makes room for others
 )
 
 // overview is the state of all databases.
@@ -363,6 +364,7 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return
 		}
+		_ = out.SetWriteDeadline(time.Now().Add(readerTime)) // where the server can
 		if _, err := fmt.Fprintf(w, "event: overview\ndata: %s\n\n", text); err != nil || out.Flush() != nil {
 			return
 		}

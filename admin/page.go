@@ -158,7 +158,7 @@ func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
 func (c *Console) logIn(w http.ResponseWriter, r *http.Request) {
 	user := c.access.byToken(r.PostFormValue("token"))
 	if user.Role == Nobody {
-		c.o.Logger.WarnContext(r.Context(), "somebody has tried to log in with a wrong token", slog.String("from", r.RemoteAddr))
+		c.access.wrong(r)
 		c.show(w, http.StatusForbidden, "login", c.view(w, r), "This is not a token of this page.")
 		return
 	}
@@ -219,9 +219,7 @@ func (c *Console) rejectedPage(w http.ResponseWriter, r *http.Request) {
 		if name := r.FormValue("db"); name != "" && name != d.Name {
 			continue
 		}
-		ctx, cancel := c.within(r)
-		groups, err := d.reader.Groups(ctx, &selection)
-		cancel()
+		groups, err := look(c, r, func(ctx context.Context) (*survey.Groups, error) { return d.reader.Groups(ctx, &selection) })
 		if err != nil {
 			c.failed(w, r, d, err)
 			return
@@ -243,13 +241,14 @@ func about[T any](c *Console, w http.ResponseWriter, r *http.Request, read func(
 	if d == nil {
 		return nil, nil
 	}
-	ctx, cancel := c.within(r)
-	defer cancel()
-	value, err := read(ctx, d)
+	value, err := look(c, r, func(ctx context.Context) (*T, error) { return read(ctx, d) })
 	var bad *badArgumentError
+	var place *survey.BadPlaceError
 	switch {
 	case errors.As(err, &bad):
 		c.refuse(w, r, http.StatusBadRequest, bad.Error())
+	case errors.As(err, &place):
+		c.refuse(w, r, http.StatusBadRequest, place.Error())
 	case err != nil:
 		c.failed(w, r, d, err)
 	case value == nil:
@@ -391,6 +390,7 @@ type confirmData struct {
 	Messages int
 	Stopped  bool
 	Groups   []survey.Group
+	Grown    bool // there are more than the person was shown
 }
 
 // formOrder reads an order from a form.
@@ -411,29 +411,48 @@ func (c *Console) confirmPage(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, r, http.StatusBadRequest, err.Error())
 		return
 	}
+	if v, data := c.meant(w, r, o); v != nil {
+		c.show(w, http.StatusOK, "confirm", v, data)
+	}
+}
+
+// meant reads what an order means now; a nil view says that it was answered.
+func (c *Console) meant(w http.ResponseWriter, r *http.Request, o *order) (*view, *confirmData) {
 	groups, v := about(c, w, r, func(ctx context.Context, d *database) (*survey.Groups, error) {
 		return d.reader.Groups(ctx, &o.Selection)
 	})
 	if groups == nil {
-		return
+		return nil, nil
 	}
 	o.Database = v.Database
-	data := confirmData{Order: o, Stopped: groups.Stopped, Groups: groups.Groups}
+	data := &confirmData{Order: o, Stopped: groups.Stopped, Groups: groups.Groups}
 	for i := range groups.Groups {
 		data.Messages += groups.Groups[i].Messages
 	}
 	if data.Messages == 0 {
 		c.refuse(w, r, http.StatusConflict, repair.ErrNothing.Error())
-		return
+		return nil, nil
 	}
-	c.show(w, http.StatusOK, "confirm", v, data)
+	return v, data
 }
 
+// orderPage begins what the page before has asked about, unless more messages are meant by now
+// than that has told of: then it asks again.
 func (c *Console) orderPage(w http.ResponseWriter, r *http.Request) {
 	o, err := formOrder(r)
 	if err != nil {
 		c.refuse(w, r, http.StatusBadRequest, err.Error())
 		return
+	}
+	if shown, err := strconv.Atoi(r.PostForm.Get("shown")); err == nil {
+		v, data := c.meant(w, r, o)
+		if v == nil {
+			return
+		}
+		if data.Grown = data.Messages > shown; data.Grown {
+			c.show(w, http.StatusConflict, "confirm", v, data)
+			return
+		}
 	}
 	if op, ok := c.begin(w, r, o); ok {
 		redirect(w, r, "operations/"+op.ID)
@@ -449,6 +468,25 @@ func (c *Console) steerPage(w http.ResponseWriter, r *http.Request) {
 // bodyShown is the most bytes of a body that a page shows.
 const bodyShown = 64 << 10
 
+// depthIndented is how deep JSON may be nested that is indented: each line begins with two
+// blanks for each level, so that 64 KiB of brackets would make a gigabyte.
+const depthIndented = 50
+
+// depthOf is how deep JSON is nested, or more: brackets in strings count, too.
+func depthOf(text string) int {
+	depth, most := 0, 0
+	for i := range len(text) {
+		switch text[i] {
+		case '[', '{':
+			depth++
+			most = max(most, depth)
+		case ']', '}':
+			depth--
+		}
+	}
+	return most
+}
+
 // bodyText is a body as a person reads it.
 func bodyText(m *survey.Message) string {
 	if m.Body == nil {
@@ -456,7 +494,7 @@ func bodyText(m *survey.Message) string {
 	}
 	text := *m.Body
 	var indented bytes.Buffer
-	if len(text) <= bodyShown && json.Valid([]byte(text)) && json.Indent(&indented, []byte(text), "", "  ") == nil {
+	if len(text) <= bodyShown && json.Valid([]byte(text)) && depthOf(text) <= depthIndented && json.Indent(&indented, []byte(text), "", "  ") == nil {
 		text = indented.String()
 	}
 	if len(text) > bodyShown {

@@ -9,8 +9,19 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/waybill-go/waybill/admin"
 	"github.com/waybill-go/waybill/internal/address"
 )
+
+func TestWhoHasNoNameIsNoOperator(t *testing.T) {
+	t.Parallel()
+	f := consoleFlags{operators: strings.Split("ann,", ",")}
+	for user, want := range map[string]admin.Role{"ann": admin.Operator, "bob": admin.ReadOnly, "": admin.ReadOnly} {
+		if got := f.role(user); got != want {
+			t.Errorf("%q: got the role %d, want %d", user, got, want)
+		}
+	}
+}
 
 func TestThePageIsNotServedToWhoeverComes(t *testing.T) {
 	t.Parallel()

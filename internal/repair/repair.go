@@ -302,10 +302,15 @@ func (d *Desk) run(ctx context.Context, op *operation) {
 	defer op.cancel()
 	state, note := d.stages(ctx, op)
 	now := time.Now().UTC()
-	d.change(op, func(o *Operation) { o.State, o.Note, o.Ended, o.Stage = state, note, &now, 0 })
-	ended, _ := d.Operation(op.ID)
-	op.items = nil
+	end := func(o *Operation) { o.State, o.Note, o.Ended, o.Stage = state, note, &now, 0 }
+	d.mu.Lock()
+	ended := op.Operation
+	d.mu.Unlock()
+	end(&ended)
+	// Whoever sees that it has ended finds that in the log.
 	d.o.Logger.InfoContext(context.WithoutCancel(ctx), "audit: an operation has ended", d.attrs(&ended)...)
+	op.items = nil
+	d.change(op, end)
 }
 
 func (d *Desk) stages(ctx context.Context, op *operation) (State, survey.Sentence) {
@@ -326,7 +331,7 @@ func (d *Desk) stages(ctx context.Context, op *operation) (State, survey.Sentenc
 		case ctx.Err() != nil:
 			return Stopped, survey.Sentence{}
 		case err != nil:
-			return Failed, survey.Sentence{Format: "The database: %s", Args: []any{err.Error()}}
+			return Failed, d.failure(ctx, op, err)
 		}
 		if op.Action == Discard {
 			continue
@@ -385,6 +390,13 @@ func (d *Desk) each(ctx context.Context, op *operation, batch []survey.Rejected)
 	return changed, nil
 }
 
+// failure is what is shown of an error of the database. What that says may name hosts and
+// users, so that only the log has it.
+func (d *Desk) failure(ctx context.Context, op *operation, err error) survey.Sentence {
+	d.o.Logger.WarnContext(ctx, "an operation cannot go on", slog.String("operation", op.ID), slog.String("database", op.Database), slog.Any("error", err))
+	return survey.Sentence{Format: "The database has failed; the log says why."}
+}
+
 // watch waits until every message of a stage is confirmed or has failed again, or none of
 // them gets on any more, and returns why to pause.
 func (d *Desk) watch(ctx context.Context, op *operation, sent []*survey.Rejected) survey.Sentence {
@@ -399,7 +411,7 @@ func (d *Desk) watch(ctx context.Context, op *operation, sent []*survey.Rejected
 	for last := -1; ; {
 		fates, err := op.reader.Fates(ctx, sent)
 		if err != nil && ctx.Err() == nil {
-			return survey.Sentence{Format: "The database: %s", Args: []any{err.Error()}}
+			return d.failure(ctx, op, err)
 		}
 		d.change(op, func(o *Operation) { o.Confirmed, o.FailAgain = confirmed+fates.Gone, failed+fates.Failed })
 		settled := fates.Gone + fates.Failed

@@ -363,3 +363,17 @@ func handle(ctx context.Context, l *store.Ledger, id int64) error {
 	}
 	return tx.Commit(ctx)
 }
+
+func TestWhatTheDatabaseSaysIsForTheLogAlone(t *testing.T) {
+	f := newFixture(t)
+	f.rejected(1, "shipping: no")
+	_, err := f.db.Exec(`CREATE TRIGGER keep BEFORE DELETE ON qmessage BEGIN SELECT RAISE(ABORT, 'user app at db.internal'); END`)
+	f.must(err)
+	op := f.start(f.desk, repair.Discard, survey.Selection{}, "ann")
+	if op = f.until(f.desk, op.ID, repair.Failed); strings.Contains(op.Note.String(), "db.internal") {
+		t.Errorf("got the note %q, want it without what the database says", op.Note)
+	}
+	if !strings.Contains(f.log.String(), "db.internal") {
+		t.Errorf("got a log without what the database says:\n%s", f.log)
+	}
+}
