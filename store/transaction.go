@@ -257,19 +257,31 @@ func (t *Transaction) Note(err error) {
 // transaction, and otherwise an error that matches waybill.ErrTxEnded and says what has.
 // It asks nothing of the database.
 func (t *Transaction) Intact() error {
+	_, err := t.look()
+	return err
+}
+
+// look is Intact, and says whether a result has been left unread.
+func (t *Transaction) look() (isBusy bool, err error) {
 	if t.ended != nil || mutant.CommitUnchecked {
-		return t.ended
+		return false, t.ended
 	}
 	var why error
-	if t.watch.Ended != nil {
+	if t.watch.Ended != nil || t.watch.Busy != nil {
 		// Under the connection's lock: where a context ends, database/sql rolls back beside this.
-		_ = t.conn.Raw(func(any) error { why = t.watch.Ended(); return nil })
+		_ = t.conn.Raw(func(any) error {
+			if t.watch.Ended != nil {
+				why = t.watch.Ended()
+			}
+			isBusy = t.watch.Busy != nil && t.watch.Busy()
+			return nil
+		})
 	}
 	if t.isDone() {
 		why = errors.New("tx.Commit or tx.Rollback was called, or its context has ended")
 	}
 	t.end(why)
-	return t.ended
+	return isBusy, t.ended
 }
 
 // isDone says whether database/sql takes the transaction to be committed or rolled back.
@@ -283,17 +295,11 @@ func (t *Transaction) isDone() bool {
 // Settled is Intact for the end of what others have done in the transaction: it returns
 // an error, too, where they have left a result unread, which keeps it from being committed.
 func (t *Transaction) Settled() error {
-	if err := t.Intact(); err != nil {
-		return err
-	}
-	busy := false
-	if t.watch.Busy != nil {
-		_ = t.conn.Raw(func(any) error { busy = t.watch.Busy(); return nil })
-	}
-	if busy {
+	isBusy, err := t.look()
+	if err == nil && isBusy {
 		return errBusy
 	}
-	return nil
+	return err
 }
 
 var errBusy = errors.New("waybill: a result of the transaction has not been closed (Rows, BatchResults): nothing can be committed before that")
