@@ -197,7 +197,7 @@ func ExampleInbox_Handle_failure() {
 		waybill.Message{Destination: "orders", Key: "C-3", Body: []byte("placed")},
 	)
 	shipments(db)
-	// Output:
+	// Unordered output:
 	// receipt: retry the address is incomplete
 	// receipt: done
 	// receipt: done
