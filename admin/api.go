@@ -148,7 +148,7 @@ func (c *Console) apiCount(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, counted)
 }
 
-var errCounting = errors.New("All rows are being counted already. Ask again later.") //nolint:staticcheck,revive // a sentence of the page
+var errCounting = errors.New("All rows are being counted already. Ask again later.") //nolint:revive // a sentence of the page
 
 // countAll counts all rows of the outbox, which takes as long as it takes: once at a time, since
 // each reads the whole table.
