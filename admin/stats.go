@@ -16,22 +16,21 @@ type stats struct {
 }
 
 type relayStats struct {
-	Leading     bool   `json:"leading"`
-	Connected   bool   `json:"connected"`
-	Cursor      int64  `json:"cursor"`
-	Published   int64  `json:"published"`
-	Copies      int64  `json:"copies"`
-	Confirmed   int64  `json:"confirmed"`
-	Rejected    int64  `json:"rejected"`
-	Retries     int64  `json:"retries"`
-	Receipts    int64  `json:"receipts"`
-	Malformed   int64  `json:"malformed_receipts"`
-	Unknown     int64  `json:"unknown_receipts"`
-	Strange     int64  `json:"strange_receipts"`
-	Twins       int64  `json:"twins_heard"`
-	Twin        string `json:"twin,omitempty"`
-	Disconnects int64  `json:"disconnects"`
-	Swept       int64  `json:"swept"`
+	Leading     bool  `json:"leading"`
+	Connected   bool  `json:"connected"`
+	Cursor      int64 `json:"cursor"`
+	Published   int64 `json:"published"`
+	Copies      int64 `json:"copies"`
+	Confirmed   int64 `json:"confirmed"`
+	Rejected    int64 `json:"rejected"`
+	Retries     int64 `json:"retries"`
+	Receipts    int64 `json:"receipts"`
+	Malformed   int64 `json:"malformed_receipts"`
+	Unknown     int64 `json:"unknown_receipts"`
+	Strange     int64 `json:"strange_receipts"`
+	Twins       int64 `json:"twins_heard"`
+	Disconnects int64 `json:"disconnects"`
+	Swept       int64 `json:"swept"`
 
 	// From sent to confirmed by the consumers, in seconds.
 	LatencyP50 float64 `json:"latency_p50_seconds"`
@@ -50,7 +49,7 @@ type destinationStats struct {
 	Paused      bool    `json:"paused"`
 	LatencyP50  float64 `json:"latency_p50_seconds"`
 	LatencyP99  float64 `json:"latency_p99_seconds"`
-	LastError   string  `json:"last_error,omitempty"`
+	Refused     bool    `json:"refused,omitempty"` // the broker did not take all of the last batch; why, the log and the page say
 
 	Lagging []consumerStats `json:"lagging,omitempty"`
 }
@@ -90,7 +89,7 @@ func (s *server) collect(ctx context.Context) stats {
 		}
 		all.Destinations = append(all.Destinations, destinationStats{
 			Destination: d.Destination, Topic: d.Topic, Unconfirmed: d.Unconfirmed, Window: d.Window,
-			Backlog: d.Backlog, Timeout: d.Timeout.Seconds(), Silent: d.Silent, Paused: d.Paused, LastError: d.LastError,
+			Backlog: d.Backlog, Timeout: d.Timeout.Seconds(), Silent: d.Silent, Paused: d.Paused, Refused: d.LastError != "",
 			LatencyP50: d.Latency.Quantile(0.5).Seconds(), LatencyP99: d.Latency.Quantile(0.99).Seconds(),
 			Lagging: lagging,
 		})
@@ -113,7 +112,7 @@ func relayOf(s *relay.Stats) relayStats {
 	return relayStats{
 		Leading: s.Leading, Connected: s.Connected, Cursor: s.Cursor, Published: s.Published, Copies: s.Copies,
 		Confirmed: s.Confirmed, Rejected: s.Rejected, Retries: s.Retries, Receipts: s.Receipts,
-		Malformed: s.Malformed, Unknown: s.Unknown, Strange: s.Strange, Twins: s.Twins, Twin: s.Twin, Disconnects: s.Disconnects, Swept: s.Swept,
+		Malformed: s.Malformed, Unknown: s.Unknown, Strange: s.Strange, Twins: s.Twins, Disconnects: s.Disconnects, Swept: s.Swept,
 		LatencyP50: s.Latency.Quantile(0.5).Seconds(), LatencyP99: s.Latency.Quantile(0.99).Seconds(), latency: s.Latency,
 	}
 }
