@@ -97,12 +97,12 @@ func (c *Console) asked(w http.ResponseWriter, r *http.Request, name string) *da
 	return d
 }
 
-// reads answers with what read returns of the database that the request names; nil is
-// answered by 404.
-func reads[T any](c *Console, w http.ResponseWriter, r *http.Request, read func(ctx context.Context, d *database) (*T, error)) {
+// found is what read returns of the database that the request names; nil was answered, by 404
+// where read has returned it.
+func found[T any](c *Console, w http.ResponseWriter, r *http.Request, read func(ctx context.Context, d *database) (*T, error)) (*T, *database) {
 	d := c.asked(w, r, r.FormValue("db"))
 	if d == nil {
-		return
+		return nil, nil
 	}
 	value, err := look(c, r, func(ctx context.Context) (*T, error) { return read(ctx, d) })
 	var bad *badArgumentError
@@ -117,6 +117,14 @@ func reads[T any](c *Console, w http.ResponseWriter, r *http.Request, read func(
 	case value == nil:
 		c.refuse(w, r, http.StatusNotFound, notThere)
 	default:
+		return value, d
+	}
+	return nil, nil
+}
+
+// reads answers with what is found.
+func reads[T any](c *Console, w http.ResponseWriter, r *http.Request, read func(ctx context.Context, d *database) (*T, error)) {
+	if value, _ := found(c, w, r, read); value != nil {
 		answer(w, http.StatusOK, value)
 	}
 }
