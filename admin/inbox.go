@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"runtime"
 	"sync"
 	"time"
 
@@ -144,15 +143,11 @@ func (s *inboxServer) stats(w http.ResponseWriter, r *http.Request) {
 func (s *inboxServer) metrics(w http.ResponseWriter, r *http.Request) {
 	all := s.collect(r.Context())
 	var p metricsPage
-	p.describe("waybill_build_info", "gauge", "The program's version; always 1.")
-	p.sample(1, "version", s.o.Version, "go_version", runtime.Version())
+	p.build(s.o.Version)
 	p.single("waybill_inbox_connected", "gauge", "Whether the inbox has a connection to the broker.", flag(all.Inbox.Connected))
 	p.single("waybill_inbox_stuck", "gauge", "Calls of handlers that have not returned although their time is over.", float64(all.Inbox.Stuck))
 	p.single("waybill_inbox_paused", "gauge", "Destinations that are paused.", float64(all.Inbox.Paused))
-	for _, c := range []struct {
-		name, help string
-		value      int64
-	}{
+	p.counters("waybill_inbox_", []counter{
 		{"received", "Messages received, copies included.", all.Inbox.Received},
 		{"handled", "Messages whose effect was committed.", all.Inbox.Handled},
 		{"duplicates", "Copies dropped.", all.Inbox.Duplicates},
@@ -169,9 +164,7 @@ func (s *inboxServer) metrics(w http.ResponseWriter, r *http.Request) {
 		{"pruned", "Records forgotten because of their age.", all.Inbox.Pruned},
 		{"troubles", "Transactions that failed because of the database.", all.Inbox.Troubles},
 		{"disconnects", "Broker connections that were lost or could not be made.", all.Inbox.Disconnects},
-	} {
-		p.single("waybill_inbox_"+c.name+"_total", "counter", c.help, float64(c.value))
-	}
+	})
 	p.single("waybill_kept_up", "gauge", "Whether the messages that the consumer keeps could be counted the last time.", flag(!all.Kept.Failing))
 	p.describe("waybill_kept_messages", "gauge", "Messages that the consumer keeps, of 10,000 at most: rejected ones wait for a person, the others for their next try.")
 	p.sample(float64(all.Kept.Rejected), "status", "rejected")

@@ -20,16 +20,12 @@ func (s *server) metrics(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	all := s.collect(ctx)
 	var p metricsPage
-	p.describe("waybill_build_info", "gauge", "The program's version; always 1.")
-	p.sample(1, "version", s.o.Version, "go_version", runtime.Version())
+	p.build(s.o.Version)
 
 	p.single("waybill_relay_leading", "gauge", "Whether this relay leads the outbox.", flag(all.Relay.Leading))
 	p.single("waybill_relay_connected", "gauge", "Whether it has a connection to the broker.", flag(all.Relay.Connected))
 	p.single("waybill_relay_cursor", "gauge", "Rows up to this id have been read.", float64(all.Relay.Cursor))
-	for _, c := range []struct {
-		name, help string
-		value      int64
-	}{
+	p.counters("waybill_relay_", []counter{
 		{"published", "Copies handed to the broker, first ones included.", all.Relay.Published},
 		{"copies", "Copies beyond the first of their messages.", all.Relay.Copies},
 		{"confirmed", "Rows deleted because their messages were confirmed.", all.Relay.Confirmed},
@@ -42,9 +38,7 @@ func (s *server) metrics(w http.ResponseWriter, r *http.Request) {
 		{"twins", "Hellos of another relay with this outbox's identity: its database is a copy.", all.Relay.Twins},
 		{"disconnects", "Broker connections that were lost or could not be made.", all.Relay.Disconnects},
 		{"swept", "Rows that only the sweep found.", all.Relay.Swept},
-	} {
-		p.single("waybill_relay_"+c.name+"_total", "counter", c.help, float64(c.value))
-	}
+	})
 
 	p.describe("waybill_relay_confirmation_seconds", "histogram", "Time from when a message was sent, or due, to when its consumers had confirmed it.")
 	p.histogram(&all.Relay.latency)
@@ -130,6 +124,25 @@ func (p *metricsPage) serve(w http.ResponseWriter) {
 func (p *metricsPage) describe(name, kind, help string) {
 	p.name = name
 	fmt.Fprintf(&p.b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
+}
+
+// build tells which program this is.
+func (p *metricsPage) build(version string) {
+	p.describe("waybill_build_info", "gauge", "The program's version; always 1.")
+	p.sample(1, "version", version, "go_version", runtime.Version())
+}
+
+// counter is a metric that counts.
+type counter struct {
+	name, help string
+	value      int64
+}
+
+// counters are metrics whose names begin with a prefix and end with _total.
+func (p *metricsPage) counters(prefix string, all []counter) {
+	for _, c := range all {
+		p.single(prefix+c.name+"_total", "counter", c.help, float64(c.value))
+	}
 }
 
 // single is a metric with one sample, without labels.
