@@ -279,7 +279,16 @@ func TestOfTwoWhoPressAtOnceEachMessageIsSentOnce(t *testing.T) {
 		return err
 	})
 	other := f.newDesk(time.Hour) // of another process
+	// Both have chosen their messages before either changes one, since what has been rejected
+	// again by then is rightly chosen again.
+	hold, err := f.db.Conn(t.Context())
+	f.must(err)
+	defer hold.Close()
+	_, err = hold.ExecContext(t.Context(), `BEGIN IMMEDIATE`)
+	f.must(err)
 	first, second := f.start(f.desk, repair.Resend, survey.Selection{}, "ann"), f.start(other, repair.Resend, survey.Selection{}, "bob")
+	_, err = hold.ExecContext(t.Context(), `ROLLBACK`)
+	f.must(err)
 	end := func(d *repair.Desk, id string) (op repair.Operation) {
 		patience.Until(t, "the operation to end", func() bool {
 			d.Continue(t.Context(), id, "")
