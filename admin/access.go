@@ -24,7 +24,7 @@ const (
 	Nobody Role = iota
 	// ReadOnly may see everything that is shown.
 	ReadOnly
-	// Operator may also send messages again and discard them.
+	// Operator may also send messages again, discard them, and pause and resume destinations.
 	Operator
 )
 

@@ -568,10 +568,13 @@ func TestHostileTextIsTextOnEveryPage(t *testing.T) {
 	}
 	kept := waybill.NewID()
 	d.keep(store.Kept{MessageID: kept, Destination: evil, Key: evil, Delivery: evil, Headers: `[]`, Body: []byte(evil), Status: store.Rejected, Reason: evil})
+	if _, err := d.db.Exec(`INSERT INTO qpause (destination, dest_type, paused_by, reason, paused_at, paused_until) VALUES (?, 0, ?, ?, 1, 0)`, evil, evil, evil); err != nil {
+		t.Fatal(err)
+	}
 	q := url.QueryEscape(evil)
 	for _, page := range []string{
 		"/", "/?q=" + q, "/rejected", "/rejected?text=" + q + "&destination=" + q, "/messages", "/messages?key=" + q + "&text=" + q, "/messages/" + id.String(),
-		"/messages/" + kept.String() + "?side=consumer", "/consumers", "/count", "/messages?db=" + q, "/messages?older=" + q, "/?lang=" + q, "/operations/" + url.PathEscape(evil), "/messages/" + url.PathEscape(evil),
+		"/messages/" + kept.String() + "?side=consumer", "/consumers", "/count", "/pauses", "/pauses?destination=" + q, "/messages?db=" + q, "/messages?older=" + q, "/?lang=" + q, "/operations/" + url.PathEscape(evil), "/messages/" + url.PathEscape(evil),
 	} {
 		w := d.ask("GET", page, "")
 		text := w.Body.String()

@@ -37,8 +37,9 @@ type databaseOverview struct {
 	At      time.Time      `json:"at"`
 	Outbox  *survey.Outbox `json:"outbox"` // null where there is none
 	// OutboxProblem and InboxProblem are why a side that is there cannot be shown.
-	OutboxProblem string `json:"outbox_problem,omitempty"`
-	InboxProblem  string `json:"inbox_problem,omitempty"`
+	OutboxProblem string         `json:"outbox_problem,omitempty"`
+	InboxProblem  string         `json:"inbox_problem,omitempty"`
+	Pauses        []survey.Pause `json:"pauses"` // at either side
 	// Rates are how the last minutes went, of what runs in this process.
 	Rates []rate `json:"rates"`
 	inbox bool
@@ -186,13 +187,19 @@ func (l *live) read(ctx context.Context) *overview {
 }
 
 func (d *database) overview(ctx context.Context) databaseOverview {
-	o := databaseOverview{Database: d.Name, About: d.About, Dialect: d.Dialect.Name(), At: now()}
+	o := databaseOverview{Database: d.Name, About: d.About, Dialect: d.Dialect.Name(), At: now(), Pauses: []survey.Pause{}}
 	sides, err := d.reader.Sides(ctx)
 	if err != nil {
 		o.Problem = problemOf(err)
 		return o
 	}
 	o.OutboxProblem, o.InboxProblem, o.inbox = sides.ProducerProblem, sides.ConsumerProblem, sides.Consumer
+	pauses, err := d.reader.Pauses(ctx, sides)
+	if err != nil {
+		o.Problem = problemOf(err)
+		return o
+	}
+	o.Pauses = pauses
 	if !sides.Producer {
 		return o
 	}
@@ -205,6 +212,7 @@ func (d *database) overview(ctx context.Context) databaseOverview {
 		o.Problem = problemOf(err)
 		return o
 	}
+	o.Outbox.Paused(o.Pauses)
 	o.At = o.Outbox.At
 	return o
 }
@@ -318,6 +326,7 @@ func (v *view) updateOf(o *overview) update {
 				u.Texts[row+".age"] = v.age(x)
 				u.Texts[row+".why"] = v.why(x)
 				u.Texts[row+".state"] = v.t(string(x.State))
+				u.Texts[row+".act"] = v.act(x)
 				u.States[row] = string(x.State)
 			}
 		}
@@ -338,6 +347,9 @@ func shapeOf(o *overview) string {
 			b.WriteString(fmt.Sprint(len(outbox.Destinations), " "))
 		} else {
 			b.WriteString("- ")
+		}
+		for _, p := range o.Databases[i].Pauses {
+			fmt.Fprint(&b, p.Since.UnixMicro(), " ")
 		}
 	}
 	return strings.TrimSpace(b.String())

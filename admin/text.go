@@ -93,6 +93,14 @@ func (v *view) why(d *survey.Destination) string {
 	return v.say(*d.Why)
 }
 
+// act is what an operator can do about a destination.
+func (v *view) act(d *survey.Destination) string {
+	if d.State == survey.Paused {
+		return v.t("Resume…")
+	}
+	return v.t("Pause…")
+}
+
 // clock is a time for people.
 func (v *view) clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
 
