@@ -13,7 +13,7 @@
 // tells), inbox.go (InboxHandler); console.go (Console, its routes and who is let through), access.go (whom a request
 // comes from), api.go and openapi.go (JSON), page.go (pages; their templates lie in pages/),
 // pause.go (pausing destinations), text.go (what they show, in words),
-// lang.go (languages), live.go (numbers that move).
+// lang.go (languages), live.go (numbers that move), rates.go (how fast).
 package admin
 
 import (

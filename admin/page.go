@@ -54,7 +54,9 @@ func functionsOf(l string) template.FuncMap {
 	v := view{Language: l}
 	return template.FuncMap{
 		"t": v.t, "say": v.say, "clock": v.clock, "since": v.since, "age": v.age, "why": v.why, "act": v.act, "body": bodyText, "lane": laneKey, "flight": flightText, "latency": latencyText,
-		"spark": sparkline, "rate": rateText, "count": func(n int) string { return survey.Count{N: int64(n)}.Text() },
+		"spark": sparkline, "rate": rateText, "flow": v.flowText, "lines": flowLines, "taken": takenKey,
+		"flowsMost": func() int { return flowsMost }, "number": func(n int64) string { return survey.Count{N: n}.Text() },
+		"count":   func(n int) string { return survey.Count{N: int64(n)}.Text() },
 		"percent": func(op *repair.Operation) int { return 100 * (op.Done + op.Skipped + op.Forgotten) / max(op.Total, 1) },
 		"ended":   func(s repair.State) bool { return s == repair.Done || s == repair.Stopped || s == repair.Failed },
 	}

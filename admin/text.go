@@ -54,6 +54,11 @@ func laneKey(d *survey.Destination) string {
 	return strconv.Quote(d.Destination) + map[bool]string{true: "t"}[d.Topic]
 }
 
+// takenKey is the same of one that inboxes take from.
+func takenKey(t *taken) string {
+	return "in." + strconv.Quote(t.Destination) + map[bool]string{true: "t"}[t.Topic]
+}
+
 func flightText(d *survey.Destination) string {
 	if d.InFlight == nil {
 		return "–"
