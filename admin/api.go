@@ -312,6 +312,9 @@ func (c *Console) begin(w http.ResponseWriter, r *http.Request, o *order) (repai
 	case errors.Is(err, repair.ErrNothing):
 		c.refuse(w, r, http.StatusConflict, err.Error())
 		return op, false
+	case errors.Is(err, repair.ErrTooMany), errors.Is(err, repair.ErrTooManyOfOne):
+		c.refuse(w, r, http.StatusTooManyRequests, err.Error())
+		return op, false
 	case err != nil:
 		c.failed(w, r, d, err)
 		return op, false

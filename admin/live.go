@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -23,6 +24,7 @@ const (
 	samples     = 150              // five minutes
 	idleTime    = 2 * time.Minute  // nobody has looked: no samples are taken
 	watchers    = 100              // most pages that are kept up to date at a time
+	watchersOne = 10               // of these, those of one user, or of one address
 	readerTime  = 30 * time.Second // one that does not read an update for so long makes room for others
 )
 
@@ -93,10 +95,10 @@ type live struct {
 	mu       sync.Mutex
 	closed   bool
 	running  bool
-	looked   time.Time // when somebody last did
-	watching int
-	last     *overview     // the last one; not changed any more
-	next     chan struct{} // closed when there is a newer one
+	looked   time.Time      // when somebody last did
+	watching map[string]int // pages that are kept up to date, by whose they are
+	last     *overview      // the last one; not changed any more
+	next     chan struct{}  // closed when there is a newer one
 	counted  time.Time
 	rates    []databaseRates
 }
@@ -109,7 +111,7 @@ type databaseRates struct {
 }
 
 func newLive(databases []*database, timeout time.Duration) *live {
-	l := &live{databases: databases, timeout: timeout, ended: make(chan struct{}), next: make(chan struct{})}
+	l := &live{databases: databases, timeout: timeout, ended: make(chan struct{}), next: make(chan struct{}), watching: map[string]int{}}
 	l.rates = make([]databaseRates, len(databases))
 	for i := range databases {
 		l.rates[i].points = map[string][]float64{}
@@ -172,7 +174,7 @@ func (l *live) sample() {
 		l.last = state
 		close(l.next)
 		l.next = make(chan struct{})
-		if l.closed || l.watching == 0 && time.Since(l.looked) > idleTime {
+		if l.closed || len(l.watching) == 0 && time.Since(l.looked) > idleTime {
 			l.running = false
 			l.mu.Unlock()
 			return
@@ -433,11 +435,16 @@ func shapeOf(o *overview) string {
 // events sends updates of the overview, as server-sent events, until the reader goes.
 func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 	out := http.NewResponseController(w)
-	if !c.live.watch(1) {
+	who := watcherOf(r)
+	switch own, ok := c.live.watch(who); {
+	case own:
+		c.refuse(w, r, http.StatusTooManyRequests, "Ten pages of yours are kept up to date already. Close one, or load this page again to see what is new.")
+		return
+	case !ok:
 		c.refuse(w, r, http.StatusServiceUnavailable, "Too many pages are kept up to date now. Load the page again to see what is new.")
 		return
 	}
-	defer c.live.watch(-1)
+	defer c.live.unwatch(who)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // proxies that would hold events back
 	w.WriteHeader(http.StatusOK)
@@ -471,14 +478,47 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// watch counts those who are kept up to date; false says that there are too many.
-func (l *live) watch(n int) bool {
+// watcherOf says who is kept up to date: a user, or where several may have the name, as with a
+// token, those of one address.
+func watcherOf(r *http.Request) string {
+	switch name := userOf(r).Name; name {
+	case localName, operatorName, readerName:
+	default:
+		return "user " + name
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	return "address " + host
+}
+
+// watch counts those who are kept up to date; not ok says that there are too many, and own
+// that they are who's.
+func (l *live) watch(who string) (own, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if n > 0 && (l.watching >= watchers || l.closed) {
-		return false
+	all := 0
+	for _, n := range l.watching {
+		all += n
 	}
-	l.watching += n
+	switch {
+	case l.watching[who] >= watchersOne:
+		return true, false
+	case all >= watchers, l.closed:
+		return false, false
+	}
+	l.watching[who]++
 	l.looked = time.Now()
-	return true
+	return false, true
+}
+
+// unwatch undoes a watch.
+func (l *live) unwatch(who string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.watching[who]--; l.watching[who] == 0 {
+		delete(l.watching, who)
+	}
+	l.looked = time.Now()
 }
