@@ -12,6 +12,8 @@ import (
 type options struct {
 	db, broker, prefix  string
 	logLevel, logFormat string
+	// name is what databases and brokers show for the connections of this process.
+	name string
 }
 
 const rootHelp = `Waybill is registered delivery between services: a business change and its
@@ -69,6 +71,7 @@ func newRoot() (root *cobra.Command, running *bool) {
 		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			o.fromEnvironment(cmd)
+			o.name = connectionName(cmd)
 			return setLogger(cmd.ErrOrStderr(), o.logLevel, o.logFormat)
 		},
 	}
