@@ -51,7 +51,7 @@ func TestPostgreSQLShowsTheNameOfItsConnections(t *testing.T) {
 				t.Fatalf("got the listener's end, %v, want it to listen", err)
 			}
 			var listeners int
-			if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN %named%' AND application_name = $1`, c.want).Scan(&listeners); err != nil {
+			if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN %' AND application_name = $1`, c.want).Scan(&listeners); err != nil {
 				t.Fatal(err)
 			}
 			if listeners != 1 {
@@ -128,7 +128,7 @@ func with(t *testing.T, addr, name, value string) string {
 	}
 	query := u.Query()
 	query.Set(name, value)
-	u.RawQuery = query.Encode()
+	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20")
 	return u.String()
 }
 

@@ -95,5 +95,6 @@ func named(addr, name string) string {
 	if fragment != "" {
 		fragment = "#" + fragment
 	}
-	return addr + mark + applicationName + "=" + url.QueryEscape(name) + fragment
+	// As in libpq, a plus sign stands for itself.
+	return addr + mark + applicationName + "=" + strings.ReplaceAll(url.QueryEscape(name), "+", "%20") + fragment
 }
