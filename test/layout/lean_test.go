@@ -61,6 +61,25 @@ func TestLeanProgramsHaveWhatTheirTagsSay(t *testing.T) {
 	}
 }
 
+// A service that sends and handles messages has no client for metrics unless it asks for one.
+func TestTheLibraryLinksNoMetricsClient(t *testing.T) {
+	command := exec.CommandContext(t.Context(), "go", "list", "-deps", "./outbox", "./relay", "./inbox", "./store/...", "./broker/...", "./waybilltest")
+	command.Dir = "../.."
+	output, err := command.Output()
+	if err != nil {
+		t.Fatalf("%v: %v", command, err)
+	}
+	packages := strings.Fields(string(output))
+	if !slices.Contains(packages, module+"/relay") {
+		t.Fatalf("found the packages %q alone", packages)
+	}
+	for _, p := range packages {
+		if strings.HasPrefix(p, "github.com/prometheus/") || strings.HasPrefix(p, "google.golang.org/protobuf/") {
+			t.Errorf("%s is linked", p)
+		}
+	}
+}
+
 // With text/template in use, the linker keeps all exported methods of what is linked. cobra
 // uses it where a program sets templates.
 func TestTheCommandSetsNoTemplates(t *testing.T) {
