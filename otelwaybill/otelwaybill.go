@@ -1,4 +1,5 @@
-// Package otelwaybill traces messages with OpenTelemetry, by its conventions for messaging
+// Package otelwaybill traces and measures messages with OpenTelemetry. Traces are by its
+// conventions for messaging
 // (https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/, which are in
 // development, and may change):
 //
@@ -18,19 +19,23 @@
 // open for so long is shown well by nothing. Options.Nested puts a consumer's spans below the
 // producer's.
 //
-// It is a module of its own and imports OpenTelemetry's API alone: without a provider that
-// the program sets up, spans cost next to nothing.
+// WatchRelay and WatchInbox have the figures of a relay and an inbox observed as metrics.
+//
+// It is a module of its own and imports OpenTelemetry's API alone: without providers that
+// the program sets up, all of it costs next to nothing.
 package otelwaybill
 
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"maps"
 	"slices"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
@@ -39,10 +44,12 @@ import (
 	"github.com/waybill-go/waybill/outbox"
 )
 
-// Options say where spans go; nil and the zero value hold the defaults.
+// Options say where spans and metrics go; nil and the zero value hold the defaults.
 type Options struct {
 	// TracerProvider makes the spans. Default otel.GetTracerProvider().
 	TracerProvider trace.TracerProvider
+	// MeterProvider makes the instruments. Default otel.GetMeterProvider().
+	MeterProvider metric.MeterProvider
 	// Propagator writes and reads the contexts in the messages' headers. Default
 	// propagation.TraceContext: the headers traceparent and tracestate.
 	Propagator propagation.TextMapPropagator
@@ -51,7 +58,7 @@ type Options struct {
 	Nested bool
 }
 
-// scope is the name of the library that makes the spans.
+// scope is the name of the library that makes the spans and instruments.
 const scope = "github.com/waybill-go/waybill/otelwaybill"
 
 // tracing is Options with their defaults, and the tracer.
@@ -88,6 +95,7 @@ const (
 	key             = attribute.Key("waybill.key")
 	attempt         = attribute.Key("waybill.attempt")
 	outcome         = attribute.Key("waybill.outcome")
+	errorType       = attribute.Key("error.type")
 )
 
 // about are the attributes of every span.
@@ -143,6 +151,7 @@ func Handle(consumer string, o *Options) func(inbox.Handler) inbox.Handler {
 			ended := false
 			defer func() {
 				if !ended { // it panics, or ends its goroutine
+					span.SetAttributes(errorType.String("panic"))
 					span.SetStatus(codes.Error, "the handler did not return")
 					span.End()
 				}
@@ -172,6 +181,7 @@ func (t tracing) startFrom(ctx context.Context, name string, headers propagation
 func end(span trace.Span, err error) {
 	if err != nil {
 		span.RecordError(err)
+		span.SetAttributes(errorType.String(fmt.Sprintf("%T", err)))
 		span.SetStatus(codes.Error, err.Error())
 	}
 	span.End()
