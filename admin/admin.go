@@ -10,8 +10,8 @@
 // InboxHandler those of an inbox. Package promwaybill has the same metrics for a registry of the
 // service's own.
 //
-// The files: admin.go (Options, Handler), metrics.go and stats.go (what Handler tells), inbox.go
-// (InboxHandler); console.go (Console, its routes and who is let through), access.go (whom a request
+// The files: admin.go (Options, Handler), metrics_client.go, metrics_lean.go and stats.go (what
+// Handler tells), inbox.go (InboxHandler); console.go (Console, its routes and who is let through), access.go (whom a request
 // comes from), api.go and openapi.go (JSON), page.go (pages; their templates lie in pages/),
 // text.go (what they show, in words),
 // lang.go (languages), live.go (numbers that move).

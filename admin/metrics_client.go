@@ -1,3 +1,5 @@
+//go:build !waybill_lean || waybill_prometheus
+
 package admin
 
 import (

@@ -4,7 +4,7 @@
 //
 // The files: figure.go (what a figure is), relay.go and inbox.go (those of a relay and an inbox),
 // rows.go and kept.go (rows that are counted in the background), label.go (label values are
-// bounded).
+// bounded), text.go (figures as text, where Prometheus' client is left out).
 package figure
 
 import (

@@ -3,7 +3,6 @@ package collector
 
 import (
 	"context"
-	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -68,10 +67,14 @@ func metric(d *prometheus.Desc, f *figure.Figure) (prometheus.Metric, error) {
 	}
 }
 
-// Build makes a collector of waybill_build_info, which tells the program's version.
-func Build(version string) prometheus.Collector {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "waybill_build_info", Help: "The program's version; always 1.",
-		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
-	}, func() float64 { return 1 })
-}
+// build is a source of the figure that tells the program's version.
+type build string
+
+// Build makes a collector of waybill_build_info.
+func Build(version string) prometheus.Collector { return New(build(version), 0) }
+
+// Families implements figure.Source.
+func (b build) Families() []*figure.Family { return []*figure.Family{figure.Build(string(b)).Family} }
+
+// Read implements figure.Source.
+func (b build) Read(context.Context) []figure.Figure { return []figure.Figure{figure.Build(string(b))} }
