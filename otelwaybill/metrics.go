@@ -7,6 +7,7 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
 
 	"github.com/waybill-go/waybill/inbox"
 	"github.com/waybill-go/waybill/internal/figure"
@@ -88,11 +89,29 @@ func watch(source figure.Source, o *Options) (metric.Registration, error) {
 const observeLimit = 5 * time.Second
 
 // confirmation is the histogram of the time that messages took to be confirmed.
-func confirmation(o *Options) (metric.Float64Histogram, error) {
+func confirmation(o *Options) metric.Float64Histogram {
 	var bounds []float64
 	for _, b := range relay.LatencyBounds() {
 		bounds = append(bounds, b.Seconds())
 	}
 	f := &figure.Confirmation
-	return o.meter().Float64Histogram("waybill."+f.Name, metric.WithDescription(f.Help), metric.WithUnit(f.Unit), metric.WithExplicitBucketBoundaries(bounds...))
+	return histogram(o, "waybill."+f.Name, f.Help, bounds)
+}
+
+// processDuration is the histogram of the time that handlers take, by the conventions:
+// https://opentelemetry.io/docs/specs/semconv/messaging/messaging-metrics/
+func processDuration(o *Options) metric.Float64Histogram {
+	return histogram(o, "messaging.process.duration", "Duration of processing operation.",
+		[]float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10})
+}
+
+// histogram makes a histogram of times, or one that records nothing where that fails: messages
+// are traced all the same.
+func histogram(o *Options, name, about string, bounds []float64) metric.Float64Histogram {
+	h, err := o.meter().Float64Histogram(name, metric.WithDescription(about), metric.WithUnit(figure.Seconds), metric.WithExplicitBucketBoundaries(bounds...))
+	if err != nil {
+		otel.Handle(err)
+		return noop.Float64Histogram{}
+	}
+	return h
 }

@@ -163,7 +163,9 @@ func measured(all metricdata.ResourceMetrics, name string) string {
 
 func TestAJourneyIsMeasuredByInstruments(t *testing.T) {
 	all := journey(t, false).metrics
+	const handled = "messaging.consumer.group.name=shipping,messaging.destination.name=orders,messaging.operation.name=process,messaging.operation.type=process,messaging.system=waybill"
 	for name, want := range map[string]string{
+		"messaging.process.duration":      "error.type=*waybill.PermanentError," + handled + " 1; error.type=*waybill.RetryError," + handled + " 1; " + handled + " 1",
 		"waybill.relay.published":         " 3",
 		"waybill.relay.retries":           " 1",
 		"waybill.relay.disconnects":       " 0",

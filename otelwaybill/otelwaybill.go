@@ -31,6 +31,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -139,25 +140,31 @@ func Send(o *Options) func(outbox.Sender) outbox.Sender {
 }
 
 // Handle is middleware for an inbox of this consumer: a span around each call of a
-// handler, with the handler's verdict.
+// handler, with the handler's verdict. How long the call took is recorded in the histogram
+// messaging.process.duration.
 func Handle(consumer string, o *Options) func(inbox.Handler) inbox.Handler {
-	t := newTracing(o)
+	t, took := newTracing(o), processDuration(o)
 	return func(next inbox.Handler) inbox.Handler {
 		return func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
 			ctx, span := t.startFrom(ctx, "process "+m.Destination, propagation.MapCarrier(m.Headers),
 				append(about("process", "process", m.Destination),
 					consumerGroup.String(consumer), messageID.String(m.ID.String()), bodySize.Int(len(m.Body)),
 					key.String(m.Key), attempt.Int(m.Attempt)))
-			ended := false
+			began, ended := time.Now(), false
+			of := append(about("process", "process", m.Destination), consumerGroup.String(consumer))
 			defer func() {
 				if !ended { // it panics, or ends its goroutine
+					of = append(of, errorType.String("panic"))
 					span.SetAttributes(errorType.String("panic"))
 					span.SetStatus(codes.Error, "the handler did not return")
 					span.End()
 				}
+				took.Record(ctx, time.Since(began).Seconds(), metric.WithAttributes(of...))
 			}()
 			err := next(ctx, tx, m)
-			ended = true
+			if ended = true; err != nil {
+				of = append(of, typeOf(err))
+			}
 			end(span, err)
 			return err
 		}
@@ -177,11 +184,14 @@ func (t tracing) startFrom(ctx context.Context, name string, headers propagation
 	return t.Start(ctx, name, options...)
 }
 
+// typeOf is an error's Go type as an attribute: its text has no bound.
+func typeOf(err error) attribute.KeyValue { return errorType.String(fmt.Sprintf("%T", err)) }
+
 // end ends a span with what came out.
 func end(span trace.Span, err error) {
 	if err != nil {
 		span.RecordError(err)
-		span.SetAttributes(errorType.String(fmt.Sprintf("%T", err)))
+		span.SetAttributes(typeOf(err))
 		span.SetStatus(codes.Error, err.Error())
 	}
 	span.End()

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"sync"
 
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
-	"go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
@@ -34,11 +32,7 @@ const (
 // to when its consumers had confirmed it, by the database's clock.
 func Relay(o *Options) relay.Observer {
 	r := &observer{tracing: newTracing(o)}
-	var err error
-	if r.confirmation, err = confirmation(o); err != nil {
-		otel.Handle(err)
-		r.confirmation = noop.Float64Histogram{} // spans are made all the same
-	}
+	r.confirmation = confirmation(o)
 	r.sent.Most = maxTraced
 	return r
 }
@@ -104,7 +98,7 @@ func (r *observer) Published(_ context.Context, p relay.Publication) {
 		trace.WithLinks(links...), trace.WithAttributes(append(about("send", "send", p.Destination), batchCount.Int(traced))...))
 	if failed > 0 {
 		span.RecordError(problem)
-		span.SetAttributes(errorType.String(fmt.Sprintf("%T", problem)))
+		span.SetAttributes(typeOf(problem))
 		span.SetStatus(codes.Error, fmt.Sprintf("%d of %d not taken: %v", failed, traced, problem))
 	}
 	span.End()
