@@ -53,3 +53,23 @@ func TestWhatIsBeyondTheBoundIsOneFigure(t *testing.T) {
 		}
 	}
 }
+
+func TestTenThousandDestinationsOfARelayAreFewFigures(t *testing.T) {
+	const many = 10_000
+	n := newNames(0)
+	for range 2 { // the second look finds the same names
+		var c collected
+		for i := range many {
+			addEach(&c, destinationFamilies, &relay.DestinationStats{Unconfirmed: 1}, n.label(fmt.Sprint("tenant-", i)), kind(false))
+		}
+		unconfirmed := 0.0
+		for _, f := range c.all {
+			if f.Prometheus() == "waybill_destination_unconfirmed" {
+				unconfirmed += f.Value
+			}
+		}
+		if want := (DefaultNames + 1) * len(destinationFamilies); len(c.all) != want || unconfirmed != many {
+			t.Errorf("%d figures with %v unconfirmed messages, want %d with %d", len(c.all), unconfirmed, want, many)
+		}
+	}
+}
