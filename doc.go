@@ -55,8 +55,9 @@
 //	relay                       moves rows to a broker, and deletes them when they are receipted
 //	inbox                       guards, handlers and receipts
 //	admin                       health, metrics and statistics of a relay, over HTTP
+//	promwaybill                 collectors for Prometheus' client
 //	waybilltest                 for your tests: what was sent, and a world in virtual time
-//	otelwaybill                 traces by OpenTelemetry, in a module of its own
+//	otelwaybill                 traces and metrics by OpenTelemetry, in a module of its own
 //	store                       the seam to databases, and the engine behind it
 //	store/postgres              PostgreSQL's dialect
 //	store/postgres/pgxdriver    pgx.Tx for Send, LISTEN for the relay

@@ -7,10 +7,11 @@
 // may, by tokens, mutual TLS or an authenticating proxy.
 //
 // Handler serves health, readiness, metrics and statistics of a relay to whoever asks, and
-// InboxHandler those of an inbox.
+// InboxHandler those of an inbox. Package promwaybill has the same metrics for a registry of the
+// service's own.
 //
-// The files: admin.go (Options, Handler), metrics.go, stats.go and counter.go (what Handler
-// tells), inbox.go (InboxHandler); console.go (Console, its routes and who is let through), access.go (whom a request
+// The files: admin.go (Options, Handler), metrics_client.go, metrics_lean.go and stats.go (what
+// Handler tells), inbox.go (InboxHandler); console.go (Console, its routes and who is let through), access.go (whom a request
 // comes from), api.go and openapi.go (JSON), page.go (pages; their templates lie in pages/),
 // pause.go (pausing destinations), text.go (what they show, in words),
 // lang.go (languages), live.go (numbers that move), rates.go (how fast).
@@ -24,6 +25,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/waybill-go/waybill/internal/figure"
 	"github.com/waybill-go/waybill/relay"
 	"github.com/waybill-go/waybill/store"
 )
@@ -87,10 +89,10 @@ func (o *Options) setDefaults() {
 const leaseName = "relay"
 
 type server struct {
-	relay   *relay.Relay
-	queue   *store.Queue
-	o       Options
-	counter *rowCounter
+	relay *relay.Relay
+	queue *store.Queue
+	o     Options
+	rows  *figure.Rows
 }
 
 // Handler serves
@@ -98,7 +100,7 @@ type server struct {
 //	GET /healthz   200 as long as the process can answer
 //	GET /readyz    200 where the relay leads and is connected to its broker, or
 //	               stands by while another one leads; otherwise 503 with the reason
-//	GET /metrics   metrics in Prometheus' text format; their names begin with waybill_
+//	GET /metrics   metrics for Prometheus; their names begin with waybill_
 //	GET /stats     the same as JSON
 //
 // of the relay r and of queue, its outbox's tables. Where the database does not answer
@@ -111,11 +113,11 @@ func Handler(r *relay.Relay, queue *store.Queue, o *Options) http.Handler {
 		s.o = *o
 	}
 	s.o.setDefaults()
-	s.counter = newRowCounter(queue, s.o.CountEvery)
+	s.rows = figure.NewRows(queue, s.o.CountEvery)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.HandleFunc("GET /readyz", s.ready)
-	mux.HandleFunc("GET /metrics", s.metrics)
+	mux.Handle("GET /metrics", metrics(figure.NewRelay(r, s.rows, 0), &s.o))
 	mux.HandleFunc("GET /stats", s.stats)
 	return mux
 }

@@ -202,10 +202,11 @@ func TestMetricsAreThoseOfTheRelayAndTheOutbox(t *testing.T) {
 		"\nwaybill_relay_published_total 3\n",
 		"\n# TYPE waybill_relay_published_total counter\n",
 		"\nwaybill_outbox_up 1\n",
-		`waybill_build_info{version="v1",go_version="go`,
+		`waybill_build_info{go_version="go`,
 		`waybill_destination_unconfirmed{destination="orders",type="queue"} 2`,
-		`waybill_outbox_messages{destination="orders",type="queue",status="pending"} 2`,
-		`waybill_outbox_messages{destination="we\"ird\\",type="topic",status="pending"} 1`,
+		`waybill_outbox_messages{destination="orders",status="pending",type="queue"} 2`,
+		`",version="v1"} 1`,
+		`waybill_outbox_messages{destination="we\"ird\\",status="pending",type="topic"} 1`,
 	} {
 		t.Run(strings.TrimSpace(want), func(t *testing.T) { s.want("/metrics", 200, want) })
 	}
@@ -264,7 +265,7 @@ func TestOnlyReadingIsServed(t *testing.T) {
 }
 
 func TestTheLastCountIsServedWhileAnotherHangsOrFails(t *testing.T) {
-	const one = `waybill_outbox_messages{destination="orders",type="queue",status="pending"} 1`
+	const one = `waybill_outbox_messages{destination="orders",status="pending",type="queue"} 1`
 	t.Run("hangs", func(t *testing.T) {
 		f := newFixture(t)
 		f.send(waybill.Message{Destination: "orders"})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/figure"
 	"github.com/waybill-go/waybill/internal/repair"
 	"github.com/waybill-go/waybill/internal/survey"
 	"github.com/waybill-go/waybill/store"
@@ -171,7 +172,7 @@ func (d *database) countAll(ctx context.Context) (*exactCount, error) {
 	counted := &exactCount{now(), []rowStats{}}
 	counts, err := d.reader.Queue().Count(ctx)
 	for _, x := range counts {
-		counted.Rows = append(counted.Rows, rowStats{x.Destination, x.Topic, statusName(x.Status), x.Rows, counted.CountedAt.Sub(x.Oldest.Time()).Seconds()})
+		counted.Rows = append(counted.Rows, rowStats{x.Destination, x.Topic, figure.StatusName(x.Status), x.Rows, counted.CountedAt.Sub(x.Oldest.Time()).Seconds()})
 	}
 	return counted, err
 }

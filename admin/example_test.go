@@ -96,10 +96,10 @@ func ExampleHandler_metrics() {
 		}
 	}
 	// Output:
-	// waybill_relay_leading 0
 	// # HELP waybill_outbox_messages Rows of the outbox by status.
 	// # TYPE waybill_outbox_messages gauge
-	// waybill_outbox_messages{destination="orders",type="queue",status="pending"} 2
+	// waybill_outbox_messages{destination="orders",status="pending",type="queue"} 2
+	// waybill_relay_leading 0
 }
 
 // A script reads /stats, the same as JSON.

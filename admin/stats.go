@@ -4,8 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/waybill-go/waybill/internal/figure"
 	"github.com/waybill-go/waybill/relay"
-	"github.com/waybill-go/waybill/store"
 )
 
 // stats are what /stats tells. Counters count since the relay was made.
@@ -35,7 +35,6 @@ type relayStats struct {
 	// From sent to confirmed by the consumers, in seconds.
 	LatencyP50 float64 `json:"latency_p50_seconds"`
 	LatencyP99 float64 `json:"latency_p99_seconds"`
-	latency    relay.Latency
 }
 
 type destinationStats struct {
@@ -94,15 +93,16 @@ func (s *server) collect(ctx context.Context) stats {
 			Lagging: lagging,
 		})
 	}
-	counted, ok := s.counter.read(ctx)
+	last, ok := s.rows.Read(ctx)
 	if !ok {
 		return all
 	}
-	all.Outbox = &outboxStats{CountedAt: counted.at.UTC(), Failing: counted.failed, Rows: []rowStats{}}
-	for _, c := range counted.rows {
+	all.Outbox = &outboxStats{CountedAt: last.At.UTC(), Failing: last.Failed, Rows: []rowStats{}}
+	for i := range last.Rows {
+		c := &last.Rows[i]
 		all.Outbox.Rows = append(all.Outbox.Rows, rowStats{
-			Destination: c.Destination, Topic: c.Topic, Status: statusName(c.Status), Messages: c.Rows,
-			OldestAge: time.UnixMicro(counted.clock).Sub(c.Oldest.Time()).Seconds(),
+			Destination: c.Destination, Topic: c.Topic, Status: figure.StatusName(c.Status), Messages: c.Rows,
+			OldestAge: last.Age(c).Seconds(),
 		})
 	}
 	return all
@@ -113,13 +113,6 @@ func relayOf(s *relay.Stats) relayStats {
 		Leading: s.Leading, Connected: s.Connected, Cursor: s.Cursor, Published: s.Published, Copies: s.Copies,
 		Confirmed: s.Confirmed, Rejected: s.Rejected, Retries: s.Retries, Receipts: s.Receipts,
 		Malformed: s.Malformed, Unknown: s.Unknown, Strange: s.Strange, Twins: s.Twins, Disconnects: s.Disconnects, Swept: s.Swept,
-		LatencyP50: s.Latency.Quantile(0.5).Seconds(), LatencyP99: s.Latency.Quantile(0.99).Seconds(), latency: s.Latency,
+		LatencyP50: s.Latency.Quantile(0.5).Seconds(), LatencyP99: s.Latency.Quantile(0.99).Seconds(),
 	}
-}
-
-func statusName(status int) string {
-	if status == store.Rejected {
-		return "rejected"
-	}
-	return "pending"
 }

@@ -1,4 +1,5 @@
-// Package otelwaybill traces messages with OpenTelemetry, by its conventions for messaging
+// Package otelwaybill traces and measures messages with OpenTelemetry. Traces are by its
+// conventions for messaging
 // (https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/, which are in
 // development, and may change):
 //
@@ -18,19 +19,24 @@
 // open for so long is shown well by nothing. Options.Nested puts a consumer's spans below the
 // producer's.
 //
-// It is a module of its own and imports OpenTelemetry's API alone: without a provider that
-// the program sets up, spans cost next to nothing.
+// WatchRelay and WatchInbox have the figures of a relay and an inbox observed as metrics.
+//
+// It is a module of its own and imports OpenTelemetry's API alone: without providers that
+// the program sets up, all of it costs next to nothing.
 package otelwaybill
 
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
@@ -39,10 +45,12 @@ import (
 	"github.com/waybill-go/waybill/outbox"
 )
 
-// Options say where spans go; nil and the zero value hold the defaults.
+// Options say where spans and metrics go; nil and the zero value hold the defaults.
 type Options struct {
 	// TracerProvider makes the spans. Default otel.GetTracerProvider().
 	TracerProvider trace.TracerProvider
+	// MeterProvider makes the instruments. Default otel.GetMeterProvider().
+	MeterProvider metric.MeterProvider
 	// Propagator writes and reads the contexts in the messages' headers. Default
 	// propagation.TraceContext: the headers traceparent and tracestate.
 	Propagator propagation.TextMapPropagator
@@ -51,7 +59,7 @@ type Options struct {
 	Nested bool
 }
 
-// scope is the name of the library that makes the spans.
+// scope is the name of the library that makes the spans and instruments.
 const scope = "github.com/waybill-go/waybill/otelwaybill"
 
 // tracing is Options with their defaults, and the tracer.
@@ -88,6 +96,7 @@ const (
 	key             = attribute.Key("waybill.key")
 	attempt         = attribute.Key("waybill.attempt")
 	outcome         = attribute.Key("waybill.outcome")
+	errorType       = attribute.Key("error.type")
 )
 
 // about are the attributes of every span.
@@ -131,24 +140,31 @@ func Send(o *Options) func(outbox.Sender) outbox.Sender {
 }
 
 // Handle is middleware for an inbox of this consumer: a span around each call of a
-// handler, with the handler's verdict.
+// handler, with the handler's verdict. How long the call took is recorded in the histogram
+// messaging.process.duration.
 func Handle(consumer string, o *Options) func(inbox.Handler) inbox.Handler {
-	t := newTracing(o)
+	t, took := newTracing(o), processDuration(o)
 	return func(next inbox.Handler) inbox.Handler {
 		return func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
 			ctx, span := t.startFrom(ctx, "process "+m.Destination, propagation.MapCarrier(m.Headers),
 				append(about("process", "process", m.Destination),
 					consumerGroup.String(consumer), messageID.String(m.ID.String()), bodySize.Int(len(m.Body)),
 					key.String(m.Key), attempt.Int(m.Attempt)))
-			ended := false
+			began, ended := time.Now(), false
+			of := append(about("process", "process", m.Destination), consumerGroup.String(consumer))
 			defer func() {
 				if !ended { // it panics, or ends its goroutine
+					of = append(of, errorType.String("panic"))
+					span.SetAttributes(errorType.String("panic"))
 					span.SetStatus(codes.Error, "the handler did not return")
 					span.End()
 				}
+				took.Record(ctx, time.Since(began).Seconds(), metric.WithAttributes(of...))
 			}()
 			err := next(ctx, tx, m)
-			ended = true
+			if ended = true; err != nil {
+				of = append(of, typeOf(err))
+			}
 			end(span, err)
 			return err
 		}
@@ -168,10 +184,14 @@ func (t tracing) startFrom(ctx context.Context, name string, headers propagation
 	return t.Start(ctx, name, options...)
 }
 
+// typeOf is an error's Go type as an attribute: its text has no bound.
+func typeOf(err error) attribute.KeyValue { return errorType.String(fmt.Sprintf("%T", err)) }
+
 // end ends a span with what came out.
 func end(span trace.Span, err error) {
 	if err != nil {
 		span.RecordError(err)
+		span.SetAttributes(typeOf(err))
 		span.SetStatus(codes.Error, err.Error())
 	}
 	span.End()

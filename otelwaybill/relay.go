@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
@@ -26,15 +27,19 @@ const (
 
 // Relay is an observer for a relay: a span for each batch that is handed to the broker,
 // linked to the spans of its messages, and one for each receipt. Only messages whose senders
-// have traced them, and whose traces are sampled, have part in them.
+// have traced them, and whose traces are sampled, have part in them. It records the histogram
+// waybill.relay.confirmation of all messages: the time from when a message was sent, or due,
+// to when its consumers had confirmed it, by the database's clock.
 func Relay(o *Options) relay.Observer {
 	r := &observer{tracing: newTracing(o)}
+	r.confirmation = confirmation(o)
 	r.sent.Most = maxTraced
 	return r
 }
 
 type observer struct {
 	tracing
+	confirmation metric.Float64Histogram
 
 	mu   sync.Mutex
 	sent recent.Map[waybill.ID, trace.SpanContext] // where a receipt may come
@@ -93,6 +98,7 @@ func (r *observer) Published(_ context.Context, p relay.Publication) {
 		trace.WithLinks(links...), trace.WithAttributes(append(about("send", "send", p.Destination), batchCount.Int(traced))...))
 	if failed > 0 {
 		span.RecordError(problem)
+		span.SetAttributes(typeOf(problem))
 		span.SetStatus(codes.Error, fmt.Sprintf("%d of %d not taken: %v", failed, traced, problem))
 	}
 	span.End()
@@ -101,6 +107,9 @@ func (r *observer) Published(_ context.Context, p relay.Publication) {
 // Answered implements relay.Observer.
 func (r *observer) Answered(_ context.Context, all []relay.Answer) {
 	for _, a := range all {
+		if a.Last {
+			r.confirmation.Record(context.Background(), a.Took.Seconds())
+		}
 		r.mu.Lock()
 		from, known := r.sent.Get(a.ID)
 		if a.Last || a.Outcome == waybill.Rejected {
@@ -120,6 +129,7 @@ func (r *observer) Answered(_ context.Context, all []relay.Answer) {
 		}
 		_, span := r.Start(ctx, "settle "+a.Destination, options...)
 		if a.Outcome != waybill.Done {
+			span.SetAttributes(errorType.String(string(a.Outcome)))
 			span.SetStatus(codes.Error, a.Error)
 		}
 		span.End()

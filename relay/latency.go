@@ -15,6 +15,9 @@ var latencyBounds = [...]time.Duration{
 	5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute, 5 * time.Minute, time.Hour,
 }
 
+// LatencyBounds are the upper bounds of the buckets that a Latency has, in order.
+func LatencyBounds() []time.Duration { return slices.Clone(latencyBounds[:]) }
+
 // Latency tells how long messages took from when they were sent, or due, to when the relay
 // had the word of all their consumers that their effects are committed: a histogram. The
 // first of these times is that of the message's id, in ms; the second is by the database's

@@ -79,10 +79,11 @@ type DestinationStats struct {
 // ConsumerStats is what a relay knows about a named consumer that others do not wait for.
 type ConsumerStats struct {
 	Consumer string
-	Waiting  int       // messages that it has not confirmed, without those that wait in the table
-	Backlog  bool      // more may wait in the table
-	Since    time.Time // the time of the oldest of these when it began to lag
-	Silent   bool      // it confirms nothing, though messages were sent again to find out
+	Waiting  int           // messages that it has not confirmed, without those that wait in the table
+	Backlog  bool          // more may wait in the table
+	Since    time.Time     // the time of the oldest of these when it began to lag
+	Lag      time.Duration // since then, by the database's clock
+	Silent   bool          // it confirms nothing, though messages were sent again to find out
 }
 
 // Stats returns what the relay knows about itself now.

@@ -275,6 +275,7 @@ func (l *lane) lagging() (all []ConsumerStats) {
 		}
 		all = append(all, ConsumerStats{
 			Consumer: consumer, Waiting: len(s.window), Backlog: s.hasBacklog(), Since: s.since, Silent: s.stall > 0,
+			Lag: max(time.UnixMicro(l.t.pump.databaseNow()).Sub(s.since), 0),
 		})
 	}
 	return all

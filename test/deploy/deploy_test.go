@@ -4,8 +4,6 @@ package deploy_test
 import (
 	"database/sql"
 	"encoding/json"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,10 +11,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/waybill-go/waybill/admin"
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/waybill-go/waybill/broker/memory"
 	"github.com/waybill-go/waybill/inbox"
 	"github.com/waybill-go/waybill/internal/test/testserver"
+	"github.com/waybill-go/waybill/promwaybill"
 	"github.com/waybill-go/waybill/relay"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/sqlite"
@@ -75,13 +75,13 @@ func servedMetrics(t *testing.T) map[string]bool {
 	if err != nil {
 		t.Fatal(err)
 	}
+	descriptions := make(chan *prometheus.Desc, 1000)
+	promwaybill.Relay(r, queue, nil).Describe(descriptions)
+	promwaybill.Inbox(in, keeper, nil).Describe(descriptions)
+	close(descriptions)
 	served := map[string]bool{}
-	for _, handler := range []http.Handler{admin.Handler(r, queue, nil), admin.InboxHandler(in, keeper, nil)} {
-		answer := httptest.NewRecorder()
-		handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-		for _, line := range regexp.MustCompile(`(?m)^# TYPE (\S+)`).FindAllStringSubmatch(answer.Body.String(), -1) {
-			served[line[1]] = true
-		}
+	for d := range descriptions {
+		served[regexp.MustCompile(`fqName: "([^"]+)"`).FindStringSubmatch(d.String())[1]] = true
 	}
 	return served
 }

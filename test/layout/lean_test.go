@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// clients are the modules by which the command speaks to databases and brokers, and the
-// server that it embeds.
+// clients are the modules by which the command speaks to databases, brokers and Prometheus, and
+// the server that it embeds.
 var clients = []string{
 	"github.com/Azure/go-amqp",
 	"github.com/go-sql-driver/mysql",
@@ -16,6 +16,7 @@ var clients = []string{
 	"github.com/jackc/pgx",
 	"github.com/nats-io/nats-server",
 	"github.com/nats-io/nats.go",
+	"github.com/prometheus/client_golang",
 	"github.com/rabbitmq/amqp091-go",
 	"github.com/twmb/franz-go",
 	"modernc.org/sqlite",
@@ -36,6 +37,7 @@ func TestLeanProgramsHaveWhatTheirTagsSay(t *testing.T) {
 		{"waybill_lean,waybill_rabbitmq", "github.com/rabbitmq/amqp091-go"},
 		{"waybill_lean,waybill_nats", "github.com/nats-io/nats.go"},
 		{"waybill_lean,waybill_kafka", "github.com/twmb/franz-go"},
+		{"waybill_lean,waybill_prometheus", "github.com/prometheus/client_golang"},
 		{"waybill_lean,waybill_embedded", "github.com/nats-io/nats-server github.com/nats-io/nats.go"},
 		{"waybill_lean,waybill_demo", "github.com/nats-io/nats-server github.com/nats-io/nats.go modernc.org/sqlite"},
 		{"waybill_lean,waybill_torture", "github.com/nats-io/nats-server github.com/nats-io/nats.go modernc.org/sqlite"},
@@ -58,6 +60,25 @@ func TestLeanProgramsHaveWhatTheirTagsSay(t *testing.T) {
 				t.Error("net/http/pprof is linked, whose init serves it to everybody")
 			}
 		})
+	}
+}
+
+// A service that sends and handles messages has no client for metrics unless it asks for one.
+func TestTheLibraryLinksNoMetricsClient(t *testing.T) {
+	command := exec.CommandContext(t.Context(), "go", "list", "-deps", "./outbox", "./relay", "./inbox", "./store/...", "./broker/...", "./waybilltest")
+	command.Dir = "../.."
+	output, err := command.Output()
+	if err != nil {
+		t.Fatalf("%v: %v", command, err)
+	}
+	packages := strings.Fields(string(output))
+	if !slices.Contains(packages, module+"/relay") {
+		t.Fatalf("found the packages %q alone", packages)
+	}
+	for _, p := range packages {
+		if strings.HasPrefix(p, "github.com/prometheus/") || strings.HasPrefix(p, "google.golang.org/protobuf/") {
+			t.Errorf("%s is linked", p)
+		}
 	}
 }
 
