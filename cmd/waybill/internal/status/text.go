@@ -77,6 +77,9 @@ func (r *Report) writeProducer(w io.Writer) {
 	if some {
 		fmt.Fprintf(w, "Only the oldest and the newest messages are counted, and the first rejected ones: there are more, and there may be other destinations. --exact counts all.\n")
 	}
+	if p.Rejected > 0 {
+		fmt.Fprint(w, "What is rejected waits for you alone: 'waybill groups' has the reasons; mend the cause, then 'waybill resend' or 'waybill discard'.\n")
+	}
 }
 
 // number is a number that may be no more than the least.
