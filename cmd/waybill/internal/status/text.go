@@ -60,7 +60,7 @@ func (r *Report) writeProducer(w io.Writer) {
 		return
 	}
 	delayed, some := slices.ContainsFunc(p.Destinations, func(d Destination) bool { return d.Delayed > 0 }), p.PendingAtLeast || p.RejectedAtLeast
-	heading := "\nDESTINATION\tSTATUS\tMESSAGES\tOLDEST\tMOST COPIES"
+	heading := "\nDESTINATION\tSTATUS\tMESSAGES\tOLDEST\tSENT AGAIN AT MOST"
 	if delayed {
 		heading += "\tDELAYED"
 	}
