@@ -8,7 +8,6 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/memory"
-	"github.com/waybill-go/waybill/internal/backoff"
 )
 
 // lossy is a broker that loses, and repeats, as many messages as it is told to.
@@ -51,7 +50,10 @@ const awayTime = 25 * time.Second
 func (w *lossy) Connect(ctx context.Context) (broker.Conn, error) {
 	conn, err := w.Broker.Connect(ctx)
 	if err != nil {
-		backoff.Sleep(ctx, awayTime)
+		select {
+		case <-time.After(awayTime):
+		case <-ctx.Done():
+		}
 		return nil, err
 	}
 	return &lossyConn{conn, w}, nil
