@@ -11,14 +11,15 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/waybill-go/waybill"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker/memory"
 	"github.com/waybill-go/waybill/inbox"
 	"github.com/waybill-go/waybill/outbox"
 	"github.com/waybill-go/waybill/relay"
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/sqlite"
-	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
 func main() {
@@ -36,8 +37,7 @@ func run(ctx context.Context, file string, interval time.Duration) error {
 		return err
 	}
 	defer db.Close()
-	dialect := sqlite.Dialect()
-	brk := memory.New(nil) // with a server: rabbitmq.New(address, nil) and so on, in both services
+	dialect, brk := sqlite.Dialect(), memory.New(nil) // with a server: rabbitmq.New(address, nil) and so on
 	out, outErr := outbox.New(dialect, nil)
 	in, inErr := inbox.New(db, dialect, brk, &inbox.Options{Consumer: "shipping"})
 	r, relayErr := relay.New(db, dialect, brk, &relay.Options{Producer: "shop", Wake: out.Committed()})

@@ -26,9 +26,9 @@ type Transaction interface {
 // QueryContext implements Transaction. database/sql alone makes a *sql.Rows, from what a
 // driver reads: here a driver whose only connection is the transaction.
 func (t transaction) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	db := sql.OpenDB(reader{t.tx})
-	defer db.Close() // the rows are read nevertheless
-	return db.QueryContext(ctx, query, args...)
+	db := sql.OpenDB(reader(t))
+	defer db.Close()                            // the rows are read nevertheless
+	return db.QueryContext(ctx, query, args...) //nolint:sqlclosecheck // its caller closes them
 }
 
 // reader is a driver that reads in a transaction.

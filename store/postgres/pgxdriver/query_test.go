@@ -67,11 +67,11 @@ func TestAQueryThroughATransactionOfPgx(t *testing.T) {
 	if !rows.Next() || rows.Scan(&n, &null, &given, &yes) != nil || n != 7 || null != nil || given != "given" || !yes || rows.Next() || rows.Err() != nil {
 		t.Errorf("got %d, %v, %q, %v and error %v; want what the query asks for, one row of it", n, null, given, yes, rows.Err())
 	}
-	rows, err = pgxdriver.Tx(tx).QueryContext(t.Context(), `SELECT nonsense`)
+	bad, err := pgxdriver.Tx(tx).QueryContext(t.Context(), `SELECT nonsense`)
 	if err == nil {
-		rows.Next()
-		err = rows.Err()
-		rows.Close()
+		defer bad.Close()
+		bad.Next()
+		err = bad.Err()
 	}
 	if err == nil || !strings.Contains(err.Error(), "nonsense") {
 		t.Errorf("got error %v, want the database's own", err)
