@@ -222,7 +222,7 @@ func (s *sender) send(ctx context.Context, g *jsonl.Group) error {
 
 // faultsOf are the messages' faults that an error of Send names.
 func faultsOf(err error) []*waybill.MessageError {
-	switch err := err.(type) {
+	switch err := err.(type) { //nolint:errorlint // it is taken apart here
 	case *waybill.MessageError:
 		return []*waybill.MessageError{err}
 	case interface{ Unwrap() error }:
