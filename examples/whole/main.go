@@ -38,14 +38,14 @@ func run(ctx context.Context, file string, interval time.Duration) error {
 	}
 	defer db.Close()
 	dialect, brk := sqlite.Dialect(), memory.New(nil) // with a server: rabbitmq.New(address, nil) and so on
-	out, outErr := outbox.New(dialect, nil)
-	in, inErr := inbox.New(db, dialect, brk, &inbox.Options{Consumer: "shipping"})
-	r, relayErr := relay.New(db, dialect, brk, &relay.Options{Producer: "shop", Wake: out.Committed()})
-	tables := errors.Join(store.Migrate(ctx, db, dialect, "", store.Producer), store.Migrate(ctx, db, dialect, "", store.Consumer))
-	if err := errors.Join(outErr, inErr, relayErr, tables); err != nil {
+	out, err := outbox.New(dialect, nil)
+	if err != nil {
 		return err
 	}
-	if _, err := db.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY); CREATE TABLE IF NOT EXISTS shipments (order_id TEXT PRIMARY KEY)`); err != nil {
+	in, inErr := inbox.New(db, dialect, brk, &inbox.Options{Consumer: "shipping"})
+	r, relayErr := relay.New(db, dialect, brk, &relay.Options{Producer: "shop", Wake: out.Committed()})
+	_, tablesErr := db.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY); CREATE TABLE IF NOT EXISTS shipments (order_id TEXT PRIMARY KEY)`)
+	if err := errors.Join(inErr, relayErr, tablesErr, store.Migrate(ctx, db, dialect, "", store.Producer), store.Migrate(ctx, db, dialect, "", store.Consumer)); err != nil {
 		return err
 	}
 	in.Handle("orders", waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
