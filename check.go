@@ -3,6 +3,7 @@ package waybill
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -109,7 +110,8 @@ const (
 )
 
 // CheckHeaders reports why a sender may not use these headers for one message, or nil:
-// they are more than MaxHeaders, or than MaxHeaderBytes, or CheckHeader refuses one.
+// they are more than MaxHeaders, or than MaxHeaderBytes, or CheckHeader refuses some: of these
+// all are named, joined by errors.Join.
 func CheckHeaders(headers map[string]string) error {
 	if len(headers) > MaxHeaders {
 		return fmt.Errorf("there are %d headers, the limit is %d", len(headers), MaxHeaders)
@@ -121,12 +123,18 @@ func CheckHeaders(headers map[string]string) error {
 	if bytes > MaxHeaderBytes {
 		return fmt.Errorf("the names and values of the headers have %d bytes, the limit is %d; put large content into the body", bytes, MaxHeaderBytes)
 	}
+	var refused []string
 	for name, value := range headers {
-		if err := CheckHeader(name, value); err != nil {
-			return err
+		if CheckHeader(name, value) != nil {
+			refused = append(refused, name)
 		}
 	}
-	return nil
+	slices.Sort(refused)
+	var faults []error
+	for _, name := range refused {
+		faults = append(faults, CheckHeader(name, headers[name]))
+	}
+	return errors.Join(faults...)
 }
 
 // brokersPrefixes begin the names by which brokers know headers of their own. With

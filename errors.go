@@ -26,7 +26,8 @@ var (
 )
 
 // MessageError says which message of a Send cannot be sent, and why. It matches
-// ErrInvalidMessage, and ErrTooLarge where the body's size is the reason.
+// ErrInvalidMessage, and ErrTooLarge where the body's size is the reason. Where a Send has
+// several faults, its error joins one of these for each (see errors.Join).
 type MessageError struct {
 	Index       int    // position of the message among those given to Send, from 0
 	Destination string // the message's destination, as given

@@ -114,7 +114,9 @@ func (o *Outbox) Use(middleware ...func(next Sender) Sender) {
 // caller commits, and never if it rolls back.
 //
 // All messages are checked before the first is written; a *waybill.MessageError
-// says which one cannot be sent and why, and the transaction is as it was. Any other
+// says which one cannot be sent and why, and the transaction is as it was. Where there are
+// several faults, of one message or of several, the error joins one for each, of the first
+// 20, a line each. Any other
 // error, but that of a nil tx, comes from the database, and the transaction is to be
 // rolled back; one that matches waybill.ErrSchema says that the tables are missing.
 //
@@ -157,13 +159,14 @@ func (o *Outbox) write(ctx context.Context, tx Tx, messages []waybill.Message) e
 	}
 	now, known := o.clock.now()
 	rows := make([]store.NewRow, len(messages))
+	var faults faults
 	for i := range messages {
-		row, err := o.row(&messages[i], now, known)
-		if err != nil {
-			err.Index, err.Destination = i, messages[i].Destination
-			return err
-		}
+		row, wrong := o.row(&messages[i], now, known)
+		faults.add(i, messages[i].Destination, wrong)
 		rows[i] = row
+	}
+	if err := faults.err(); err != nil {
+		return err
 	}
 	insert := store.Insert
 	if !o.typed.Load() {

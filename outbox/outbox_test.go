@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -84,6 +85,41 @@ func TestAMessageThatCannotBeSentIsRefusedBeforeAnythingIsWritten(t *testing.T) 
 				t.Errorf("got %d rows, want 0", n)
 			}
 		})
+	}
+}
+
+func TestSendNamesAllFaultsOfAllMessages(t *testing.T) {
+	db := open(t)
+	out := must(outbox.New(sqlite.Dialect(), &outbox.Options{MaxBody: 10}))
+	bad := waybill.Message{Destination: "a b", Key: "a\nb", TimeStamp: -1, Body: make([]byte, 11), Headers: map[string]string{"type": "x", "JMSType": "x", "sound": "x"}}
+	send := func(messages ...waybill.Message) error {
+		return out.InTx(t.Context(), db, func(tx *sql.Tx) error { return out.Send(t.Context(), tx, messages...) })
+	}
+	err := send(waybill.Message{Destination: "sound"}, bad, waybill.Message{})
+	joined, is := err.(interface{ Unwrap() []error })
+	if !is || !errors.Is(err, waybill.ErrInvalidMessage) || !errors.Is(err, waybill.ErrTooLarge) {
+		t.Fatalf("got %v, want all faults joined", err)
+	}
+	var got []string
+	for _, err := range joined.Unwrap() {
+		var fault *waybill.MessageError
+		if !errors.As(err, &fault) {
+			t.Fatalf("got %v, want a MessageError for each fault", err)
+		}
+		got = append(got, fmt.Sprint(fault.Index, " ", fault.Field))
+	}
+	if want := []string{"1 Destination", "1 Key", "1 TimeStamp", "1 Body", "1 Headers", "1 Headers", "2 Destination"}; !slices.Equal(got, want) {
+		t.Errorf("got the faults %q, want %q", got, want)
+	}
+	if lines := strings.Split(err.Error(), "\n"); len(lines) != 7 || !strings.Contains(lines[4], `"JMSType"`) || !strings.Contains(lines[5], `"type"`) {
+		t.Errorf("got %q, want a line for each fault, headers in the order of their names", lines)
+	}
+	many := send(slices.Repeat([]waybill.Message{bad}, 4)...)
+	if lines := strings.Split(many.Error(), "\n"); len(lines) != 21 || lines[20] != "waybill: and 4 faults more" {
+		t.Errorf("got %d lines, the last %q; want 20 faults, and how many more there are", len(lines), lines[len(lines)-1])
+	}
+	if n := count(db, "qmessage"); n != 0 {
+		t.Errorf("got %d rows, want 0", n)
 	}
 }
 

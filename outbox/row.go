@@ -11,20 +11,21 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-// row checks a message and makes its row. now is the time by the database's clock, where
-// that is known.
-func (o *Outbox) row(m *waybill.Message, now time.Time, known bool) (store.NewRow, *waybill.MessageError) {
-	if err := o.check(m); err != nil {
-		return store.NewRow{}, err
-	}
+// row makes the row of a message. now is the time by the database's clock, where that is
+// known. It returns all that is wrong with the message.
+func (o *Outbox) row(m *waybill.Message, now time.Time, known bool) (store.NewRow, []*waybill.MessageError) {
+	wrong := o.check(m)
 	row := store.NewRow{ID: m.ID, Destination: m.Destination, Topic: m.Topic, Key: m.Key, TimeStamp: m.TimeStamp, Body: m.Body}
 	if isReceived(m) {
 		row.ID, row.TimeStamp = waybill.ID{}, 0
 	}
-	if known && !row.ID.IsZero() {
+	if known && row.ID.IsV7() {
 		if err := checkAge(row.ID, now, m.NotBefore); err != nil {
-			return store.NewRow{}, err
+			wrong = append(wrong, err)
 		}
+	}
+	if len(wrong) > 0 {
+		return store.NewRow{}, wrong
 	}
 	if row.Body == nil {
 		row.Body = []byte{}
@@ -32,7 +33,7 @@ func (o *Outbox) row(m *waybill.Message, now time.Time, known bool) (store.NewRo
 	if len(m.Headers) > 0 {
 		headers, err := json.Marshal(m.Headers)
 		if err != nil {
-			return store.NewRow{}, invalid("Headers", err)
+			return store.NewRow{}, []*waybill.MessageError{invalid("Headers", err)}
 		}
 		row.Headers = string(headers)
 	}
@@ -85,35 +86,73 @@ func checkAge(id waybill.ID, now, notBefore time.Time) *waybill.MessageError {
 	return nil
 }
 
-// check returns why a message cannot be sent, without its place among others, or nil.
-func (o *Outbox) check(m *waybill.Message) *waybill.MessageError {
-	if err := waybill.CheckDestination(m.Destination); err != nil {
-		return invalid("Destination", err)
+// check returns why a message cannot be sent, all of it, without its place among others.
+func (o *Outbox) check(m *waybill.Message) (wrong []*waybill.MessageError) {
+	refuse := func(field string, err error) {
+		if err != nil {
+			wrong = append(wrong, invalid(field, err))
+		}
 	}
-	if err := waybill.CheckKey(m.Key); err != nil {
-		return invalid("Key", err)
-	}
+	refuse("Destination", waybill.CheckDestination(m.Destination))
+	refuse("Key", waybill.CheckKey(m.Key))
 	if m.TimeStamp < 0 {
-		return invalid("TimeStamp", fmt.Errorf("is %d; a version of your own is above 0", m.TimeStamp))
+		refuse("TimeStamp", fmt.Errorf("is %d; a version of your own is above 0", m.TimeStamp))
 	}
 	if !m.ID.IsZero() && !m.ID.IsV7() {
-		return invalid("ID", fmt.Errorf("%s is no UUIDv7; leave it zero or use waybill.NewID", m.ID))
+		refuse("ID", fmt.Errorf("%s is no UUIDv7; leave it zero or use waybill.NewID", m.ID))
 	}
 	if len(m.Body) > o.maxBody {
 		err := invalid("Body", fmt.Errorf("has %d bytes, the limit is %d (outbox.Options.MaxBody); send a reference to large content instead", len(m.Body), o.maxBody))
 		err.TooLarge = true
-		return err
+		wrong = append(wrong, err)
 	}
-	if err := waybill.CheckHeaders(m.Headers); err != nil {
-		return invalid("Headers", err)
+	headers := waybill.CheckHeaders(m.Headers)
+	if several, joined := headers.(interface{ Unwrap() []error }); joined {
+		for _, err := range several.Unwrap() {
+			refuse("Headers", err)
+		}
+	} else {
+		refuse("Headers", headers)
 	}
 	if m.NotBefore.Year() > 9999 {
-		return invalid("NotBefore", errors.New("is after the year 9999"))
+		refuse("NotBefore", errors.New("is after the year 9999"))
 	}
-	return nil
+	return wrong
 }
 
 // invalid says what is wrong with one field of a message.
 func invalid(field string, err error) *waybill.MessageError {
 	return &waybill.MessageError{Field: field, Reason: err.Error()}
+}
+
+// maxFaults is how many faults of one Send are named.
+const maxFaults = 20
+
+// faults are all that is wrong with the messages of one Send.
+type faults struct {
+	named []error
+	more  int
+}
+
+// add adds what is wrong with the message at a place.
+func (f *faults) add(index int, destination string, wrong []*waybill.MessageError) {
+	for _, err := range wrong {
+		if len(f.named) == maxFaults {
+			f.more++
+			continue
+		}
+		err.Index, err.Destination = index, destination
+		f.named = append(f.named, err)
+	}
+}
+
+// err is nil, or the one fault that there is, or all that are named.
+func (f *faults) err() error {
+	switch {
+	case len(f.named) == 1:
+		return f.named[0]
+	case f.more > 0:
+		f.named = append(f.named, fmt.Errorf("waybill: and %d faults more", f.more))
+	}
+	return errors.Join(f.named...)
 }

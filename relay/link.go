@@ -28,6 +28,7 @@ type link struct {
 	wasConnected bool               // there was a connection in this term
 	downSince    time.Time          // when the last one ended, or the term began
 	problem      string             // why there is none; "" where that is not known yet
+	raw          string             // problem, with what is not to be shown
 	told         bool               // the log has it that there is none
 }
 
@@ -68,7 +69,9 @@ func (l *link) run(lead, settle, closing context.Context) error {
 func (l *link) noteProblem(ctx context.Context, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.problem = redact.Message(err.Error())
+	if text := err.Error(); text != l.raw { // in an outage it is the same again and again
+		l.raw, l.problem = text, redact.Message(text)
+	}
 	if times, due := l.t.r.repeats.Due("connection", err.Error()); due {
 		l.told = true
 		l.t.log.WarnContext(ctx, "no connection to the broker; connecting again", slog.Int64("times", times), slog.Time("since", l.downSince), slog.Any("error", err))
@@ -211,7 +214,7 @@ func (l *link) open(ctx context.Context, conn broker.Conn, drop context.CancelFu
 	case !again:
 		l.t.log.InfoContext(ctx, "connected to the broker")
 	}
-	l.told, l.problem = false, ""
+	l.told, l.problem, l.raw = false, "", ""
 	l.mu.Unlock()
 	l.t.wake()
 }

@@ -88,6 +88,10 @@ type loop struct {
 	// often it has paused in vain since there was something.
 	pause func(idle int) time.Duration
 	woken []<-chan struct{} // two at most
+	// found, where it is not nil, hears that there was something to do, and whether somebody
+	// had woken the loop for it.
+	found func(told bool)
+	told  bool // the last wait was ended by somebody
 }
 
 // run does the tasks until ctx ends. While there is no connection to the broker it stands
@@ -99,6 +103,9 @@ func (l *loop) run(ctx context.Context, t *term) {
 		}
 		if l.once(ctx, t) {
 			idle = 0
+			if l.found != nil {
+				l.found(l.told)
+			}
 			continue
 		}
 		idle = l.wait(ctx, idle)
@@ -125,10 +132,12 @@ func (l *loop) wait(ctx context.Context, idle int) int {
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
+		l.told = false
 		return idle + 1
 	case <-woken[0]:
 	case <-woken[1]:
 	}
+	l.told = true
 	return 0
 }
 

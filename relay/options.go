@@ -130,9 +130,9 @@ type Destination struct {
 	Breaker waybill.Breaker
 }
 
-// withDefaults checks o, reports everything that is wrong with it at once, and
-// returns a copy with the defaults filled in.
-func (o *Options) withDefaults() (Options, error) {
+// withDefaults notes in check what is wrong with o, and returns a copy with the defaults
+// filled in.
+func (o *Options) withDefaults(check *option.Check) Options {
 	c := Options{}
 	if o != nil {
 		c = *o
@@ -141,7 +141,6 @@ func (o *Options) withDefaults() (Options, error) {
 		c.Logger = slog.Default()
 	}
 
-	var check option.Check
 	if c.Producer == "" {
 		check.Problem("Producer is required: the name of this outbox, such as that of the service")
 	} else if err := waybill.CheckProducer(c.Producer); err != nil {
@@ -173,10 +172,10 @@ func (o *Options) withDefaults() (Options, error) {
 	check.Duration("Lease", &c.Lease, 15*time.Second)
 	check.Duration("Drain", &c.Drain, 5*time.Second)
 
-	c.Default.check("Default", &check)
-	checkDestinations("Destinations", c.Destinations, &check)
-	checkDestinations("Topics", c.Topics, &check)
-	return c, check.Err("relay options")
+	c.Default.check("Default", check)
+	checkDestinations("Destinations", c.Destinations, check)
+	checkDestinations("Topics", c.Topics, check)
+	return c
 }
 
 // checkDestinations reports what is wrong with the field of Options that name is.

@@ -25,6 +25,7 @@ type pump struct {
 	gaps      gaps
 	throttled time.Duration // time spent in throttle since the cursor was last at the end
 	sparse    bool          // most rows at the cursor were of destinations that have a backlog
+	untold    bool          // nobody had told of the last rows that were found
 
 	newest newest
 
@@ -104,6 +105,7 @@ func (p *pump) loops() []*loop {
 				newTask("retire lanes", 0, p.retireLanes),
 			},
 			pause: p.untilNextLook, woken: []<-chan struct{}{t.woken, t.r.woken},
+			found: func(told bool) { p.untold = !told },
 		},
 		{tasks: []*task{newTask("look for messages that committed late", helperLimit, p.lookInGaps)}, pause: p.untilNextGap, woken: []<-chan struct{}{t.gapped}},
 		{tasks: []*task{newTask("read messages that are to be sent again", 0, p.resendOverdue)}, pause: p.untilOverdue, woken: []<-chan struct{}{t.armed}},
@@ -133,6 +135,9 @@ func (p *pump) run(ctx context.Context) {
 const (
 	// leastPause is how long the table is left alone where there was something in it.
 	leastPause = 5 * time.Millisecond
+	// untoldPause is leastPause where nobody had told of that: the next row may come untold,
+	// too. (Where each is told of, looking so often would be in vain.)
+	untoldPause = 2 * time.Millisecond
 	// silenceShare is the part of a silence that a row may wait behind it, one in so many:
 	// of rows that nobody tells of, those that come every 100 ms are found within 5 ms.
 	silenceShare = 20
@@ -143,7 +148,11 @@ const (
 func (p *pump) untilNextLook(idle int) time.Duration {
 	// Once silenceShare pauses are over, each that is longer by that share makes it so.
 	growth := math.Pow(1+1.0/silenceShare, float64(max(idle-silenceShare, 0)))
-	return time.Duration(min(float64(leastPause)*growth, float64(p.t.r.o.Poll)))
+	least := leastPause
+	if p.untold {
+		least = untoldPause
+	}
+	return time.Duration(min(float64(least)*growth, float64(p.t.r.o.Poll)))
 }
 
 // untilNextGap is how long it is until an id is looked for that the cursor has passed.

@@ -4,7 +4,9 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -457,6 +459,49 @@ func TestARowThatNobodyTellsOfWaitsForAShareOfTheSilenceBeforeIt(t *testing.T) {
 			t.Errorf("%d looks in a silence of %v, want %d at most", looks[limit], limit, most)
 		}
 	}
+}
+
+func TestTheNextLookComesSoonerWhereNobodyTold(t *testing.T) {
+	told, untold := &pump{t: newSteppedLane(t, Options{}).t}, &pump{t: newSteppedLane(t, Options{}).t, untold: true}
+	for interval, most := range map[time.Duration]time.Duration{10 * time.Millisecond: 1100 * time.Microsecond, 100 * time.Millisecond: 2 * time.Millisecond} {
+		before, looksBefore := told.typicalWait(interval)
+		after, looks := untold.typicalWait(interval)
+		t.Logf("rows every %v: p50 %v with %.1f looks each where somebody told, %v with %.1f where nobody did", interval, before, looksBefore, after, looks)
+		if after > most || after >= before {
+			t.Errorf("rows every %v wait for %v, want %v at most, and less than %v", interval, after, most, before)
+		}
+	}
+}
+
+func TestALoopKnowsWhetherSomebodyToldIt(t *testing.T) {
+	woken := make(chan struct{}, 1)
+	l := &loop{tasks: []*task{newTask("do nothing", 0, nil)}, pause: func(int) time.Duration { return time.Millisecond }, woken: []<-chan struct{}{woken}}
+	woken <- struct{}{}
+	if idle := l.wait(t.Context(), 7); idle != 0 || !l.told {
+		t.Errorf("woken: got idle %d and told %v, want 0 and true", idle, l.told)
+	}
+	if idle := l.wait(t.Context(), 7); idle != 8 || l.told {
+		t.Errorf("after a pause: got idle %d and told %v, want 8 and false", idle, l.told)
+	}
+}
+
+// typicalWait is how long half of the rows wait that come by chance, at a mean interval, until
+// a look at the table that takes no time; and how many looks there are for each of them.
+func (p *pump) typicalWait(interval time.Duration) (p50 time.Duration, looks float64) {
+	random := rand.New(rand.NewPCG(1, 2))
+	var waits []time.Duration
+	now, idle, n := time.Duration(0), 0, 0
+	next := time.Duration(random.ExpFloat64() * float64(interval))
+	for len(waits) < 10_000 {
+		now += p.untilNextLook(idle)
+		idle++
+		n++
+		for ; next <= now; next += time.Duration(random.ExpFloat64() * float64(interval)) {
+			waits, idle = append(waits, now-next), 0
+		}
+	}
+	slices.Sort(waits)
+	return waits[len(waits)/2], float64(n) / float64(len(waits))
 }
 
 // commits writes n rows to a destination in one transaction: with this id and those after

@@ -52,6 +52,7 @@ import (
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
 	"github.com/waybill-go/waybill/internal/leftover"
+	"github.com/waybill-go/waybill/internal/option"
 	"github.com/waybill-go/waybill/internal/repeat"
 	"github.com/waybill-go/waybill/store"
 )
@@ -84,18 +85,19 @@ type Relay struct {
 
 // New returns a relay that moves the messages of the outbox in db to b. A relay needs
 // a database, its dialect, a broker and a name (Options.Producer). Everything that is wrong with
-// the options is reported in one error. New does no I/O: whether database and broker
+// them and the options is reported in one error. New does no I/O: whether database and broker
 // can be reached shows in Run. The maps and slices in o must not be changed afterwards.
 func New(db *sql.DB, dialect store.Dialect, b broker.Broker, o *Options) (*Relay, error) {
-	options, err := o.withDefaults()
-	if err != nil {
-		return nil, err
-	}
+	var check option.Check
+	options := o.withDefaults(&check)
 	if b == nil {
-		return nil, errors.New("waybill: relay.New needs a broker")
+		check.Problem("a broker is required")
 	}
 	queue, err := store.NewQueue(db, dialect, options.TablePrefix)
 	if err != nil {
+		check.Problem("%w", err)
+	}
+	if err := check.Err("relay options"); err != nil {
 		return nil, err
 	}
 	return &Relay{

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/option"
 )
 
 // steppedLane is a lane without a database or a broker, and with a clock of its own.
@@ -18,8 +19,9 @@ type steppedLane struct {
 func newSteppedLane(t *testing.T, o Options) *steppedLane {
 	t.Helper()
 	o.Producer = "waybill"
-	options, err := o.withDefaults()
-	if err != nil {
+	var check option.Check
+	options := o.withDefaults(&check)
+	if err := check.Err("relay options"); err != nil {
 		t.Fatal(err)
 	}
 	term := &term{r: &Relay{o: options}, lanes: map[laneKey]*lane{}, inflights: map[waybill.ID]*inflight{}, start: func(*lane) {}, woken: make(chan struct{}, 1), maxLanes: 1}

@@ -25,8 +25,8 @@ type Wait struct {
 // as it lasts. Where all goes well nothing is written.
 const (
 	whyEvery = 5 * time.Second  // at most; see Relay.whyEvery
-	whyAgain = 20 * time.Second // after which a note is written again
-	whyTime  = time.Minute      // for which it stands
+	whyAgain = 20 * time.Second // after which a note is written again, or the lease's length if that is more
+	whyTimes = 3                // for so many times of that it stands
 	whyLimit = 10 * time.Second // for writing one
 	maxWhys  = 20               // destinations: those that wait for the longest
 )
@@ -40,6 +40,9 @@ type whyKey = laneKey
 // then a copy was sent, and nothing came of it.
 func (r *Relay) whyEvery() time.Duration { return min(r.o.FirstResend, whyEvery) }
 func (r *Relay) whyAfter() time.Duration { return 2 * r.whyEvery() }
+
+// whyAgain is after how long a note is written again.
+func (r *Relay) whyAgain() time.Duration { return max(r.o.Lease, whyAgain) }
 
 // tellWhy tells why messages wait until ctx ends.
 func (t *term) tellWhy(ctx context.Context) {
@@ -70,13 +73,13 @@ func (t *term) noteWhys(ctx context.Context, noted map[whyKey]notedWait, waits [
 				t.log.WarnContext(ctx, "messages wait", slog.String("destination", w.Destination), slog.Time("since", w.Since), slog.Int64("times", times), slog.String("why", w.Why))
 			}
 		}
-		if before, known := noted[key]; known && before.why == w.Why && now.Sub(before.at) < whyAgain {
+		if before, known := noted[key]; known && before.why == w.Why && now.Sub(before.at) < t.r.whyAgain() {
 			continue
 		}
 		if t.writeWhy(ctx, func(ctx context.Context) error {
 			note := store.Wait{Destination: w.Destination, Topic: w.Topic, Since: now.Sub(w.Since), Why: w.Why}
 			crash.Point("relay.why.before")
-			err := t.r.queue.NoteWait(ctx, note, whyTime)
+			err := t.r.queue.NoteWait(ctx, note, whyTimes*t.r.whyAgain())
 			crash.Point("relay.why.after")
 			return err
 		}) {

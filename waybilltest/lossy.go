@@ -3,6 +3,7 @@ package waybilltest
 import (
 	"context"
 	"sync"
+	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
@@ -40,10 +41,19 @@ func (w *lossy) set(change func()) {
 	change()
 }
 
+// awayTime is how long a broker that is away lets those wait who would connect, as a machine
+// that is off does; less than relay and inbox wait for an answer. So there are fewer tries in a
+// day.
+const awayTime = 25 * time.Second
+
 // Connect implements broker.Broker.
 func (w *lossy) Connect(ctx context.Context) (broker.Conn, error) {
 	conn, err := w.Broker.Connect(ctx)
 	if err != nil {
+		select {
+		case <-time.After(awayTime):
+		case <-ctx.Done():
+		}
 		return nil, err
 	}
 	return &lossyConn{conn, w}, nil

@@ -18,8 +18,8 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-// Querier reads in a transaction: *sql.Tx does, and so do the transactions of bun and sqlx.
-// *sql.DB does too, for what has been committed.
+// Querier reads in a transaction: *sql.Tx does, and so do the transactions of bun and sqlx, and
+// for a pgx.Tx pgxdriver.Tx(tx). *sql.DB does too, for what has been committed.
 type Querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }

@@ -47,6 +47,27 @@ func TestADayOfOutagesLosesAndDoublesNothing(t *testing.T) {
 	})
 }
 
+// The journey that the pages promise to be quick: go test -run ADayInAMoment -count 20 -v
+// tells how long it takes.
+func TestADayInAMoment(t *testing.T) {
+	began := time.Now()
+	waybilltest.Run(t, func(t *testing.T, w *waybilltest.World) {
+		w.Exec(`CREATE TABLE shipments (order_id TEXT PRIMARY KEY)`)
+		w.Handle("orders", waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+			_, err := tx.ExecContext(ctx, `INSERT INTO shipments VALUES ($1)`, m.Key)
+			return err
+		})
+		w.Disturb(0.3)
+		w.BrokerDown(24 * time.Hour)
+		w.Send(waybill.Message{Destination: "orders", Key: "7"})
+		w.RestartConsumer()
+		w.RestartRelay()
+		w.Settle()
+		w.RequireApplied(waybilltest.Match{Destination: "orders", Key: "7", Count: 1})
+	})
+	t.Logf("a day with an outage, 30 %% loss and two crashes took %v", time.Since(began))
+}
+
 func TestWhatIsLostIsSentAgain(t *testing.T) {
 	waybilltest.Run(t, func(t *testing.T, w *waybilltest.World) {
 		w.Handle("orders", waybill.Once, func(context.Context, *sql.Tx, *waybill.Message) error { return nil })

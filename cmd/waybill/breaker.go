@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -34,21 +35,21 @@ func parseBreaker(flag, value string, length time.Duration) (waybill.Breaker, er
 // eachOf sets something for destinations, from values NAME=VALUE: NAME is a queue or topic,
 // topic:NAME a topic alone, and * all that no other value names.
 func eachOf(ro *relay.Options, flag string, values []string, set func(d *relay.Destination, value string) error) error {
+	var wrong []error
 	for _, own := range []bool{false, true} { // what is said of all comes first
 		for _, v := range values {
 			name, value, found := strings.Cut(v, "=")
-			if !found || name == "" || value == "" {
-				return usagef("--%s %.80q is not NAME=VALUE", flag, v)
-			}
 			if (name != "*") != own {
 				continue
 			}
-			if err := setEach(ro, name, func(d *relay.Destination) error { return set(d, value) }); err != nil {
-				return err
+			if !found || name == "" || value == "" {
+				wrong = append(wrong, usagef("--%s %.80q is not NAME=VALUE", flag, v))
+				continue
 			}
+			wrong = append(wrong, setEach(ro, name, func(d *relay.Destination) error { return set(d, value) }))
 		}
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 // setEach sets something for the destinations that a name stands for, and leaves all else
@@ -101,11 +102,8 @@ func (f *relayFlags) setSteering(ro *relay.Options) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return eachOf(ro, "breaker", f.breakers, func(d *relay.Destination, value string) (err error) {
+	return errors.Join(err, eachOf(ro, "breaker", f.breakers, func(d *relay.Destination, value string) (err error) {
 		d.Breaker, err = parseBreaker("breaker", value, f.breakerFor)
 		return err
-	})
+	}))
 }

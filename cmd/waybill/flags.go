@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -28,6 +29,7 @@ func takes(names ...string) cobra.PositionalArgs {
 // checkPositive checks that flags that are given, of integers or durations, are above 0.
 func checkPositive(cmd *cobra.Command, names ...string) error {
 	flags := cmd.Flags()
+	var wrong []error
 	for _, name := range names {
 		value, err := flags.GetInt(name)
 		if err != nil {
@@ -39,10 +41,10 @@ func checkPositive(cmd *cobra.Command, names ...string) error {
 			return err
 		}
 		if flags.Changed(name) && value <= 0 {
-			return usagef("--%s has to be above 0", name)
+			wrong = append(wrong, usagef("--%s has to be above 0", name))
 		}
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 // parseIDs reads message ids from the command line.

@@ -134,31 +134,32 @@ type receiver struct {
 // receiver checks the flags.
 func (f *receiveFlags) receiver(cmd *cobra.Command, o *options, destination string) (*receiver, error) {
 	r := &receiver{receiveFlags: *f, destination: destination, stdout: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr()}
+	var wrong []error
 	switch f.level {
 	case "once":
 		r.guard = waybill.Once
 	case "latest":
 		r.guard = waybill.Latest
 	default:
-		return nil, usagef("--level is %.40q; use once or latest", f.level)
+		wrong = append(wrong, usagef("--level is %.40q; use once or latest", f.level))
 	}
 	if err := waybill.CheckDestination(destination); err != nil {
-		return nil, usagef("DESTINATION %.80q %w", destination, err)
+		wrong = append(wrong, usagef("DESTINATION %.80q %w", destination, err))
 	}
 	if err := waybill.CheckConsumer(f.inbox.Consumer); err != nil {
-		return nil, usagef("--consumer %.80q %w", f.inbox.Consumer, err)
+		wrong = append(wrong, usagef("--consumer %.80q %w", f.inbox.Consumer, err))
 	}
 	if cmd.Flags().Changed("exec") && f.command == "" {
-		return nil, usagef("--exec is empty")
+		wrong = append(wrong, usagef("--exec is empty"))
 	}
-	if err := checkPositive(cmd, "count", "workers", "batch", "max-tries", "timeout", "retention", "breaker-for"); err != nil {
-		return nil, err
-	}
+	wrong = append(wrong, checkPositive(cmd, "count", "workers", "batch", "max-tries", "timeout", "retention", "breaker-for"))
 	if f.breaker != "" {
 		var err error
-		if r.inbox.Breaker, err = parseBreaker("breaker", f.breaker, f.inbox.Breaker.For); err != nil {
-			return nil, err
-		}
+		r.inbox.Breaker, err = parseBreaker("breaker", f.breaker, f.inbox.Breaker.For)
+		wrong = append(wrong, err)
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return nil, err
 	}
 	r.inbox.TablePrefix = o.prefix
 	r.inbox.Logger = slog.Default()

@@ -96,13 +96,11 @@ func (f *relayFlags) register(cmd *cobra.Command) {
 
 // options checks the flags, and adds what follows from them.
 func (f *relayFlags) options(cmd *cobra.Command, o *options) (*relay.Options, error) {
-	if err := checkPositive(cmd, "window", "in-flight", "in-flight-bytes", "batch", "lease", "poll", "min-resend", "max-resend", "rejected-hold", "breaker-for"); err != nil {
-		return nil, err
-	}
+	wrong := checkPositive(cmd, "window", "in-flight", "in-flight-bytes", "batch", "lease", "poll", "min-resend", "max-resend", "rejected-hold", "breaker-for")
 	ro := f.relay
 	ro.TablePrefix = o.prefix
 	ro.Logger = slog.Default()
-	if err := f.setDestinations(&ro); err != nil {
+	if err := errors.Join(wrong, f.setDestinations(&ro)); err != nil {
 		return nil, err
 	}
 	ro.Listen = address.Listener(o.db, o.prefix, o.name)
@@ -132,10 +130,12 @@ func (f *relayFlags) setDestinations(ro *relay.Options) error {
 	}
 	each(f.transient, func(x *relay.Destination) { x.Transport = waybill.Transient })
 	each(f.accepted, func(x *relay.Destination) { x.Confirm = waybill.Accepted })
+	var wrong []error
 	for _, value := range f.consumers {
 		topic, names, _ := strings.Cut(value, "=")
 		if topic == "" || topic == "*" || names == "" {
-			return usagef("--consumers %.80q is not TOPIC=NAME,NAME", value)
+			wrong = append(wrong, usagef("--consumers %.80q is not TOPIC=NAME,NAME", value))
+			continue
 		}
 		x, known := ro.Topics[topic]
 		if !known {
@@ -147,7 +147,7 @@ func (f *relayFlags) setDestinations(ro *relay.Options) error {
 		x.Consumers = append(x.Consumers, strings.Split(names, ",")...)
 		ro.Topics[topic] = x
 	}
-	return f.setSteering(ro)
+	return errors.Join(errors.Join(wrong...), f.setSteering(ro))
 }
 
 func (f *relayFlags) run(cmd *cobra.Command, o *options) (err error) {

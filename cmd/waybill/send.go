@@ -95,38 +95,47 @@ func newSendCommand(o *options) *cobra.Command {
 // wrong usage.
 func (f *sendFlags) message(destination string) (waybill.Message, error) {
 	m := waybill.Message{Destination: destination, Topic: f.topic, Key: f.key}
+	var wrong []error
 	if err := waybill.CheckDestination(destination); err != nil {
-		return m, usagef("DESTINATION %.80q %w", destination, err)
+		wrong = append(wrong, usagef("DESTINATION %.80q %w", destination, err))
 	}
 	if err := waybill.CheckKey(f.key); err != nil {
-		return m, usagef("--key %.80q %w", f.key, err)
+		wrong = append(wrong, usagef("--key %.80q %w", f.key, err))
 	}
 	for _, h := range f.headers {
 		name, value, found := strings.Cut(h, "=")
 		if !found {
-			return m, usagef("--header %.80q: write NAME=VALUE", h)
+			wrong = append(wrong, usagef("--header %.80q: write NAME=VALUE", h))
+			continue
 		}
 		if err := waybill.CheckHeader(name, value); err != nil {
-			return m, usagef("--header: %w", err)
+			wrong = append(wrong, usagef("--header: %w", err))
 		}
 		if m.Headers == nil {
 			m.Headers = map[string]string{}
 		}
 		m.Headers[name] = value
 	}
-	if f.notBefore == "" {
-		return m, nil
-	}
 	var err error
-	if m.NotBefore, err = time.Parse(time.RFC3339, f.notBefore); err == nil {
-		return m, nil
+	if m.NotBefore, err = f.due(); err != nil {
+		wrong = append(wrong, err)
+	}
+	return m, errors.Join(wrong...)
+}
+
+// due is what --not-before says.
+func (f *sendFlags) due() (time.Time, error) {
+	if f.notBefore == "" {
+		return time.Time{}, nil
+	}
+	if at, err := time.Parse(time.RFC3339, f.notBefore); err == nil {
+		return at, nil
 	}
 	delay, err := time.ParseDuration(f.notBefore)
 	if err != nil || delay < 0 {
-		return m, usagef("--not-before %.80q is neither a time such as 2030-01-31T12:00:00Z nor one from now such as 90s", f.notBefore)
+		return time.Time{}, usagef("--not-before %.80q is neither a time such as 2030-01-31T12:00:00Z nor one from now such as 90s", f.notBefore)
 	}
-	m.NotBefore = time.Now().Add(delay)
-	return m, nil
+	return time.Now().Add(delay), nil
 }
 
 // sender writes groups of messages, each in one transaction.
@@ -186,12 +195,16 @@ func (s *sender) send(ctx context.Context, g *jsonl.Group) error {
 		written = err == nil
 		return err
 	})
-	var wrong *waybill.MessageError
+	wrong := faultsOf(err)
 	unknown := written && ctx.Err() == nil && s.dialect.Condition(err) == store.Unavailable
 	switch {
 	case err == nil:
-	case errors.As(err, &wrong) && len(g.Lines) > 0:
-		return fmt.Errorf("line %d: the message to %.80q: %s: %s", g.Lines[wrong.Index], wrong.Destination, wrong.Field, wrong.Reason)
+	case len(wrong) > 0 && len(g.Lines) > 0:
+		named := make([]error, len(wrong))
+		for i, w := range wrong {
+			named[i] = fmt.Errorf("line %d: the message to %.80q: %s: %s", g.Lines[w.Index], w.Destination, w.Field, w.Reason)
+		}
+		return errors.Join(named...)
 	case unknown && len(g.Lines) > 0:
 		return fmt.Errorf("lines %d to %d may or may not be sent, since the database's answer was lost: %w", g.First(), g.Last(), err)
 	case unknown:
@@ -206,6 +219,23 @@ func (s *sender) send(ctx context.Context, g *jsonl.Group) error {
 		s.lastLine = g.Last()
 	}
 	return s.print(g)
+}
+
+// faultsOf are the messages' faults that an error of Send names.
+func faultsOf(err error) []*waybill.MessageError {
+	switch err := err.(type) { //nolint:errorlint // it is taken apart here
+	case *waybill.MessageError:
+		return []*waybill.MessageError{err}
+	case interface{ Unwrap() error }:
+		return faultsOf(err.Unwrap())
+	case interface{ Unwrap() []error }:
+		var all []*waybill.MessageError
+		for _, each := range err.Unwrap() {
+			all = append(all, faultsOf(each)...)
+		}
+		return all
+	}
+	return nil
 }
 
 // sentLine is what --json prints for each message.

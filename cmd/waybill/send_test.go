@@ -98,6 +98,7 @@ func TestABadLineIsNamedAndItsTransactionNotWritten(t *testing.T) {
 		{"a destination", good(2) + `{"destination":"ack.me","body":"x"}`, []string{`line 3: the message to "ack.me": Destination`, "reserved"}, 2},
 		{"a header", `{"headers":{"attempt":"1"},"body":"x"}`, []string{"line 1: ", "Headers", "reserved"}, 0},
 		{"a large body", good(1) + `{"body":"` + strings.Repeat("x", 1<<20+1) + `"}`, []string{"line 2: ", "1048577 bytes, the limit is 1048576"}, 1},
+		{"several faults", good(1) + `{"body":"x","destination":"a b","key":"a\nb"}`, []string{"line 2: ", ": Destination: ", "\nline 2: ", ": Key: "}, 1},
 		{"no UTF-8", "{\"body\":\"\xff\"}", []string{"line 1 is not valid UTF-8", "body_base64"}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {

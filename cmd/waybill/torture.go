@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -110,22 +111,23 @@ func (f *tortureFlags) register(cmd *cobra.Command) {
 // check checks the flags.
 func (f *tortureFlags) check() error {
 	t := &f.torture
+	var wrong []error
 	if t.Duration < 0 || t.Every < 0 || t.Transfers < 0 || t.Pace < 0 || t.Patience < 0 {
-		return usagef("--duration, --every, --transfers, --pace and --patience are not below 0")
+		wrong = append(wrong, usagef("--duration, --every, --transfers, --pace and --patience are not below 0"))
 	}
-	if t.Every != 0 && t.Every < torture.MinEvery {
-		return usagef("--every is %v; the least is %v", t.Every, torture.MinEvery)
+	if t.Every > 0 && t.Every < torture.MinEvery {
+		wrong = append(wrong, usagef("--every is %v; the least is %v", t.Every, torture.MinEvery))
 	}
 	if t.Transfers > torture.MaxTransfers {
-		return usagef("--transfers is %d; the most is %d", t.Transfers, torture.MaxTransfers)
+		wrong = append(wrong, usagef("--transfers is %d; the most is %d", t.Transfers, torture.MaxTransfers))
 	}
 	if f.faults != "" {
 		t.Faults = strings.Split(f.faults, ",")
 	}
 	if err := torture.Check(t.Faults); err != nil {
-		return usagef("--faults: %w", err)
+		wrong = append(wrong, usagef("--faults: %w", err))
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 func (f *tortureFlags) run(cmd *cobra.Command, o *options) error {

@@ -76,6 +76,13 @@ func TestWrongUsageIsExitStatus2(t *testing.T) {
 			}
 		})
 	}
+	for args, want := range map[string][]string{
+		"send ack.x --body x --key " + strings.Repeat("k", 256) + " --header novalue --header type=x --not-before soon": {"reserved for receipts", "--key", "NAME=VALUE", `"x-type" is free`, "--not-before"},
+		"receive ack.x --consumer a,b --level best --workers 0 --batch 0 --breaker no":                                  {"reserved for receipts", "--consumer", "--level", "--workers", "--batch", "--breaker"},
+		"relay --producer shop --window 0 --batch 0 --consumers x --per-second y --breaker z":                           {"--window", "--batch", "--consumers", "--per-second", "--breaker"},
+	} {
+		w.at(t).fails(2, "", strings.Fields(args), append(want, "--help' for usage.")...)
+	}
 	bare := newWorkspace(t)
 	bare.fails(2, "", []string{"status"}, "give --db or set WAYBILL_DB")
 	bare.ok("", "init", "--db", "sqlite:app.db")

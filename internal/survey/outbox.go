@@ -85,13 +85,14 @@ type State string
 
 // States of a Destination, from bad to good.
 const (
-	Trouble State = "trouble" // something keeps its messages from moving
-	Paused  State = "paused"  // somebody, or a breaker, has paused it
-	Waiting State = "waiting" // messages wait, and it may be well
-	Moving  State = "moving"  // messages come and go, or there are none
+	Trouble      State = "trouble"  // something keeps its messages from moving
+	OnlyRejected State = "rejected" // nothing waits, but for a person to decide on what was rejected
+	Paused       State = "paused"   // somebody, or a breaker, has paused it
+	Waiting      State = "waiting"  // messages wait, and it may be well
+	Moving       State = "moving"   // messages come and go, or there are none
 )
 
-var order = map[State]int{Trouble: 0, Paused: 1, Waiting: 2, Moving: 3}
+var order = map[State]int{Trouble: 0, OnlyRejected: 1, Paused: 2, Waiting: 3, Moving: 4}
 
 // Outbox counts what waits, by destination. live is what the relay of this process says; nil
 // where there is none. It reads at most 10,000 of the oldest rows, of the newest and of the

@@ -344,6 +344,12 @@ func TestADestinationSaysWhyItWaits(t *testing.T) {
 	if d := o.Destinations[0]; d.State != survey.Trouble || !strings.Contains(d.Why.String(), "The consumer fails") {
 		t.Errorf("failing: got %+v, want that the consumer fails", d)
 	}
+	f.reject(f.rows()[0].MessageID, "no")
+	o, err = f.reader.Outbox(t.Context(), nil)
+	f.must(err)
+	if d := o.Destinations[0]; d.State != survey.OnlyRejected || !strings.Contains(d.Why.String(), "Nothing waits but what was rejected (1): ") || !strings.Contains(d.Why.String(), "send the messages again or discard them") {
+		t.Errorf("rejected: got %s, %v; want a state of its own, and what to do", d.State, d.Why)
+	}
 }
 
 func TestWithoutTablesThereIsNothingToTell(t *testing.T) {

@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "write the Go code of the pages anew fro
 //	<!-- snippet: examples/snippet/service.go Service.Ship send -->
 //
 // names a file and declarations of it, with their comments, and with "body" in front of a
-// name only what is in the function's braces.
+// name only what is in the function's braces; "all" in the place of names is the whole file.
 func TestTheCodeOfThePagesIsThatOfTheExamples(t *testing.T) {
 	pages, err := files(repository, func(name string) bool { return isPage(name) && name != "CHANGELOG.md" })
 	if err != nil {
@@ -73,7 +73,7 @@ func withSnippets(root fs.FS, page, text string) (fresh string, blocks int, prob
 	return fresh, blocks, problems
 }
 
-// snippet returns the declarations that a page names.
+// snippet returns the declarations that a page names, or the whole file where it names "all".
 func snippet(root fs.FS, from string) (string, error) {
 	words := strings.Fields(from)
 	if len(words) < 2 {
@@ -82,6 +82,9 @@ func snippet(root fs.FS, from string) (string, error) {
 	source, err := fs.ReadFile(root, words[0])
 	if err != nil {
 		return "", err
+	}
+	if len(words) == 2 && words[1] == "all" {
+		return strings.TrimSpace(string(source)), nil
 	}
 	set := token.NewFileSet()
 	file, err := parser.ParseFile(set, words[0], source, parser.ParseComments|parser.SkipObjectResolution)
@@ -148,7 +151,7 @@ func declared(file *ast.File, name string) ast.Decl {
 }
 
 func TestCodeOfPagesThatIsNoExamplesIsFound(t *testing.T) {
-	root := fstest.MapFS{"a/a.go": {Data: []byte("package a\n\n// T is one.\ntype T struct{}\n\n// Do does it.\nfunc (T) Do() {\n\tx()\n\tif y {\n\t\tz()\n\t}\n}\n\nfunc F() {}\n")}}
+	root := fstest.MapFS{"a/a.go": {Data: []byte("package a\n\n// T is one.\ntype T struct{}\n\n// Do does it.\nfunc (T) Do() {\n\tx()\n\tif y {\n\t\tz()\n\t}\n}\n\nfunc F() {}\n")}, "b/b.go": {Data: []byte("package b\n\nfunc F() {}\n")}}
 	block := func(from, code string) string { return "<!-- snippet: " + from + " -->\n```go\n" + code + "```\n" }
 	for _, c := range []struct{ page, want, problem string }{
 		{block("a/a.go F", "func F() {}\n"), block("a/a.go F", "func F() {}\n"), ""},
@@ -156,6 +159,7 @@ func TestCodeOfPagesThatIsNoExamplesIsFound(t *testing.T) {
 		{block("a/a.go F", ""), block("a/a.go F", "func F() {}\n"), ""},
 		{block("a/a.go T F", ""), block("a/a.go T F", "// T is one.\ntype T struct{}\n\nfunc F() {}\n"), ""},
 		{block("a/a.go body T.Do F", ""), block("a/a.go body T.Do F", "x()\nif y {\n\tz()\n}\n\nfunc F() {}\n"), ""},
+		{block("b/b.go all", ""), block("b/b.go all", "package b\n\nfunc F() {}\n"), ""},
 		{"```go\nfunc F() {}\n```\n", "```go\nfunc F() {}\n```\n", "does not say where it comes from"},
 		{block("a/a.go G", "g\n"), block("a/a.go G", "g\n"), "does not declare G"},
 		{block("a/b.go G", "g\n"), block("a/b.go G", "g\n"), "file does not exist"},

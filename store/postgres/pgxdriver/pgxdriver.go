@@ -14,7 +14,7 @@
 // and Listen and PoolListener wake a relay by PostgreSQL's notifications, which
 // database/sql cannot receive.
 //
-// The files: pgxdriver.go (Tx and Pool), within.go (the transactions of handlers),
+// The files: pgxdriver.go (Tx and Pool), query.go (what tests read through Tx), within.go (the transactions of handlers),
 // transaction.go and rows.go (those as pgx.Tx), listen.go, pooler.go (PgBouncer).
 package pgxdriver
 
@@ -35,8 +35,10 @@ import (
 //	err := out.Send(ctx, pgxdriver.Tx(tx), messages...)
 //
 // The transaction stays the caller's, who commits it or rolls it back. One of Within is
-// taken as what it was made of.
-func Tx(tx pgx.Tx) store.Tx {
+// taken as what it was made of. Tests read in it what was sent:
+//
+//	waybilltest.RequireSent(t, pgxdriver.Tx(tx), waybilltest.Match{Destination: "orders"})
+func Tx(tx pgx.Tx) Transaction {
 	if tx == nil {
 		return nil
 	}

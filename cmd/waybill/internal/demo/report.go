@@ -17,6 +17,7 @@ type Report struct {
 
 	RolledBack   int64    `json:"rolled_back"`   // messages of transactions that were rolled back
 	LostMessages int64    `json:"lost_messages"` // copies that the network lost
+	Repeated     int64    `json:"repeated"`      // copies that the network passed on twice
 	LostReceipts int64    `json:"lost_receipts"` // bundles of receipts that the network lost
 	DiskMessages int64    `json:"disk_messages"` // in the broker's directory when it was deleted
 	DiskReceipts int64    `json:"disk_receipts"` // bundles of receipts that were in it
@@ -46,7 +47,7 @@ func (s *scenario) report(v *Verdict) *Report {
 		Duplicates: shipping.Duplicates + max(shipping.Superseded-v.Superseded, 0),
 	},
 		RolledBack:   s.orders.rolledBack.Load(),
-		LostMessages: relay.Faults.Messages.Lost, LostReceipts: shipping.Faults.Receipts.Lost,
+		LostMessages: relay.Faults.Messages.Lost, Repeated: relay.Faults.Messages.Repeated, LostReceipts: shipping.Faults.Receipts.Lost,
 		DiskMessages: s.disk.Messages, DiskReceipts: s.disk.Receipts,
 		Kills:        s.relay.Kills() + s.shipping.Kills() + s.broker.Kills(),
 		ChargedCents: v.Charged, BookedCents: v.Booked,
@@ -111,7 +112,7 @@ func (s *scenario) figures(ctx context.Context) ([]string, error) {
 		"",
 		fmt.Sprintf("   %s  %s of %s, %s, %.0f s", bar(committed, s.o.Messages, 30), terminal.Number(committed), terminal.Number(s.o.Messages), *s.phase.Load(), time.Since(s.began).Seconds()),
 		row(true, "orders", cell(committed, "committed"), cell(s.orders.rolledBack.Load(), "rolled back"), cell(waiting, "unconfirmed")),
-		row(s.relay.up(), "relay", cell(relay.Published, "sent"), cell(relay.Copies, "copies"), cell(relay.Faults.Messages.Lost, "lost")),
+		row(s.relay.up(), "relay", cell(relay.Published, "sent"), cell(relay.Copies, "sent again"), cell(relay.Faults.Messages.Lost, "lost")),
 		row(s.broker.up(), "broker", cell(broker.Messages, "messages"), cell(broker.Receipts, "receipts")),
 		row(s.shipping.up(), "shipping", cell(applied, "applied"), cell(shipping.Duplicates, "duplicates"), cell(shipping.Superseded, "stale")),
 	}, nil
@@ -120,19 +121,27 @@ func (s *scenario) figures(ctx context.Context) ([]string, error) {
 // printResult says what it came to.
 func (s *scenario) printResult(r *Report) {
 	d := s.display
-	line := func(n int64, what, why string) {
-		d.say("   %8s  %-31s %s", terminal.Number(n), what, d.style(dim, why))
+	heading := func(text string) { d.say("\n%s", d.style(bold, text)) }
+	line := func(sign string, n int64, what, why string) {
+		d.say(" %1s %8s  %-30s %s", sign, terminal.Number(n), what, d.style(dim, why))
 	}
-	d.say("\n%s", d.style(bold, "What became of it"))
-	line(r.Sent, "committed by the order service", "messages, with their changes")
-	line(r.Applied, "applied once", "by the shipping service")
-	line(r.Superseded, "stale states skipped", "a newer one was there already")
-	d.say("")
-	line(r.Resent, "lost on the way and sent again", fmt.Sprintf("%s by the network, %s by the disk", terminal.Number(r.LostMessages), terminal.Number(r.DiskMessages)))
-	line(r.Duplicates, "duplicates dropped", "copies of what had its effect")
-	line(r.RolledBack, "rolled back and never sent", "on purpose")
-	line(int64(r.Kills), "processes killed", "and started again")
-	line(r.Leftover, "rows left in the outbox", "")
+	heading("What the order service committed")
+	line("", r.Applied, "messages took effect", "at the shipping service")
+	line("+", r.Superseded, "were out of date, and skipped", "a newer state had taken effect")
+	if lost := r.Sent - r.Applied - r.Superseded; lost != 0 {
+		line("+", lost, "took no effect", "see below")
+	}
+	line("=", r.Sent, "messages committed", "each with its change")
+	heading("What went wrong on the way, on purpose")
+	line("", r.LostMessages, "messages lost", "by the network")
+	line("", r.Repeated, "messages came twice", "by the network")
+	line("", r.DiskMessages, "messages deleted", "with the broker's disk")
+	line("", r.LostReceipts+r.DiskReceipts, "bundles of receipts lost", "by the network, or with the disk")
+	line("", int64(r.Kills), "processes killed", "and started again")
+	line("", r.RolledBack, "messages rolled back", "with their changes; never sent")
+	heading("What Waybill did about it")
+	line("", r.Resent, "times it sent a message again", "no receipt for it had come in time")
+	line("", r.Duplicates, "times it dropped a message", "it had taken effect before")
 
 	s.printVerdict(r)
 	conclusion := d.style(green, "OK")
@@ -145,7 +154,7 @@ func (s *scenario) printResult(r *Report) {
 // printVerdict says what comparing the databases has found.
 func (s *scenario) printVerdict(r *Report) {
 	d := s.display
-	d.say("\n%s", d.style(bold, "The two databases, compared"))
+	d.say("\n%s", d.style(bold, "The verdict: the two databases, compared"))
 	check := func(bad bool, format string, args ...any) {
 		mark := d.style(green, "✓")
 		if bad {

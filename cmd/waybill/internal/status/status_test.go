@@ -173,7 +173,7 @@ func (d *database) everything() {
 			t.Fatal(err)
 		}
 	}
-	for _, want := range []string{"host/1/X leads", "staging/1/Y has this outbox's identity", "prices (topic)", "1, due in 59m", "Rejected  1", "): there is no connection to the broker: gone\n", "prices (topic), since ", " (1m3"} {
+	for _, want := range []string{"host/1/X leads", "staging/1/Y has this outbox's identity", "prices (topic)", "1, due in 59m", "Rejected  1", "'waybill resend' or 'waybill discard'", "): there is no connection to the broker: gone\n", "prices (topic), since ", " (1m3"} {
 		if text := d.text(); !strings.Contains(text, want) {
 			t.Errorf("got\n%swant %q in it", text, want)
 		}

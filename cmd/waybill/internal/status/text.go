@@ -60,7 +60,7 @@ func (r *Report) writeProducer(w io.Writer) {
 		return
 	}
 	delayed, some := slices.ContainsFunc(p.Destinations, func(d Destination) bool { return d.Delayed > 0 }), p.PendingAtLeast || p.RejectedAtLeast
-	heading := "\nDESTINATION\tSTATUS\tMESSAGES\tOLDEST\tMOST COPIES"
+	heading := "\nDESTINATION\tSTATUS\tMESSAGES\tOLDEST\tSENT AGAIN AT MOST"
 	if delayed {
 		heading += "\tDELAYED"
 	}
@@ -76,6 +76,9 @@ func (r *Report) writeProducer(w io.Writer) {
 	}
 	if some {
 		fmt.Fprintf(w, "Only the oldest and the newest messages are counted, and the first rejected ones: there are more, and there may be other destinations. --exact counts all.\n")
+	}
+	if p.Rejected > 0 {
+		fmt.Fprint(w, "What is rejected waits for you alone: 'waybill groups' has the reasons; mend the cause, then 'waybill resend' or 'waybill discard'.\n")
 	}
 }
 

@@ -140,9 +140,9 @@ func List(w io.Writer, messages []Summary, now time.Time, brief bool) error {
 	limit := limitOf(brief)
 	named := slices.ContainsFunc(messages, func(s Summary) bool { return len(s.Consumers) > 0 })
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	heading, consumers := "ID\tDESTINATION\tKEY\tSTATUS\tAGE\tCOPIES\tLAST ERROR\n", ""
+	heading, consumers := "ID\tDESTINATION\tKEY\tSTATUS\tAGE\tSENT AGAIN\tLAST ERROR\n", ""
 	if named {
-		heading = "ID\tDESTINATION\tKEY\tSTATUS\tAGE\tCOPIES\tCONSUMERS\tLAST ERROR\n"
+		heading = "ID\tDESTINATION\tKEY\tSTATUS\tAGE\tSENT AGAIN\tCONSUMERS\tLAST ERROR\n"
 	}
 	fmt.Fprint(t, heading)
 	for i := range messages {
@@ -226,7 +226,7 @@ func (m *Whole) Write(w io.Writer, now time.Time) error {
 		}
 		line("Not before", "%s (%s)", m.NotBefore.Format(time.RFC3339), due)
 	}
-	line("Copies", "%d beyond the first", m.Copies)
+	line("Sent again", "%d times", m.Copies)
 	line("Failures", "%d", m.Failures)
 	if m.LastError != "" {
 		line("Last error", "%s", strings.ReplaceAll(strings.TrimRight(m.LastError, "\n"), "\n", "\n\t"))
