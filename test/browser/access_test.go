@@ -25,11 +25,13 @@ const token = "a-token-of-this-test-alone"
 // each of them.
 func everything(t *testing.T, console *admin.Options) (w *world, pages map[string]func(p *tab)) {
 	t.Helper()
-	w = newWorld(t, setup{console: *console, about: "postgres://shop@db.example/shop"}, func(_ context.Context, m *waybill.Message) error {
+	w = newWorld(t, setup{
+		destinations: []string{"orders", "mails"}, accepted: []string{"mails"}, console: *console, about: "postgres://shop@db.example/shop",
+	}, func(_ context.Context, m *waybill.Message) error {
 		switch {
 		case strings.HasPrefix(m.Key, "lost-"):
 			return waybill.Permanent(fmt.Errorf("order %q is unknown to warehouse 7", m.Key))
-		case m.Key == "bad":
+		case m.Key == "bad", m.Destination == "mails":
 			return waybill.Permanent(errors.New("the body is no JSON: unexpected end of input"))
 		}
 		return nil
@@ -37,6 +39,7 @@ func everything(t *testing.T, console *admin.Options) (w *world, pages map[strin
 	id := waybill.NewID()
 	messages := []waybill.Message{
 		{Destination: "orders", Key: "done"},
+		{Destination: "mails", Key: "kept by the consumer"},
 		{Destination: "prices", Topic: true, Key: "waits for a consumer"},
 		{Destination: "reminders", NotBefore: time.Now().Add(3 * time.Hour)},
 		{ID: id, Destination: "orders", Key: "bad", Body: []byte(`{"order":4711`), Headers: map[string]string{"tenant": "acme"}},
@@ -46,6 +49,7 @@ func everything(t *testing.T, console *admin.Options) (w *world, pages map[strin
 	}
 	w.send(messages...)
 	w.rejected("orders", 13)
+	w.kept(1)
 	at := func(path string) func(p *tab) { return func(p *tab) { p.open(path) } }
 	return w, map[string]func(p *tab){
 		"overview":   at(""),

@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"log/slog"
@@ -12,7 +13,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/admin"
@@ -27,23 +27,25 @@ import (
 
 // world is a shop, which sends, a service that consumes, and the page of both.
 type world struct {
-	t       *testing.T
-	setup   setup
-	shop    *sql.DB
-	address string // of the shop's database
-	queue   *store.Queue
-	out     *outbox.Outbox
-	url     string // of the page, with a slash at its end
-	handle  atomic.Pointer[func(ctx context.Context, m *waybill.Message) error]
+	t *testing.T
+
+	shop, shipping *sql.DB
+	address        string // of the shop's
+	queue          *store.Queue
+	out            *outbox.Outbox
+	url            string // of the page, with a slash at its end
+
+	handle atomic.Pointer[func(ctx context.Context, m *waybill.Message) error]
 }
 
 // setup is how a world is made.
 type setup struct {
 	destinations []string // that are consumed; default orders
+	accepted     []string // of these, those for which the broker's word is enough
 	console      admin.Options
+	producer     string // default shop
 	consumer     string // default shipping
-	about        string // what the page says of the shop's database
-	name         string // how it calls it; default shop
+	name, about  string // of the shop's database, on the page; default shop, and nothing
 }
 
 // newWorld starts both services and the page until the test ends. handle is what the consumer
@@ -54,18 +56,13 @@ func newWorld(t *testing.T, s setup, handle func(ctx context.Context, m *waybill
 	if s.destinations == nil {
 		s.destinations = []string{"orders"}
 	}
-	if s.consumer == "" {
-		s.consumer = "shipping"
-	}
-	if s.name == "" {
-		s.name = "shop"
-	}
-	w := &world{t: t, setup: s}
+	s.producer, s.consumer, s.name = cmp.Or(s.producer, "shop"), cmp.Or(s.consumer, "shipping"), cmp.Or(s.name, "shop")
+	w := &world{t: t}
 	w.handled(handle)
 	var dialect store.Dialect
 	w.shop, dialect, w.address = database(t, store.Producer)
-	shipping, _, _ := database(t, store.Consumer)
-	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
+	w.shipping, _, _ = database(t, store.Consumer)
+	logger := slog.New(slog.DiscardHandler) // rejected messages are told of as errors
 	var err error
 	if w.queue, err = store.NewQueue(w.shop, dialect, ""); err != nil {
 		t.Fatal(err)
@@ -74,11 +71,15 @@ func newWorld(t *testing.T, s setup, handle func(ctx context.Context, m *waybill
 		t.Fatal(err)
 	}
 	b := memory.New(nil)
-	r, err := relay.New(w.shop, dialect, b, &relay.Options{Producer: "shop", Wake: w.out.Committed(), Logger: logger})
+	levels := map[string]relay.Destination{}
+	for _, d := range s.accepted {
+		levels[d] = relay.Destination{Confirm: waybill.Accepted}
+	}
+	r, err := relay.New(w.shop, dialect, b, &relay.Options{Producer: s.producer, Destinations: levels, Wake: w.out.Committed(), Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := inbox.New(shipping, dialect, b, &inbox.Options{Consumer: s.consumer, Logger: logger})
+	in, err := inbox.New(w.shipping, dialect, b, &inbox.Options{Consumer: s.consumer, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +94,7 @@ func newWorld(t *testing.T, s setup, handle func(ctx context.Context, m *waybill
 	s.console.Timeout = patience.Limit // the default is for people
 	console, err := admin.NewConsole(&s.console,
 		admin.Database{Name: s.name, DB: w.shop, Dialect: dialect, About: s.about, Relay: r},
-		admin.Database{Name: "shipping", DB: shipping, Dialect: dialect, Inboxes: []*inbox.Inbox{in}})
+		admin.Database{Name: "shipping", DB: w.shipping, Dialect: dialect, Inboxes: []*inbox.Inbox{in}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,5 +212,14 @@ func (w *world) find(id waybill.ID) *store.Row {
 	return &rows[0]
 }
 
-// second is how long the page may take to show what has happened elsewhere.
-const second = time.Second
+// kept waits until the consumer keeps n messages.
+func (w *world) kept(n int) {
+	w.t.Helper()
+	got := -1
+	patience.Until(w.t, "the consumer keeps messages", func() bool {
+		if err := w.shipping.QueryRowContext(patience.Context(w.t), "SELECT count(*) FROM n_rejected").Scan(&got); err != nil {
+			w.t.Fatal(err)
+		}
+		return got == n
+	}, func() any { return got })
+}
