@@ -1,7 +1,6 @@
 package survey
 
 import (
-	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -38,7 +37,10 @@ type Relay struct {
 	Left    float64  `json:"lease_left_seconds"` // below 0 once the lease has ended
 	Here    bool     `json:"here"`               // the one that leads runs in this process
 	Text    Sentence `json:"text"`
-	Twin    string   `json:"twin,omitempty"` // a relay of a copy of this database, heard lately
+	// Standbys are relays that have said within half a minute that they stand by, at most
+	// eight; those of older versions do not say so.
+	Standbys []string `json:"standbys"`
+	Twin     string   `json:"twin,omitempty"` // a relay of a copy of this database, heard lately
 }
 
 // Destination is what waits for one destination.
@@ -84,11 +86,12 @@ type State string
 // States of a Destination, from bad to good.
 const (
 	Trouble State = "trouble" // something keeps its messages from moving
+	Paused  State = "paused"  // somebody, or a breaker, has paused it
 	Waiting State = "waiting" // messages wait, and it may be well
 	Moving  State = "moving"  // messages come and go, or there are none
 )
 
-var order = map[State]int{Trouble: 0, Waiting: 1, Moving: 2}
+var order = map[State]int{Trouble: 0, Paused: 1, Waiting: 2, Moving: 3}
 
 // Outbox counts what waits, by destination. live is what the relay of this process says; nil
 // where there is none. It reads at most 10,000 of the oldest rows, of the newest and of the
@@ -136,10 +139,7 @@ func (r *Reader) Outbox(ctx context.Context, live *relay.Stats) (*Outbox, error)
 		o.Destinations = append(o.Destinations, *d)
 	}
 	o.Pending.More = capped
-	slices.SortFunc(o.Destinations, func(a, b Destination) int {
-		return cmp.Or(cmp.Compare(order[a.State], order[b.State]), cmp.Compare(b.OldestAge, a.OldestAge),
-			cmp.Compare(a.Destination, b.Destination), cmp.Compare(number(a.Topic), number(b.Topic)))
-	})
+	slices.SortFunc(o.Destinations, worstFirst)
 	return o, nil
 }
 
@@ -218,6 +218,11 @@ func (r *Reader) readRelay(ctx context.Context, o *Outbox, live *relay.Stats) er
 		o.Relay.Left = (time.Duration(lease.Left) * time.Microsecond).Round(time.Millisecond).Seconds()
 	}
 	o.Relay.Text = relayText(&lease, live)
+	standbys, err := r.queue.Standbys(ctx)
+	if err != nil {
+		return err
+	}
+	o.Relay.Standbys = slices.DeleteFunc(append([]string{}, standbys...), func(holder string) bool { return holder == lease.Holder })
 	twin, ago, err := r.queue.Twin(ctx)
 	if err == nil && twin != "" && ago < twinTime {
 		o.Relay.Twin = twin
