@@ -65,6 +65,7 @@ func newDesk(t *testing.T, o admin.Options) *desk {
 	o.Logger = slog.New(slog.NewTextHandler(&d.log, nil))
 	d.console, err = admin.NewConsole(&o, d.database)
 	d.must(err)
+	admin.WaitForFigures(d.console)
 	t.Cleanup(d.console.Close)
 	return d
 }

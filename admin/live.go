@@ -3,8 +3,10 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +22,12 @@ const (
 	idleTime    = 2 * time.Minute  // nobody has looked: no samples are taken
 	watchers    = 100              // most pages that are kept up to date at a time
 	readerTime  = 30 * time.Second // one that does not read an update for so long makes room for others
+	// lookShare bounds what pages that are open cost: looking takes one part in so many of the
+	// time. What a look has cost, the time that it took tells.
+	lookShare = 100
+	// firstTime is how long a page waits for the first look, before it says that rows are being
+	// counted.
+	firstTime = 75 * time.Millisecond
 )
 
 // overview is the state of all databases.
@@ -32,7 +40,7 @@ type databaseOverview struct {
 	Database string `json:"database"`
 	About    string `json:"about,omitempty"`
 	Dialect  string `json:"dialect"`
-	// Problem is why there is nothing to tell; "" where there is.
+	// Problem is why there is nothing to tell, or nothing newer than of At; "" where there is.
 	Problem string         `json:"problem,omitempty"`
 	At      time.Time      `json:"at"`
 	Outbox  *survey.Outbox `json:"outbox"` // null where there is none
@@ -42,6 +50,8 @@ type databaseOverview struct {
 	// Rates are how the last minutes went, of what runs in this process.
 	Rates []rate `json:"rates"`
 	inbox bool
+	// Counting says that the first look is not done yet: there is nothing to tell so far.
+	Counting bool `json:"-"`
 }
 
 // rate is how often something has happened a second: in Points, the oldest first, 2 seconds
@@ -133,7 +143,17 @@ func (l *live) look(ctx context.Context) (*overview, <-chan struct{}, error) {
 	}
 }
 
-// sample reads the state until nobody looks any more.
+// counting is the state before the first look is done.
+func (l *live) counting() *overview {
+	o := &overview{}
+	for _, d := range l.databases {
+		o.Databases = append(o.Databases, databaseOverview{Database: d.Name, About: d.About, Dialect: d.Dialect.Name(), At: now(), Counting: true})
+	}
+	return o
+}
+
+// sample reads the state until nobody looks any more: the tables as often as lookShare allows,
+// and in between what this process knows anyway.
 func (l *live) sample() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -144,22 +164,30 @@ func (l *live) sample() {
 		case <-ctx.Done():
 		}
 	}()
+	var state *overview
+	var due time.Time
 	for {
+		l.count()
 		began := time.Now()
-		state := l.read(ctx)
-		took := time.Since(began)
+		looks := !began.Before(due)
+		if looks {
+			state = l.read(ctx, state)
+			due = began.Add(max(sampleEvery, lookShare*time.Since(began)))
+		}
+		state = l.withRates(state)
 		l.mu.Lock()
-		l.last = state
-		close(l.next)
-		l.next = make(chan struct{})
+		if looks || state.hasRates() {
+			l.last = state
+			close(l.next)
+			l.next = make(chan struct{})
+		}
 		if l.closed || l.watching == 0 && time.Since(l.looked) > idleTime {
 			l.running = false
 			l.mu.Unlock()
 			return
 		}
 		l.mu.Unlock()
-		// Looking never takes more than a twentieth of the time.
-		timer := time.NewTimer(max(sampleEvery, 20*took))
+		timer := time.NewTimer(sampleEvery)
 		select {
 		case <-timer.C:
 		case <-l.ended:
@@ -168,45 +196,62 @@ func (l *live) sample() {
 	}
 }
 
-// read reads the state of all databases side by side.
-func (l *live) read(ctx context.Context) *overview {
-	l.count()
+// read reads the state of all databases side by side. Of one that does not answer it is the
+// state before, with the time of that, and what is wrong.
+func (l *live) read(ctx context.Context, before *overview) *overview {
 	o := &overview{Databases: make([]databaseOverview, len(l.databases))}
 	var group sync.WaitGroup
 	for i, d := range l.databases {
 		group.Go(func() {
 			asking, cancel := context.WithTimeout(ctx, l.timeout)
 			defer cancel()
-			o.Databases[i] = d.overview(asking)
-			o.Databases[i].Rates = l.ratesOf(i)
+			state, err := d.overview(asking)
+			if err != nil && !errors.Is(err, survey.ErrNoTables) && before != nil {
+				state = before.Databases[i]
+			}
+			if err != nil {
+				state.Problem = problemOf(err)
+			}
+			o.Databases[i] = state
 		})
 	}
 	group.Wait()
 	return o
 }
 
-func (d *database) overview(ctx context.Context) databaseOverview {
+// withRates is a state with the rates of now.
+func (l *live) withRates(state *overview) *overview {
+	o := &overview{Databases: slices.Clone(state.Databases)}
+	for i := range o.Databases {
+		o.Databases[i].Rates = l.ratesOf(i)
+	}
+	return o
+}
+
+func (o *overview) hasRates() bool {
+	return slices.ContainsFunc(o.Databases, func(d databaseOverview) bool { return len(d.Rates) > 0 })
+}
+
+func (d *database) overview(ctx context.Context) (databaseOverview, error) {
 	o := databaseOverview{Database: d.Name, About: d.About, Dialect: d.Dialect.Name(), At: now()}
 	sides, err := d.reader.Sides(ctx)
 	if err != nil {
-		o.Problem = problemOf(err)
-		return o
+		return o, err
 	}
 	o.OutboxProblem, o.InboxProblem, o.inbox = sides.ProducerProblem, sides.ConsumerProblem, sides.Consumer
 	if !sides.Producer {
-		return o
+		return o, nil
 	}
 	var stats *relay.Stats
 	if d.Relay != nil {
 		s := d.Relay.Stats()
 		stats = &s
 	}
-	if o.Outbox, err = d.reader.Outbox(ctx, stats); err != nil {
-		o.Problem = problemOf(err)
-		return o
+	outbox, err := d.reader.Outbox(ctx, stats)
+	if err == nil {
+		o.Outbox, o.At = outbox, outbox.At
 	}
-	o.At = o.Outbox.At
-	return o
+	return o, err
 }
 
 // rateNames are the counters whose rates are shown, of a relay and of inboxes.
@@ -306,7 +351,7 @@ func (v *view) updateOf(o *overview) update {
 	for i := range o.Databases {
 		d := &o.Databases[i]
 		key := fmt.Sprint("d", i)
-		u.Texts[key+".at"] = v.clock(d.At)
+		u.Texts[key+".at"], u.Texts[key+".problem"] = v.clock(d.At), v.t(d.Problem)
 		if d.Outbox != nil {
 			u.Texts[key+".pending"], u.Texts[key+".rejected"] = d.Outbox.Pending.Text(), d.Outbox.Rejected.Text()
 			u.Texts[key+".relay"] = v.say(d.Outbox.Relay.Text)
@@ -334,6 +379,9 @@ func (v *view) updateOf(o *overview) update {
 func shapeOf(o *overview) string {
 	var b strings.Builder
 	for i := range o.Databases {
+		if o.Databases[i].Counting {
+			return "counting"
+		}
 		if outbox := o.Databases[i].Outbox; outbox != nil {
 			b.WriteString(fmt.Sprint(len(outbox.Destinations), " "))
 		} else {

@@ -13,6 +13,10 @@ if (live && window.EventSource) {
   for (const e of live.querySelectorAll("[data-row]")) rows.set(e.dataset.row, e);
   const events = new EventSource(live.dataset.events);
   events.addEventListener("overview", (event) => {
+    if (live.dataset.shape === "counting") {
+      location.reload();
+      return;
+    }
     const update = JSON.parse(event.data);
     for (const [key, text] of Object.entries(update.texts)) {
       const e = texts.get(key);

@@ -271,28 +271,6 @@ func atConsumer(k *store.Kept) *Rejected {
 	}
 }
 
-// countRejected counts the oldest rejected rows of the outbox by destination.
-func (r *Reader) countRejected(ctx context.Context) (counts map[lane]int64, more bool, err error) {
-	counts = map[lane]int64{}
-	after := waybill.ID{}
-	for n := 0; ; {
-		rows, err := r.queue.GlanceRejected(ctx, after, lookPage)
-		if err != nil {
-			return nil, false, err
-		}
-		for i := range rows {
-			after = rows[i].MessageID
-			counts[lane{rows[i].Destination, rows[i].Topic}]++
-		}
-		if n += len(rows); len(rows) < lookPage {
-			return counts, false, nil
-		}
-		if n >= lookLimit {
-			return counts, true, nil
-		}
-	}
-}
-
 // Resend has a rejected message sent again or, at a consumer, handled again, if it is as it
 // was seen; false says that somebody else has changed it.
 func (r *Reader) Resend(ctx context.Context, x *Rejected) (bool, error) {

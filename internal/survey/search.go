@@ -104,8 +104,8 @@ func (r *Reader) Search(ctx context.Context, f Filter) (*Found, error) {
 		return nil, err
 	}
 	s := &search{filter: &f, found: found, now: time.UnixMicro(clock), until: time.Now().Add(searchTime)}
-	for {
-		rows, err := walk.next(ctx)
+	for page := f.Limit + 1; ; page = lookPage { // often the first ones are meant
+		rows, err := walk.next(ctx, page)
 		if err != nil {
 			return nil, err
 		}
@@ -116,7 +116,7 @@ func (r *Reader) Search(ctx context.Context, f Filter) (*Found, error) {
 			s.look(&rows[i])
 			found.Next = walk.passed(&rows[i])
 		}
-		if len(rows) < lookPage {
+		if len(rows) < page {
 			found.Next = ""
 			return found, nil
 		}
@@ -162,7 +162,7 @@ func (s *search) look(row *store.Row) {
 
 // walk is a way through rows, a page at a time.
 type walk struct {
-	next   func(ctx context.Context) ([]store.Row, error)
+	next   func(ctx context.Context, limit int) ([]store.Row, error)
 	passed func(row *store.Row) (place string) // a Filter.From that goes on after this row
 }
 
@@ -184,7 +184,9 @@ func (r *Reader) walk(f *Filter) (*walk, error) {
 			after = id
 		}
 		return &walk{
-			next:   func(ctx context.Context) ([]store.Row, error) { return r.queue.GlanceRejected(ctx, after, lookPage) },
+			next: func(ctx context.Context, limit int) ([]store.Row, error) {
+				return r.queue.GlanceRejected(ctx, after, limit)
+			},
 			passed: func(row *store.Row) string { after = row.MessageID; return after.String() },
 		}, nil
 	}
@@ -200,7 +202,9 @@ func (r *Reader) walk(f *Filter) (*walk, error) {
 		from = n
 	}
 	return &walk{
-		next: func(ctx context.Context) ([]store.Row, error) { return r.queue.Glance(ctx, from, !f.Oldest, lookPage) },
+		next: func(ctx context.Context, limit int) ([]store.Row, error) {
+			return r.queue.Glance(ctx, from, !f.Oldest, limit)
+		},
 		passed: func(row *store.Row) string {
 			from = row.ID
 			return strconv.FormatInt(from, 10)

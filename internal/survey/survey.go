@@ -24,6 +24,10 @@ const leaseName = "relay"
 
 // Reader reads the tables of one database. It is safe for concurrent use.
 type Reader struct {
+	// CountTime is how long rows of one status are counted at a time, beyond a few of them.
+	// NewReader sets it to a second; it may be changed before the Reader is used.
+	CountTime time.Duration
+
 	db      *sql.DB
 	dialect store.Dialect
 	prefix  string
@@ -42,7 +46,7 @@ func NewReader(db *sql.DB, dialect store.Dialect, prefix string) (*Reader, error
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{db: db, dialect: dialect, prefix: prefix, queue: queue, keeper: keeper}, nil
+	return &Reader{CountTime: time.Second, db: db, dialect: dialect, prefix: prefix, queue: queue, keeper: keeper}, nil
 }
 
 // Queue is the producer's tables.
