@@ -52,7 +52,7 @@ func first(b *testing.B, database admin.Database, path string) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		admin.WaitForFigures(console)
+		admin.Eager(console)
 		r := httptest.NewRequest(http.MethodGet, path, nil)
 		r.Host, r.RemoteAddr = "localhost:8080", "127.0.0.1:4711"
 		w := httptest.NewRecorder()

@@ -17,8 +17,9 @@ func RoutesOf(c *Console) []Route {
 	return all
 }
 
-// WaitForFigures has pages wait for the first look, however long it takes.
-func WaitForFigures(c *Console) { c.firstTime = time.Hour }
+// Eager has pages wait for the first look, however long it takes, and looks follow each other
+// whatever they cost.
+func Eager(c *Console) { c.firstTime, c.live.share = time.Hour, 0 }
 
 // Said reports whether a text is in the catalogue of every language but the first.
 func Said(text string) bool {

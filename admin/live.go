@@ -82,6 +82,7 @@ func (r *rate) Now() float64 {
 type live struct {
 	databases []*database
 	timeout   time.Duration
+	share     time.Duration // lookShare
 	ended     chan struct{}
 	group     sync.WaitGroup
 
@@ -98,7 +99,7 @@ type live struct {
 }
 
 func newLive(databases []*database, timeout time.Duration) *live {
-	l := &live{databases: databases, timeout: timeout, ended: make(chan struct{}), next: make(chan struct{})}
+	l := &live{databases: databases, timeout: timeout, share: lookShare, ended: make(chan struct{}), next: make(chan struct{})}
 	l.counters = make([]map[string]int64, len(databases))
 	l.rates = make([]map[string][]float64, len(databases))
 	for i := range databases {
@@ -172,7 +173,7 @@ func (l *live) sample() {
 		looks := !began.Before(due)
 		if looks {
 			state = l.read(ctx, state)
-			due = began.Add(max(sampleEvery, lookShare*time.Since(began)))
+			due = began.Add(max(sampleEvery, l.share*time.Since(began)))
 		}
 		state = l.withRates(state)
 		l.mu.Lock()

@@ -12,9 +12,8 @@ import (
 )
 
 const (
-	searchRows = 20_000          // most rows that one search looks at
-	searchTime = 2 * time.Second // the time after which it looks at no more
-	searchMost = 100             // most messages that it finds
+	searchRows = 20_000 // most rows that one search looks at
+	searchMost = 100    // most messages that it finds
 )
 
 // Filter says which messages of an outbox are searched for: those that all of its fields
@@ -103,7 +102,7 @@ func (r *Reader) Search(ctx context.Context, f Filter) (*Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &search{filter: &f, found: found, now: time.UnixMicro(clock), until: time.Now().Add(searchTime)}
+	s := &search{filter: &f, found: found, now: time.UnixMicro(clock), within: r.SearchTime, until: time.Now().Add(r.SearchTime)}
 	for page := f.Limit + 1; ; page = lookPage { // often the first ones are meant
 		rows, err := walk.next(ctx, page)
 		if err != nil {
@@ -128,6 +127,7 @@ type search struct {
 	filter *Filter
 	found  *Found
 	now    time.Time // by the database's clock
+	within time.Duration
 	until  time.Time
 	last   time.Time // of the last row that was looked at
 }
@@ -140,7 +140,7 @@ func (s *search) stops() bool {
 	case f.Looked >= searchRows:
 		f.Stopped = say("Stopped after %d messages, at one of %s.", f.Looked, s.last.Format("2006-01-02 15:04:05 MST"))
 	case f.Looked > 0 && time.Now().After(s.until):
-		f.Stopped = say("Stopped after %s and %d messages, at one of %s.", Span(searchTime), f.Looked, s.last.Format("2006-01-02 15:04:05 MST"))
+		f.Stopped = say("Stopped after %s and %d messages, at one of %s.", Span(s.within), f.Looked, s.last.Format("2006-01-02 15:04:05 MST"))
 	default:
 		return false
 	}

@@ -218,6 +218,7 @@ func TestNamedConsumersThatHaveRejectedAMessageAreTold(t *testing.T) {
 
 func TestASearchIsBoundedAndGoesOn(t *testing.T) {
 	f := newFixture(t)
+	f.reader.SearchTime = time.Hour
 	f.send(waybill.Message{Destination: "orders", Key: "needle"})
 	f.send(slices.Repeat([]waybill.Message{{Destination: "orders"}}, 21_499)...)
 	rows := f.rows()
