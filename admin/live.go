@@ -26,8 +26,11 @@ const (
 	// time. What a look has cost, the time that it took tells.
 	lookShare = 100
 	// firstTime is how long a page waits for the first look, before it says that rows are being
-	// counted.
-	firstTime = 75 * time.Millisecond
+	// counted. So that it does not have to, the first look counts rows of one status for
+	// firstCount, and later ones for countTime.
+	firstTime  = 80 * time.Millisecond
+	firstCount = 30 * time.Millisecond
+	countTime  = 300 * time.Millisecond
 )
 
 // overview is the state of all databases.
@@ -200,13 +203,16 @@ func (l *live) sample() {
 // read reads the state of all databases side by side. Of one that does not answer it is the
 // state before, with the time of that, and what is wrong.
 func (l *live) read(ctx context.Context, before *overview) *overview {
-	o := &overview{Databases: make([]databaseOverview, len(l.databases))}
+	o, within := &overview{Databases: make([]databaseOverview, len(l.databases))}, countTime
+	if before == nil {
+		within = firstCount
+	}
 	var group sync.WaitGroup
 	for i, d := range l.databases {
 		group.Go(func() {
 			asking, cancel := context.WithTimeout(ctx, l.timeout)
 			defer cancel()
-			state, err := d.overview(asking)
+			state, err := d.overview(asking, within)
 			if err != nil && !errors.Is(err, survey.ErrNoTables) && before != nil {
 				state = before.Databases[i]
 			}
@@ -233,7 +239,7 @@ func (o *overview) hasRates() bool {
 	return slices.ContainsFunc(o.Databases, func(d databaseOverview) bool { return len(d.Rates) > 0 })
 }
 
-func (d *database) overview(ctx context.Context) (databaseOverview, error) {
+func (d *database) overview(ctx context.Context, within time.Duration) (databaseOverview, error) {
 	o := databaseOverview{Database: d.Name, About: d.About, Dialect: d.Dialect.Name(), At: now()}
 	sides, err := d.reader.Sides(ctx)
 	if err != nil {
@@ -248,7 +254,7 @@ func (d *database) overview(ctx context.Context) (databaseOverview, error) {
 		s := d.Relay.Stats()
 		stats = &s
 	}
-	outbox, err := d.reader.Outbox(ctx, stats)
+	outbox, err := d.reader.Outbox(ctx, stats, within)
 	if err == nil {
 		o.Outbox, o.At = outbox, outbox.At
 	}

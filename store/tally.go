@@ -134,34 +134,44 @@ func (q *Queue) tallyEnds(ctx context.Context, limit int, within time.Duration) 
 			}
 		}
 		asking, rest = brief, rest-page
-		fit := float64(page) * time.Until(until).Seconds() / max(time.Since(began), time.Microsecond).Seconds() / 2
-		page = int(min(fit, float64(rest)))
+		page = fits(page, time.Since(began), time.Until(until), rest)
 	}
 	return all, true, nil
 }
 
-// tallyRejected counts the rejected rows, of which there are few as a rule.
+// fits is how many rows, of most, are read in half of the time that is left, where some took so
+// long.
+func fits(rows int, took, left time.Duration, most int) int {
+	n := float64(rows) * left.Seconds() / max(took, time.Microsecond).Seconds() / 2
+	return int(min(n, float64(most)))
+}
+
+// tallyRejected counts the rejected rows, of which there are few as a rule. They lie apart, so
+// that each may be a page to read.
 func (q *Queue) tallyRejected(ctx context.Context, limit int, within time.Duration) (all tallies, more bool, err error) {
+	all = tallies{}
 	if limit <= 0 {
-		limit = math.MaxInt
+		_, err := q.tally(ctx, all, q.dialect.Tally(q.names, RejectedRows, 0, 0, math.MaxInt))
+		return all, false, err
 	}
-	few, all := min(tallyFew, limit), tallies{}
+	began := time.Now()
+	few := min(tallyFew, limit)
 	read, err := q.tally(ctx, all, q.dialect.Tally(q.names, RejectedRows, 0, 0, few))
-	if more = read.rows == int64(few); err != nil || !more || limit == few {
-		return all, more, err
+	if err != nil || read.rows < int64(few) {
+		return all, false, err
 	}
-	brief := ctx
-	if limit < math.MaxInt {
-		var cancel context.CancelFunc
-		brief, cancel = context.WithTimeout(ctx, within)
-		defer cancel()
+	most := fits(few, time.Since(began), within, limit)
+	if most <= few {
+		return all, true, nil
 	}
+	brief, cancel := context.WithDeadline(ctx, began.Add(within))
+	defer cancel()
 	again := tallies{}
-	read, err = q.tally(brief, again, q.dialect.Tally(q.names, RejectedRows, 0, 0, limit))
+	read, err = q.tally(brief, again, q.dialect.Tally(q.names, RejectedRows, 0, 0, most))
 	if err != nil && brief.Err() != nil && ctx.Err() == nil {
 		return all, true, nil
 	}
-	return again, read.rows == int64(limit), err
+	return again, read.rows == int64(most), err
 }
 
 // tallyRead is what one statement has counted.

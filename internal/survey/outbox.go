@@ -91,9 +91,9 @@ const (
 var order = map[State]int{Trouble: 0, Waiting: 1, Moving: 2}
 
 // Outbox counts what waits, by destination. live is what the relay of this process says; nil
-// where there is none. It reads at most 5,000 of the oldest rows, 5,000 of the newest and 10,000
-// of the rejected ones, and fewer where that takes longer than Reader.CountTime.
-func (r *Reader) Outbox(ctx context.Context, live *relay.Stats) (*Outbox, error) {
+// where there is none. It counts at most 5,000 of the oldest rows, 5,000 of the newest and 10,000
+// of the rejected ones, and of each status, beyond a few, for as long as within at most.
+func (r *Reader) Outbox(ctx context.Context, live *relay.Stats, within time.Duration) (*Outbox, error) {
 	clock, err := r.queue.Clock(ctx)
 	if err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func (r *Reader) Outbox(ctx context.Context, live *relay.Stats) (*Outbox, error)
 	if err := r.readRelay(ctx, o, live); err != nil {
 		return nil, err
 	}
-	counted, err := r.queue.Tally(ctx, countLimit, r.CountTime)
+	counted, err := r.queue.Tally(ctx, countLimit, within)
 	if err != nil {
 		return nil, err
 	}

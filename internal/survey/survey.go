@@ -24,11 +24,8 @@ const leaseName = "relay"
 
 // Reader reads the tables of one database. It is safe for concurrent use.
 type Reader struct {
-	// CountTime is how long rows of one status are counted at a time, beyond a few of them.
-	// NewReader sets it to 300 ms; it may be changed before the Reader is used.
-	CountTime time.Duration
 	// SearchTime is the time after which a search looks at no more rows. NewReader sets it to
-	// two seconds.
+	// two seconds; it may be changed before the Reader is used.
 	SearchTime time.Duration
 
 	db      *sql.DB
@@ -49,7 +46,7 @@ func NewReader(db *sql.DB, dialect store.Dialect, prefix string) (*Reader, error
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{CountTime: 300 * time.Millisecond, SearchTime: 2 * time.Second, db: db, dialect: dialect, prefix: prefix, queue: queue, keeper: keeper}, nil
+	return &Reader{SearchTime: 2 * time.Second, db: db, dialect: dialect, prefix: prefix, queue: queue, keeper: keeper}, nil
 }
 
 // Queue is the producer's tables.

@@ -270,8 +270,7 @@ func TestAnOutboxIsCountedFromBothEnds(t *testing.T) {
 	f.send(waybill.Message{Destination: "last"}, waybill.Message{Destination: "later", NotBefore: time.Now().Add(time.Hour)})
 	rows := f.rows()
 	f.reject(rows[10_500].MessageID, "no") // between what is counted
-	f.reader.CountTime = time.Hour
-	o, err := f.reader.Outbox(t.Context(), nil)
+	o, err := f.reader.Outbox(t.Context(), nil, time.Hour)
 	f.must(err)
 	by := map[string]survey.Destination{}
 	for _, d := range o.Destinations {
@@ -315,7 +314,7 @@ func TestADestinationSaysWhyItWaits(t *testing.T) {
 		{"silent", live(relay.DestinationStats{Unconfirmed: 1, Silent: true}), survey.Trouble, "No receipts come"},
 		{"one lags", live(relay.DestinationStats{Lagging: []relay.ConsumerStats{{Consumer: "audit", Waiting: 3, Since: time.Unix(0, 0)}}}), survey.Waiting, "audit has not confirmed 3 messages"},
 	} {
-		o, err := f.reader.Outbox(t.Context(), c.live)
+		o, err := f.reader.Outbox(t.Context(), c.live, time.Hour)
 		f.must(err)
 		d := o.Destinations[0]
 		why := ""
@@ -327,7 +326,7 @@ func TestADestinationSaysWhyItWaits(t *testing.T) {
 		}
 	}
 	f.must(f.queue.NoteWait(t.Context(), store.Wait{Destination: "orders", Why: "The broker's disk is full."}, time.Hour))
-	noted, err := f.reader.Outbox(t.Context(), nil)
+	noted, err := f.reader.Outbox(t.Context(), nil, time.Hour)
 	f.must(err)
 	if d := noted.Destinations[0]; d.State != survey.Trouble || d.Why.String() != "The broker's disk is full." {
 		t.Errorf("noted by another process: got %+v, want what its relay has noted", d)
@@ -336,7 +335,7 @@ func TestADestinationSaysWhyItWaits(t *testing.T) {
 	if _, err := f.queue.Postpone(t.Context(), f.rows()[0].MessageID, time.Hour, 1, 0, "no"); err != nil {
 		t.Fatal(err)
 	}
-	o, err := f.reader.Outbox(t.Context(), nil)
+	o, err := f.reader.Outbox(t.Context(), nil, time.Hour)
 	f.must(err)
 	if d := o.Destinations[0]; d.State != survey.Trouble || !strings.Contains(d.Why.String(), "The consumer fails") {
 		t.Errorf("failing: got %+v, want that the consumer fails", d)
