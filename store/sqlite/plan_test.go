@@ -49,8 +49,8 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 			}
 			indexes := map[string]string{
 				"Scan":            "INTEGER PRIMARY KEY (rowid>?)",
-				"ScanDestination": "INTEGER PRIMARY KEY (rowid>?",
-				"Sweep":           "INTEGER PRIMARY KEY (rowid>?",
+				"ScanDestination": "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+				"Sweep":           "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
 				"ScanNewest":      "sqlite_autoindex_qmessage_1 (message_id>? AND message_id<?)",
 				"ScanPast":        "INTEGER PRIMARY KEY (rowid>?)",
 				"Rows":            "INTEGER PRIMARY KEY (rowid=?)",
@@ -65,7 +65,7 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 				"List rejected":   "qmessage_rejected",
 				"Delete":          "sqlite_autoindex_qmessage_1 (message_id=?)",
 				"CountCopies":     "INTEGER PRIMARY KEY (rowid=?)",
-				"ScanUnanswered":  "INTEGER PRIMARY KEY (rowid>?",
+				"ScanUnanswered":  "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
 				"Answered":        "PRIMARY KEY (message_id>?)",
 				"DeleteAnswers":   "PRIMARY KEY (message_id=?)",
 				"OnceWindow":      "PRIMARY KEY (consumer=? AND message_id>? AND message_id<?)",
