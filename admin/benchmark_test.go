@@ -77,7 +77,7 @@ var fill = map[string][2]string{
 		`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %[2]d)
 		INSERT INTO %[1]sqmessage (destination, message_content) SELECT 'destination-' || (i %% %[3]d), zeroblob(256) FROM n`,
 		`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %[2]d)
-		INSERT INTO %[1]sn_rejected (` + keptColumns + `) SELECT 'c' || (i %% 10), ` + keptID + `, ` + keptValues + ` FROM n`,
+		INSERT INTO %[1]sn_rejected (` + keptColumns + `) SELECT 'c' || (i %% 10), ` + keptID + `, ` + strings.Replace(keptValues, `'[]', ''`, `'[]', x''`, 1) + ` FROM n`,
 	},
 	"postgres": {
 		`INSERT INTO %[1]sqmessage (destination, message_content)

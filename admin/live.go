@@ -85,7 +85,7 @@ func (r *rate) Now() float64 {
 type live struct {
 	databases []*database
 	timeout   time.Duration
-	share     time.Duration // lookShare
+	share     int // lookShare
 	ended     chan struct{}
 	group     sync.WaitGroup
 
@@ -176,7 +176,7 @@ func (l *live) sample() {
 		looks := !began.Before(due)
 		if looks {
 			state = l.read(ctx, state)
-			due = began.Add(max(sampleEvery, l.share*time.Since(began)))
+			due = began.Add(max(sampleEvery, time.Duration(l.share)*time.Since(began)))
 		}
 		state = l.withRates(state)
 		l.mu.Lock()

@@ -116,12 +116,15 @@ func (q *Queue) tallyEnds(ctx context.Context, limit int, within time.Duration) 
 	until := time.Now().Add(within)
 	brief, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	asking, rest := ctx, (limit+1)/2
-	for page := min(tallyFew, rest); page > 0; {
-		began := time.Now()
+	rest := (limit + 1) / 2
+	for page, first := min(tallyFew, rest), true; page > 0; first = false {
+		asking, began := brief, time.Now()
+		if first {
+			asking = ctx
+		}
 		for _, part := range []TallyPart{OldestRows, NewestRows} {
 			read, err := q.tally(asking, all, q.dialect.Tally(q.names, part, above, below, page))
-			if err != nil && asking != ctx && brief.Err() != nil && ctx.Err() == nil {
+			if err != nil && !first && brief.Err() != nil && ctx.Err() == nil {
 				return all, true, nil // what was counted before is true
 			}
 			if err != nil || read.rows < int64(page) {
@@ -133,7 +136,7 @@ func (q *Queue) tallyEnds(ctx context.Context, limit int, within time.Duration) 
 				below = read.first
 			}
 		}
-		asking, rest = brief, rest-page
+		rest -= page
 		page = fits(page, time.Since(began), time.Until(until), rest)
 	}
 	return all, true, nil

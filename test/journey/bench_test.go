@@ -216,7 +216,8 @@ func BenchmarkBatchHandler(b *testing.B) {
 
 // BenchmarkAnOpenPage measures what it costs a relay with a backlog of half a million messages
 // that somebody has its page open, with its updates: in turns of 50,000 messages, which come
-// as "closed, open, open, closed", so that what changes slowly does not count. It reports the
+// first without, then with it, next the other way round, so that what
+// changes slowly does not count. It reports the
 // medians of both, and by how much the pace with it is below that of the turn beside: the
 // median.
 func BenchmarkAnOpenPage(b *testing.B) {
