@@ -168,8 +168,7 @@ func (w *world) fillBySQL(n, others int) {
 		INSERT INTO qmessage (destination, message_content) SELECT CASE WHEN MOD(i, %d) = 0 THEN 'events' ELSE 'stuck' END, %s FROM n`
 	if w.database.name == onMySQL.name {
 		numbers = `INSERT INTO qmessage (destination, message_content)
-			WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
-			SELECT CASE WHEN MOD(i, %d) = 0 THEN 'events' ELSE 'stuck' END, %s FROM n`
+			SELECT CASE WHEN MOD(seq, %[2]d) = 0 THEN 'events' ELSE 'stuck' END, %[3]s FROM seq_0_to_%[1]d`
 	}
 	body := `'` + strings.Repeat("x", 256) + `'`
 	if w.database.name == onPostgres.name {
