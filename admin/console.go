@@ -60,6 +60,7 @@ type Console struct {
 	pages     *pages
 	handler   http.Handler
 	readers   chan struct{} // one for each request that looks at rows
+	firstTime time.Duration // see the constant
 }
 
 // database is a Database and what reads it.
@@ -73,7 +74,7 @@ type database struct {
 // may come in, it serves requests of this machine alone. Close it after the server that
 // serves it.
 func NewConsole(o *Options, databases ...Database) (*Console, error) {
-	c := &Console{readers: make(chan struct{}, readersAtOnce)}
+	c := &Console{readers: make(chan struct{}, readersAtOnce), firstTime: firstTime}
 	if o != nil {
 		c.o = *o
 	}

@@ -66,6 +66,7 @@ func newDesk(t *testing.T, o admin.Options) *desk {
 	o.Logger = slog.New(slog.NewTextHandler(&d.log, nil))
 	d.console, err = admin.NewConsole(&o, d.database)
 	d.must(err)
+	admin.Eager(d.console)
 	t.Cleanup(d.console.Close)
 	return d
 }
@@ -799,6 +800,61 @@ func TestTooManyOrdersAreRefusedWithASentence(t *testing.T) {
 	}
 	if w := order(); w.Code != http.StatusTooManyRequests || !strings.Contains(w.Body.String(), "orders of yours are under way") {
 		t.Errorf("the fifth: got %d %s, want to be told", w.Code, w.Body)
+	}
+}
+
+func TestAPageDoesNotWaitForASlowDatabase(t *testing.T) {
+	d := newDesk(t, admin.Options{})
+	d.sent(waybill.Message{Destination: "orders"})
+	console, err := admin.NewConsole(nil, d.database)
+	d.must(err)
+	t.Cleanup(console.Close)
+	d.console = console
+	d.db.SetMaxOpenConns(1)
+	only, err := d.db.Conn(t.Context())
+	d.must(err)
+	if w := d.ask("GET", "/?lang=zh", ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "正在统计") || strings.Contains(w.Body.String(), "orders") {
+		t.Errorf("while nothing is read: got %d and\n%s\nwant that it is counting", w.Code, w.Body)
+	}
+	d.must(only.Close())
+	if w := d.ask("GET", "/api/v1/overview", ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"orders"`) { // a program waits
+		t.Errorf("got %d %s, want the destination", w.Code, w.Body)
+	}
+	if w := d.ask("GET", "/", ""); !strings.Contains(w.Body.String(), "orders") || strings.Contains(w.Body.String(), "Counting…") {
+		t.Errorf("once it was read: got\n%s\nwant the destination", w.Body)
+	}
+}
+
+func TestWithoutADatabaseThereAreItsLastFigures(t *testing.T) {
+	d := newDesk(t, admin.Options{})
+	d.sent(waybill.Message{Destination: "orders"})
+	overview := func() (o struct {
+		Problem string
+		At      time.Time
+		Outbox  struct{ Pending struct{ N int } }
+	}) {
+		var all struct{ Databases []json.RawMessage }
+		d.must(json.Unmarshal(d.ask("GET", "/api/v1/overview", "").Body.Bytes(), &all))
+		d.must(json.Unmarshal(all.Databases[0], &o))
+		return o
+	}
+	first := overview()
+	server := httptest.NewServer(d.console)
+	defer server.Close()
+	response, err := http.Get(server.URL + "/events")
+	d.must(err)
+	defer response.Body.Close()
+	d.must(d.db.Close())
+	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+		if strings.Contains(lines.Text(), `"d0.problem":"The database cannot be read now`) {
+			break
+		}
+	}
+	if o := overview(); o.Problem == "" || o.Outbox.Pending.N != 1 || o.At.Before(first.At) || o.At.After(time.Now()) {
+		t.Errorf("got %+v, want a problem, and one message that waits as of %v or a little later", o, first.At)
+	}
+	if page := d.ask("GET", "/", "").Body.String(); !strings.Contains(page, "The database cannot be read now") || !strings.Contains(page, "orders") {
+		t.Errorf("got\n%s\nwant the last figures and what is wrong", page)
 	}
 }
 

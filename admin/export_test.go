@@ -1,5 +1,7 @@
 package admin
 
+import "time"
+
 // Route is what tests know of a route.
 type Route struct {
 	Method, Pattern string
@@ -14,6 +16,10 @@ func RoutesOf(c *Console) []Route {
 	}
 	return all
 }
+
+// Eager has pages wait for the first look, however long it takes, and looks follow each other
+// whatever they cost.
+func Eager(c *Console) { c.firstTime, c.live.share = time.Hour, 0 }
 
 // Said reports whether a text is in the catalogue of every language but the first.
 func Said(text string) bool {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -26,6 +27,15 @@ const (
 	watchers    = 100              // most pages that are kept up to date at a time
 	watchersOne = 10               // of these, those of one user, or of one address
 	readerTime  = 30 * time.Second // one that does not read an update for so long makes room for others
+	// lookShare bounds what pages that are open cost: looking takes one part in so many of the
+	// time. What a look has cost, the time that it took tells.
+	lookShare = 100
+	// firstTime is how long a page waits for the first look, before it says that rows are being
+	// counted. So that it does not have to, the first look counts rows of one status for
+	// firstCount, and later ones for countTime.
+	firstTime  = 80 * time.Millisecond
+	firstCount = 30 * time.Millisecond
+	countTime  = 300 * time.Millisecond
 )
 
 // overview is the state of all databases.
@@ -38,7 +48,7 @@ type databaseOverview struct {
 	Database string `json:"database"`
 	About    string `json:"about,omitempty"`
 	Dialect  string `json:"dialect"`
-	// Problem is why there is nothing to tell; "" where there is.
+	// Problem is why there is nothing to tell, or nothing newer than of At; "" where there is.
 	Problem string         `json:"problem,omitempty"`
 	At      time.Time      `json:"at"`
 	Outbox  *survey.Outbox `json:"outbox"` // null where there is none
@@ -54,6 +64,9 @@ type databaseOverview struct {
 	Taken []taken `json:"taken"`
 
 	sent, handled map[laneName]*flow
+	inbox         bool
+	// Counting says that the first look is not done yet: there is nothing to tell so far.
+	Counting bool `json:"-"`
 }
 
 // taken is a destination that inboxes of this process take messages from.
@@ -89,6 +102,7 @@ func (o *databaseOverview) Handling(t *taken) *flow {
 type live struct {
 	databases []*database
 	timeout   time.Duration
+	share     int // lookShare
 	ended     chan struct{}
 	group     sync.WaitGroup
 
@@ -111,7 +125,7 @@ type databaseRates struct {
 }
 
 func newLive(databases []*database, timeout time.Duration) *live {
-	l := &live{databases: databases, timeout: timeout, ended: make(chan struct{}), next: make(chan struct{}), watching: map[string]int{}}
+	l := &live{databases: databases, timeout: timeout, share: lookShare, ended: make(chan struct{}), next: make(chan struct{}), watching: map[string]int{}}
 	l.rates = make([]databaseRates, len(databases))
 	for i := range databases {
 		l.rates[i].points = map[string][]float64{}
@@ -155,7 +169,17 @@ func (l *live) look(ctx context.Context) (*overview, <-chan struct{}, error) {
 	}
 }
 
-// sample reads the state until nobody looks any more.
+// counting is the state before the first look is done.
+func (l *live) counting() *overview {
+	o := &overview{}
+	for _, d := range l.databases {
+		o.Databases = append(o.Databases, databaseOverview{Database: d.Name, About: d.About, Dialect: d.Dialect.Name(), At: now(), Counting: true, Pauses: []survey.Pause{}, Taken: []taken{}})
+	}
+	return o
+}
+
+// sample reads the state until nobody looks any more: the tables as often as lookShare allows,
+// and in between what this process knows anyway.
 func (l *live) sample() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -166,22 +190,30 @@ func (l *live) sample() {
 		case <-ctx.Done():
 		}
 	}()
+	var state *overview
+	var due time.Time
 	for {
+		known := l.count()
 		began := time.Now()
-		state := l.read(ctx)
-		took := time.Since(began)
+		looks := !began.Before(due)
+		if looks {
+			state = l.read(ctx, state, known)
+			due = began.Add(max(sampleEvery, time.Duration(l.share)*time.Since(began)))
+		}
+		state = l.withRates(state, known)
 		l.mu.Lock()
-		l.last = state
-		close(l.next)
-		l.next = make(chan struct{})
+		if looks || state.hasRates() {
+			l.last = state
+			close(l.next)
+			l.next = make(chan struct{})
+		}
 		if l.closed || len(l.watching) == 0 && time.Since(l.looked) > idleTime {
 			l.running = false
 			l.mu.Unlock()
 			return
 		}
 		l.mu.Unlock()
-		// Looking never takes more than a twentieth of the time.
-		timer := time.NewTimer(max(sampleEvery, 20*took))
+		timer := time.NewTimer(sampleEvery)
 		select {
 		case <-timer.C:
 		case <-l.ended:
@@ -190,47 +222,67 @@ func (l *live) sample() {
 	}
 }
 
-// read reads the state of all databases side by side.
-func (l *live) read(ctx context.Context) *overview {
-	known := l.count()
-	o := &overview{Databases: make([]databaseOverview, len(l.databases))}
+// read reads the state of all databases side by side. Of one that does not answer it is the
+// state before, with the time of that, and what is wrong.
+func (l *live) read(ctx context.Context, before *overview, known []knowledge) *overview {
+	o, within := &overview{Databases: make([]databaseOverview, len(l.databases))}, countTime
+	if before == nil {
+		within = firstCount
+	}
 	var group sync.WaitGroup
 	for i, d := range l.databases {
 		group.Go(func() {
 			asking, cancel := context.WithTimeout(ctx, l.timeout)
 			defer cancel()
-			o.Databases[i] = d.overview(asking, &known[i])
-			l.addRates(&o.Databases[i], i)
+			state, err := d.overview(asking, &known[i], within)
+			if err != nil && !errors.Is(err, survey.ErrNoTables) && before != nil {
+				state = before.Databases[i]
+			}
+			if err != nil {
+				state.Problem = problemOf(err)
+			}
+			o.Databases[i] = state
 		})
 	}
 	group.Wait()
 	return o
 }
 
-func (d *database) overview(ctx context.Context, known *knowledge) databaseOverview {
-	o := databaseOverview{Database: d.Name, About: d.About, Dialect: d.Dialect.Name(), At: now(), Pauses: []survey.Pause{}, Taken: known.taken()}
+// withRates is a state with what this process knows now.
+func (l *live) withRates(state *overview, known []knowledge) *overview {
+	o := &overview{Databases: slices.Clone(state.Databases)}
+	for i := range o.Databases {
+		o.Databases[i].Taken = known[i].taken()
+		l.addRates(&o.Databases[i], i)
+	}
+	return o
+}
+
+func (o *overview) hasRates() bool {
+	return slices.ContainsFunc(o.Databases, func(d databaseOverview) bool { return len(d.Rates) > 0 })
+}
+
+func (d *database) overview(ctx context.Context, known *knowledge, within time.Duration) (databaseOverview, error) {
+	o := databaseOverview{Database: d.Name, About: d.About, Dialect: d.Dialect.Name(), At: now(), Pauses: []survey.Pause{}}
 	sides, err := d.reader.Sides(ctx)
 	if err != nil {
-		o.Problem = problemOf(err)
-		return o
+		return o, err
 	}
-	o.OutboxProblem, o.InboxProblem = sides.ProducerProblem, sides.ConsumerProblem
+	o.OutboxProblem, o.InboxProblem, o.inbox = sides.ProducerProblem, sides.ConsumerProblem, sides.Consumer
 	pauses, err := d.reader.Pauses(ctx, sides)
 	if err != nil {
-		o.Problem = problemOf(err)
-		return o
+		return o, err
 	}
 	o.Pauses = pauses
 	if !sides.Producer {
-		return o
+		return o, nil
 	}
-	if o.Outbox, err = d.reader.Outbox(ctx, known.relay); err != nil {
-		o.Problem = problemOf(err)
-		return o
+	outbox, err := d.reader.Outbox(ctx, known.relay, within)
+	if err == nil {
+		outbox.Paused(o.Pauses)
+		o.Outbox, o.At = outbox, outbox.At
 	}
-	o.Outbox.Paused(o.Pauses)
-	o.At = o.Outbox.At
-	return o
+	return o, err
 }
 
 // rateNames are the counters whose rates are shown, of a relay and of inboxes.
@@ -357,7 +409,7 @@ func (v *view) updateOf(o *overview) *update {
 	for i := range o.Databases {
 		d := &o.Databases[i]
 		key := fmt.Sprint("d", i)
-		u.Texts[key+".at"] = v.clock(d.At)
+		u.Texts[key+".at"], u.Texts[key+".problem"] = v.clock(d.At), v.t(d.Problem)
 		if d.Outbox != nil {
 			u.Texts[key+".pending"], u.Texts[key+".rejected"] = d.Outbox.Pending.Text(), d.Outbox.Rejected.Text()
 			u.Texts[key+".relay"] = v.say(d.Outbox.Relay.Text)
@@ -421,6 +473,9 @@ func news(now, before map[string]string) map[string]string {
 func shapeOf(o *overview) string {
 	var b strings.Builder
 	for i := range o.Databases {
+		if o.Databases[i].Counting {
+			return "counting"
+		}
 		if outbox := o.Databases[i].Outbox; outbox != nil {
 			fmt.Fprint(&b, len(outbox.Destinations), outbox.Relay.Here, " ")
 		} else {

@@ -196,14 +196,17 @@ type overviewData struct {
 
 func (c *Console) overviewPage(w http.ResponseWriter, r *http.Request) {
 	v := c.view(w, r)
-	ctx, cancel := c.within(r)
+	v.Refresh = 15
+	ctx, cancel := context.WithTimeout(r.Context(), c.firstTime)
 	defer cancel()
 	state, _, err := c.live.look(ctx)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() == nil: // it is closed
 		c.refuse(w, r, http.StatusServiceUnavailable, problemOf(err))
 		return
+	case err != nil:
+		state, v.Refresh = c.live.counting(), 1
 	}
-	v.Refresh = 15
 	c.show(w, http.StatusOK, "overview", v, overviewData{state, shapeOf(state)})
 }
 

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 
 	waybill "github.com/waybill-go/waybill"
 )
@@ -12,11 +11,6 @@ import (
 // a person saw it. Rows are without headers and body, and of last_error and reason they have
 // the first 500 characters.
 type SurveyDialect interface {
-	// Sample reads, of the limit rows with the lowest id above after or, newest, with the
-	// highest: destination, dest_type, status, count, the lowest message_id, the greatest
-	// retry, the highest id, how many have failures, and how many are due later than the
-	// clock; grouped by the first three.
-	Sample(n Names, after int64, newest bool, limit int) Statement
 	// Glance reads rows with id > from in order of id or, newest, with id < from in the
 	// opposite order, whatever their status.
 	Glance(n Names, from int64, newest bool, limit int) Statement
@@ -34,35 +28,6 @@ type SurveyDialect interface {
 	ResendKeptSeen(n Names, id int64, tries int) Statement
 	// DiscardKeptSeen deletes a rejected row of n_rejected, if its tries are these.
 	DiscardKeptSeen(n Names, id int64, tries int) Statement
-}
-
-// Sample counts rows of one destination and status among some rows of the outbox.
-type Sample struct {
-	Destination string
-	Topic       bool
-	Status      int
-	Rows        int64
-	Oldest      waybill.ID // the lowest message id: its Time tells the age
-	MaxRetry    int
-	LastID      int64 // the highest row id
-	Failed      int64 // rows that a consumer's handler has failed with
-	Delayed     int64 // rows that are due later
-}
-
-// Sample counts the limit oldest rows with id > after or, newest, the limit newest ones, by
-// destination and status, in no order. Its time grows with limit alone, and with rows that
-// are deleted and not yet vacuumed away.
-func (q *Queue) Sample(ctx context.Context, after int64, newest bool, limit int) ([]Sample, error) {
-	var all []Sample
-	err := q.eachIn(ctx, q.sessions.helping, "count some messages", q.dialect.Sample(q.names, after, newest, limit), func(rows *sql.Rows) error {
-		var t Sample
-		if err := rows.Scan(&t.Destination, &t.Topic, &t.Status, &t.Rows, &t.Oldest, &t.MaxRetry, &t.LastID, &t.Failed, &t.Delayed); err != nil {
-			return err
-		}
-		all = append(all, t)
-		return nil
-	})
-	return all, err
 }
 
 // Glance reads at most limit rows with id > from in order of id or, newest, with id < from

@@ -12,6 +12,10 @@ if (live && window.EventSource) {
   const rows = new Map();
   for (const e of live.querySelectorAll("[data-row]")) rows.set(e.dataset.row, e);
   const show = (event) => {
+    if (live.dataset.shape === "counting") {
+      location.reload();
+      return;
+    }
     const update = JSON.parse(event.data);
     for (const [key, text] of Object.entries(update.texts)) {
       const e = texts.get(key);

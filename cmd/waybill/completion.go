@@ -107,7 +107,7 @@ func destinations(ctx context.Context, cmd *cobra.Command, d *database) ([]cobra
 		return found, err
 	}
 	defer q.CloseIdle()
-	tallies, queueErr := q.Tally(ctx, offerMost)
+	tallies, queueErr := q.Tally(ctx, offerMost, offerTime/2)
 	for i := range tallies.Destinations {
 		found = append(found, tallies.Destinations[i].Destination)
 	}

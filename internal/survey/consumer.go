@@ -64,30 +64,23 @@ func (r *Reader) Consumers(ctx context.Context) (*Consumers, error) {
 		}
 	}
 	all := &Consumers{Consumers: []Consumer{}, Kept: []KeptMessage{}}
-	more := false
-	for after, n := int64(0), 0; ; {
-		rows, err := r.keeper.Glance(ctx, after, lookPage)
-		if err != nil {
-			return nil, err
+	kept, more, err := r.keeper.Tally(ctx, lookLimit)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range kept {
+		if k.Status == store.Rejected {
+			at(k.Consumer).Kept.N += k.Rows
+		} else {
+			at(k.Consumer).Waiting.N += k.Rows
 		}
-		for i := range rows {
-			k := &rows[i]
-			after = k.ID
-			if k.Status == store.Rejected {
-				at(k.Consumer).Kept.N++
-			} else {
-				at(k.Consumer).Waiting.N++
-			}
-			if len(all.Kept) < keptShown {
-				all.Kept = append(all.Kept, KeptMessage{k.Consumer, summarizeKept(k)})
-			}
-		}
-		if n += len(rows); len(rows) < lookPage {
-			break
-		}
-		if more = n >= lookLimit; more {
-			break
-		}
+	}
+	rows, err := r.keeper.Glance(ctx, 0, keptShown)
+	if err != nil {
+		return nil, err
+	}
+	for i := range rows {
+		all.Kept = append(all.Kept, KeptMessage{rows[i].Consumer, summarizeKept(&rows[i])})
 	}
 	for _, c := range byName {
 		c.Kept.More, c.Waiting.More = more, more

@@ -2,7 +2,6 @@ package survey
 
 import (
 	"context"
-	"math"
 	"slices"
 	"time"
 
@@ -10,8 +9,9 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-// sampleLimit is how many of the oldest rows, and of the newest ones, are counted.
-const sampleLimit = 10_000
+// countLimit is how many pending rows are counted, half of them the oldest and half the
+// newest, and how many rejected ones.
+const countLimit = 10_000
 
 // twinTime is how long a twin is told of after it was heard last.
 const twinTime = 10 * time.Minute
@@ -25,8 +25,8 @@ type Outbox struct {
 	// Destinations are those that have rows among those that were counted, or that the
 	// relay knows: those in trouble first, then those that wait longest.
 	Destinations []Destination `json:"destinations"`
-	// Capped says that there are more rows than were counted: besides the rejected ones only
-	// the oldest and the newest were.
+	// Capped says that there are more pending rows than were counted: of those only some of
+	// the oldest and of the newest were.
 	Capped bool `json:"capped,omitempty"`
 }
 
@@ -95,9 +95,9 @@ const (
 var order = map[State]int{Trouble: 0, OnlyRejected: 1, Paused: 2, Waiting: 3, Moving: 4}
 
 // Outbox counts what waits, by destination. live is what the relay of this process says; nil
-// where there is none. It reads at most 10,000 of the oldest rows, of the newest and of the
-// rejected ones.
-func (r *Reader) Outbox(ctx context.Context, live *relay.Stats) (*Outbox, error) {
+// where there is none. It counts at most 5,000 of the oldest rows, 5,000 of the newest and 10,000
+// of the rejected ones, and of each status, beyond a few, for as long as within at most.
+func (r *Reader) Outbox(ctx context.Context, live *relay.Stats, within time.Duration) (*Outbox, error) {
 	clock, err := r.queue.Clock(ctx)
 	if err != nil {
 		return nil, err
@@ -106,23 +106,19 @@ func (r *Reader) Outbox(ctx context.Context, live *relay.Stats) (*Outbox, error)
 	if err := r.readRelay(ctx, o, live); err != nil {
 		return nil, err
 	}
-	samples, capped, err := r.samples(ctx)
+	counted, err := r.queue.Tally(ctx, countLimit, within)
 	if err != nil {
 		return nil, err
 	}
-	o.Capped = capped
+	o.Capped = counted.PendingBounded
 	known := lanes{}
-	for _, t := range samples {
-		if t.Status == store.Pending {
-			known.at(t.Destination, t.Topic).count(&t, capped, o.At)
+	for i := range counted.Destinations {
+		t := &counted.Destinations[i]
+		if t.Status == store.Rejected {
+			known.at(t.Destination, t.Topic).Rejected = Count{t.Rows, counted.RejectedBounded}
+		} else {
+			known.at(t.Destination, t.Topic).count(t, o.Capped, o.At)
 		}
-	}
-	rejected, more, err := r.countRejected(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for l, n := range rejected {
-		known.at(l.name, l.topic).Rejected = Count{n, more}
 	}
 	if live != nil && live.Leading {
 		for i := range live.Destinations {
@@ -139,35 +135,9 @@ func (r *Reader) Outbox(ctx context.Context, live *relay.Stats) (*Outbox, error)
 		o.Rejected.add(d.Rejected)
 		o.Destinations = append(o.Destinations, *d)
 	}
-	o.Pending.More = capped
+	o.Pending.More = o.Capped
 	slices.SortFunc(o.Destinations, worstFirst)
 	return o, nil
-}
-
-// samples counts the oldest rows and, where there are more, the newest ones.
-func (r *Reader) samples(ctx context.Context) (all []store.Sample, capped bool, err error) {
-	all, err = r.queue.Sample(ctx, 0, false, sampleLimit)
-	if err != nil {
-		return nil, false, err
-	}
-	n, last := size(all)
-	if n < sampleLimit {
-		return all, false, nil
-	}
-	newest, err := r.queue.Sample(ctx, last, true, sampleLimit)
-	if err != nil {
-		return nil, false, err
-	}
-	n, _ = size(newest)
-	return append(all, newest...), n >= sampleLimit, nil
-}
-
-func size(all []store.Sample) (n, last int64) {
-	last = math.MinInt64
-	for _, t := range all {
-		n, last = n+t.Rows, max(last, t.LastID)
-	}
-	return n, last
 }
 
 // lane is a destination's name and type.
@@ -187,7 +157,7 @@ func (l lanes) at(name string, topic bool) *Destination {
 }
 
 // count adds rows that were counted.
-func (d *Destination) count(t *store.Sample, capped bool, now time.Time) {
+func (d *Destination) count(t *store.Tally, capped bool, now time.Time) {
 	d.Pending.add(Count{t.Rows, capped})
 	d.Failed += t.Failed
 	d.Delayed += t.Delayed
@@ -237,11 +207,13 @@ func (r *Reader) readWaits(ctx context.Context, known lanes, live *relay.Stats) 
 		return nil // it is asked itself
 	}
 	waits, err := r.queue.Waits(ctx)
-	for _, w := range waits {
-		for l, d := range known {
-			if w.Destination == "" || l == (lane{w.Destination, w.Topic}) {
+	for _, w := range waits { // that of all destinations comes first
+		if w.Destination == "" {
+			for _, d := range known {
 				d.noted = w.Why
 			}
+		} else if d := known[lane{w.Destination, w.Topic}]; d != nil {
+			d.noted = w.Why
 		}
 	}
 	return err

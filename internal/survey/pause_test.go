@@ -39,7 +39,7 @@ func TestADestinationThatIsPausedSaysSo(t *testing.T) {
 	}
 	all, err := f.reader.Pauses(t.Context(), survey.Sides{Producer: true, Consumer: true})
 	f.must(err)
-	o, err := f.reader.Outbox(t.Context(), nil)
+	o, err := f.reader.Outbox(t.Context(), nil, time.Second)
 	f.must(err)
 	o.Paused(all)
 	got := map[string]survey.Destination{}

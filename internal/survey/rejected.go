@@ -103,20 +103,25 @@ type Groups struct {
 // selection means.
 func (r *Reader) Groups(ctx context.Context, s *Selection) (*Groups, error) {
 	g := &Groups{Groups: []Group{}}
-	byID := map[string]*Group{}
+	type key struct {
+		side             store.Side
+		lane             lane
+		consumer, reason string
+	}
+	byKey := map[key]*Group{}
 	stopped, err := r.EachRejected(ctx, s.Side, lookLimit, func(x *Rejected) bool {
 		g.Looked++
 		if !s.Allows(x) {
 			return true
 		}
-		id := x.Group()
-		group := byID[id]
+		of := key{x.Side, lane{x.Destination, x.Topic}, x.Consumer, Fold(x.Reason)}
+		group := byKey[of]
 		if group == nil {
 			group = &Group{
-				ID: id, Side: x.Side, Destination: x.Destination, Topic: x.Topic, Consumer: x.Consumer, Reason: Fold(x.Reason),
+				ID: x.Group(), Side: x.Side, Destination: x.Destination, Topic: x.Topic, Consumer: x.Consumer, Reason: of.reason,
 				First: x.At, Last: x.At,
 			}
-			byID[id] = group
+			byKey[of] = group
 		}
 		group.Messages++
 		if !x.At.After(group.First) {
@@ -131,7 +136,7 @@ func (r *Reader) Groups(ctx context.Context, s *Selection) (*Groups, error) {
 		return nil, err
 	}
 	g.Stopped = stopped
-	for _, group := range byID {
+	for _, group := range byKey {
 		g.Groups = append(g.Groups, *group)
 	}
 	slices.SortFunc(g.Groups, func(a, b Group) int {
@@ -268,28 +273,6 @@ func atConsumer(k *store.Kept) *Rejected {
 	return &Rejected{
 		Side: store.Consumer, MessageID: k.MessageID, Row: k.ID, Seen: int64(k.Tries), Destination: k.Destination, Topic: k.Topic,
 		Consumer: k.Consumer, Key: k.Key, Reason: k.Reason, At: time.UnixMicro(k.KeptAt).UTC(),
-	}
-}
-
-// countRejected counts the oldest rejected rows of the outbox by destination.
-func (r *Reader) countRejected(ctx context.Context) (counts map[lane]int64, more bool, err error) {
-	counts = map[lane]int64{}
-	after := waybill.ID{}
-	for n := 0; ; {
-		rows, err := r.queue.GlanceRejected(ctx, after, lookPage)
-		if err != nil {
-			return nil, false, err
-		}
-		for i := range rows {
-			after = rows[i].MessageID
-			counts[lane{rows[i].Destination, rows[i].Topic}]++
-		}
-		if n += len(rows); len(rows) < lookPage {
-			return counts, false, nil
-		}
-		if n >= lookLimit {
-			return counts, true, nil
-		}
 	}
 }
 

@@ -12,9 +12,8 @@ import (
 )
 
 const (
-	searchRows = 20_000          // most rows that one search looks at
-	searchTime = 2 * time.Second // the time after which it looks at no more
-	searchMost = 100             // most messages that it finds
+	searchRows = 20_000 // most rows that one search looks at
+	searchMost = 100    // most messages that it finds
 )
 
 // Filter says which messages of an outbox are searched for: those that all of its fields
@@ -103,9 +102,9 @@ func (r *Reader) Search(ctx context.Context, f Filter) (*Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &search{filter: &f, found: found, now: time.UnixMicro(clock), until: time.Now().Add(searchTime)}
-	for {
-		rows, err := walk.next(ctx)
+	s := &search{filter: &f, found: found, now: time.UnixMicro(clock), within: r.SearchTime, until: time.Now().Add(r.SearchTime)}
+	for page := f.Limit + 1; ; page = lookPage { // often the first ones are meant
+		rows, err := walk.next(ctx, page)
 		if err != nil {
 			return nil, err
 		}
@@ -116,7 +115,7 @@ func (r *Reader) Search(ctx context.Context, f Filter) (*Found, error) {
 			s.look(&rows[i])
 			found.Next = walk.passed(&rows[i])
 		}
-		if len(rows) < lookPage {
+		if len(rows) < page {
 			found.Next = ""
 			return found, nil
 		}
@@ -128,6 +127,7 @@ type search struct {
 	filter *Filter
 	found  *Found
 	now    time.Time // by the database's clock
+	within time.Duration
 	until  time.Time
 	last   time.Time // of the last row that was looked at
 }
@@ -140,7 +140,7 @@ func (s *search) stops() bool {
 	case f.Looked >= searchRows:
 		f.Stopped = say("Stopped after %d messages, at one of %s.", f.Looked, s.last.Format("2006-01-02 15:04:05 MST"))
 	case f.Looked > 0 && time.Now().After(s.until):
-		f.Stopped = say("Stopped after %s and %d messages, at one of %s.", Span(searchTime), f.Looked, s.last.Format("2006-01-02 15:04:05 MST"))
+		f.Stopped = say("Stopped after %s and %d messages, at one of %s.", Span(s.within), f.Looked, s.last.Format("2006-01-02 15:04:05 MST"))
 	default:
 		return false
 	}
@@ -162,7 +162,7 @@ func (s *search) look(row *store.Row) {
 
 // walk is a way through rows, a page at a time.
 type walk struct {
-	next   func(ctx context.Context) ([]store.Row, error)
+	next   func(ctx context.Context, limit int) ([]store.Row, error)
 	passed func(row *store.Row) (place string) // a Filter.From that goes on after this row
 }
 
@@ -184,7 +184,9 @@ func (r *Reader) walk(f *Filter) (*walk, error) {
 			after = id
 		}
 		return &walk{
-			next:   func(ctx context.Context) ([]store.Row, error) { return r.queue.GlanceRejected(ctx, after, lookPage) },
+			next: func(ctx context.Context, limit int) ([]store.Row, error) {
+				return r.queue.GlanceRejected(ctx, after, limit)
+			},
 			passed: func(row *store.Row) string { after = row.MessageID; return after.String() },
 		}, nil
 	}
@@ -200,7 +202,9 @@ func (r *Reader) walk(f *Filter) (*walk, error) {
 		from = n
 	}
 	return &walk{
-		next: func(ctx context.Context) ([]store.Row, error) { return r.queue.Glance(ctx, from, !f.Oldest, lookPage) },
+		next: func(ctx context.Context, limit int) ([]store.Row, error) {
+			return r.queue.Glance(ctx, from, !f.Oldest, limit)
+		},
 		passed: func(row *store.Row) string {
 			from = row.ID
 			return strconv.FormatInt(from, 10)

@@ -24,6 +24,10 @@ const leaseName = "relay"
 
 // Reader reads the tables of one database. It is safe for concurrent use.
 type Reader struct {
+	// SearchTime is the time after which a search looks at no more rows. NewReader sets it to
+	// two seconds; it may be changed before the Reader is used.
+	SearchTime time.Duration
+
 	db      *sql.DB
 	dialect store.Dialect
 	prefix  string
@@ -42,7 +46,7 @@ func NewReader(db *sql.DB, dialect store.Dialect, prefix string) (*Reader, error
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{db: db, dialect: dialect, prefix: prefix, queue: queue, keeper: keeper}, nil
+	return &Reader{SearchTime: 2 * time.Second, db: db, dialect: dialect, prefix: prefix, queue: queue, keeper: keeper}, nil
 }
 
 // Queue is the producer's tables.

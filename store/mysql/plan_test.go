@@ -58,8 +58,6 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 				"DueKept":         "n_rejected by n_rejected_waiting",
 				"CountWaiting":    "n_rejected by n_rejected_waiting",
 				"ListKept":        "n_rejected by PRIMARY",
-				"Sample oldest":   "qmessage by PRIMARY",
-				"Sample newest":   "qmessage by PRIMARY",
 				"Glance oldest":   "qmessage by PRIMARY",
 				"Glance newest":   "qmessage by PRIMARY",
 				"GlanceRejected":  "q by qmessage_message_id\nqmessage by qmessage_due, sorted", // the page, and ids alone
@@ -80,7 +78,11 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 // explain returns the index by which each table is read, a line each.
 func explain(t *testing.T, db *sql.DB, s store.Statement) string {
 	t.Helper()
-	rows, err := db.QueryContext(t.Context(), `EXPLAIN `+s.SQL, s.Args...)
+	text := s.SQL
+	if _, rest, ok := strings.Cut(text, " FOR */"); ok {
+		text = rest // EXPLAIN takes no limit of time
+	}
+	rows, err := db.QueryContext(t.Context(), `EXPLAIN `+text, s.Args...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,25 +9,6 @@ import (
 const glance = `id, message_id, destination, dest_type, business_mark, sequence, time_stamp,
 	NULL::text, ''::bytea, status, retry, failures, not_before, left(last_error, 500)`
 
-// sample begins a statement that goes on with some rows, and ends with sampled. It compares ids
-// as text, in which their order is the same.
-const sample = `
-SELECT destination, dest_type, status, count(*), min(message_id::text COLLATE "C"), max(retry), max(id),
-	count(*) FILTER (WHERE failures > 0), count(*) FILTER (WHERE not_before > ` + readClock + `)
-FROM (
-	SELECT id, message_id, destination, dest_type, status, retry, failures, not_before
-	FROM {qmessage}
-	WHERE id > $2::bigint`
-
-const sampled = `) AS t
-GROUP BY destination, dest_type, status`
-
-const sampleOldest = sample + `
-	ORDER BY id` + limited + sampled
-
-const sampleNewest = sample + `
-	ORDER BY id DESC` + limited + sampled
-
 const glanceOldest = `SELECT ` + glance + ` FROM {qmessage} WHERE id > $2::bigint ORDER BY id` + limited
 
 const glanceNewest = `SELECT ` + glance + ` FROM {qmessage} WHERE id < $2::bigint ORDER BY id DESC` + limited
@@ -58,14 +39,6 @@ UPDATE {n_rejected} SET status = 0, failures = 0, not_before = 0
 WHERE id = $1::bigint AND status = 2 AND tries = $2::integer`
 
 const discardKeptSeen = `DELETE FROM {n_rejected} WHERE id = $1::bigint AND status = 2 AND tries = $2::integer`
-
-// Sample implements store.SurveyDialect.
-func (dialect) Sample(n store.Names, after int64, newest bool, limit int) store.Statement {
-	if newest {
-		return statement.New(n, sampleNewest, int64(limit), after)
-	}
-	return statement.New(n, sampleOldest, int64(limit), after)
-}
 
 // Glance implements store.SurveyDialect.
 func (dialect) Glance(n store.Names, from int64, newest bool, limit int) store.Statement {

@@ -8,30 +8,30 @@ import (
 // tallied and grouped enclose the rows that are counted. Time stamps from the year 2000 to a
 // minute from now are taken for times.
 const tallied = `
-SELECT destination, dest_type, status, count(*), min(message_id::text COLLATE "C"), max(retry), min(sent), count(due), min(due), max(id)
+SELECT destination, dest_type, status, count(*), min(message_id::text COLLATE "C"), max(retry), min(sent), count(due), min(due),
+	count(*) FILTER (WHERE failures > 0), min(id), max(id)
 FROM (
-	SELECT id, destination, dest_type, status, message_id, retry,
+	SELECT id, destination, dest_type, status, message_id, retry, failures,
 		CASE WHEN time_stamp BETWEEN 946684800000000 AND ` + readClock + ` + 60000000 THEN time_stamp END AS sent,
 		CASE WHEN status = 0 AND not_before > ` + readClock + ` THEN not_before END AS due
 	FROM {qmessage}`
 
 const grouped = `
 ) AS r
-GROUP BY destination, dest_type, status
-ORDER BY destination, dest_type, status`
+GROUP BY destination, dest_type, status`
 
 const tallyOldest = tallied + `
-	WHERE id > $2::bigint
-	ORDER BY id` + limited + `` + grouped
+	WHERE id > $2::bigint AND id < $3::bigint
+	ORDER BY id` + limited + grouped
 
 const tallyNewest = tallied + `
-	WHERE id > $2::bigint
-	ORDER BY id DESC` + limited + `` + grouped
+	WHERE id > $2::bigint AND id < $3::bigint
+	ORDER BY id DESC` + limited + grouped
 
 // tallyRejected reads them in order of id, by qmessage_rejected.
 const tallyRejected = tallied + `
 	WHERE status = 2
-	ORDER BY id` + limited + `` + grouped
+	ORDER BY id` + limited + grouped
 
 const tallyKept = `
 SELECT consumer, dest_name, dest_type, status, count(*), min(kept_at)
@@ -73,14 +73,14 @@ WHERE name LIKE 'why.%' AND expires_at > ` + clock + `
 ORDER BY name` + limited
 
 // Tally implements store.TallyDialect.
-func (dialect) Tally(n store.Names, part store.TallyPart, after int64, limit int) store.Statement {
+func (dialect) Tally(n store.Names, part store.TallyPart, above, below int64, limit int) store.Statement {
 	switch part {
 	case store.NewestRows:
-		return statement.New(n, tallyNewest, int64(limit), after)
+		return statement.New(n, tallyNewest, int64(limit), above, below)
 	case store.RejectedRows:
 		return statement.New(n, tallyRejected, int64(limit))
 	}
-	return statement.New(n, tallyOldest, int64(limit), after)
+	return statement.New(n, tallyOldest, int64(limit), above, below)
 }
 
 // TallyKept implements store.TallyDialect.

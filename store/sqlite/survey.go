@@ -9,26 +9,6 @@ import (
 const glance = `id, message_id, destination, dest_type, business_mark, sequence, time_stamp,
 	NULL, x'', status, retry, failures, not_before, substr(last_error, 1, 500)`
 
-// sample begins a statement that goes on with some rows, and ends with sampled.
-const sample = `
-SELECT destination, dest_type, status, count(*), min(message_id), max(retry), max(id),
-	sum(failures > 0), sum(not_before > now)
-FROM (
-	SELECT id, message_id, destination, dest_type, status, retry, failures, not_before, ` + clock + ` AS now
-	FROM {qmessage}
-	WHERE id > ?`
-
-const sampled = `
-	LIMIT ?
-) AS t
-GROUP BY destination, dest_type, status`
-
-const sampleOldest = sample + `
-	ORDER BY id` + sampled
-
-const sampleNewest = sample + `
-	ORDER BY id DESC` + sampled
-
 const glanceOldest = `SELECT ` + glance + ` FROM {qmessage} WHERE id > ? ORDER BY id LIMIT ?`
 
 const glanceNewest = `SELECT ` + glance + ` FROM {qmessage} WHERE id < ? ORDER BY id DESC LIMIT ?`
@@ -58,14 +38,6 @@ LIMIT ?`
 const resendKeptSeen = `UPDATE {n_rejected} SET status = 0, failures = 0, not_before = 0 WHERE id = ? AND status = 2 AND tries = ?`
 
 const discardKeptSeen = `DELETE FROM {n_rejected} WHERE id = ? AND status = 2 AND tries = ?`
-
-// Sample implements store.SurveyDialect.
-func (dialect) Sample(n store.Names, after int64, newest bool, limit int) store.Statement {
-	if newest {
-		return statement.New(n, sampleNewest, after, limit)
-	}
-	return statement.New(n, sampleOldest, after, limit)
-}
 
 // Glance implements store.SurveyDialect.
 func (dialect) Glance(n store.Names, from int64, newest bool, limit int) store.Statement {

@@ -8,25 +8,25 @@ import (
 // tallied and grouped enclose the rows that are counted. Time stamps from the year 2000 to a
 // minute from now are taken for times.
 const tallied = `
-SELECT destination, dest_type, status, count(*), min(message_id), max(retry), min(sent), count(due), min(due), max(id)
+SELECT destination, dest_type, status, count(*), min(message_id), max(retry), min(sent), count(due), min(due),
+	sum(failures > 0), min(id), max(id)
 FROM (
-	SELECT id, destination, dest_type, status, message_id, retry,
+	SELECT id, destination, dest_type, status, message_id, retry, failures,
 		CASE WHEN time_stamp BETWEEN 946684800000000 AND ` + clock + ` + 60000000 THEN time_stamp END AS sent,
 		CASE WHEN status = 0 AND not_before > ` + clock + ` THEN not_before END AS due
 	FROM {qmessage}`
 
 const grouped = `
 ) AS r
-GROUP BY destination, dest_type, status
-ORDER BY destination, dest_type, status`
+GROUP BY destination, dest_type, status`
 
 const tallyOldest = tallied + `
-	WHERE id > ?
+	WHERE id > ? AND id < ?
 	ORDER BY id
 	LIMIT ?` + grouped
 
 const tallyNewest = tallied + `
-	WHERE id > ?
+	WHERE id > ? AND id < ?
 	ORDER BY id DESC
 	LIMIT ?` + grouped
 
@@ -77,14 +77,14 @@ ORDER BY name
 LIMIT ?`
 
 // Tally implements store.TallyDialect.
-func (dialect) Tally(n store.Names, part store.TallyPart, after int64, limit int) store.Statement {
+func (dialect) Tally(n store.Names, part store.TallyPart, above, below int64, limit int) store.Statement {
 	switch part {
 	case store.NewestRows:
-		return statement.New(n, tallyNewest, after, limit)
+		return statement.New(n, tallyNewest, above, below, limit)
 	case store.RejectedRows:
 		return statement.New(n, tallyRejected, limit)
 	}
-	return statement.New(n, tallyOldest, after, limit)
+	return statement.New(n, tallyOldest, above, below, limit)
 }
 
 // TallyKept implements store.TallyDialect.

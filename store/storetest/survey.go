@@ -4,60 +4,12 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
 )
 
 var surveyCases = []testCase{
-	{name: "some rows are counted, from either end", run: func(s *suite) {
-		s.send(row("a", "", "1"), row("a", "", "2"), row("b", "", "3"), row("a", "", "4"), row("b", "", "5"))
-		rows := s.all()
-		s.reject(rows[1].MessageID)
-		_, err := s.queue.Postpone(s.Context(), rows[3].MessageID, time.Hour, 2, 0, "later")
-		s.must(err)
-		type want struct {
-			destination     string
-			status          int
-			rows            int64
-			oldest          int // of the rows above
-			last            int
-			failed, delayed int64
-		}
-		for _, c := range []struct {
-			name   string
-			after  int64
-			newest bool
-			limit  int
-			want   []want
-		}{
-			{"all", 0, false, 10, []want{{"a", store.Pending, 2, 0, 3, 1, 1}, {"a", store.Rejected, 1, 1, 1, 0, 0}, {"b", store.Pending, 2, 2, 4, 0, 0}}},
-			{"all from the newest", 0, true, 10, []want{{"a", store.Pending, 2, 0, 3, 1, 1}, {"a", store.Rejected, 1, 1, 1, 0, 0}, {"b", store.Pending, 2, 2, 4, 0, 0}}},
-			{"the oldest", 0, false, 2, []want{{"a", store.Pending, 1, 0, 0, 0, 0}, {"a", store.Rejected, 1, 1, 1, 0, 0}}},
-			{"the newest", 0, true, 2, []want{{"a", store.Pending, 1, 3, 3, 1, 1}, {"b", store.Pending, 1, 4, 4, 0, 0}}},
-			{"the newest above one", rows[3].ID, true, 2, []want{{"b", store.Pending, 1, 4, 4, 0, 0}}},
-			{"none", rows[4].ID, false, 2, nil},
-		} {
-			got, err := s.queue.Sample(s.Context(), c.after, c.newest, c.limit)
-			s.must(err)
-			slices.SortFunc(got, func(a, b store.Sample) int {
-				if order := strings.Compare(a.Destination, b.Destination); order != 0 {
-					return order
-				}
-				return a.Status - b.Status
-			})
-			var found []want
-			for _, t := range got {
-				isRow := func(r store.Row) bool { return r.MessageID == t.Oldest }
-				isLast := func(r store.Row) bool { return r.ID == t.LastID }
-				found = append(found, want{t.Destination, t.Status, t.Rows, slices.IndexFunc(rows, isRow), slices.IndexFunc(rows, isLast), t.Failed, t.Delayed})
-			}
-			if !slices.Equal(found, c.want) {
-				s.Errorf("%s: got %+v, want %+v", c.name, found, c.want)
-			}
-		}
-	}},
 	{name: "rows are looked at from either end, without their bodies", run: func(s *suite) {
 		first := row("a", "", "a body")
 		first.Headers = `{"tenant":"t"}`

@@ -10,7 +10,7 @@ import (
 )
 
 var tallyCases = []testCase{
-	{name: "a tally has what Count has, when messages were sent and when the delayed ones are due", run: func(s *suite) {
+	{name: "a tally has what Count has, when messages were sent, when the delayed ones are due and how many have failed", run: func(s *suite) {
 		due := s.clock() + time.Hour.Microseconds()
 		late := row("a", "", "")
 		late.ID, late.NotBefore = waybill.NewIDAt(time.UnixMicro(due)), due
@@ -21,14 +21,16 @@ var tallyCases = []testCase{
 		s.send(versioned)
 		s.reject(rows[3].ID)
 		s.must(s.queue.CountCopies(s.Context(), field(s.all()[:2], rowID)))
+		_, err := s.queue.Postpone(s.Context(), versioned.ID, 0, 2, 0, "later")
+		s.must(err)
 		sent := s.all()
 		for _, limit := range []int{0, 100} {
-			got, err := s.queue.Tally(s.Context(), limit)
+			got, err := s.queue.Tally(s.Context(), limit, time.Hour)
 			s.must(err)
 			want := store.Tallies{Pending: 4, Rejected: 1, Destinations: []store.Tally{
 				{Destination: "a", Rows: 3, Oldest: rows[1].ID, Sent: sent[0].TimeStamp, Delayed: 1, Due: due, MaxRetry: 1},
 				{Destination: "a", Status: store.Rejected, Rows: 1, Oldest: rows[3].ID, Sent: sent[3].TimeStamp},
-				{Destination: "b", Rows: 1, Oldest: versioned.ID, Sent: versioned.ID.Time().UnixMicro()},
+				{Destination: "b", Rows: 1, Oldest: versioned.ID, Sent: versioned.ID.Time().UnixMicro(), MaxRetry: 1, Failed: 1},
 			}}
 			if !sameTallies(got, want) {
 				s.Errorf("at most %d: got\n%+v, want\n%+v", limit, got, want)
@@ -42,7 +44,7 @@ var tallyCases = []testCase{
 		}
 		s.send(rows...)
 		s.reject(rows[15].ID)
-		got, err := s.queue.Tally(s.Context(), 8)
+		got, err := s.queue.Tally(s.Context(), 8, time.Hour)
 		s.must(err)
 		want := store.Tallies{Pending: 8, Rejected: 1, PendingBounded: true, Destinations: []store.Tally{
 			{Destination: "middle", Status: store.Rejected, Rows: 1, Oldest: rows[15].ID},
@@ -53,14 +55,46 @@ var tallyCases = []testCase{
 			s.Errorf("got\n%+v, want\n%+v", got, want)
 		}
 		// What is in both halves is not counted twice.
-		if got, err = s.queue.Tally(s.Context(), 58); err != nil || got.Pending != 29 || got.Rejected != 1 || got.PendingBounded || got.RejectedBounded {
+		if got, err = s.queue.Tally(s.Context(), 58, time.Hour); err != nil || got.Pending != 29 || got.Rejected != 1 || got.PendingBounded || got.RejectedBounded {
 			s.Errorf("got %+v, error %v, want all 30 rows", got, err)
 		}
 		for _, r := range rows[:3] {
 			s.reject(r.ID)
 		}
-		if got, err = s.queue.Tally(s.Context(), 4); err != nil || got.Rejected != 4 || !got.RejectedBounded {
+		if got, err = s.queue.Tally(s.Context(), 4, time.Hour); err != nil || got.Rejected != 4 || !got.RejectedBounded {
 			s.Errorf("got %+v, error %v, want 4 rejected rows or more", got, err)
+		}
+	}},
+	{name: "a tally reads on for as long as it may, and counts no row twice", run: func(s *suite) {
+		rows := make([]store.NewRow, 1000)
+		for i := range rows {
+			rows[i] = row([]string{"a", "b"}[i%2], "", "")
+		}
+		s.send(rows...)
+		for _, r := range rows[300:550] {
+			s.reject(r.ID)
+		}
+		for _, c := range []struct {
+			limit             int
+			within            time.Duration
+			pending, rejected int64
+			bounded, more     bool
+		}{
+			{1500, 0, 400, 200, true, true}, // a few from each end
+			{100, 0, 100, 100, true, true},
+			{1200, time.Hour, 750, 250, false, false},
+			{2100, time.Hour, 750, 250, false, false},
+		} {
+			got, err := s.queue.Tally(s.Context(), c.limit, c.within)
+			s.must(err)
+			if got.Pending != c.pending || got.Rejected != c.rejected || got.PendingBounded != c.bounded || got.RejectedBounded != c.more {
+				s.Errorf("at most %d within %v: got %+v, want %+v", c.limit, c.within, got, c)
+			}
+			for _, t := range got.Destinations {
+				if all := c.pending + c.rejected; t.Status == store.Pending && t.Rows != c.pending/2 || t.Rows >= all {
+					s.Errorf("at most %d within %v: got %+v of %d", c.limit, c.within, t, all)
+				}
+			}
 		}
 	}},
 	{name: "what consumers keep is counted, all or up to a limit", run: func(s *suite) {
@@ -173,7 +207,7 @@ func sameTallies(got, want store.Tallies) bool {
 	}
 	return slices.EqualFunc(got.Destinations, want.Destinations, func(a, b store.Tally) bool {
 		return a.Destination == b.Destination && a.Topic == b.Topic && a.Status == b.Status && a.Rows == b.Rows && a.Oldest == b.Oldest &&
-			(a.Sent == b.Sent || b.Sent == 0) && a.Delayed == b.Delayed && a.Due == b.Due && a.MaxRetry == b.MaxRetry
+			(a.Sent == b.Sent || b.Sent == 0) && a.Delayed == b.Delayed && a.Due == b.Due && a.MaxRetry == b.MaxRetry && a.Failed == b.Failed
 	})
 }
 

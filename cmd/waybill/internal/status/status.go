@@ -260,7 +260,7 @@ func (r *Reader) readProducer(ctx context.Context, report *Report) error {
 	if err := r.queue.CheckSchema(ctx); err != nil {
 		return err
 	}
-	counted, err := r.tally(ctx)
+	counted, err := r.queue.Tally(ctx, r.limit(), tallyTime)
 	if err != nil {
 		return err
 	}
@@ -310,7 +310,6 @@ func (r *Reader) readProducer(ctx context.Context, report *Report) error {
 // tallyTime, as where SQLite has to walk over large bodies.
 const (
 	tallyLimit = 10_000
-	tallyFew   = 200
 	tallyTime  = 3 * time.Second
 )
 
@@ -320,20 +319,6 @@ func (r *Reader) limit() int {
 		return 0
 	}
 	return tallyLimit
-}
-
-// tally counts the outbox's rows.
-func (r *Reader) tally(ctx context.Context) (store.Tallies, error) {
-	if r.Exact {
-		return r.queue.Tally(ctx, 0)
-	}
-	limited, cancel := context.WithTimeout(ctx, tallyTime)
-	defer cancel()
-	all, err := r.queue.Tally(limited, tallyLimit)
-	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		return r.queue.Tally(ctx, tallyFew)
-	}
-	return all, err
 }
 
 // tables reads the version of one side's tables.
