@@ -24,7 +24,7 @@ const (
 	Nobody Role = iota
 	// ReadOnly may see everything that is shown.
 	ReadOnly
-	// Operator may also send messages again and discard them.
+	// Operator may also send messages again, discard them, and pause and resume destinations.
 	Operator
 )
 
@@ -33,6 +33,13 @@ type User struct {
 	Name string
 	Role Role
 }
+
+// Names of users that several people may have.
+const (
+	localName    = "local"
+	operatorName = "operator token"
+	readerName   = "reader token"
+)
 
 // ClientCertificate is an Options.Authenticate by mutual TLS: role says what the owner of a
 // verified certificate may do, Nobody where nothing. It lets in only requests whose
@@ -194,7 +201,7 @@ func (a *access) unbounded(r *http.Request) User {
 		return User{}
 	}
 	if a.o.Authenticate == nil && isLocal(r) {
-		return User{"local", Operator}
+		return User{localName, Operator}
 	}
 	return User{}
 }
@@ -205,7 +212,7 @@ func (a *access) byToken(token string) User {
 	for _, t := range []struct {
 		token string
 		user  User
-	}{{a.o.OperatorToken, User{"operator token", Operator}}, {a.o.ReaderToken, User{"reader token", ReadOnly}}} {
+	}{{a.o.OperatorToken, User{operatorName, Operator}}, {a.o.ReaderToken, User{readerName, ReadOnly}}} {
 		want := sha256.Sum256([]byte(t.token))
 		if t.token != "" && subtle.ConstantTimeCompare(given[:], want[:]) == 1 {
 			return t.user

@@ -12,8 +12,8 @@
 // The files: admin.go (Options, Handler), metrics.go, stats.go and counter.go (what Handler
 // tells), inbox.go (InboxHandler); console.go (Console, its routes and who is let through), access.go (whom a request
 // comes from), api.go and openapi.go (JSON), page.go (pages; their templates lie in pages/),
-// text.go (what they show, in words),
-// lang.go (languages), live.go (numbers that move).
+// pause.go (pausing destinations), text.go (what they show, in words),
+// lang.go (languages), live.go (numbers that move), rates.go (how fast).
 package admin
 
 import (

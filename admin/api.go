@@ -69,6 +69,9 @@ func (c *Console) apiRoutes() []route {
 		{method: "GET", pattern: "/api/v1/messages/{id}", need: ReadOnly, handle: c.apiMessage, about: "One message of the outbox whole", query: []argument{databaseArgument}, out: survey.Message{}},
 		{method: "GET", pattern: "/api/v1/consumers", need: ReadOnly, handle: c.apiConsumers, about: "Consumer groups, and what they keep", query: []argument{databaseArgument}, out: survey.Consumers{}},
 		{method: "GET", pattern: "/api/v1/kept/{id}", need: ReadOnly, handle: c.apiKept, about: "What consumers keep of one message", query: []argument{databaseArgument}, out: []survey.Message{}},
+		{method: "GET", pattern: "/api/v1/pauses", need: ReadOnly, handle: c.apiPauses, about: "Destinations that are paused, who has paused them, why and until when", query: pauseArguments, out: pauses{}},
+		{method: "POST", pattern: "/api/v1/pauses", need: Operator, handle: c.apiPause, about: "Pause a destination: relays send nothing to it, or inboxes take nothing from it, within two seconds", in: pauseOrder{}, out: pauses{}},
+		{method: "POST", pattern: "/api/v1/pauses/resume", need: Operator, handle: c.apiResume, about: "End the pause of a destination, within two seconds", in: resumeOrder{}, out: pauses{}},
 		{method: "GET", pattern: "/api/v1/operations", need: ReadOnly, handle: c.apiOperations, about: "What was ordered, the newest first", out: operations{}},
 		{method: "GET", pattern: "/api/v1/operations/{id}", need: ReadOnly, handle: c.apiOperation, about: "One order and how far it is", out: repair.Operation{}},
 		{method: "POST", pattern: "/api/v1/operations", need: Operator, handle: c.apiOrder, about: "Order that rejected messages are sent again in stages, or discarded", in: order{}, out: repair.Operation{}},
@@ -262,14 +265,7 @@ func (c *Console) apiOperation(w http.ResponseWriter, r *http.Request) {
 
 func (c *Console) apiOrder(w http.ResponseWriter, r *http.Request) {
 	var o order
-	decoder := json.NewDecoder(r.Body)
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&o); err != nil {
-		c.refuse(w, r, http.StatusBadRequest, "The order cannot be read: "+err.Error())
-		return
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		c.refuse(w, r, http.StatusBadRequest, "The order cannot be read: there is more than one.")
+	if !c.readsOrder(w, r, &o) {
 		return
 	}
 	if ids := o.Selection.MessageIDs; ids != nil && len(ids) == 0 {
@@ -280,6 +276,21 @@ func (c *Console) apiOrder(w http.ResponseWriter, r *http.Request) {
 	if op, ok := c.begin(w, r, &o); ok {
 		answer(w, http.StatusAccepted, op)
 	}
+}
+
+// readsOrder reads what is ordered as JSON, or answers why it cannot be read.
+func (c *Console) readsOrder(w http.ResponseWriter, r *http.Request, o any) bool {
+	decoder := json.NewDecoder(r.Body)
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(o); err != nil {
+		c.refuse(w, r, http.StatusBadRequest, "The order cannot be read: "+err.Error())
+		return false
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		c.refuse(w, r, http.StatusBadRequest, "The order cannot be read: there is more than one.")
+		return false
+	}
+	return true
 }
 
 // begin begins what was ordered, or answers why not.
@@ -300,6 +311,9 @@ func (c *Console) begin(w http.ResponseWriter, r *http.Request, o *order) (repai
 	switch {
 	case errors.Is(err, repair.ErrNothing):
 		c.refuse(w, r, http.StatusConflict, err.Error())
+		return op, false
+	case errors.Is(err, repair.ErrTooMany), errors.Is(err, repair.ErrTooManyOfOne):
+		c.refuse(w, r, http.StatusTooManyRequests, err.Error())
 		return op, false
 	case err != nil:
 		c.failed(w, r, d, err)

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/inbox"
 	"github.com/waybill-go/waybill/internal/repair"
 	"github.com/waybill-go/waybill/internal/survey"
@@ -152,6 +153,9 @@ func (c *Console) routes() []route {
 		{method: "GET", pattern: "/messages/{id}", need: ReadOnly, handle: c.messagePage},
 		{method: "GET", pattern: "/consumers", need: ReadOnly, handle: c.consumersPage},
 		{method: "GET", pattern: "/count", need: ReadOnly, handle: c.countPage},
+		{method: "GET", pattern: "/pauses", need: ReadOnly, handle: c.pausesPage},
+		{method: "POST", pattern: "/pauses", need: Operator, handle: c.pausePage},
+		{method: "POST", pattern: "/pauses/resume", need: Operator, handle: c.resumePage},
 		{method: "GET", pattern: "/operations", need: ReadOnly, handle: c.operationsPage},
 		{method: "GET", pattern: "/operations/{id}", need: ReadOnly, handle: c.operationPage},
 		{method: "POST", pattern: "/confirm", need: Operator, handle: c.confirmPage},
@@ -372,9 +376,14 @@ func problemOf(err error) string {
 		return err.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		return "The database has not answered in time."
+	case errors.Is(err, waybill.ErrSchema):
+		return oldTables
 	}
 	return "The database cannot be read now; the log says why."
 }
+
+// oldTables is what a page tells where tables lack what is asked of them.
+const oldTables = "The tables in the database are older than this program, and have no place for this: run 'waybill init'."
 
 // now is the time for people: in UTC, to the second.
 func now() time.Time { return time.Now().UTC().Truncate(time.Second) }

@@ -3,6 +3,7 @@ package admin_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -568,10 +569,13 @@ func TestHostileTextIsTextOnEveryPage(t *testing.T) {
 	}
 	kept := waybill.NewID()
 	d.keep(store.Kept{MessageID: kept, Destination: evil, Key: evil, Delivery: evil, Headers: `[]`, Body: []byte(evil), Status: store.Rejected, Reason: evil})
+	if _, err := d.db.Exec(`INSERT INTO qpause (destination, dest_type, paused_by, reason, paused_at, paused_until) VALUES (?, 0, ?, ?, 1, 0)`, evil, evil, evil); err != nil {
+		t.Fatal(err)
+	}
 	q := url.QueryEscape(evil)
 	for _, page := range []string{
 		"/", "/?q=" + q, "/rejected", "/rejected?text=" + q + "&destination=" + q, "/messages", "/messages?key=" + q + "&text=" + q, "/messages/" + id.String(),
-		"/messages/" + kept.String() + "?side=consumer", "/consumers", "/count", "/messages?db=" + q, "/messages?older=" + q, "/?lang=" + q, "/operations/" + url.PathEscape(evil), "/messages/" + url.PathEscape(evil),
+		"/messages/" + kept.String() + "?side=consumer", "/consumers", "/count", "/pauses", "/pauses?destination=" + q, "/messages?db=" + q, "/messages?older=" + q, "/?lang=" + q, "/operations/" + url.PathEscape(evil), "/messages/" + url.PathEscape(evil),
 	} {
 		w := d.ask("GET", page, "")
 		text := w.Body.String()
@@ -738,6 +742,63 @@ func TestPagesThatAreOpenAreKeptUpToDate(t *testing.T) {
 	}
 	d.console.Close()
 	for lines.Scan() { // it ends
+	}
+}
+
+func TestOneReaderDoesNotTakeAllThatIsKeptUpToDate(t *testing.T) {
+	d := newDesk(t, admin.Options{Authenticate: func(r *http.Request) (admin.User, bool) {
+		return admin.User{Name: r.Header.Get("X-User"), Role: admin.ReadOnly}, true
+	}})
+	server := httptest.NewServer(d.console)
+	defer server.Close()
+	defer d.console.Close()
+	follow := func(name string) *http.Response {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/events", nil)
+		d.must(err)
+		r.Header.Set("X-User", name)
+		response, err := http.DefaultClient.Do(r)
+		d.must(err)
+		t.Cleanup(func() { _ = response.Body.Close() })
+		return response
+	}
+	var first *http.Response
+	for range 10 {
+		response := follow("ann")
+		if response.StatusCode != http.StatusOK {
+			t.Fatalf("got %d, want events", response.StatusCode)
+		}
+		first = cmp.Or(first, response)
+	}
+	refused := follow("ann")
+	if text, _ := io.ReadAll(refused.Body); refused.StatusCode != http.StatusTooManyRequests || !strings.Contains(string(text), "Ten pages of yours") {
+		t.Errorf("the eleventh: got %d %s, want to be told", refused.StatusCode, text)
+	}
+	if other := follow("bob"); other.StatusCode != http.StatusOK {
+		t.Errorf("somebody else: got %d, want events", other.StatusCode)
+	}
+	_ = first.Body.Close()
+	eventually(t, "there is room again", func() bool {
+		response := follow("ann")
+		if response.StatusCode != http.StatusOK {
+			_ = response.Body.Close()
+		}
+		return response.StatusCode == http.StatusOK
+	})
+}
+
+func TestTooManyOrdersAreRefusedWithASentence(t *testing.T) {
+	d := newDesk(t, admin.Options{})
+	order := func() *httptest.ResponseRecorder { // it sends one again, and waits for what becomes of it
+		id := d.rejected(waybill.Message{Destination: "orders"}, "shipping: no")
+		return d.ask("POST", "/api/v1/operations", `{"action":"resend","selection":{"message_ids":["`+id.String()+`"]}}`, asJSON)
+	}
+	for i := range 4 {
+		if w := order(); w.Code != http.StatusAccepted {
+			t.Fatalf("%d: got %d %s, want it ordered", i, w.Code, w.Body)
+		}
+	}
+	if w := order(); w.Code != http.StatusTooManyRequests || !strings.Contains(w.Body.String(), "orders of yours are under way") {
+		t.Errorf("the fifth: got %d %s, want to be told", w.Code, w.Body)
 	}
 }
 

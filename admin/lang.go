@@ -39,8 +39,17 @@ func (v *view) t(format string, args ...any) string {
 	return fmt.Sprintf(format, args...)
 }
 
-// say says a sentence in the page's language.
-func (v *view) say(s survey.Sentence) string { return v.t(s.Format, s.Args...) }
+// say says a sentence, and those that are part of it, in the page's language.
+func (v *view) say(s survey.Sentence) string {
+	args := make([]any, len(s.Args))
+	for i, a := range s.Args {
+		if part, is := a.(survey.Sentence); is {
+			a = v.say(part)
+		}
+		args[i] = a
+	}
+	return v.t(s.Format, args...)
+}
 
 const languageCookie = "waybill_lang"
 

@@ -1,17 +1,22 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/waybill-go/waybill/inbox"
 	"github.com/waybill-go/waybill/internal/survey"
 	"github.com/waybill-go/waybill/relay"
+	"github.com/waybill-go/waybill/store"
 )
 
 const (
@@ -19,6 +24,7 @@ const (
 	samples     = 150              // five minutes
 	idleTime    = 2 * time.Minute  // nobody has looked: no samples are taken
 	watchers    = 100              // most pages that are kept up to date at a time
+	watchersOne = 10               // of these, those of one user, or of one address
 	readerTime  = 30 * time.Second // one that does not read an update for so long makes room for others
 )
 
@@ -37,34 +43,45 @@ type databaseOverview struct {
 	At      time.Time      `json:"at"`
 	Outbox  *survey.Outbox `json:"outbox"` // null where there is none
 	// OutboxProblem and InboxProblem are why a side that is there cannot be shown.
-	OutboxProblem string `json:"outbox_problem,omitempty"`
-	InboxProblem  string `json:"inbox_problem,omitempty"`
+	OutboxProblem string         `json:"outbox_problem,omitempty"`
+	InboxProblem  string         `json:"inbox_problem,omitempty"`
+	Pauses        []survey.Pause `json:"pauses"` // at either side
 	// Rates are how the last minutes went, of what runs in this process.
 	Rates []rate `json:"rates"`
-	inbox bool
+	// RatesNow are those of single destinations, of the busiest 300 that run in this process.
+	RatesNow []destinationRate `json:"rates_by_destination"`
+	// Taken are the destinations of the inboxes of this process.
+	Taken []taken `json:"taken"`
+
+	sent, handled map[laneName]*flow
 }
 
-// rate is how often something has happened a second: in Points, the oldest first, 2 seconds
-// each.
-type rate struct {
-	Name   string    `json:"name"`
-	Points []float64 `json:"points"`
+// taken is a destination that inboxes of this process take messages from.
+type taken struct {
+	Destination string `json:"destination"`
+	Topic       bool   `json:"topic"`
+	Paused      bool   `json:"paused"`
+	// Since this program started.
+	Handled    int64 `json:"handled"`
+	Duplicates int64 `json:"duplicates"`
+	Superseded int64 `json:"superseded"`
+	Failed     int64 `json:"failed"`
+	Rejected   int64 `json:"rejected"`
 }
 
-// Label is the Name for people.
-func (r *rate) Label() string { return rateLabels[r.Name] }
-
-var rateLabels = map[string]string{
-	"published": "Sent", "confirmed": "Confirmed", "copies": "Sent once more", "rejected": "Being rejected",
-	"handled": "Handled", "duplicates": "Duplicates", "superseded": "Stale states skipped", "failed": "Failing",
+// Flow is how much moves at a destination; nil where that is not known.
+func (o *databaseOverview) Flow(d *survey.Destination) *flow {
+	return o.sent[laneName{d.Destination, d.Topic}]
 }
 
-// Now is the last point.
-func (r *rate) Now() float64 {
-	if len(r.Points) == 0 {
-		return 0
-	}
-	return r.Points[len(r.Points)-1]
+// TakenShown are those of Taken that are listed.
+func (o *databaseOverview) TakenShown() []taken {
+	return o.Taken[:min(len(o.Taken), destinationsShown)]
+}
+
+// Handling is how much is taken from a destination; nil where that is not known.
+func (o *databaseOverview) Handling(t *taken) *flow {
+	return o.handled[laneName{t.Destination, t.Topic}]
 }
 
 // live keeps the state of the databases for those who look: it is read while somebody looks,
@@ -78,21 +95,26 @@ type live struct {
 	mu       sync.Mutex
 	closed   bool
 	running  bool
-	looked   time.Time // when somebody last did
-	watching int
-	last     *overview     // the last one; not changed any more
-	next     chan struct{} // closed when there is a newer one
-	counters []map[string]int64
+	looked   time.Time      // when somebody last did
+	watching map[string]int // pages that are kept up to date, by whose they are
+	last     *overview      // the last one; not changed any more
+	next     chan struct{}  // closed when there is a newer one
 	counted  time.Time
-	rates    []map[string][]float64
+	rates    []databaseRates
+}
+
+// databaseRates are those of what runs of one database in this process.
+type databaseRates struct {
+	counters    map[string]int64
+	points      map[string][]float64
+	sent, taken flows
 }
 
 func newLive(databases []*database, timeout time.Duration) *live {
-	l := &live{databases: databases, timeout: timeout, ended: make(chan struct{}), next: make(chan struct{})}
-	l.counters = make([]map[string]int64, len(databases))
-	l.rates = make([]map[string][]float64, len(databases))
+	l := &live{databases: databases, timeout: timeout, ended: make(chan struct{}), next: make(chan struct{}), watching: map[string]int{}}
+	l.rates = make([]databaseRates, len(databases))
 	for i := range databases {
-		l.rates[i] = map[string][]float64{}
+		l.rates[i].points = map[string][]float64{}
 	}
 	return l
 }
@@ -152,7 +174,7 @@ func (l *live) sample() {
 		l.last = state
 		close(l.next)
 		l.next = make(chan struct{})
-		if l.closed || l.watching == 0 && time.Since(l.looked) > idleTime {
+		if l.closed || len(l.watching) == 0 && time.Since(l.looked) > idleTime {
 			l.running = false
 			l.mu.Unlock()
 			return
@@ -170,41 +192,43 @@ func (l *live) sample() {
 
 // read reads the state of all databases side by side.
 func (l *live) read(ctx context.Context) *overview {
-	l.count()
+	known := l.count()
 	o := &overview{Databases: make([]databaseOverview, len(l.databases))}
 	var group sync.WaitGroup
 	for i, d := range l.databases {
 		group.Go(func() {
 			asking, cancel := context.WithTimeout(ctx, l.timeout)
 			defer cancel()
-			o.Databases[i] = d.overview(asking)
-			o.Databases[i].Rates = l.ratesOf(i)
+			o.Databases[i] = d.overview(asking, &known[i])
+			l.addRates(&o.Databases[i], i)
 		})
 	}
 	group.Wait()
 	return o
 }
 
-func (d *database) overview(ctx context.Context) databaseOverview {
-	o := databaseOverview{Database: d.Name, About: d.About, Dialect: d.Dialect.Name(), At: now()}
+func (d *database) overview(ctx context.Context, known *knowledge) databaseOverview {
+	o := databaseOverview{Database: d.Name, About: d.About, Dialect: d.Dialect.Name(), At: now(), Pauses: []survey.Pause{}, Taken: known.taken()}
 	sides, err := d.reader.Sides(ctx)
 	if err != nil {
 		o.Problem = problemOf(err)
 		return o
 	}
-	o.OutboxProblem, o.InboxProblem, o.inbox = sides.ProducerProblem, sides.ConsumerProblem, sides.Consumer
-	if !sides.Producer {
-		return o
-	}
-	var stats *relay.Stats
-	if d.Relay != nil {
-		s := d.Relay.Stats()
-		stats = &s
-	}
-	if o.Outbox, err = d.reader.Outbox(ctx, stats); err != nil {
+	o.OutboxProblem, o.InboxProblem = sides.ProducerProblem, sides.ConsumerProblem
+	pauses, err := d.reader.Pauses(ctx, sides)
+	if err != nil {
 		o.Problem = problemOf(err)
 		return o
 	}
+	o.Pauses = pauses
+	if !sides.Producer {
+		return o
+	}
+	if o.Outbox, err = d.reader.Outbox(ctx, known.relay); err != nil {
+		o.Problem = problemOf(err)
+		return o
+	}
+	o.Outbox.Paused(o.Pauses)
 	o.At = o.Outbox.At
 	return o
 }
@@ -212,15 +236,32 @@ func (d *database) overview(ctx context.Context) databaseOverview {
 // rateNames are the counters whose rates are shown, of a relay and of inboxes.
 var rateNames = []string{"published", "confirmed", "copies", "rejected", "handled", "duplicates", "superseded", "failed"}
 
-// countersOf are the counters of what runs in this process.
-func (d *database) countersOf() map[string]int64 {
-	c := map[string]int64{}
+// knowledge is what runs of a database in this process knows at one time.
+type knowledge struct {
+	relay   *relay.Stats // nil where there is none
+	inboxes []inbox.Stats
+}
+
+func (d *database) known() knowledge {
+	var k knowledge
 	if d.Relay != nil {
 		s := d.Relay.Stats()
-		c["published"], c["confirmed"], c["copies"], c["rejected"] = s.Published, s.Confirmed, s.Copies, s.Rejected
+		k.relay = &s
 	}
 	for _, in := range d.Inboxes {
-		s := in.Stats()
+		k.inboxes = append(k.inboxes, in.Stats())
+	}
+	return k
+}
+
+// counters are those of all destinations together.
+func (k *knowledge) counters() map[string]int64 {
+	c := map[string]int64{}
+	if s := k.relay; s != nil {
+		c["published"], c["confirmed"], c["copies"], c["rejected"] = s.Published, s.Confirmed, s.Copies, s.Rejected
+	}
+	for i := range k.inboxes {
+		s := &k.inboxes[i]
 		c["handled"] += s.Handled
 		c["duplicates"] += s.Duplicates
 		c["superseded"] += s.Superseded
@@ -229,66 +270,76 @@ func (d *database) countersOf() map[string]int64 {
 	return c
 }
 
-// count makes rates of what the counters have gone on by.
-func (l *live) count() {
+// taken are the destinations of the inboxes, in order of name.
+func (k *knowledge) taken() []taken {
+	all, known := []taken{}, map[laneName]int{}
+	for i := range k.inboxes {
+		for _, d := range k.inboxes[i].Destinations {
+			t := taken{d.Destination, d.Topic, d.Paused, d.Handled, d.Duplicates, d.Superseded, d.Retried, d.Rejected}
+			at, is := known[laneName{t.Destination, t.Topic}]
+			if !is {
+				known[laneName{t.Destination, t.Topic}] = len(all)
+				all = append(all, t)
+				continue
+			}
+			x := &all[at] // of another consumer group
+			x.Paused = x.Paused || t.Paused
+			x.Handled += t.Handled
+			x.Duplicates += t.Duplicates
+			x.Superseded += t.Superseded
+			x.Failed += t.Failed
+			x.Rejected += t.Rejected
+		}
+	}
+	slices.SortStableFunc(all, func(a, b taken) int { return cmp.Compare(a.Destination, b.Destination) })
+	return all
+}
+
+// count makes rates of what the counters have gone on by, and returns what is known of each
+// database.
+func (l *live) count() []knowledge {
+	known := make([]knowledge, len(l.databases))
+	for i, d := range l.databases {
+		known[i] = d.known()
+	}
 	at := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	over := at.Sub(l.counted).Seconds()
-	for i, d := range l.databases {
-		counters := d.countersOf()
+	for i := range known {
+		r := &l.rates[i]
+		counters := known[i].counters()
 		for name, n := range counters {
-			if before, ok := l.counters[i][name]; ok && over > 0 {
-				points := append(l.rates[i][name], float64(n-before)/over)
-				l.rates[i][name] = points[max(len(points)-samples, 0):]
+			if before, ok := r.counters[name]; ok && over > 0 {
+				points := append(r.points[name], float64(n-before)/over)
+				r.points[name] = points[max(len(points)-samples, 0):]
 			}
 		}
-		l.counters[i] = counters
+		r.counters = counters
+		if known[i].relay != nil && known[i].relay.Leading {
+			r.sent.note(sentOf(known[i].relay), over)
+		} else {
+			r.sent = flows{}
+		}
+		r.taken.note(takenOf(known[i].inboxes), over)
 	}
 	l.counted = at
+	return known
 }
 
-// ratesOf returns copies of a database's rates.
-func (l *live) ratesOf(i int) []rate {
+// addRates adds copies of a database's rates.
+func (l *live) addRates(o *databaseOverview, i int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	rates := []rate{}
+	r := &l.rates[i]
+	o.Rates = []rate{}
 	for _, name := range rateNames {
-		if _, ok := l.counters[i][name]; ok {
-			rates = append(rates, rate{name, append([]float64{}, l.rates[i][name]...)})
+		if _, ok := r.counters[name]; ok {
+			o.Rates = append(o.Rates, rate{name, append([]float64{}, r.points[name]...)})
 		}
 	}
-	return rates
-}
-
-// Sparklines are drawn into this many units, which are a minute at least.
-const (
-	sparkWidth, sparkHeight = 120.0, 24.0
-	sparkLeast              = 30 // points
-)
-
-// sparkline is the path of a line through points, for SVG.
-func sparkline(points []float64) string {
-	top, all := 1.0, max(len(points), sparkLeast)
-	for _, p := range points {
-		top = max(top, p)
-	}
-	var b strings.Builder
-	for i, p := range points {
-		x := sparkWidth * float64(all-len(points)+i) / float64(all-1)
-		y := sparkHeight - 1 - (sparkHeight-2)*max(p, 0)/top
-		b.WriteString(map[bool]string{true: "M", false: "L"}[i == 0])
-		b.WriteString(strconv.FormatFloat(x, 'f', 1, 64) + " " + strconv.FormatFloat(y, 'f', 1, 64))
-	}
-	return b.String()
-}
-
-// rateText is a rate as a person reads it.
-func rateText(r float64) string {
-	if r > 0 && r < 10 {
-		return strconv.FormatFloat(r, 'f', 1, 64)
-	}
-	return survey.Count{N: int64(r + 0.5)}.Text()
+	o.sent, o.handled = r.sent.copied(), r.taken.copied()
+	o.RatesNow = append(ratesNow(store.Producer, o.sent), ratesNow(store.Consumer, o.handled)...)
 }
 
 // update is what a page that is open is told: the texts and lines of its elements by their
@@ -301,8 +352,8 @@ type update struct {
 }
 
 // updateOf is the update that leads to a state.
-func (v *view) updateOf(o *overview) update {
-	u := update{Texts: map[string]string{}, Sparks: map[string]string{}, States: map[string]string{}, Shape: shapeOf(o)}
+func (v *view) updateOf(o *overview) *update {
+	u := &update{Texts: map[string]string{}, Sparks: map[string]string{}, States: map[string]string{}, Shape: shapeOf(o)}
 	for i := range o.Databases {
 		d := &o.Databases[i]
 		key := fmt.Sprint("d", i)
@@ -318,8 +369,20 @@ func (v *view) updateOf(o *overview) update {
 				u.Texts[row+".age"] = v.age(x)
 				u.Texts[row+".why"] = v.why(x)
 				u.Texts[row+".state"] = v.t(string(x.State))
+				u.Texts[row+".act"] = v.act(x)
+				if d.Outbox.Relay.Here {
+					u.flow(v, row, store.Producer, d.Flow(x))
+				}
 				u.States[row] = string(x.State)
 			}
+		}
+		for k := range d.TakenShown() {
+			x := &d.Taken[k]
+			row := key + "." + takenKey(x)
+			for name, n := range map[string]int64{"handled": x.Handled, "duplicates": x.Duplicates, "superseded": x.Superseded, "failed": x.Failed, "rejected": x.Rejected} {
+				u.Texts[row+"."+name] = survey.Count{N: n}.Text()
+			}
+			u.flow(v, row, store.Consumer, d.Handling(x))
 		}
 		for k := range d.Rates {
 			r := &d.Rates[k]
@@ -330,14 +393,40 @@ func (v *view) updateOf(o *overview) update {
 	return u
 }
 
+// flow adds how much moves at one destination.
+func (u *update) flow(v *view, row string, side store.Side, f *flow) {
+	u.Texts[row+".flow"] = v.flowText(side, f)
+	for k, line := range flowLines(f) {
+		u.Sparks[row+"."+strconv.Itoa(k)] = line
+	}
+}
+
+// since leaves out what was told before.
+func (u *update) since(before *update) *update {
+	return &update{Texts: news(u.Texts, before.Texts), Sparks: news(u.Sparks, before.Sparks), States: news(u.States, before.States), Shape: u.Shape}
+}
+
+func news(now, before map[string]string) map[string]string {
+	some := map[string]string{}
+	for key, text := range now {
+		if old, known := before[key]; !known || old != text {
+			some[key] = text
+		}
+	}
+	return some
+}
+
 // shapeOf tells two lists apart.
 func shapeOf(o *overview) string {
 	var b strings.Builder
 	for i := range o.Databases {
 		if outbox := o.Databases[i].Outbox; outbox != nil {
-			b.WriteString(fmt.Sprint(len(outbox.Destinations), " "))
+			fmt.Fprint(&b, len(outbox.Destinations), outbox.Relay.Here, " ")
 		} else {
 			b.WriteString("- ")
+		}
+		for _, p := range o.Databases[i].Pauses {
+			fmt.Fprint(&b, p.Since.UnixMicro(), " ")
 		}
 	}
 	return strings.TrimSpace(b.String())
@@ -346,21 +435,29 @@ func shapeOf(o *overview) string {
 // events sends updates of the overview, as server-sent events, until the reader goes.
 func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 	out := http.NewResponseController(w)
-	if !c.live.watch(1) {
+	who := watcherOf(r)
+	switch own, ok := c.live.watch(who); {
+	case own:
+		c.refuse(w, r, http.StatusTooManyRequests, "Ten pages of yours are kept up to date already. Close one, or load this page again to see what is new.")
+		return
+	case !ok:
 		c.refuse(w, r, http.StatusServiceUnavailable, "Too many pages are kept up to date now. Load the page again to see what is new.")
 		return
 	}
-	defer c.live.watch(-1)
+	defer c.live.unwatch(who)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // proxies that would hold events back
 	w.WriteHeader(http.StatusOK)
 	v := c.view(w, r)
+	told := &update{}
 	for {
 		state, next, err := c.live.look(r.Context())
 		if err != nil {
 			return
 		}
-		text, err := json.Marshal(v.updateOf(state))
+		now := v.updateOf(state)
+		text, err := json.Marshal(now.since(told))
+		told = now
 		if err != nil {
 			return
 		}
@@ -381,14 +478,47 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// watch counts those who are kept up to date; false says that there are too many.
-func (l *live) watch(n int) bool {
+// watcherOf says who is kept up to date: a user, or where several may have the name, as with a
+// token, those of one address.
+func watcherOf(r *http.Request) string {
+	switch name := userOf(r).Name; name {
+	case localName, operatorName, readerName:
+	default:
+		return "user " + name
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	return "address " + host
+}
+
+// watch counts those who are kept up to date; not ok says that there are too many, and own
+// that they are who's.
+func (l *live) watch(who string) (own, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if n > 0 && (l.watching >= watchers || l.closed) {
-		return false
+	all := 0
+	for _, n := range l.watching {
+		all += n
 	}
-	l.watching += n
+	switch {
+	case l.watching[who] >= watchersOne:
+		return true, false
+	case all >= watchers, l.closed:
+		return false, false
+	}
+	l.watching[who]++
 	l.looked = time.Now()
-	return true
+	return false, true
+}
+
+// unwatch undoes a watch.
+func (l *live) unwatch(who string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.watching[who]--; l.watching[who] == 0 {
+		delete(l.watching, who)
+	}
+	l.looked = time.Now()
 }

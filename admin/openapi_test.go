@@ -60,6 +60,8 @@ func TestTheAPIIsAsItsDescriptionSays(t *testing.T) {
 			target = "/api/v1/kept/" + kept.String()
 		case strings.Contains(route.Pattern, "/operations/"):
 			target = strings.ReplaceAll(route.Pattern, "{id}", operation)
+		case strings.Contains(route.Pattern, "/pauses"):
+			body = `{"destination":"orders","side":"producer"}`
 		case route.Method == http.MethodPost:
 			body = `{"action":"resend","selection":{"destination":"orders"}}`
 		}
@@ -247,7 +249,7 @@ func TestEveryTextIsInEveryLanguage(t *testing.T) {
 	n := 0
 	for pattern, forms := range map[string][]string{
 		"pages/*.html":                 {`\bt ` + quoted},
-		"*.go":                         {`\bt\(` + quoted, `c\.refuse\([^"\n]*` + quoted + `\)`, `badArgumentError\{` + quoted + `\}`},
+		"*.go":                         {`\bt\(` + quoted, `c\.refuse\([^"\n]*` + quoted + `\)`, `badArgumentError\{` + quoted + `\}`, `problem = ` + quoted},
 		"live.go":                      {`": "([A-Z][a-z ]+)"`},
 		"../internal/survey/*.go":      {`\bsay\(` + quoted},
 		"../internal/repair/*.go":      {`Format: ` + quoted},

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,8 +53,10 @@ func newPages() *pages {
 func functionsOf(l string) template.FuncMap {
 	v := view{Language: l}
 	return template.FuncMap{
-		"t": v.t, "say": v.say, "clock": v.clock, "since": v.since, "age": v.age, "why": v.why, "body": bodyText, "lane": laneKey, "flight": flightText, "latency": latencyText,
-		"spark": sparkline, "rate": rateText, "count": func(n int) string { return survey.Count{N: int64(n)}.Text() },
+		"t": v.t, "say": v.say, "clock": v.clock, "since": v.since, "age": v.age, "why": v.why, "act": v.act, "body": bodyText, "lane": laneKey, "flight": flightText, "latency": latencyText,
+		"spark": sparkline, "rate": rateText, "flow": v.flowText, "lines": flowLines, "taken": takenKey,
+		"flowsMost": func() int { return flowsMost }, "number": func(n int64) string { return survey.Count{N: n}.Text() },
+		"count":   func(n int) string { return survey.Count{N: int64(n)}.Text() },
 		"percent": func(op *repair.Operation) int { return 100 * (op.Done + op.Skipped + op.Forgotten) / max(op.Total, 1) },
 		"ended":   func(s repair.State) bool { return s == repair.Done || s == repair.Stopped || s == repair.Failed },
 	}
@@ -71,6 +74,7 @@ type view struct {
 	LogsIn   bool   // there is a way to log out
 	Refresh  int    // seconds after which a page without script loads itself again; 0: never
 	Query    url.Values
+	Paused   []pausedHere // of what the page shows
 	Data     any
 }
 
@@ -221,6 +225,9 @@ func (c *Console) rejectedPage(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		all = append(all, allGroups{d.Name, groups})
+		v.Paused = append(v.Paused, c.pausedOf(r, d, func(destination string, topic bool) bool {
+			return slices.ContainsFunc(groups.Groups, func(g survey.Group) bool { return g.Destination == destination && g.Topic == topic })
+		})...)
 	}
 	v.Database = r.FormValue("db")
 	c.show(w, http.StatusOK, "rejected", v, all)
@@ -253,6 +260,9 @@ func (c *Console) messagesPage(w http.ResponseWriter, r *http.Request) {
 	if found == nil {
 		return
 	}
+	v.Paused = c.pausedOf(r, c.find(v.Database), func(destination string, topic bool) bool {
+		return slices.ContainsFunc(found.Messages, func(m survey.Summary) bool { return m.Destination == destination && m.Topic == topic })
+	})
 	data := messagesData{Found: found}
 	if found.Next != "" {
 		data.Next = asking(r.URL.Query(), "from", found.Next)
@@ -274,6 +284,10 @@ func (c *Console) messagePage(w http.ResponseWriter, r *http.Request) {
 	for i := range *all {
 		c.dress(&(*all)[i])
 	}
+	first := &(*all)[0]
+	v.Paused = c.pausedOf(r, c.find(v.Database), func(destination string, topic bool) bool {
+		return first.Destination == destination && first.Topic == topic
+	})
 	c.show(w, http.StatusOK, "message", v, *all)
 }
 
@@ -322,6 +336,7 @@ func (c *Console) consumersPage(w http.ResponseWriter, r *http.Request) {
 	if all == nil {
 		return
 	}
+	v.Paused = c.pausedOf(r, here, func(string, bool) bool { return true })
 	data := consumersData{Consumers: all}
 	for _, in := range here.Inboxes {
 		s := in.Stats()
@@ -414,6 +429,9 @@ func (c *Console) meant(w http.ResponseWriter, r *http.Request, o *order) (*view
 		c.refuse(w, r, http.StatusConflict, repair.ErrNothing.Error())
 		return nil, nil
 	}
+	v.Paused = c.pausedOf(r, c.find(v.Database), func(destination string, topic bool) bool {
+		return slices.ContainsFunc(groups.Groups, func(g survey.Group) bool { return g.Destination == destination && g.Topic == topic })
+	})
 	return v, data
 }
 

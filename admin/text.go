@@ -54,6 +54,11 @@ func laneKey(d *survey.Destination) string {
 	return strconv.Quote(d.Destination) + map[bool]string{true: "t"}[d.Topic]
 }
 
+// takenKey is the same of one that inboxes take from.
+func takenKey(t *taken) string {
+	return "in." + strconv.Quote(t.Destination) + map[bool]string{true: "t"}[t.Topic]
+}
+
 func flightText(d *survey.Destination) string {
 	if d.InFlight == nil {
 		return "–"
@@ -91,6 +96,14 @@ func (v *view) why(d *survey.Destination) string {
 		return ""
 	}
 	return v.say(*d.Why)
+}
+
+// act is what an operator can do about a destination.
+func (v *view) act(d *survey.Destination) string {
+	if d.State == survey.Paused {
+		return v.t("Resume…")
+	}
+	return v.t("Pause…")
 }
 
 // clock is a time for people.

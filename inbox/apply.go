@@ -163,15 +163,15 @@ func (r *route) noteOlderInBatch(x *item, subjects []*item) {
 // count adds what a committed batch came to, where a message without a guard of its own
 // is a copy of one that has, or was superseded by it.
 func (r *route) count(batch, subjects []*item, verdicts []store.Verdict) {
-	c := &r.in.counters
+	var handled, duplicates, superseded int64
 	for _, v := range verdicts {
 		switch v {
 		case store.Fresh:
-			c.handled.Add(1)
+			handled++
 		case store.Duplicate:
-			c.duplicates.Add(1)
+			duplicates++
 		case store.Superseded:
-			c.superseded.Add(1)
+			superseded++
 		case store.Forgotten: // did not commit
 		}
 	}
@@ -185,11 +185,18 @@ func (r *route) count(batch, subjects []*item, verdicts []store.Verdict) {
 		switch {
 		case chosen[x]:
 		case ids[x.Message.ID]:
-			c.duplicates.Add(1)
+			duplicates++
 		default:
-			c.superseded.Add(1)
+			superseded++
 			r.noteOlderInBatch(x, subjects)
 			ids[x.Message.ID] = true
 		}
 	}
+	c := &r.in.counters
+	c.handled.Add(handled)
+	c.duplicates.Add(duplicates)
+	c.superseded.Add(superseded)
+	r.counts.handled.Add(handled)
+	r.counts.duplicates.Add(duplicates)
+	r.counts.superseded.Add(superseded)
 }

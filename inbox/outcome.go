@@ -141,6 +141,7 @@ func (o *outcomes) tries(x *item, counts bool) int {
 func (o *outcomes) retry(ctx context.Context, x *item, tries int, later *waybill.RetryError, reason error) {
 	in := o.r.in
 	in.counters.retried.Add(1)
+	o.r.counts.retried.Add(1)
 	if times, due := in.repeats.Due("handler of "+o.r.destination, reason.Error()); due {
 		in.log.WarnContext(ctx, "handler failed; the message comes again", about(o.r, x, times,
 			slog.Int("tries", tries), slog.String("error", reason.Error()), stackOf(reason))...)
@@ -204,6 +205,7 @@ func (o *outcomes) postpone(ctx context.Context, x *item, f *failure) {
 func (o *outcomes) reject(ctx context.Context, x *item, reason error) {
 	in := o.r.in
 	in.counters.rejected.Add(1)
+	o.r.counts.rejected.Add(1)
 	o.r.noteRejected(reason)
 	if x.ReceiptTo != "" && !x.Message.ID.IsZero() {
 		o.tellRejection(ctx, x, reason, "its producer's outbox")

@@ -31,10 +31,16 @@ type route struct {
 	window      window
 	subscribed  atomic.Pointer[subscription] // window's current one
 	*pausable
+	counts routeCounts
 
 	mu    sync.Mutex
 	tries recent.Map[waybill.ID, int]      // of messages that carry no receipt address; see foreign.go
 	hung  recent.Map[waybill.ID, struct{}] // of whose batch the handler has not returned
+}
+
+// routeCounts count what became of a route's messages, as counters do for all.
+type routeCounts struct {
+	handled, duplicates, superseded, retried, rejected atomic.Int64
 }
 
 func newRoute(in *Inbox, destination string, level waybill.Level, handler BatchHandler, o HandleOptions) *route {

@@ -40,6 +40,17 @@ type Stats struct {
 	// Paused are those of its destinations from which nothing is taken, as they were read
 	// last, in order of name.
 	Paused []store.Pause
+
+	// Destinations are those that have a handler, in the order of the calls of Handle.
+	Destinations []DestinationStats
+}
+
+// DestinationStats is what an inbox knows about one destination. The numbers are as in Stats.
+type DestinationStats struct {
+	Destination                                        string
+	Topic                                              bool
+	Paused                                             bool // nothing is taken from it; see Stats.Paused
+	Handled, Duplicates, Superseded, Retried, Rejected int64
 }
 
 // Stats returns what the inbox knows about itself now.
@@ -47,14 +58,29 @@ func (in *Inbox) Stats() Stats {
 	c := &in.counters
 	stuck := len(in.stuckNow())
 	return Stats{
-		Connected: in.connected.Load(),
-		Received:  c.received.Load(), Handled: c.handled.Load(), Duplicates: c.duplicates.Load(),
+		Destinations: in.destinationsNow(),
+		Connected:    in.connected.Load(),
+		Received:     c.received.Load(), Handled: c.handled.Load(), Duplicates: c.duplicates.Load(),
 		Superseded: c.superseded.Load(), WentBack: c.wentBack.Load(), Forgotten: c.forgotten.Load(), Retried: c.retried.Load(),
 		Rejected: c.rejected.Load(), Kept: c.kept.Load(), Panics: c.panics.Load(), Overdue: c.overdue.Load(), Stuck: stuck,
 		Receipts: c.receipts.Load(), ReceiptsLost: c.receiptsLost.Load(), Pruned: c.pruned.Load(),
 		Troubles: c.troubles.Load(), Disconnects: c.disconnects.Load(),
 		Paused: in.pausedNow(),
 	}
+}
+
+func (in *Inbox) destinationsNow() (all []DestinationStats) {
+	in.mu.Lock()
+	routes := in.routes
+	in.mu.Unlock()
+	for _, r := range routes {
+		c := &r.counts
+		all = append(all, DestinationStats{
+			Destination: r.destination, Topic: r.o.Topic, Paused: r.isPaused(), Handled: c.handled.Load(), Duplicates: c.duplicates.Load(),
+			Superseded: c.superseded.Load(), Retried: c.retried.Load(), Rejected: c.rejected.Load(),
+		})
+	}
+	return all
 }
 
 // stuckNow describes the handlers that have not returned although they should have.

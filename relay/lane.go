@@ -42,7 +42,8 @@ type lane struct {
 
 	refusedSince time.Time // since when there is a lastError
 
-	latency latency // of its messages
+	latency latency  // of its messages
+	done    laneDone // what was done with them
 
 	scanning trouble // of the pump's reading of the backlog, and its loop's own
 
@@ -57,6 +58,9 @@ type lane struct {
 }
 
 const noBacklog = math.MaxInt64
+
+// laneDone counts what was done with a lane's messages since the lane was made.
+type laneDone struct{ published, copies, confirmed, rejected int64 }
 
 // outgoing is a message that waits to be published.
 type outgoing struct {

@@ -134,6 +134,7 @@ func (l *lane) noteFates(batch []outgoing, results []broker.Result, connection i
 	if all.taken > 0 {
 		l.progressed = time.Now()
 		l.t.r.counters.published.Add(int64(all.taken))
+		l.done.published += int64(all.taken)
 	}
 	if all.problem == nil {
 		l.lastError = ""
@@ -173,6 +174,7 @@ func (l *lane) noteFate(f *inflight, result broker.Result, all *fates) {
 		all.taken++
 		if f.copies > 1 || f.repeat {
 			l.t.r.counters.copies.Add(1)
+			l.done.copies++
 		}
 	}
 	if f.state != publishing {
@@ -183,6 +185,7 @@ func (l *lane) noteFate(f *inflight, result broker.Result, all *fates) {
 		f.state = waiting
 		if l.o.Confirm == waybill.Accepted || mutant.DeleteOnPublish {
 			f.state = settling
+			l.done.confirmed++
 			all.confirmed = append(all.confirmed, f.id)
 		}
 	case broker.Unknown:

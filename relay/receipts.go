@@ -299,6 +299,7 @@ func (t *term) tell(b *batch, c consumerReceipt, f *inflight, isLast bool) {
 	if isLast {
 		t.r.latency.observe(c.ID, b.now)
 		f.lane.latency.observe(c.ID, b.now)
+		f.lane.done.confirmed++
 	}
 	if t.r.o.Observer != nil {
 		b.answers = append(b.answers, Answer{

@@ -62,12 +62,22 @@ func (t *term) reject(ctx context.Context, id waybill.ID, reason string) {
 		crash.Point("relay.reject.after")
 		if found {
 			t.r.counters.rejected.Add(1)
+			t.countRejected(id)
 			if times, due := t.r.repeats.Due("rejected", reason); due {
 				t.log.WarnContext(ctx, "message rejected; see 'waybill list --rejected'", slog.String("id", id.String()), slog.Int64("times", times), slog.String("reason", reason))
 			}
 		}
 		return err
 	})
+}
+
+// countRejected counts a rejected message with its destination, where it was under way.
+func (t *term) countRejected(id waybill.ID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f := t.inflights[id]; f != nil {
+		f.lane.done.rejected++
+	}
 }
 
 // postpone schedules a row's next copy and takes its message out of its window.

@@ -66,7 +66,11 @@ type DestinationStats struct {
 	Silent      bool          // no receipts come, though messages were sent again to find out
 	Paused      bool          // nothing is sent; see Stats.Paused
 	Latency     Latency       // of those that were confirmed since the destination was first met, or met again
-	LastError   string        // why the broker did not take all of the last batch; "" if it did
+	// What was done with its messages, as in Stats, since the destination was first met, or met
+	// again. Messages that were not under way here when their receipts came are not counted.
+	Published, Copies, Confirmed, Rejected int64
+
+	LastError string // why the broker did not take all of the last batch; "" if it did
 	// Lagging are those of Destination.Consumers that have not confirmed in time what
 	// others have answered, in order of name.
 	Lagging []ConsumerStats
@@ -108,6 +112,7 @@ func (r *Relay) Stats() Stats {
 		s.Destinations = append(s.Destinations, DestinationStats{
 			Destination: l.destination, Topic: l.topic, Unconfirmed: len(l.window), Window: l.windowSize(),
 			Backlog: l.hasBacklog(), Timeout: l.timeout(), Silent: l.stall > 0, Paused: l.paused, Latency: l.latency.told(), LastError: l.lastError,
+			Published: l.done.published, Copies: l.done.copies, Confirmed: l.done.confirmed, Rejected: l.done.rejected,
 			Lagging: l.lagging(),
 		})
 	}

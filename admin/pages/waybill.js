@@ -11,8 +11,7 @@ if (live && window.EventSource) {
   for (const e of live.querySelectorAll("[data-spark]")) sparks.set(e.dataset.spark, e);
   const rows = new Map();
   for (const e of live.querySelectorAll("[data-row]")) rows.set(e.dataset.row, e);
-  const events = new EventSource(live.dataset.events);
-  events.addEventListener("overview", (event) => {
+  const show = (event) => {
     const update = JSON.parse(event.data);
     for (const [key, text] of Object.entries(update.texts)) {
       const e = texts.get(key);
@@ -27,7 +26,25 @@ if (live && window.EventSource) {
       if (e) e.setAttribute("d", path);
     }
     if (update.shape !== live.dataset.shape) document.getElementById("news").hidden = false;
-  });
+  };
+  // Nobody looks at a page in the background: it takes no connection, of which a browser has
+  // few for one server.
+  let events = null;
+  const follow = () => {
+    if (document.hidden) {
+      if (events) events.close();
+      events = null;
+    } else if (!events) {
+      events = new EventSource(live.dataset.events);
+      events.addEventListener("overview", show);
+      events.addEventListener("error", () => {
+        const refused = events && events.readyState === EventSource.CLOSED; // else it tries again
+        if (refused) document.getElementById("stale").hidden = false;
+      });
+    }
+  };
+  document.addEventListener("visibilitychange", follow);
+  follow();
 }
 
 // An order under way: the same page again, of which the progress is taken.

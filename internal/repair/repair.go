@@ -48,7 +48,13 @@ const (
 const (
 	// Most is how many messages one operation takes.
 	Most = 100_000
-	// remembered is how many operations that have ended are still shown.
+	// MostUnderWay is how many operations may be under way at a time, those included that wait
+	// for a person, and MostOfOne how many of them one person may have ordered. Each holds what
+	// it is about in memory.
+	MostUnderWay = 8
+	MostOfOne    = 4
+	// remembered is how many operations are shown, of which those go first that have ended, and
+	// of those the oldest of whoever has the most.
 	remembered = 50
 	// firstStages and laterStage are how many messages go at a time.
 	laterStage = 1000
@@ -100,8 +106,9 @@ type Desk struct {
 	cancel context.CancelFunc
 	group  sync.WaitGroup
 
-	mu  sync.Mutex
-	all []*operation // in the order in which they began
+	mu       sync.Mutex
+	all      []*operation   // in the order in which they began
+	starting map[string]int // orders of which is being read what they mean, by who has given them
 }
 
 // operation is one with what only its goroutine and its owner need.
@@ -115,7 +122,7 @@ type operation struct {
 
 // New returns a Desk. Close ends it.
 func New(o *Options) *Desk {
-	d := &Desk{}
+	d := &Desk{starting: map[string]int{}}
 	if o != nil {
 		d.o = *o
 	}
@@ -147,11 +154,77 @@ var ErrNothing = errors.New("there is no such rejected message: somebody else ma
 // ErrClosed says that the Desk takes no more orders.
 var ErrClosed = errors.New("this program is stopping, and takes no more orders")
 
+// ErrTooMany says that so many operations are under way that there is no room for another one.
+var ErrTooMany = errors.New("as many orders are under way as there is room for (8): wait until one has ended, or stop one")
+
+// ErrTooManyOfOne says the same of those of one person.
+var ErrTooManyOfOne = errors.New("as many orders of yours are under way as one person may have (4): wait until one has ended, or have one that waits for you go on or stop")
+
+// reserve makes room for an order, which release gives back.
+func (d *Desk) reserve(who string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all, own := 0, d.starting[who]
+	for _, n := range d.starting {
+		all += n
+	}
+	for _, op := range d.all {
+		if op.State.ended() {
+			continue
+		}
+		all++
+		if op.Who == who {
+			own++
+		}
+	}
+	switch {
+	case d.ctx.Err() != nil:
+		return ErrClosed
+	case own >= MostOfOne:
+		return ErrTooManyOfOne
+	case all >= MostUnderWay:
+		return ErrTooMany
+	}
+	d.starting[who]++
+	return nil
+}
+
+// release is called with mu held.
+func (d *Desk) release(who string) {
+	if d.starting[who]--; d.starting[who] == 0 {
+		delete(d.starting, who)
+	}
+}
+
 // Start reads which messages are meant, and begins. who is for the log.
 func (d *Desk) Start(ctx context.Context, database string, r *survey.Reader, action Action, s survey.Selection, who string) (Operation, error) {
 	if action != Resend && action != Discard {
 		return Operation{}, fmt.Errorf("%.40q is nothing that can be done with a message: use %s or %s", action, Resend, Discard)
 	}
+	if err := d.reserve(who); err != nil {
+		return Operation{}, err
+	}
+	op, err := d.read(ctx, database, r, action, s, who)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.release(who)
+	if err != nil {
+		return Operation{}, err
+	}
+	if d.ctx.Err() != nil {
+		return Operation{}, ErrClosed
+	}
+	var running context.Context
+	running, op.cancel = context.WithCancel(d.ctx)
+	d.all = append(d.all, op)
+	d.forget()
+	d.o.Logger.InfoContext(ctx, "audit: rejected messages are changed", d.attrs(&op.Operation)...)
+	d.group.Go(func() { d.run(running, op) })
+	return op.Operation, nil
+}
+
+// read makes an operation of what an order means now.
+func (d *Desk) read(ctx context.Context, database string, r *survey.Reader, action Action, s survey.Selection, who string) (*operation, error) {
 	op := &operation{
 		Operation: Operation{
 			ID: rand.Text(), Database: database, Action: action, Selection: s, Who: who, Began: time.Now().UTC(), State: Running,
@@ -165,28 +238,24 @@ func (d *Desk) Start(ctx context.Context, database string, r *survey.Reader, act
 		if op.More = len(op.items) == Most; op.More {
 			return false
 		}
-		op.items = append(op.items, *x)
+		op.items = append(op.items, slim(x))
 		return true
 	})
-	if err != nil {
-		return Operation{}, err
-	}
-	if len(op.items) == 0 {
-		return Operation{}, ErrNothing
+	if err == nil && len(op.items) == 0 {
+		err = ErrNothing
 	}
 	op.Total = len(op.items)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.ctx.Err() != nil {
-		return Operation{}, ErrClosed
+	return op, err
+}
+
+// slim is a message without what the operation does not need, as there may be many.
+func slim(x *survey.Rejected) survey.Rejected {
+	one := *x
+	one.Key, one.Reason = "", ""
+	if strings.Contains(x.Reason, waybill.ReasonForgotten) {
+		one.Reason = waybill.ReasonForgotten
 	}
-	var running context.Context
-	running, op.cancel = context.WithCancel(d.ctx)
-	d.all = append(d.all, op)
-	d.forget()
-	d.o.Logger.InfoContext(ctx, "audit: rejected messages are changed", d.attrs(&op.Operation)...)
-	d.group.Go(func() { d.run(running, op) })
-	return op.Operation, nil
+	return one
 }
 
 // attrs is what the log says of an operation.
@@ -219,14 +288,26 @@ func describe(s *survey.Selection) string {
 	return strings.Join(parts, ", ")
 }
 
-// forget drops the oldest operations that have ended, beyond those that are remembered.
+// forget drops operations that have ended, beyond those that are remembered: the oldest of
+// whoever has the most, so that nobody drives out what others have done.
 func (d *Desk) forget() {
-	for i := 0; len(d.all) > remembered && i < len(d.all); {
-		if d.all[i].State.ended() {
-			d.all = slices.Delete(d.all, i, i+1)
-		} else {
-			i++
+	for len(d.all) > remembered {
+		ended := map[string]int{}
+		for _, op := range d.all {
+			if op.State.ended() {
+				ended[op.Who]++
+			}
 		}
+		first := -1
+		for i, op := range d.all {
+			if op.State.ended() && (first < 0 || ended[op.Who] > ended[d.all[first].Who]) {
+				first = i
+			}
+		}
+		if first < 0 {
+			return
+		}
+		d.all = slices.Delete(d.all, first, first+1)
 	}
 }
 

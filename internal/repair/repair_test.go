@@ -94,8 +94,13 @@ func (f *fixture) rejected(n int, reason string) {
 	for i := range messages {
 		messages[i].Destination = "orders"
 	}
+	var last int64
+	f.must(f.db.QueryRow(`SELECT coalesce(max(id), 0) FROM qmessage`).Scan(&last))
 	f.must(f.out.InTx(f.Context(), f.db, func(tx *sql.Tx) error { return f.out.Send(f.Context(), tx, messages...) }))
 	f.each(func(r *store.Row) error {
+		if r.ID <= last {
+			return nil // an operation has sent it again meanwhile
+		}
 		_, err := f.queue.Reject(f.Context(), r.MessageID, reason)
 		return err
 	})
@@ -371,6 +376,65 @@ func handle(ctx context.Context, l *store.Ledger, id int64) error {
 		return err
 	}
 	return tx.Commit(ctx)
+}
+
+func TestOnlySoManyOrdersAreUnderWay(t *testing.T) {
+	f := newFixture(t)
+	f.rejected(12, "no")
+	rows, err := f.queue.List(t.Context(), "orders", store.Rejected, 0, 12)
+	f.must(err)
+	start := func(who string) (repair.Operation, error) { // it sends one again, and waits for what becomes of it
+		id := rows[0].MessageID
+		rows = rows[1:]
+		return f.desk.Start(f.Context(), "shop", f.reader, repair.Resend, survey.Selection{MessageIDs: []waybill.ID{id}}, who)
+	}
+	var of []repair.Operation
+	for _, who := range []string{"ann", "bob"} {
+		for range repair.MostOfOne {
+			op, err := start(who)
+			f.must(err)
+			of = append(of, op)
+		}
+		if _, err := start(who); !errors.Is(err, repair.ErrTooManyOfOne) || !strings.Contains(err.Error(), fmt.Sprint("(", repair.MostOfOne, ")")) {
+			t.Errorf("%s: got the error %v, want ErrTooManyOfOne", who, err)
+		}
+	}
+	if _, err := start("eve"); !errors.Is(err, repair.ErrTooMany) || !strings.Contains(err.Error(), fmt.Sprint("(", repair.MostUnderWay, ")")) {
+		t.Errorf("beyond all: got the error %v, want ErrTooMany", err)
+	}
+	if !f.desk.Stop(f.Context(), of[0].ID, "ann") {
+		t.Error("the first order is not under way")
+	}
+	f.until(f.desk, of[0].ID, repair.Stopped)
+	if _, err := start("eve"); err != nil {
+		t.Errorf("got the error %v, want the order begun", err)
+	}
+}
+
+func TestOrdersThatMeanNothingTakeNoRoom(t *testing.T) {
+	f := newFixture(t)
+	for range 2 * repair.MostUnderWay {
+		if _, err := f.desk.Start(f.Context(), "shop", f.reader, repair.Discard, survey.Selection{}, "ann"); !errors.Is(err, repair.ErrNothing) {
+			t.Fatalf("got the error %v, want ErrNothing", err)
+		}
+	}
+}
+
+func TestNobodyDrivesOutWhatOthersHaveOrdered(t *testing.T) {
+	f := newFixture(t)
+	discard := func(who string) {
+		f.rejected(1, "no")
+		op := f.start(f.desk, repair.Discard, survey.Selection{}, who)
+		f.until(f.desk, op.ID, repair.Done)
+	}
+	discard("ann")
+	for range 60 {
+		discard("bob")
+	}
+	all := f.desk.Operations()
+	if n := len(all); n != 50 || all[n-1].Who != "ann" || all[0].Who != "bob" {
+		t.Errorf("got %d orders, the oldest by %s, want 50 with that of ann", n, all[n-1].Who)
+	}
 }
 
 func TestWhatTheDatabaseSaysIsForTheLogAlone(t *testing.T) {

@@ -1,7 +1,6 @@
 package survey
 
 import (
-	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -84,11 +83,12 @@ type State string
 // States of a Destination, from bad to good.
 const (
 	Trouble State = "trouble" // something keeps its messages from moving
+	Paused  State = "paused"  // somebody, or a breaker, has paused it
 	Waiting State = "waiting" // messages wait, and it may be well
 	Moving  State = "moving"  // messages come and go, or there are none
 )
 
-var order = map[State]int{Trouble: 0, Waiting: 1, Moving: 2}
+var order = map[State]int{Trouble: 0, Paused: 1, Waiting: 2, Moving: 3}
 
 // Outbox counts what waits, by destination. live is what the relay of this process says; nil
 // where there is none. It reads at most 10,000 of the oldest rows, of the newest and of the
@@ -136,10 +136,7 @@ func (r *Reader) Outbox(ctx context.Context, live *relay.Stats) (*Outbox, error)
 		o.Destinations = append(o.Destinations, *d)
 	}
 	o.Pending.More = capped
-	slices.SortFunc(o.Destinations, func(a, b Destination) int {
-		return cmp.Or(cmp.Compare(order[a.State], order[b.State]), cmp.Compare(b.OldestAge, a.OldestAge),
-			cmp.Compare(a.Destination, b.Destination), cmp.Compare(number(a.Topic), number(b.Topic)))
-	})
+	slices.SortFunc(o.Destinations, worstFirst)
 	return o, nil
 }
 

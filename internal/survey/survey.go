@@ -3,7 +3,7 @@
 // reads is bounded, in rows and in time, whatever number of rows there are; where it
 // stopped, it says so.
 //
-// The files: survey.go (Reader), outbox.go (destinations), why.go (why they wait),
+// The files: survey.go (Reader), outbox.go (destinations), why.go (why they wait), pause.go (what is paused),
 // rejected.go and fold.go (rejected messages, in groups), search.go, message.go (one message
 // whole), consumer.go (the consumer's side).
 package survey

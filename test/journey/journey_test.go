@@ -12,6 +12,8 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker/memory"
+	"github.com/waybill-go/waybill/inbox"
+	"github.com/waybill-go/waybill/relay"
 )
 
 // onEach runs a test on each kind of database.
@@ -91,7 +93,36 @@ func TestABrokerThatLosesRepeatsAndReordersChangesNothing(t *testing.T) {
 		if s, i := r.Stats(), in.Stats(); s.Copies == 0 || i.Duplicates == 0 || i.Superseded == 0 {
 			t.Errorf("the faults put nothing to the test: got %+v and %+v, want copies, duplicates and superseded states", s, i)
 		}
+		toldByDestination(t, r, in)
 	})
+}
+
+// toldByDestination checks that what relay and inbox tell of each destination is what they tell
+// of all together.
+func toldByDestination(t *testing.T, r *relay.Relay, in *inbox.Inbox) {
+	t.Helper()
+	s, i := r.Stats(), in.Stats()
+	var sent relay.DestinationStats
+	for _, d := range s.Destinations {
+		sent.Published += d.Published
+		sent.Copies += d.Copies
+		sent.Confirmed += d.Confirmed
+		sent.Rejected += d.Rejected
+	}
+	// Published and Copies go on: a copy may be on its way still.
+	if sent.Published < s.Published || sent.Copies < s.Copies || sent.Confirmed < s.Latency.Count || sent.Confirmed > s.Confirmed || sent.Rejected != s.Rejected {
+		t.Errorf("got %+v by destination, want those of %+v", sent, s)
+	}
+	var taken inbox.DestinationStats
+	for _, d := range i.Destinations {
+		taken.Handled += d.Handled
+		taken.Superseded += d.Superseded
+		taken.Retried += d.Retried
+		taken.Rejected += d.Rejected
+	}
+	if taken.Handled != i.Handled || taken.Retried != i.Retried || taken.Rejected != i.Rejected || taken.Superseded < i.Superseded || len(i.Destinations) < 2 {
+		t.Errorf("got %+v by destination, want those of %+v", taken, i)
+	}
 }
 
 func TestRelaysAndConsumersThatStopAndStartLoseNothing(t *testing.T) {
