@@ -135,7 +135,7 @@ func TestAPauseIsSeenByEveryProcessAndObeyed(t *testing.T) {
 	w.paused(false)
 	patience.Until(t, "what waited is handled", func() bool { return orders.Load() == 1 })
 	there.open("")
-	row(here, "waiting", "due")
+	row(here, "moving", "due")
 
 	// The page pauses; the other process's page shows it, and the command has it go on.
 	act(here)
@@ -149,6 +149,6 @@ func TestAPauseIsSeenByEveryProcessAndObeyed(t *testing.T) {
 	w.paused(false)
 	passed(false)
 	here.open("")
-	row(here, "waiting", "due")
-	row(there, "waiting", "due")
+	row(here, "moving", "due")
+	row(there, "moving", "due")
 }
