@@ -24,7 +24,7 @@ const evil = `<script>window.ran=1</script>"'><img src=//evil.example/x onerror=
 	`<iframe src=javascript:parent.ran=1></iframe><base href=//evil.example/><link rel=stylesheet href=//evil.example/x.css>` +
 	`{{.Token}}${window.ran=1}` + "\u202e\u2028"
 
-// evilNames are destinations, which may have no blanks, "<" with ">", "?" and the like.
+// evilNames are names of destinations and services, which may have no blanks and no ">", "?" and the like.
 var evilNames = []string{
 	`"onmouseover="window.ran=1"x="`,
 	`javascript:window.ran=1`,
