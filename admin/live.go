@@ -361,6 +361,7 @@ func (v *view) updateOf(o *overview) *update {
 		if d.Outbox != nil {
 			u.Texts[key+".pending"], u.Texts[key+".rejected"] = d.Outbox.Pending.Text(), d.Outbox.Rejected.Text()
 			u.Texts[key+".relay"] = v.say(d.Outbox.Relay.Text)
+			u.Texts[key+".standby"] = v.say(d.Outbox.Relay.StandbyText())
 			for _, x := range v.shown(d.Outbox) {
 				row := key + "." + laneKey(x)
 				u.Texts[row+".pending"], u.Texts[row+".rejected"] = x.Pending.Text(), x.Rejected.Text()

@@ -35,6 +35,7 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 			r.leader = lease.Holder
 			r.log.InfoContext(ctx, "relay stands by; another one leads", slog.String("leader", lease.Holder))
 		}
+		r.parts.While("noting that it stands by", func() { r.noteStandby(ctx) })()
 		return false, nil
 	}
 	r.leader = ""
@@ -93,6 +94,29 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 		r.log.WarnContext(ctx, "relay has lost the lease", slog.Any("reason", cause))
 	}
 	return true, err
+}
+
+const (
+	standbyEvery = 10 * time.Second // at least, between two notes
+	standbyTime  = 30 * time.Second // for which one stands
+	standbyLimit = 5 * time.Second  // for writing one
+)
+
+// noteStandby notes for people that this relay stands by, now and then. Nothing rests on it.
+func (r *Relay) noteStandby(ctx context.Context) {
+	now := time.Now()
+	if now.Sub(r.stoodBy) < standbyEvery {
+		return
+	}
+	r.stoodBy = now
+	limited, cancel := context.WithTimeout(ctx, standbyLimit)
+	defer cancel()
+	crash.Point("relay.standby.before")
+	err := r.queue.NoteStandby(limited, r.holder, standbyTime)
+	crash.Point("relay.standby.after")
+	if err != nil {
+		r.log.DebugContext(ctx, "it is not noted that this relay stands by", slog.Any("error", err))
+	}
 }
 
 // acquire tries to get the lease and returns it as it is then, and where this relay

@@ -63,6 +63,7 @@ type Relay struct {
 	queue   *store.Queue
 	broker  broker.Broker
 	holder  string
+	stoodBy time.Time // when it was last noted that it stands by; Run's own
 	log     *slog.Logger
 	woken   chan struct{} // holds a value when messages may have been committed
 	running atomic.Bool

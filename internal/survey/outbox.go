@@ -37,7 +37,10 @@ type Relay struct {
 	Left    float64  `json:"lease_left_seconds"` // below 0 once the lease has ended
 	Here    bool     `json:"here"`               // the one that leads runs in this process
 	Text    Sentence `json:"text"`
-	Twin    string   `json:"twin,omitempty"` // a relay of a copy of this database, heard lately
+	// Standbys are relays that have said within half a minute that they stand by, at most
+	// eight; those of older versions do not say so.
+	Standbys []string `json:"standbys"`
+	Twin     string   `json:"twin,omitempty"` // a relay of a copy of this database, heard lately
 }
 
 // Destination is what waits for one destination.
@@ -215,6 +218,11 @@ func (r *Reader) readRelay(ctx context.Context, o *Outbox, live *relay.Stats) er
 		o.Relay.Left = (time.Duration(lease.Left) * time.Microsecond).Round(time.Millisecond).Seconds()
 	}
 	o.Relay.Text = relayText(&lease, live)
+	standbys, err := r.queue.Standbys(ctx)
+	if err != nil {
+		return err
+	}
+	o.Relay.Standbys = slices.DeleteFunc(append([]string{}, standbys...), func(holder string) bool { return holder == lease.Holder })
 	twin, ago, err := r.queue.Twin(ctx)
 	if err == nil && twin != "" && ago < twinTime {
 		o.Relay.Twin = twin

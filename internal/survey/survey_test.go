@@ -324,9 +324,14 @@ func TestADestinationSaysWhyItWaits(t *testing.T) {
 			t.Errorf("%s: got %s, %q; want %s, %q", c.name, d.State, why, c.state, c.want)
 		}
 	}
+	f.must(f.queue.NoteStandby(t.Context(), "host-2/17/RANDOM", time.Hour))
+	f.must(f.queue.NoteStandby(t.Context(), "relay-1", time.Hour)) // it has taken the lease since
 	f.must(f.queue.NoteWait(t.Context(), store.Wait{Destination: "orders", Why: "The broker's disk is full."}, time.Hour))
 	noted, err := f.reader.Outbox(t.Context(), nil)
 	f.must(err)
+	if text := noted.Relay.Text.String() + " " + noted.Relay.StandbyText().String(); text != "relay-1 leads. Standing by: host-2 (process 17)." {
+		t.Errorf("got %q, want who leads and who stands by", text)
+	}
 	if d := noted.Destinations[0]; d.State != survey.Trouble || d.Why.String() != "The broker's disk is full." {
 		t.Errorf("noted by another process: got %+v, want what its relay has noted", d)
 	}

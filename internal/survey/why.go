@@ -1,6 +1,7 @@
 package survey
 
 import (
+	"strings"
 	"time"
 
 	"github.com/waybill-go/waybill/relay"
@@ -19,15 +20,40 @@ func relayText(lease *store.Lease, live *relay.Stats) Sentence {
 	case live != nil && live.Leading:
 		return say("This relay leads and is connected to the broker.")
 	case lease.Holder != "" && left > 0 && live != nil:
-		return say("%s leads; the relay of this process stands by.", lease.Holder)
+		return say("%s leads; the relay of this process stands by.", relayName(lease.Holder))
 	case lease.Holder != "" && left > 0:
-		return say("%s leads.", lease.Holder)
+		return say("%s leads.", relayName(lease.Holder))
 	case lease.Holder != "":
-		return say("No relay leads: the lease of %s ended %s ago. Is a relay running?", lease.Holder, Span(left))
+		return say("No relay leads: the lease of %s ended %s ago. Is a relay running?", relayName(lease.Holder), Span(left))
 	case lease.Present:
 		return say("No relay leads: the last one has stopped. Start one.")
 	}
 	return say("No relay has ever led here: start one, such as 'waybill relay'.")
+}
+
+// relayName is a relay's name in the lease as a person reads it: without its random part.
+func relayName(holder string) string {
+	host, rest, _ := strings.Cut(holder, "/")
+	process, _, whole := strings.Cut(rest, "/")
+	if !whole || host == "" {
+		return holder
+	}
+	return host + " (process " + process + ")"
+}
+
+// StandbyText says who would lead if the leader did not.
+func (r *Relay) StandbyText() Sentence {
+	var names []string
+	for _, holder := range r.Standbys {
+		names = append(names, relayName(holder))
+	}
+	switch {
+	case len(names) > 0:
+		return say("Standing by: %s.", strings.Join(names, ", "))
+	case r.Leading || r.Here:
+		return say("No other relay says that it stands by.")
+	}
+	return Sentence{}
 }
 
 // explain says how a destination is, and why its messages wait.

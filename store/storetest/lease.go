@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/waybill-go/waybill/store"
@@ -63,6 +64,32 @@ var leaseCases = []testCase{
 		if left := time.Duration(lease.Left) * time.Microsecond; left < 50*time.Minute || left > time.Hour {
 			s.Errorf("got %v left, want about an hour", left)
 		}
+	}},
+	{name: "relays that stand by are told of as long as they say so", run: func(s *suite) {
+		want := func(holders ...string) {
+			s.Helper()
+			got, err := s.queue.Standbys(s.Context())
+			s.must(err)
+			if !slices.Equal(got, holders) {
+				s.Errorf("got %q standing by, want %q", got, holders)
+			}
+		}
+		want()
+		s.must(s.queue.NoteStandby(s.Context(), "a", time.Minute))
+		s.must(s.queue.NoteStandby(s.Context(), "b", time.Minute))
+		s.must(s.queue.NoteStandby(s.Context(), "a", time.Hour))
+		want("a", "b")
+		s.must(s.queue.NoteStandby(s.Context(), "a", -time.Second)) // its time is over
+		want("b")
+		s.must(s.queue.NoteStandby(s.Context(), "b", time.Minute)) // in the place of a, and in its own
+		want("b")
+		for i := range 20 {
+			s.must(s.queue.NoteStandby(s.Context(), fmt.Sprint("c", i), time.Minute))
+		}
+		if got, err := s.queue.Standbys(s.Context()); err != nil || len(got) != 7 { // b has two places
+			s.Errorf("got %q, %v standing by, want seven", got, err)
+		}
+		s.wantHolder(s.acquire("relay", "leader", time.Minute), "leader", 0)
 	}},
 	{name: "leases of other names are other leases", run: func(s *suite) {
 		s.wantHolder(s.acquire("one", "a", time.Minute), "a", 0)

@@ -114,7 +114,7 @@ func rough(point string) bool {
 	switch of, step, _ := parts(point); of {
 	case "relay":
 		return slices.Contains([]string{"rows", "copies", "backlog", "find", "reject", "postpone", "twin",
-			"answered", "gap", "past", "known", "note", "answers", "finish", "parked", "orphans", "owners", "bury", "trip", "why", "whyover"}, step)
+			"answered", "gap", "past", "known", "note", "answers", "finish", "parked", "orphans", "owners", "bury", "trip", "why", "whyover", "standby"}, step)
 	case "inbox":
 		return slices.Contains([]string{"keep", "keepagain", "waiting", "kept", "take", "probe", "alive", "unsubscribe", "trip"}, step)
 	}

@@ -32,5 +32,12 @@ func (p *part) relay(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.Run(ctx)
+	if !p.rough {
+		return r.Run(ctx)
+	}
+	other, err := relay.New(p.db, sqlite.Dialect(), p.broker, &o) // one of them stands by
+	if err != nil {
+		return err
+	}
+	return runAll(ctx, r.Run, other.Run)
 }
