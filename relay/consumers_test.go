@@ -8,6 +8,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/wire"
 )
@@ -325,7 +326,7 @@ func TestAConsumerThatAsksForAnotherCopyKeepsTheOthersConfirmations(t *testing.T
 				s.say("audit", waybill.Retry, id)
 				s.wantNumber("postponed rows", 1, countRows+` WHERE not_before > 0 AND failures = 1 AND last_error LIKE 'audit: %'`)
 				s.exec(`UPDATE qmessage SET not_before = 1`) // its time comes
-				s.pump.nextDue, s.pump.dueTime, s.pump.dueID = time.Time{}, 0, 0
+				s.pump.nextDue, s.pump.due = time.Time{}, store.DueAt{}
 				s.steps()
 				if rows := s.publishes(); len(rows) != 1 {
 					t.Fatalf("sent rows %v, want the one", rows)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/store"
 )
 
 // pump reads rows and hands them to their lanes, in loops: new rows, those whose time has
@@ -27,11 +28,11 @@ type pump struct {
 
 	newest newest
 
-	dueTime, dueID int64        // how far scanDue has read
-	dueMark        atomic.Int64 // dueTime, for other loops
-	nextDue        time.Time    // when it looks again
-	nextLate       time.Time    // when it goes back for what committed late
-	nextRetire     time.Time    // when idle lanes are looked for
+	due        store.DueAt  // how far scanDue has read
+	dueMark    atomic.Int64 // its NotBefore, for other loops
+	nextDue    time.Time    // when it looks again
+	nextLate   time.Time    // when it goes back for what committed late
+	nextRetire time.Time    // when idle lanes are looked for
 
 	sweepFrom  int64     // how far the sweep has read
 	sweepTo    int64     // where it ends; 0 between sweeps
@@ -54,8 +55,8 @@ func (p *pump) begin(t *term, clock int64) {
 	p.t = t
 	p.clock.set(clock)
 	// What became due while nobody led was not sent by anybody.
-	p.dueTime = clock - 2*t.r.o.Lease.Microseconds()
-	p.dueMark.Store(p.dueTime)
+	p.due.NotBefore = clock - 2*t.r.o.Lease.Microseconds()
+	p.dueMark.Store(p.due.NotBefore)
 	p.adoptTo.Store(t.cursor)
 }
 

@@ -300,7 +300,7 @@ func (p *pump) scanDue(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	crash.Point("relay.due.before")
-	rows, err := p.t.r.queue.ScanDue(ctx, p.dueTime, p.dueID, p.t.r.o.Batch, p.t.r.o.BatchBytes)
+	rows, err := p.t.r.queue.ScanDue(ctx, p.due, p.t.r.o.Batch, p.t.r.o.BatchBytes)
 	crash.Point("relay.due.after")
 	if err != nil {
 		return false, err
@@ -311,9 +311,9 @@ func (p *pump) scanDue(ctx context.Context) (bool, error) {
 	}
 	for i := range rows {
 		p.t.admit(ctx, &rows[i], readDue, known[rows[i].MessageID])
-		p.dueTime, p.dueID = rows[i].NotBefore, rows[i].ID
+		p.due = rows[i].DueAt()
 	}
-	defer func() { p.dueMark.Store(p.dueTime) }()
+	defer func() { p.dueMark.Store(p.due.NotBefore) }()
 	if len(rows) > 0 {
 		return true, nil
 	}
@@ -321,11 +321,11 @@ func (p *pump) scanDue(ctx context.Context) (bool, error) {
 	// committed late, and for what was still in its window when it became due.
 	late := p.databaseNow() - lateness.Microseconds()
 	if now.Before(p.nextLate) {
-		late = max(late, p.dueTime)
+		late = max(late, p.due.NotBefore)
 	} else {
 		p.nextLate = now.Add(lateness / 2)
 	}
-	p.dueTime, p.dueID = late, 0
+	p.due = store.DueAt{NotBefore: late}
 	p.nextDue = now.Add(min(p.t.r.o.Poll, dueEvery))
 	return false, nil
 }

@@ -25,12 +25,23 @@ func (q *Queue) ScanDestination(ctx context.Context, destination string, topic b
 	})
 }
 
+// DueAt is a place in the order of ScanDue, that of a row. The zero DueAt stands before all.
+type DueAt struct {
+	NotBefore int64 // in µs since the Unix epoch
+	ID        int64
+	MessageID waybill.ID
+}
+
+// DueAt is the row's own place.
+func (r *Row) DueAt() DueAt { return DueAt{NotBefore: r.NotBefore, ID: r.ID, MessageID: r.MessageID} }
+
 // ScanDue reads pending rows that were delayed and have become due by the database's
-// clock, in order of (NotBefore in µs, ID), those behind (notBefore, id) alone; limit
-// and maxBytes are Scan's.
-func (q *Queue) ScanDue(ctx context.Context, notBefore, id int64, limit, maxBytes int) ([]Row, error) {
-	return q.scan(ctx, "scan due messages", Row{NotBefore: notBefore, ID: id}, limit, maxBytes, func(last Row, size int) Statement {
-		return q.dialect.ScanDue(q.names, last.NotBefore, last.ID, size)
+// clock, those behind after alone, in order of NotBefore and, where that is the same, of
+// ID or MessageID, as the dialect's index has it; limit and maxBytes are Scan's.
+func (q *Queue) ScanDue(ctx context.Context, after DueAt, limit, maxBytes int) ([]Row, error) {
+	from := Row{NotBefore: after.NotBefore, ID: after.ID, MessageID: after.MessageID}
+	return q.scan(ctx, "scan due messages", from, limit, maxBytes, func(last Row, size int) Statement {
+		return q.dialect.ScanDue(q.names, last.DueAt(), size)
 	})
 }
 

@@ -61,8 +61,8 @@ const scanDue = `
 SELECT ` + columns + `
 FROM {qmessage} FORCE INDEX (qmessage_due)
 WHERE not_before > 0 AND status = 0
-	AND (not_before > ? OR not_before = ? AND id > ?) AND not_before <= ` + clock + `
-ORDER BY not_before, id
+	AND (not_before > ? OR not_before = ? AND message_id > ?) AND not_before <= ` + clock + `
+ORDER BY not_before, message_id
 LIMIT ?`
 
 // rows and find end with a list of ids and ")".
@@ -129,20 +129,23 @@ UPDATE {qmessage}
 SET not_before = ` + clock + ` + ?, retry = retry + 1, failures = failures + ?, last_error = ?
 WHERE message_id = ? AND status = 0 AND (? = 0 OR failures < ?)`
 
-// floor and rejectedFloor read the low end of a status in the index.
+// floor reads the low end of what was never delayed, and all of what was; both, and
+// rejectedFloor, in the index alone.
 const floor = `
-SELECT (
-	SELECT message_id FROM {qmessage} FORCE INDEX (qmessage_floor)
-	WHERE status = 0 AND message_id < ?
+SELECT MIN(message_id)
+FROM (
+	(SELECT message_id FROM {qmessage} FORCE INDEX (qmessage_due)
+	WHERE status = 0 AND not_before = 0 AND message_id < ?
 	ORDER BY message_id
-	LIMIT 1)`
+	LIMIT 1)
+	UNION ALL
+	SELECT MIN(message_id) FROM {qmessage} FORCE INDEX (qmessage_due)
+	WHERE status = 0 AND not_before > 0 AND message_id < ?
+) AS f`
 
 const rejectedFloor = `
-SELECT (
-	SELECT message_id FROM {qmessage} FORCE INDEX (qmessage_floor)
-	WHERE status = 2 AND message_id >= ? AND message_id < ?
-	ORDER BY message_id
-	LIMIT 1)`
+SELECT MIN(message_id) FROM {qmessage} FORCE INDEX (qmessage_due)
+WHERE status = 2 AND message_id >= ? AND message_id < ?`
 
 const count = `
 SELECT destination, dest_type, status, COUNT(*), MIN(message_id), MAX(retry)
@@ -194,8 +197,8 @@ func (dialect) ScanDestination(n store.Names, destination string, topic bool, af
 }
 
 // ScanDue implements store.ProducerDialect.
-func (dialect) ScanDue(n store.Names, notBefore, id int64, limit int) store.Statement {
-	return statement.New(n, scanDue, notBefore, notBefore, id, limit)
+func (dialect) ScanDue(n store.Names, after store.DueAt, limit int) store.Statement {
+	return statement.New(n, scanDue, after.NotBefore, after.NotBefore, after.MessageID.String(), limit)
 }
 
 // Rows implements store.ProducerDialect.
@@ -255,7 +258,7 @@ func (dialect) Postpone(n store.Names, id waybill.ID, delay int64, failures, tri
 
 // Floor implements store.ProducerDialect.
 func (dialect) Floor(n store.Names, below waybill.ID) store.Statement {
-	return statement.New(n, floor, below.String())
+	return statement.New(n, floor, below.String(), below.String())
 }
 
 // RejectedFloor implements store.ProducerDialect.

@@ -76,7 +76,7 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			Hold:    []string{boundWait, holdMessages}, Release: []string{releaseTables, unboundWait},
 			Statements: slices.Concat(
 				unlessTyped(n, "qmessage_key", keyByType),
-				unlessThere(n, "statistics", "qmessage", "index_name = 'qmessage_floor'", addFloorIndex),
+				unlessThere(n, "statistics", "qmessage", "index_name = 'qmessage_due' AND column_name = 'status'", widenDueIndex),
 				[]string{dropFillTrigger, copyKeys, endForgotten, createTypedFillTrigger},
 			),
 			Added: []string{createPause},
@@ -266,9 +266,10 @@ func unlessThere(n store.Names, view, table, what, change string) []string {
 	}
 }
 
-// addFloorIndex: its low end at status 0 is the lowest pending id, whatever number of rejected
-// rows lie below.
-const addFloorIndex = `ALTER TABLE {qmessage} ADD KEY qmessage_floor (status, message_id)`
+// widenDueIndex has one index find the delayed rows in order of their time, the rejected ones,
+// and the lowest pending id of the rest, whatever number of rejected rows lie below. An index
+// for each would be written for every message.
+const widenDueIndex = `ALTER TABLE {qmessage} DROP KEY qmessage_due, ADD KEY qmessage_due (status, not_before, message_id)`
 
 // endForgotten stands behind what is forgotten of keys (see keys.go) and before all keys. The
 // trigger's look for what is not there then locks a gap that no sender inserts into.

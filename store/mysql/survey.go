@@ -35,10 +35,14 @@ const glanceNewest = `SELECT ` + glance + ` FROM {qmessage} FORCE INDEX (PRIMARY
 
 const glanceRejected = `
 SELECT ` + glance + `
-FROM {qmessage} FORCE INDEX (qmessage_floor)
-WHERE status = 2 AND message_id > ?
-ORDER BY message_id
-LIMIT ?`
+FROM (
+	SELECT message_id FROM {qmessage} FORCE INDEX (qmessage_due)
+	WHERE status = 2 AND message_id > ?
+	ORDER BY message_id
+	LIMIT ?
+) AS r
+STRAIGHT_JOIN {qmessage} AS q FORCE INDEX (qmessage_message_id) USING (message_id)
+ORDER BY message_id`
 
 const resendSeen = `
 UPDATE {qmessage}

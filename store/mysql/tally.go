@@ -30,8 +30,8 @@ const tallyNewest = tallied + ` FORCE INDEX (PRIMARY)
 	ORDER BY id DESC
 	LIMIT ?` + grouped
 
-// tallyRejected reads them in order of message id, by the index.
-const tallyRejected = tallied + ` FORCE INDEX (qmessage_floor)
+// tallyRejected reads them as they come in the index.
+const tallyRejected = tallied + ` FORCE INDEX (qmessage_due)
 	WHERE status = 2
 	LIMIT ?` + grouped
 

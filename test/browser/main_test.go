@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 
 // chromium is the one browser of all tests. Tabs have profiles of their own.
 var chromium struct {
-	once  sync.Once
+	sync.Mutex
 	ctx   context.Context
 	close func()
 	err   error
@@ -54,14 +54,18 @@ func installed(t *testing.T) string {
 func browser(t *testing.T) context.Context {
 	t.Helper()
 	program := filepath.Join(installed(t), "chromium")
-	chromium.once.Do(func() { chromium.err = start(program) })
+	chromium.Lock()
+	defer chromium.Unlock()
+	if chromium.ctx == nil && chromium.err == nil {
+		chromium.ctx, chromium.close, chromium.err = start(program)
+	}
 	if chromium.err != nil {
 		t.Fatal(chromium.err)
 	}
 	return chromium.ctx
 }
 
-func start(program string) error {
+func start(program string) (ctx context.Context, end func(), err error) {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(program),
 		chromedp.WindowSize(1280, 900),
@@ -81,15 +85,13 @@ func start(program string) error {
 	if err := chromedp.Do(ctx); err != nil {
 		cancel()
 		release()
-		return fmt.Errorf("start %s: %w", program, err)
+		return nil, nil, fmt.Errorf("start %s: %w", program, err)
 	}
-	chromium.ctx = ctx
-	chromium.close = func() {
+	return ctx, func() {
 		if err := chromedp.Cancel(ctx); err != nil && !errors.Is(err, context.Canceled) {
 			fmt.Fprintln(os.Stderr, "end Chromium:", err)
 		}
 		cancel()
 		release()
-	}
-	return nil
+	}, nil
 }

@@ -21,7 +21,7 @@ import (
 // tab is a tab of Chromium, with cookies of its own, at a page below base.
 type tab struct {
 	t      *testing.T
-	ctx    context.Context //nolint:containedctx // chromedp's handle of the tab
+	ctx    context.Context // chromedp's handle of the tab
 	base   string          // with a slash at its end
 	origin string
 

@@ -117,7 +117,7 @@ func (w *world) handled(handle func(ctx context.Context, m *waybill.Message) err
 	w.handle.Store(&handle)
 }
 
-// runs runs something until the test ends.
+// runs has something run until the test ends.
 func runs(t *testing.T, run func(ctx context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())

@@ -77,7 +77,7 @@ func EachIndexed(t *testing.T, d store.Dialect, n store.Names, indexes map[strin
 	statements := map[string]store.Statement{
 		"Scan":            d.Scan(n, 0, page),
 		"ScanDestination": d.ScanDestination(n, "o", false, 0, top, page),
-		"ScanDue":         d.ScanDue(n, 0, 0, page),
+		"ScanDue":         d.ScanDue(n, store.DueAt{}, page),
 		"ScanNewest":      d.ScanNewest(n, waybill.ID{}, waybill.NewID(), page),
 		"ScanPast":        d.ScanPast(n, []store.Lane{{Destination: "o"}, {Destination: "o", Topic: true}}, 0, page),
 		"Find":            d.Find(n, ids),
