@@ -19,7 +19,7 @@ import (
 	"github.com/waybill-go/waybill/relay"
 )
 
-// runs runs a relay and an inbox of orders at the desk's database, which its Console then knows.
+// runs has a relay, and an inbox of orders, work at the desk's database, which its Console then knows.
 func (d *desk) runs() {
 	d.Helper()
 	quiet, b := slog.New(slog.DiscardHandler), memory.New(nil)

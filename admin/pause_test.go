@@ -57,7 +57,7 @@ func TestAnOperatorPausesADestinationAndHasItGoOn(t *testing.T) {
 	if len(all) != 1 || all[0].Destination != "orders" || all[0].By != "local" || all[0].Reason != "the carrier is down" || all[0].Until.Sub(all[0].Since) != time.Hour {
 		t.Fatalf("got %+v, want orders paused for an hour", all)
 	}
-	until := all[0].Until.UTC().Format("2006-01-02 15:04:05")
+	until := all[0].Until.UTC().Format("2006-01-02 15:04")
 	for _, where := range []string{"/", "/rejected", "/messages", "/messages/" + id.String(), "/consumers", "/?lang=zh"} {
 		// The overview is read anew every two seconds.
 		eventually(t, "the pause on "+where, func() bool {

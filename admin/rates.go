@@ -253,7 +253,10 @@ func flowLines(f *flow) (lines [kinds]string) {
 		}
 	}
 	for k := range f {
-		lines[k] = line(f[k], top)
+		// What has not happened has no line, but for the first, which shows that nothing does.
+		if k == 0 || slices.ContainsFunc(f[k], func(p float64) bool { return p > 0 }) {
+			lines[k] = line(f[k], top)
+		}
 	}
 	return lines
 }

@@ -104,7 +104,7 @@ func (r *Reader) ConsumerNames(ctx context.Context) ([]string, error) {
 }
 
 // moment is a time as a person reads it.
-func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 MST") }
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }
 
 // Paused notes what is paused with the destinations that it is about, of which some may not be
 // there yet.

@@ -16,10 +16,10 @@ func TestWhatIsPausedSaysByWhomAndUntilWhen(t *testing.T) {
 		pause survey.Pause
 		want  string
 	}{
-		{survey.Pause{Side: store.Producer, By: "ann", Reason: "the carrier is down", Until: &until}, "Nothing is sent: paused by ann since 2026-03-01 06:00:00 UTC, until 2026-03-01 07:00:00 UTC: the carrier is down"},
-		{survey.Pause{Side: store.Producer}, "Nothing is sent: paused by somebody since 2026-03-01 06:00:00 UTC, until it is resumed."},
-		{survey.Pause{Side: store.Consumer, By: "ann"}, "No consumer takes anything: paused by ann since 2026-03-01 06:00:00 UTC, until it is resumed."},
-		{survey.Pause{Side: store.Consumer, Consumer: "shipping", By: "breaker", Reason: "5 in a row"}, "shipping takes nothing: paused by breaker since 2026-03-01 06:00:00 UTC, until it is resumed: 5 in a row"},
+		{survey.Pause{Side: store.Producer, By: "ann", Reason: "the carrier is down", Until: &until}, "Nothing is sent: paused by ann since 2026-03-01 06:00 UTC, until 2026-03-01 07:00 UTC: the carrier is down"},
+		{survey.Pause{Side: store.Producer}, "Nothing is sent: paused by somebody since 2026-03-01 06:00 UTC, until it is resumed."},
+		{survey.Pause{Side: store.Consumer, By: "ann"}, "No consumer takes anything: paused by ann since 2026-03-01 06:00 UTC, until it is resumed."},
+		{survey.Pause{Side: store.Consumer, Consumer: "shipping", By: "breaker", Reason: "5 in a row"}, "shipping takes nothing: paused by breaker since 2026-03-01 06:00 UTC, until it is resumed: 5 in a row"},
 	} {
 		c.pause.Since = since
 		if got := c.pause.Text().String(); got != c.want {

@@ -329,7 +329,7 @@ func TestADestinationSaysWhyItWaits(t *testing.T) {
 	f.must(f.queue.NoteWait(t.Context(), store.Wait{Destination: "orders", Why: "The broker's disk is full."}, time.Hour))
 	noted, err := f.reader.Outbox(t.Context(), nil)
 	f.must(err)
-	if text := noted.Relay.Text.String() + " " + noted.Relay.StandbyText().String(); text != "relay-1 leads. Standing by: host-2 (process 17)." {
+	if text := noted.Relay.Text.String() + " " + noted.Relay.StandbyText().String(); text != "The relay on relay-1 leads: it sends what waits here. Others stand by to take its place: host-2 (process 17)." {
 		t.Errorf("got %q, want who leads and who stands by", text)
 	}
 	if d := noted.Destinations[0]; d.State != survey.Trouble || d.Why.String() != "The broker's disk is full." {

@@ -16,19 +16,19 @@ func relayText(lease *store.Lease, live *relay.Stats) Sentence {
 	left := time.Duration(lease.Left) * time.Microsecond
 	switch {
 	case live != nil && live.Leading && !live.Connected:
-		return say("This relay leads and has no connection to the broker.")
+		return say("The relay of this program leads, and has no connection to the broker.")
 	case live != nil && live.Leading:
-		return say("This relay leads and is connected to the broker.")
+		return say("The relay of this program leads: it sends what waits here, and is connected to the broker.")
 	case lease.Holder != "" && left > 0 && live != nil:
-		return say("%s leads; the relay of this process stands by.", relayName(lease.Holder))
+		return say("The relay on %s leads: it sends what waits here. That of this program stands by.", relayName(lease.Holder))
 	case lease.Holder != "" && left > 0:
-		return say("%s leads.", relayName(lease.Holder))
+		return say("The relay on %s leads: it sends what waits here.", relayName(lease.Holder))
 	case lease.Holder != "":
-		return say("No relay leads: the lease of %s ended %s ago. Is a relay running?", relayName(lease.Holder), Span(left))
+		return say("No relay leads, so nothing is sent: the lease of the one on %s ended %s ago. Is a relay running?", relayName(lease.Holder), Span(left))
 	case lease.Present:
-		return say("No relay leads: the last one has stopped. Start one.")
+		return say("No relay leads, so nothing is sent: the last one has stopped. Start one.")
 	}
-	return say("No relay has ever led here: start one, such as 'waybill relay'.")
+	return say("No relay has ever led here, so nothing is sent: start one, such as 'waybill relay'.")
 }
 
 // relayName is a relay's name in the lease as a person reads it: without its random part.
@@ -49,9 +49,9 @@ func (r *Relay) StandbyText() Sentence {
 	}
 	switch {
 	case len(names) > 0:
-		return say("Standing by: %s.", strings.Join(names, ", "))
+		return say("Others stand by to take its place: %s.", strings.Join(names, ", "))
 	case r.Leading || r.Here:
-		return say("No other relay says that it stands by.")
+		return say("No other relay says that it stands by to take its place.")
 	}
 	return Sentence{}
 }

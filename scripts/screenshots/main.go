@@ -39,13 +39,14 @@ func main() {
 
 // shots are the pictures: the page, and how it is looked at.
 var shots = []struct{ name, path, size, scheme string }{
-	{"overview", "", "1280,860", "light"},
-	{"overview-dark", "", "1280,860", "dark"},
-	{"overview-chinese", "?lang=zh", "1280,860", "light"},
+	{"overview", "", "1280,1080", "light"},
+	{"overview-dark", "", "1280,1080", "dark"},
+	{"overview-chinese", "?lang=zh", "1280,1080", "light"},
 	{"overview-phone", "", "500,1100", "light"}, // Chromium has no narrower window
 	{"rejected", "rejected", "1280,860", "light"},
 	{"messages", "messages?status=rejected", "1280,700", "light"},
 	{"message", "MESSAGE", "1280,860", "light"},
+	{"pauses", "pauses?destination=orders", "1280,860", "light"},
 }
 
 func run(dir string) error {
@@ -153,7 +154,12 @@ func newWorld(ctx context.Context, dir string) (*world, error) {
 	})
 	w.shop = admin.Database{Name: "shop", DB: shop, Dialect: dialect, About: "sqlite:shop.db", Relay: r}
 	w.shipping = admin.Database{Name: "shipping", DB: shipping, Dialect: dialect, About: "sqlite:shipping.db", Inboxes: []*inbox.Inbox{in}}
+	other, err := relay.New(shop, dialect, broker, &relay.Options{Producer: "shop"})
+	if err != nil {
+		return nil, err
+	}
 	go func() { _ = r.Run(ctx) }()
+	time.AfterFunc(time.Second, func() { _ = other.Run(ctx) }) // it stands by
 	go func() { _ = in.Run(ctx) }()
 	return w, nil
 }
@@ -178,6 +184,14 @@ func (w *world) live(ctx context.Context, url string) error {
 		first = append(first, waybill.Message{Destination: "invoices", Key: fmt.Sprint(i), Body: []byte(`{}`)})
 	}
 	first = append(first, waybill.Message{Destination: "reminders", Body: []byte(`{}`), NotBefore: time.Now().Add(3 * time.Hour)})
+	for i := range 12 {
+		first = append(first, waybill.Message{Destination: "parcels", Key: fmt.Sprint(i), Body: []byte(`{}`)})
+	}
+	pause := store.Pause{Destination: "parcels", By: "ann", Reason: "the carrier's API is down until noon"}
+	if err := w.queue.Pause(ctx, pause, 2*time.Hour); err != nil {
+		return err
+	}
+	time.Sleep(2 * time.Second) // by then the relay obeys
 	if err := w.send(ctx, first...); err != nil {
 		return err
 	}
