@@ -210,7 +210,7 @@ const focused = `(() => {
 	const e = document.activeElement, r = e.getBoundingClientRect(), s = getComputedStyle(e);
 	return {
 		Number: Number(e.dataset.number ?? -1), Name: e.tagName + " " + (e.textContent.trim() || e.name),
-		Outlined: e.matches(":focus-visible") && s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 2,
+		Outlined: s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 2,
 		InView: r.width > 0 && r.height > 0 && r.bottom > 0 && r.right > 0 && r.top < innerHeight && r.left < innerWidth,
 	};
 })()`
