@@ -8,9 +8,9 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
-	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/wire"
+	"github.com/waybill-go/waybill/store"
 )
 
 // named is how a topic's messages are handled that shop and audit have to confirm.

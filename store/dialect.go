@@ -129,9 +129,10 @@ type ProducerDialect interface {
 	// ScanDestination reads pending rows of one destination with after < id <= upTo
 	// that are due by the clock, in order of id.
 	ScanDestination(n Names, destination string, topic bool, after, upTo int64, limit int) Statement
-	// ScanDue reads pending rows that have 0 < not_before <= clock and are behind after, in
-	// order of (not_before, id) or (not_before, message_id), by an index.
-	ScanDue(n Names, after DueAt, limit int) Statement
+	// ScanDue reads pending rows that have (not_before, id) > (notBefore, id) and
+	// 0 < not_before <= clock, in that order, by an index unless the dialect is a
+	// DueByMessageID.
+	ScanDue(n Names, notBefore, id int64, limit int) Statement
 	// ScanNewest reads, briefly, pending rows with after < message_id < below, in order of
 	// message_id, by an index.
 	ScanNewest(n Names, after, below waybill.ID, limit int) Statement

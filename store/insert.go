@@ -30,7 +30,7 @@ func insert(ctx context.Context, tx Tx, dialect Dialect, names Names, rows []New
 	for part := range parts(sortByKey(rows), dialect.Capabilities().MaxBatch) {
 		if err := run(ctx, tx, build(names, part)...); err != nil {
 			if t := heldTransaction(tx); t != nil {
-				t.Note(err)
+				t.noteOwn(err)
 			}
 			return wrap(dialect, Producer, "write messages", err)
 		}

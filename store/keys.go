@@ -52,32 +52,9 @@ const (
 //
 // Keys whose time stamp is no time (FirstTime), but a version of the sender's own, stay.
 func (q *Queue) ForgetKeys(ctx context.Context, idle time.Duration, limit int) (int64, error) {
-	if idle < LeastIdleSender || limit <= 0 {
-		return 0, fmt.Errorf("waybill: forget keys: %v and %d rows at a time: a key has to be idle for %v at least, and the limit must be above 0", idle, limit, LeastIdleSender)
-	}
-	if err := q.CheckSchema(ctx); err != nil {
-		return 0, err
-	}
-	if q.Older() {
-		return 0, errOlder("forget keys", Producer)
-	}
-	now, err := q.Clock(ctx)
+	before, busy, err := q.busyKeys(ctx, idle, limit)
 	if err != nil {
 		return 0, err
-	}
-	before := now - idle.Microseconds()
-	busy := map[Key]bool{}
-	err = q.each(ctx, "read the keys of messages", q.dialect.BusyKeys(q.names, before, maxBusyKeys+1), func(rows *sql.Rows) error {
-		var k Key
-		err := rows.Scan(&k.Destination, &k.Topic, &k.Key)
-		busy[k] = true
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	if len(busy) > maxBusyKeys {
-		return 0, fmt.Errorf("waybill: forget keys: more than %d keys have messages that are older than %v; have them delivered, or discard them, first", maxBusyKeys, idle)
 	}
 	_, err = q.exec(ctx, "keep what is above forgotten keys", q.dialect.KeepAboveKeys(q.names, before))
 	if err != nil {
@@ -87,10 +64,7 @@ func (q *Queue) ForgetKeys(ctx context.Context, idle time.Duration, limit int) (
 		return 0, err
 	}
 	var deleted int64
-	err = eachPage(limit, func(after Key) (idle []Key, last Key, read int, err error) {
-		return q.sessions.keys(ctx, q.dialect.KeyPage(q.names, after, before, limit))
-	}, func(idle []Key) error {
-		idle = without(idle, busy)
+	err = q.eachIdleKeys(ctx, before, limit, busy, func(idle []Key) error {
 		for batch := range batches(q.dialect, idle) {
 			n, err := q.exec(ctx, "forget keys", q.dialect.ForgetKeys(q.names, batch, before))
 			deleted += n
@@ -101,6 +75,45 @@ func (q *Queue) ForgetKeys(ctx context.Context, idle time.Duration, limit int) (
 		return nil
 	})
 	return deleted, wrap(q.dialect, Producer, "forget keys", err)
+}
+
+// busyKeys checks what ForgetKeys is given, and returns the time stamp before which keys are
+// idle, and those of them that have messages.
+func (q *Queue) busyKeys(ctx context.Context, idle time.Duration, limit int) (before int64, busy map[Key]bool, err error) {
+	if idle < LeastIdleSender || limit <= 0 {
+		return 0, nil, fmt.Errorf("waybill: forget keys: %v and %d rows at a time: a key has to be idle for %v at least, and the limit must be above 0", idle, limit, LeastIdleSender)
+	}
+	if err := q.CheckSchema(ctx); err != nil {
+		return 0, nil, err
+	}
+	if q.Older() {
+		return 0, nil, errOlder("forget keys", Producer)
+	}
+	now, err := q.Clock(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	before, busy = now-idle.Microseconds(), map[Key]bool{}
+	err = q.each(ctx, "read the keys of messages", q.dialect.BusyKeys(q.names, before, maxBusyKeys+1), func(rows *sql.Rows) error {
+		var k Key
+		err := rows.Scan(&k.Destination, &k.Topic, &k.Key)
+		busy[k] = true
+		return err
+	})
+	if err != nil {
+		return 0, nil, err
+	}
+	if len(busy) > maxBusyKeys {
+		return 0, nil, fmt.Errorf("waybill: forget keys: more than %d keys have messages that are older than %v; have them delivered, or discard them, first", maxBusyKeys, idle)
+	}
+	return before, busy, nil
+}
+
+// eachIdleKeys hands out the idle keys without messages, a page of limit after the other.
+func (q *Queue) eachIdleKeys(ctx context.Context, before int64, limit int, busy map[Key]bool, do func(idle []Key) error) error {
+	return eachPage(limit, func(after Key) (idle []Key, last Key, read int, err error) {
+		return q.sessions.keys(ctx, q.dialect.KeyPage(q.names, after, before, limit))
+	}, func(idle []Key) error { return do(without(idle, busy)) })
 }
 
 // waitForOpen waits until the transactions that are open now have ended, where they may

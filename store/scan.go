@@ -25,6 +25,14 @@ func (q *Queue) ScanDestination(ctx context.Context, destination string, topic b
 	})
 }
 
+// DueByMessageID is a Dialect whose index has delayed rows in order of their time and, where
+// that is the same, of their message ids.
+type DueByMessageID interface {
+	// ScanDueByMessageID reads pending rows that have (not_before, message_id) > (notBefore, id)
+	// and 0 < not_before <= clock, in that order, by an index.
+	ScanDueByMessageID(n Names, notBefore int64, id waybill.ID, limit int) Statement
+}
+
 // DueAt is a place in the order of ScanDue, that of a row. The zero DueAt stands before all.
 type DueAt struct {
 	NotBefore int64 // in µs since the Unix epoch
@@ -37,11 +45,14 @@ func (r *Row) DueAt() DueAt { return DueAt{NotBefore: r.NotBefore, ID: r.ID, Mes
 
 // ScanDue reads pending rows that were delayed and have become due by the database's
 // clock, those behind after alone, in order of NotBefore and, where that is the same, of
-// ID or MessageID, as the dialect's index has it; limit and maxBytes are Scan's.
+// ID or, with a DueByMessageID, MessageID; limit and maxBytes are Scan's.
 func (q *Queue) ScanDue(ctx context.Context, after DueAt, limit, maxBytes int) ([]Row, error) {
 	from := Row{NotBefore: after.NotBefore, ID: after.ID, MessageID: after.MessageID}
 	return q.scan(ctx, "scan due messages", from, limit, maxBytes, func(last Row, size int) Statement {
-		return q.dialect.ScanDue(q.names, last.DueAt(), size)
+		if d, ok := q.dialect.(DueByMessageID); ok {
+			return d.ScanDueByMessageID(q.names, last.NotBefore, last.MessageID, size)
+		}
+		return q.dialect.ScanDue(q.names, last.NotBefore, last.ID, size)
 	})
 }
 

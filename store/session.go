@@ -44,6 +44,10 @@ type SessionDialect interface {
 	TimedOut(err error) bool
 	// Locked says whether a statement has waited in vain for the lock of a row.
 	Locked(err error) bool
+	// Misled says whether an error of Waybill's own statement may come of what somebody has
+	// set for the session and left behind: a schema or a database that the tables are not
+	// in, a role without rights. Another connection may do. False for nil.
+	Misled(err error) bool
 	// Explain says in one sentence what a person can do about an error of a statement
 	// that runs every day; "" where there is nothing to add.
 	Explain(err error) string
@@ -287,11 +291,11 @@ func (s *sessions) takeKept() *session {
 }
 
 // give takes a connection back, after a statement that came to err. One that is dead, or
-// leads to a database that takes no writes or no settings, is closed: its pool must not
-// hand it out again.
+// leads to a database that takes no writes or no settings, or does not lead to the tables
+// with the rights on them, is closed: its pool must not hand it out again.
 func (s *sessions) give(ctx context.Context, c *session, err error) {
 	switch {
-	case c.unfit, ctx.Err() != nil, condition(s.dialect, err) == Unavailable:
+	case c.unfit, ctx.Err() != nil, condition(s.dialect, err) == Unavailable, s.dialect.Misled(err):
 		discard(s.dialect, c.Conn)
 	case len(s.setup.Begin) == 0:
 		_ = c.Close()

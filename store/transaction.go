@@ -30,8 +30,8 @@ type Hold struct {
 	// hold a transaction in this way. Any other error is a failure of the moment, and
 	// must not make transactions looser from then on. Nil stands for never.
 	Unknown func(err error) bool
-	// Commit runs when the owner commits, before the driver does. It fails where the
-	// transaction is not the one that Begin ran in.
+	// Commit runs when the owner commits, before the driver does, all of it whatever
+	// fails. It fails where the transaction is not the one that Begin ran in.
 	Commit []string
 	// Commits says that Commit is the commit itself, so that what the driver does
 	// after it counts no more. Where one statement fails, the next one tells why.
@@ -39,6 +39,11 @@ type Hold struct {
 	// Rollback runs before the driver rolls back, all of it whatever fails. Where the
 	// first fails and the last does not, the database had rolled back before.
 	Rollback []string
+	// Catch begins an ordinary transaction right behind Rollback, or a Commit that has
+	// failed, for the driver to roll back: who still has the SQL may go on with it, as a
+	// handler that was left behind, and his statement must not commit by itself. Empty
+	// where the driver's rollback is what ends the transaction.
+	Catch string
 	// After runs when the driver has committed or rolled back: it sets back what Begin
 	// has set on the connection.
 	After []string
@@ -100,6 +105,8 @@ type Transaction struct {
 	// ended is why it cannot be committed any more; set once.
 	ended error
 	over  bool
+	// caught says that Hold.Catch has run: nothing of the hold is left.
+	caught bool
 	// spoilt says that the connection is in a state that its pool must not see.
 	spoilt bool
 	// loan is what others have the connection by; see OnConn.
@@ -200,6 +207,7 @@ func (t *Transaction) begin(ctx context.Context, o *sql.TxOptions) (err error) {
 		}
 	}
 	err = t.conn.Raw(func(driverConn any) error {
+		driverConn = unwrapped(driverConn)
 		if !mutant.CommitUnchecked {
 			t.watch = t.dialect.Watch(driverConn)
 		}
@@ -214,6 +222,18 @@ func (t *Transaction) begin(ctx context.Context, o *sql.TxOptions) (err error) {
 	return nil
 }
 
+// unwrapped is the driver's own connection beneath those of wrappers, as for traces, that show
+// it as XSAM/otelsql does.
+func unwrapped(driverConn any) any {
+	for {
+		wrapper, ok := driverConn.(interface{ Raw() driver.Conn })
+		if !ok {
+			return driverConn
+		}
+		driverConn = wrapper.Raw()
+	}
+}
+
 // exec runs a statement on the transaction's connection. As long as the transaction is
 // open it has to go through it: a sql.Conn whose connection breaks waits for what is open
 // on it, and would wait for ever.
@@ -225,20 +245,55 @@ func (t *Transaction) exec(ctx context.Context, text string) (sql.Result, error)
 	return result, err
 }
 
+// finish runs the statements that end the hold, all of them whatever fails, and behind them
+// Hold.Catch, unless they have committed. No statement of anybody else comes in between.
+func (t *Transaction) finish(ctx context.Context, statements []string, committing bool) (errs []error) {
+	run := func(exec func(text string) error) {
+		errs = nil
+		for _, text := range statements {
+			errs = append(errs, exec(text))
+		}
+		if t.hold.Catch != "" && !(committing && errors.Join(errs...) == nil) {
+			t.caught = exec(t.hold.Catch) == nil
+		}
+	}
+	alone := false
+	_ = t.conn.Raw(func(driverConn any) error {
+		on, ok := driverConn.(driver.ExecerContext)
+		if !ok {
+			return nil
+		}
+		alone = true
+		run(func(text string) error {
+			_, err := on.ExecContext(ctx, text, nil)
+			alone = alone && !errors.Is(err, driver.ErrSkip) // then it was not run
+			return err
+		})
+		return nil // also where it is dead: who closes a sql.Conn waits for the transaction on it
+	})
+	if !alone {
+		run(func(text string) error {
+			_, err := t.exec(ctx, text)
+			return err
+		})
+	}
+	return errs
+}
+
 // SQL is the transaction as handlers get it.
 func (t *Transaction) SQL() *sql.Tx { return t.tx }
 
 // ExecContext implements Session.
 func (t *Transaction) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	result, err := t.tx.ExecContext(ctx, query, args...)
-	t.Note(err)
+	t.noteOwn(err)
 	return result, err
 }
 
 // QueryContext implements Session.
 func (t *Transaction) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	rows, err := t.tx.QueryContext(ctx, query, args...)
-	t.Note(err)
+	t.noteOwn(err)
 	return rows, err
 }
 
@@ -253,9 +308,15 @@ func (t *Transaction) Note(err error) {
 	t.beginner.readWrite.Store(true)
 }
 
+// noteOwn is Note for a statement of Waybill's own.
+func (t *Transaction) noteOwn(err error) {
+	t.Note(err)
+	t.spoilt = t.spoilt || t.dialect.Misled(err)
+}
+
 // Intact returns nil as long as nothing that can be seen from here has ended the
 // transaction, and otherwise an error that matches waybill.ErrTxEnded and says what has.
-// It asks nothing of the database.
+// It asks nothing of the database, unless nothing else holds or watches the transaction.
 func (t *Transaction) Intact() error {
 	_, err := t.look()
 	return err
@@ -277,8 +338,13 @@ func (t *Transaction) look() (isBusy bool, err error) {
 			return nil
 		})
 	}
-	if t.isDone() {
+	switch {
+	case t.isDone():
 		why = errors.New("tx.Commit or tx.Rollback was called, or its context has ended")
+	case t.watch.Ended == nil && len(t.hold.Commit) == 0:
+		ctx, cancel := context.WithTimeout(context.Background(), rollbackTime)
+		defer cancel()
+		why = ask(ctx, t.tx, t.dialect.Probe())
 	}
 	t.end(why)
 	return isBusy, t.ended
@@ -381,14 +447,9 @@ func AfterCommit(tx Execer, key any, f func(db *sql.DB)) bool {
 // close runs the statements of Hold.Commit.
 func (t *Transaction) close(ctx context.Context) error {
 	var problem error
-	for _, s := range t.hold.Commit {
-		_, err := t.exec(ctx, s)
-		if err == nil {
-			continue
-		}
-		problem = err
-		if !t.hold.Commits {
-			break
+	for _, err := range t.finish(ctx, t.hold.Commit, true) {
+		if err != nil {
+			problem = err
 		}
 	}
 	switch {
@@ -440,12 +501,11 @@ func (t *Transaction) undo() error {
 // unhold runs the statements of Hold.Rollback, and returns why the database had rolled
 // back already, where it had. A connection on which the last of them fails is of no use.
 func (t *Transaction) unhold(ctx context.Context) error {
-	var first, last error
-	for i, s := range t.hold.Rollback {
-		if _, last = t.exec(ctx, s); i == 0 {
-			first = last
-		}
+	if t.caught || len(t.hold.Rollback) == 0 {
+		return nil
 	}
+	errs := t.finish(ctx, t.hold.Rollback, false)
+	first, last := errs[0], errs[len(errs)-1]
 	switch {
 	case last != nil:
 		t.spoilt = true
@@ -489,7 +549,7 @@ func (t *Transaction) release(dead bool) {
 func discard(dialect Dialect, conn *sql.Conn) {
 	_ = conn.Raw(func(driverConn any) error {
 		if hangUp := dialect.Setup().HangUp; hangUp != nil {
-			hangUp(driverConn)
+			hangUp(unwrapped(driverConn))
 		}
 		return driver.ErrBadConn
 	})
@@ -518,7 +578,15 @@ func probe(ctx context.Context, tx Execer, dialect Dialect) error {
 	if t := heldTransaction(tx); t != nil {
 		return t.Intact()
 	}
-	p := dialect.Probe()
+	if err := ask(ctx, tx, dialect.Probe()); err != nil {
+		return &endedError{err}
+	}
+	return nil
+}
+
+// ask has a probe find out whether a transaction is open on tx's connection, and returns an
+// error where none is.
+func ask(ctx context.Context, tx Execer, p Probe) error {
 	if len(p.Statements) == 0 {
 		return nil
 	}
@@ -533,8 +601,10 @@ func probe(ctx context.Context, tx Execer, dialect Dialect) error {
 	}
 	if p.Undo != "" {
 		if _, err := tx.ExecContext(ctx, p.Undo); err != nil {
-			return fmt.Errorf("waybill: undo the probe of a transaction: %w", err)
+			return fmt.Errorf("undo the probe of a transaction: %w", err)
 		}
 	}
-	return &endedError{errors.New("no transaction is open on its connection: the database has rolled it back, as after a deadlock, or a statement has ended it")}
+	return errNoneOpen
 }
+
+var errNoneOpen = errors.New("no transaction is open on its connection: the database has rolled it back, as after a deadlock, or a statement has ended it")

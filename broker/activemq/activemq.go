@@ -37,6 +37,9 @@ type Options struct {
 	// MaxMessage is the greatest body in bytes that is sent at all; a larger one is
 	// Unacceptable without asking the broker. Default: no limit but the broker's own.
 	MaxMessage int
+	// Name begins the ids by which the broker's management shows the connections: that of the
+	// same name in the options of amqp1 and stomp. Default: none.
+	Name string
 }
 
 // Broker makes connections to one broker. It is safe for concurrent use.
@@ -73,8 +76,8 @@ func New(address string, o *Options) (*Broker, error) {
 		return nil, fmt.Errorf("activemq: %w", err)
 	}
 	b := &Broker{}
-	b.amqp, amqpErr = amqp1.New(amqpAddress, &amqp1.Options{TLS: o.TLS, MaxMessage: o.MaxMessage})
-	b.stomp, stompErr = stomp.New(stompAddress, &stomp.Options{TLS: o.TLS, MaxMessage: o.MaxMessage})
+	b.amqp, amqpErr = amqp1.New(amqpAddress, &amqp1.Options{TLS: o.TLS, MaxMessage: o.MaxMessage, Name: o.Name})
+	b.stomp, stompErr = stomp.New(stompAddress, &stomp.Options{TLS: o.TLS, MaxMessage: o.MaxMessage, Name: o.Name})
 	if err := errors.Join(amqpErr, stompErr); err != nil {
 		return nil, fmt.Errorf("activemq: %w", err)
 	}

@@ -34,6 +34,10 @@ type Options struct {
 	// MaxMessage is the greatest body in bytes that is sent at all; a larger one is
 	// Unacceptable without asking the broker. Default: no limit but the broker's own.
 	MaxMessage int
+	// Name begins the container ids of the connections, by which the broker's management
+	// shows them; a random part makes each the only one. A durable subscription of a topic has
+	// the id that belongs to it. Default: random ids.
+	Name string
 }
 
 // Broker makes connections to one broker. It is safe for concurrent use.
@@ -42,6 +46,7 @@ type Broker struct {
 	idleTimeout time.Duration
 	maxMessage  int
 	kind        jmsbroker.Kind // Any where the address does not say
+	name        string         // begins the container ids
 	answerTime  time.Duration  // after what time a broker that says nothing is none
 }
 
@@ -64,7 +69,7 @@ func New(address string, o *Options) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("amqp1: %w", err)
 	}
-	return &Broker{target: target, idleTimeout: o.IdleTimeout, maxMessage: o.MaxMessage, kind: kind, answerTime: dial.AnswerTime}, nil
+	return &Broker{target: target, idleTimeout: o.IdleTimeout, maxMessage: o.MaxMessage, kind: kind, name: o.Name, answerTime: dial.AnswerTime}, nil
 }
 
 // Capabilities declares what the broker can do over AMQP 1.0. Several subscribers can

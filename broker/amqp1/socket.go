@@ -24,7 +24,7 @@ type socket struct {
 }
 
 // dial opens a network connection, logs in and begins a session. container is the
-// container id, for a durable subscription of a topic, or empty for a random one.
+// container id, for a durable subscription of a topic, or empty for one of its own.
 func (b *Broker) dial(ctx context.Context, container string) (*socket, error) {
 	raw, err := b.target.Dial(ctx)
 	if err != nil {
@@ -32,7 +32,7 @@ func (b *Broker) dial(ctx context.Context, container string) (*socket, error) {
 	}
 	s := &socket{buffered: newBufferedConn(raw, b.idleTimeout, b.answerTime)}
 	options := &amqp.ConnOptions{
-		ContainerID: container,
+		ContainerID: cmp.Or(container, jmsbroker.ConnectionID(b.name)),
 		HostName:    b.target.Host,
 		IdleTimeout: b.idleTimeout,
 		SASLType: func(c *amqp.Conn) error {

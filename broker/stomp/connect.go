@@ -1,6 +1,7 @@
 package stomp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ func (b *Broker) login(conn net.Conn, client string) (*socket, error) {
 	if b.target.HasUser {
 		headers = append(headers, "login", b.target.User, "passcode", b.target.Password)
 	}
-	if client != "" {
+	if client = cmp.Or(client, jmsbroker.ConnectionID(b.name)); client != "" {
 		headers = append(headers, "client-id", client)
 	}
 	var text strings.Builder

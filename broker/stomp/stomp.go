@@ -35,6 +35,10 @@ type Options struct {
 	// Unacceptable without asking the broker. ActiveMQ Classic, by default, takes 100 MiB
 	// and breaks the connection over more. Default: no limit but the broker's own.
 	MaxMessage int
+	// Name begins the client ids of the connections, by which the broker's management
+	// shows them; a random part makes each the only one. A durable subscription of a topic has
+	// the id that belongs to it. Default: the broker's own ids.
+	Name string
 }
 
 // Broker makes connections to one broker. It is safe for concurrent use.
@@ -43,6 +47,7 @@ type Broker struct {
 	heartBeat  time.Duration
 	maxMessage int
 	kind       jmsbroker.Kind // Any where the address does not say
+	name       string         // begins the client ids
 	answerTime time.Duration  // after what time a broker that says nothing is none
 }
 
@@ -65,7 +70,7 @@ func New(address string, o *Options) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stomp: %w", err)
 	}
-	return &Broker{target: target, heartBeat: o.HeartBeat, maxMessage: o.MaxMessage, kind: kind, answerTime: dial.AnswerTime}, nil
+	return &Broker{target: target, heartBeat: o.HeartBeat, maxMessage: o.MaxMessage, kind: kind, name: o.Name, answerTime: dial.AnswerTime}, nil
 }
 
 // Capabilities declares what ActiveMQ can do over STOMP. A NACK makes a dead letter on

@@ -19,26 +19,32 @@ consumer from where a consumer keeps them. It shows them,
 with the named consumers that have confirmed or rejected them, and asks first; --yes
 answers for a script.
 
+In place of ids, --all, --destination, --reason and --older-than pick messages, as they are
+when it begins: what is rejected later stays. It shows the first twenty of them, and how many
+there are. --dry-run only prints which.
+
 --pending discards messages that are pending, too. A copy that is under way takes effect all
 the same, and a key's sequence then has a gap.`
 
 const discardExample = `  waybill discard 01890a5d-ac96-774b-bcce-b302099a8057
+  waybill discard --destination orders --reason 'carrier API: 503' --dry-run
   waybill discard --yes 01890a5d-ac96-774b-bcce-b302099a8057
   waybill discard --pending 01890a5d-ac96-774b-bcce-b302099a8057`
 
 type discardFlags struct {
-	yes, json, pending bool
+	yes, json, pending, dryRun bool
 	sideFlag
+	pick pickFlags
 }
 
 func newDiscardCommand(o *options) *cobra.Command {
 	var f discardFlags
 	cmd := &cobra.Command{
-		Use:     "discard ID...",
+		Use:     "discard [ID...]",
 		Short:   "Give rejected messages up",
 		Long:    discardHelp,
 		Example: discardExample,
-		Args:    takes("ID..."),
+		Args:    f.pick.takesOrPicks,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ids, err := parseIDs(args)
 			if err != nil {
@@ -48,42 +54,120 @@ func newDiscardCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if !f.yes && !terminal.Is(cmd.InOrStdin()) {
+			switch {
+			case !f.yes && !f.dryRun && !terminal.Is(cmd.InOrStdin()):
 				return usagef("discard asks first, and standard input is no terminal: use --yes")
-			}
-			if ofConsumer && f.pending {
+			case ofConsumer && f.pending:
 				return usagef("--pending is for the producer's side: what a consumer keeps and handles again is not discarded meanwhile")
+			case len(ids) == 0 && f.pending:
+				return usagef("--pending needs ids: --all, --destination, --reason and --older-than pick rejected messages")
 			}
+			ctx, out := cmd.Context(), cmd.OutOrStdout()
 			if ofConsumer {
-				return o.withKeeper(cmd.Context(), "", func(k *store.Keeper) error {
-					if !f.yes {
-						if err := confirmDiscardKept(cmd, k, ids); err != nil {
-							return err
-						}
-					}
-					return eachID(ids, func(id waybill.ID) error { return f.discardKept(cmd.Context(), k, id, cmd.OutOrStdout()) })
+				return o.withKeeper(ctx, "", func(k *store.Keeper) error {
+					return f.run(cmd, ids, &discarder{
+						each:    func(do func(waybill.ID) error) (int, error) { return f.pick.eachKept(ctx, k, do) },
+						check:   func(id waybill.ID) error { return isKept(ctx, k, id) },
+						confirm: func(ids []waybill.ID) error { return f.confirmKept(cmd, k, ids) },
+						discard: func(id waybill.ID) error { return f.discardKept(ctx, k, id, out) },
+					})
 				})
 			}
-			return o.withQueue(cmd.Context(), func(q *store.Queue) error {
-				if !f.yes {
-					if err := f.confirm(cmd, q, ids); err != nil {
-						return err
-					}
-				}
-				return eachID(ids, func(id waybill.ID) error { return f.discard(cmd.Context(), q, id, cmd.OutOrStdout()) })
+			return o.withQueue(ctx, func(q *store.Queue) error {
+				return f.run(cmd, ids, &discarder{
+					each:    func(do func(waybill.ID) error) (int, error) { return f.pick.each(ctx, q, do) },
+					check:   func(id waybill.ID) error { return f.check(ctx, q, id) },
+					confirm: func(ids []waybill.ID) error { return f.confirm(cmd, q, ids) },
+					discard: func(id waybill.ID) error { return f.discard(ctx, q, id, out) },
+				})
 			})
 		},
 	}
 	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "do not ask")
 	cmd.Flags().BoolVar(&f.pending, "pending", false, "discard pending messages, too")
+	f.pick.add(cmd)
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print the ids of what would be discarded, and discard nothing")
 	f.sideFlag.add(cmd)
 	cmd.Flags().BoolVar(&f.json, "json", false, "print a JSON line for each message that is discarded")
+	cmd.ValidArgsFunction = o.offer(rejectedIDs)
+	o.offerFlag(cmd, "destination", destinations)
 	return cmd
+}
+
+// discarder is what differs between the sides.
+type discarder struct {
+	each    func(do func(waybill.ID) error) (int, error) // of what the flags pick
+	check   func(id waybill.ID) error                    // why it cannot be discarded
+	confirm func(ids []waybill.ID) error
+	discard func(id waybill.ID) error
+}
+
+// run discards what the ids name or, where there are none, what the flags pick. All that is
+// picked is known before anybody is asked.
+func (f *discardFlags) run(cmd *cobra.Command, ids []waybill.ID, d *discarder) error {
+	if len(ids) == 0 {
+		_, err := d.each(func(id waybill.ID) error {
+			ids = append(ids, id)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if len(ids) == 0 {
+			fmt.Fprintln(cmd.ErrOrStderr(), "No such messages.")
+			return nil
+		}
+	}
+	if f.dryRun {
+		return eachID(ids, func(id waybill.ID) error {
+			if err := d.check(id); err != nil {
+				return err
+			}
+			return printLine(cmd.OutOrStdout(), f.json, discardedLine{MessageID: id}, id.String())
+		})
+	}
+	if !f.yes {
+		if err := d.confirm(ids); err != nil {
+			return err
+		}
+	}
+	return eachID(ids, d.discard)
+}
+
+// check says why a message cannot be discarded.
+func (f *discardFlags) check(ctx context.Context, q *store.Queue, id waybill.ID) error {
+	rows, err := q.Find(ctx, []waybill.ID{id})
+	if err == nil && (len(rows) == 0 || rows[0].Status != store.Rejected && !f.pending) {
+		err = f.notFound(id)
+	}
+	return err
+}
+
+// discardShown is the most messages that are shown where they were picked.
+const discardShown = 20
+
+// shown are those that are shown: all that are named, and the first of those that are picked.
+func (f *discardFlags) shown(cmd *cobra.Command, ids []waybill.ID) []waybill.ID {
+	if f.pick.isGiven(cmd) {
+		return ids[:min(len(ids), discardShown)]
+	}
+	return ids
+}
+
+// ask asks whether to discard; found are how many of those that are shown there are.
+func (f *discardFlags) ask(cmd *cobra.Command, ids []waybill.ID, found int) error {
+	if !f.pick.isGiven(cmd) {
+		return askToDiscard(cmd, found)
+	}
+	if more := len(ids) - discardShown; more > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "and %d more.\n", more)
+	}
+	return askToDiscard(cmd, len(ids))
 }
 
 // confirm shows what would be lost and asks.
 func (f *discardFlags) confirm(cmd *cobra.Command, q *store.Queue, ids []waybill.ID) error {
-	rows, err := q.Find(cmd.Context(), ids)
+	rows, err := q.Find(cmd.Context(), f.shown(cmd, ids))
 	if err != nil {
 		return err
 	}
@@ -107,7 +191,7 @@ func (f *discardFlags) confirm(cmd *cobra.Command, q *store.Queue, ids []waybill
 	if err := view.List(cmd.ErrOrStderr(), rejected, time.UnixMicro(clock), terminal.Is(cmd.ErrOrStderr())); err != nil {
 		return err
 	}
-	return askToDiscard(cmd, len(rejected))
+	return f.ask(cmd, ids, len(rejected))
 }
 
 type discardedLine struct {

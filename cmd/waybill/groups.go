@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -63,11 +64,13 @@ func newGroupsCommand(o *options) *cobra.Command {
 	flags.StringVar(&selection.Text, "text", "", "messages only with this `text` in their reason")
 	flags.StringVar(&side, "side", "", "`side` whose messages these are: producer or consumer (default both)")
 	complete(cmd, "side", string(store.Producer), string(store.Consumer))
+	o.offerFlag(cmd, "destination", destinations)
+	o.offerFlag(cmd, "consumer", consumers)
 	flags.BoolVar(&asJSON, "json", false, "print a JSON line for each group")
 	return cmd
 }
 
-// shownReason is the most characters of a reason in a table.
+// shownReason is the most characters of a reason in a terminal's table; elsewhere it is whole.
 const shownReason = 100
 
 func printGroups(stdout, stderr io.Writer, groups *survey.Groups, asJSON bool) error {
@@ -82,12 +85,15 @@ func printGroups(stdout, stderr io.Writer, groups *survey.Groups, asJSON bool) e
 		fmt.Fprint(t, "MESSAGES\tDESTINATION\tCONSUMER\tFIRST\tLAST\tREASON\tEXAMPLE\n")
 		for i := range groups.Groups {
 			g := &groups.Groups[i]
-			consumer, reason := g.Consumer, []rune(terminal.Printable(g.Reason))
+			consumer, reason := g.Consumer, []rune(terminal.Printable(strings.Join(strings.Fields(g.Reason), " ")))
+			if terminal.Is(stdout) && len(reason) > shownReason {
+				reason = append(reason[:shownReason-1], '…')
+			}
 			if consumer == "" {
 				consumer = "-"
 			}
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", terminal.Number(int64(g.Messages)), terminal.Destination(g.Destination, g.Topic),
-				terminal.Printable(consumer), g.First.Format(time.DateTime), g.Last.Format(time.DateTime), string(reason[:min(len(reason), shownReason)]), g.Example.MessageID)
+				terminal.Printable(consumer), g.First.Format(time.DateTime), g.Last.Format(time.DateTime), string(reason), g.Example.MessageID)
 		}
 		if err := t.Flush(); err != nil {
 			return err

@@ -20,7 +20,7 @@ const healthExample = `  waybill health 127.0.0.1:9090
   waybill health --live https://relay.internal:9090`
 
 func newHealthCommand() *cobra.Command {
-	var live bool
+	var live, asJSON bool
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:     "health ADDRESS",
@@ -34,15 +34,23 @@ func newHealthCommand() *cobra.Command {
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
-			return askHealth(ctx, args[0], live, cmd.OutOrStdout())
+			return askHealth(ctx, args[0], live, asJSON, cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().BoolVar(&live, "live", false, "ask whether it lives, not whether it is ready")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object on one line, also where it is not ready")
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "the longest time to wait for the answer")
 	return cmd
 }
 
-func askHealth(ctx context.Context, addr string, live bool, out io.Writer) error {
+// health is what a process has answered. Its JSON form is what "health --json" prints.
+type health struct {
+	OK     bool   `json:"ok"`
+	Status int    `json:"status"` // of HTTP
+	Says   string `json:"says"`
+}
+
+func askHealth(ctx context.Context, addr string, live, asJSON bool, out io.Writer) error {
 	if !strings.Contains(addr, "://") {
 		if strings.HasPrefix(addr, ":") {
 			addr = "127.0.0.1" + addr
@@ -66,9 +74,12 @@ func askHealth(ctx context.Context, addr string, live bool, out io.Writer) error
 	if err != nil {
 		return fmt.Errorf("ask for health: %w", err)
 	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("not ready: %s", strings.TrimSpace(string(text)))
+	answer := health{response.StatusCode == http.StatusOK, response.StatusCode, strings.TrimSpace(string(text))}
+	if asJSON || answer.OK {
+		err = printLine(out, asJSON, answer, answer.Says)
 	}
-	_, err = fmt.Fprintln(out, strings.TrimSpace(string(text)))
+	if err == nil && !answer.OK {
+		err = fmt.Errorf("not ready: %s", answer.Says)
+	}
 	return err
 }

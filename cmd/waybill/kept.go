@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -144,6 +145,15 @@ func notKept(id waybill.ID) error {
 	return &messageError{fmt.Sprintf("no consumer keeps a rejected message %s; see 'waybill list --side consumer --rejected'", id)}
 }
 
+// isKept says why there is no rejected message of this id that a consumer keeps.
+func isKept(ctx context.Context, k *store.Keeper, id waybill.ID) error {
+	rows, err := k.Find(ctx, id)
+	if err == nil && !slices.ContainsFunc(rows, func(r store.Kept) bool { return r.Status == store.Rejected }) {
+		err = notKept(id)
+	}
+	return err
+}
+
 // resendKept has one message handled again.
 func (f *resendFlags) resendKept(ctx context.Context, k *store.Keeper, id waybill.ID, w io.Writer) error {
 	newID, found, err := k.Resend(ctx, id, f.asNew)
@@ -156,10 +166,10 @@ func (f *resendFlags) resendKept(ctx context.Context, k *store.Keeper, id waybil
 	return printLine(w, f.json, resentLine{MessageID: id, NewMessageID: newID}, newID.String())
 }
 
-// confirmDiscardKept shows what would be lost and asks.
-func confirmDiscardKept(cmd *cobra.Command, k *store.Keeper, ids []waybill.ID) error {
+// confirmKept is confirm for what consumers keep.
+func (f *discardFlags) confirmKept(cmd *cobra.Command, k *store.Keeper, ids []waybill.ID) error {
 	var rejected []view.Kept
-	for _, id := range ids {
+	for _, id := range f.shown(cmd, ids) {
 		rows, err := k.Find(cmd.Context(), id)
 		if err != nil {
 			return err
@@ -180,7 +190,7 @@ func confirmDiscardKept(cmd *cobra.Command, k *store.Keeper, ids []waybill.ID) e
 	if err := view.ListKept(cmd.ErrOrStderr(), rejected, now, terminal.Is(cmd.ErrOrStderr())); err != nil {
 		return err
 	}
-	return askToDiscard(cmd, len(rejected))
+	return f.ask(cmd, ids, len(rejected))
 }
 
 // askToDiscard asks whether to discard n messages. It returns nil for yes.

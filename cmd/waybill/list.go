@@ -74,6 +74,8 @@ func newListCommand(o *options) *cobra.Command {
 	flags.IntVar(&f.limit, "limit", 100, "list at most `N` messages; 0 for all")
 	flags.BoolVar(&f.json, "json", false, "print a JSON line for each message")
 	cmd.MarkFlagsMutuallyExclusive("rejected", "pending")
+	o.offerFlag(cmd, "destination", destinations)
+	o.offerFlag(cmd, "consumer", consumers)
 	return cmd
 }
 

@@ -10,10 +10,26 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/address"
 	"github.com/waybill-go/waybill/store"
 )
+
+// connectionName is what databases and brokers show for the connections of a command, such as
+// "waybill relay shop@host 4711": the command, whose it is, the host and the process.
+func connectionName(cmd *cobra.Command) string {
+	name := "waybill " + cmd.Name()
+	if flag, is := map[string]string{"relay": "producer", "receive": "consumer"}[cmd.Name()]; is {
+		name += " " + cmd.Flags().Lookup(flag).Value.String()
+	}
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
+	}
+	// A comma would end MySQL's attribute.
+	return fmt.Sprintf("%s %d", strings.ReplaceAll(name, ",", ";"), os.Getpid())
+}
 
 // database is an open database. Nothing connects before the first use.
 type database struct {
@@ -32,7 +48,7 @@ func (o *options) openDatabase() (*database, error) {
 	if _, err := store.NewNames(o.prefix); err != nil {
 		return nil, usage(err)
 	}
-	db, dialect, err := address.OpenDatabase(o.db)
+	db, dialect, err := address.OpenDatabaseAs(o.db, o.name)
 	if err != nil {
 		return nil, usage(err)
 	}
@@ -120,7 +136,7 @@ func (o *options) openBroker() (b broker.Broker, closeBroker func() error, err e
 	if o.broker == "" {
 		return nil, nil, usagef("no broker: give --broker or set WAYBILL_BROKER, such as amqp1://user:password@host or embedded:path/to/dir")
 	}
-	b, err = address.OpenBroker(o.broker)
+	b, err = address.OpenBrokerAs(o.broker, o.name)
 	if dir, isEmbedded := strings.CutPrefix(o.broker, "embedded:"); err != nil && isEmbedded && dir != "" {
 		return nil, nil, err // the address is right, and its server does not start
 	}

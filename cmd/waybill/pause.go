@@ -193,6 +193,8 @@ func newPauseCommand(o *options) *cobra.Command {
 		},
 	}
 	f.add(cmd)
+	cmd.ValidArgsFunction = o.offer(destinations)
+	o.offerFlag(cmd, "consumer", consumers)
 	flags := cmd.Flags()
 	flags.DurationVar(&f.length, "for", 0, "how long (default: until it is resumed)")
 	flags.StringVar(&f.until, "until", "", "until this `time`, such as 2026-03-01T06:00:00Z")
@@ -252,6 +254,8 @@ func newResumeCommand(o *options) *cobra.Command {
 		},
 	}
 	f.add(cmd)
+	cmd.ValidArgsFunction = o.offer(pausedDestinations)
+	o.offerFlag(cmd, "consumer", consumers)
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,6 +23,10 @@ and not handled twice. Ages are those by the database's clock. A consumer of a t
 whose producer does not name it (waybill relay --consumers) needs a retention as long
 as it may be away. Producers that wait for no receipts have --foreign-retention.
 
+--dry-run changes nothing. It says up to which time each producer's messages would be
+forgotten, and how many records at most: it counts what is older than the latest of these
+times, up to 10,000. Idle keys it counts on the producer's side alone.
+
 --keys-idle forgets keys, too, which never happens by itself:
 
   --side producer   the counters (qmessage_key) of keys that were last used longer ago
@@ -35,6 +40,7 @@ as it may be away. Producers that wait for no receipts have --foreign-retention.
 
 const pruneExample = `  waybill prune --db postgres://app:secret@localhost/app
   waybill prune --retention 720h --consumer shipping --json
+  waybill prune --dry-run
   waybill prune --keys-idle 2160h --side producer`
 
 type pruneFlags struct {
@@ -42,7 +48,7 @@ type pruneFlags struct {
 	keysIdle           time.Duration
 	side               string
 	consumer           string
-	json               bool
+	json, dryRun       bool
 }
 
 func newPruneCommand(o *options) *cobra.Command {
@@ -62,6 +68,9 @@ func newPruneCommand(o *options) *cobra.Command {
 				return err
 			}
 			defer d.Close()
+			if f.dryRun && f.keysIdle == 0 {
+				return f.tell(cmd.Context(), d, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			}
 			if f.keysIdle > 0 && f.side == string(store.Producer) {
 				return f.forgetKeys(cmd.Context(), d, cmd.OutOrStdout(), cmd.ErrOrStderr())
 			}
@@ -75,7 +84,9 @@ func newPruneCommand(o *options) *cobra.Command {
 	flags.DurationVar(&f.keysIdle, "keys-idle", 0, "forget the keys of one --side that were last used longer ago")
 	flags.StringVar(&f.side, "side", "", "`side` whose keys are forgotten: producer or consumer")
 	flags.StringVar(&f.consumer, "consumer", "", "records of this `consumer` only (default: of all)")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be forgotten, and forget nothing")
 	flags.BoolVar(&f.json, "json", false, "print a JSON line for each consumer, or one for the producer")
+	o.offerFlag(cmd, "consumer", consumers)
 	complete(cmd, "side", string(store.Producer), string(store.Consumer))
 	return cmd
 }
@@ -106,6 +117,9 @@ func (f *pruneFlags) check(cmd *cobra.Command) error {
 	if given("keys-idle") && f.keysIdle < least {
 		return usagef("--keys-idle is %v; the keys of the %s have to be idle for %v at least", f.keysIdle, f.side, least)
 	}
+	if f.dryRun && f.keysIdle > 0 && f.side == string(store.Consumer) {
+		return usagef("--dry-run does not count the keys of consumers: which of them go is known when all that are kept of their destination have been looked at")
+	}
 	if f.side == string(store.Producer) && f.consumer != "" {
 		return usagef("--consumer has nothing to do with the keys of the producer")
 	}
@@ -125,6 +139,48 @@ type forgottenLine struct {
 	Keys int64 `json:"keys"`
 }
 
+type idleLine struct {
+	Keys int64 `json:"idle_keys"`
+}
+
+// forgettableLine is what --dry-run tells of one consumer.
+type forgettableLine struct {
+	Consumer string `json:"consumer"`
+	// Records: at most so many would go; AtLeast: they were counted no further.
+	Records   int64                `json:"records_at_most"`
+	AtLeast   bool                 `json:"at_least,omitempty"`
+	Producers []forgettableHorizon `json:"producers"`
+}
+
+type forgettableHorizon struct {
+	Producer string    `json:"producer"`
+	Before   time.Time `json:"before"` // what is older than this would be forgotten
+}
+
+// mostForgettable is how many records --dry-run counts.
+const mostForgettable = 10_000
+
+// tell says what prune would do.
+func (f *pruneFlags) tell(ctx context.Context, d *database, stdout, stderr io.Writer) error {
+	return f.eachConsumer(ctx, d, stderr, func(ledger *store.Ledger, consumer string, now time.Time) error {
+		horizons, records, err := ledger.Forgettable(ctx, now, store.Retention{Confirmed: f.retention, Foreign: f.foreign}, mostForgettable)
+		if err != nil {
+			return fmt.Errorf("consumer %s: %w", consumer, err)
+		}
+		line := forgettableLine{Consumer: consumer, Records: records, AtLeast: records == mostForgettable, Producers: []forgettableHorizon{}}
+		text := fmt.Sprintf("%s: %s records at most would be forgotten", consumer, terminal.Number(records))
+		if line.AtLeast {
+			text = fmt.Sprintf("%s: perhaps more than %s records would be forgotten", consumer, terminal.Number(records))
+		}
+		for _, h := range horizons {
+			p := forgettableHorizon{strings.TrimSuffix(h.Producer, "."), h.ID.Time().UTC()}
+			line.Producers = append(line.Producers, p)
+			text += fmt.Sprintf("\n  of %s what is older than %s", p.Producer, p.Before.Format(time.DateTime+" MST"))
+		}
+		return printLine(stdout, f.json, line, text)
+	})
+}
+
 // forgetKeys forgets the producer's idle keys.
 func (f *pruneFlags) forgetKeys(ctx context.Context, d *database, stdout, stderr io.Writer) error {
 	queue, err := store.NewQueue(d.DB, d.dialect, d.prefix)
@@ -134,6 +190,13 @@ func (f *pruneFlags) forgetKeys(ctx context.Context, d *database, stdout, stderr
 	defer queue.CloseIdle()
 	if err := queue.CheckSchema(ctx); err != nil {
 		return err
+	}
+	if f.dryRun {
+		idle, err := queue.IdleKeys(ctx, f.keysIdle, pruneBatch)
+		if err != nil {
+			return err
+		}
+		return printLine(stdout, f.json, idleLine{idle}, fmt.Sprintf("%d keys would be forgotten", idle))
 	}
 	progress := terminal.NewProgress(stderr)
 	defer progress.Clear()
@@ -147,18 +210,11 @@ func (f *pruneFlags) forgetKeys(ctx context.Context, d *database, stdout, stderr
 }
 
 func (f *pruneFlags) prune(ctx context.Context, d *database, stdout, stderr io.Writer) error {
-	consumers, err := store.Consumers(ctx, d.DB, d.dialect, d.prefix)
-	if err != nil {
-		return err
-	}
-	if f.consumer != "" {
-		consumers = []string{f.consumer}
-	}
 	progress := terminal.NewProgress(stderr)
 	defer progress.Clear()
-	for _, consumer := range consumers {
+	return f.eachConsumer(ctx, d, stderr, func(ledger *store.Ledger, consumer string, now time.Time) error {
 		progress.Update("pruning the records of %s", consumer)
-		line, err := f.pruneOne(ctx, d, consumer)
+		line, err := f.pruneOne(ctx, ledger, consumer, now)
 		if err != nil {
 			return err
 		}
@@ -167,7 +223,37 @@ func (f *pruneFlags) prune(ctx context.Context, d *database, stdout, stderr io.W
 		if line.Keys != nil {
 			text += fmt.Sprintf(", and the states of %d keys", *line.Keys)
 		}
-		if err := printLine(stdout, f.json, line, text); err != nil {
+		return printLine(stdout, f.json, line, text)
+	})
+}
+
+// eachConsumer gives do the ledger of each consumer that is meant, and the database's clock:
+// this host's may be days off.
+func (f *pruneFlags) eachConsumer(ctx context.Context, d *database, stderr io.Writer, do func(ledger *store.Ledger, consumer string, now time.Time) error) error {
+	consumers, err := store.Consumers(ctx, d.DB, d.dialect, d.prefix)
+	if err != nil {
+		return err
+	}
+	if f.consumer != "" {
+		consumers = []string{f.consumer}
+	}
+	one := func(consumer string) error {
+		ledger, err := store.NewLedger(d.DB, d.dialect, d.prefix, consumer)
+		if err != nil {
+			return err
+		}
+		defer ledger.CloseIdle()
+		if err := ledger.CheckSchema(ctx); err != nil {
+			return err
+		}
+		now, err := ledger.Clock(ctx)
+		if err != nil {
+			return err
+		}
+		return do(ledger, consumer, now)
+	}
+	for _, consumer := range consumers {
+		if err := one(consumer); err != nil {
 			return err
 		}
 	}
@@ -178,20 +264,8 @@ func (f *pruneFlags) prune(ctx context.Context, d *database, stdout, stderr io.W
 }
 
 // pruneOne prunes one consumer's records and says how many are gone.
-func (f *pruneFlags) pruneOne(ctx context.Context, d *database, consumer string) (*prunedLine, error) {
-	ledger, err := store.NewLedger(d.DB, d.dialect, d.prefix, consumer)
-	if err != nil {
-		return nil, err
-	}
-	defer ledger.CloseIdle()
-	if err := ledger.CheckSchema(ctx); err != nil {
-		return nil, err
-	}
-	now, err := ledger.Clock(ctx) // this host's may be days off
-	if err != nil {
-		return nil, err
-	}
-	line := &prunedLine{Consumer: consumer}
+func (f *pruneFlags) pruneOne(ctx context.Context, ledger *store.Ledger, consumer string, now time.Time) (line *prunedLine, err error) {
+	line = &prunedLine{Consumer: consumer}
 	line.Pruned, err = ledger.PruneBy(ctx, now, store.Retention{Confirmed: f.retention, Foreign: f.foreign}, pruneBatch)
 	if err != nil {
 		return nil, fmt.Errorf("consumer %s: %w; %d of its records are forgotten", consumer, err, line.Pruned)

@@ -105,7 +105,7 @@ func (f *relayFlags) options(cmd *cobra.Command, o *options) (*relay.Options, er
 	if err := f.setDestinations(&ro); err != nil {
 		return nil, err
 	}
-	ro.Listen = address.Listener(o.db, o.prefix)
+	ro.Listen = address.Listener(o.db, o.prefix, o.name)
 	return &ro, nil
 }
 

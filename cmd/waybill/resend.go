@@ -62,18 +62,26 @@ func newResendCommand(o *options) *cobra.Command {
 				return err
 			} else if ofConsumer {
 				return o.withKeeper(ctx, "", func(k *store.Keeper) error {
-					return f.resendEach(cmd, ids, func(do func(waybill.ID) error) (int, error) { return f.pick.eachKept(ctx, k, do) },
-						func(id waybill.ID) error { return f.resendKept(ctx, k, id, out) })
+					resend := func(id waybill.ID) error { return f.resendKept(ctx, k, id, out) }
+					if f.dryRun {
+						resend = func(id waybill.ID) error { return f.wouldResend(id, isKept(ctx, k, id), out) }
+					}
+					return f.resendEach(cmd, ids, func(do func(waybill.ID) error) (int, error) { return f.pick.eachKept(ctx, k, do) }, resend)
 				})
 			}
 			return o.withQueue(ctx, func(q *store.Queue) error {
-				return f.resendEach(cmd, ids, func(do func(waybill.ID) error) (int, error) { return f.pick.each(ctx, q, do) },
-					func(id waybill.ID) error { return f.resend(ctx, q, id, out, cmd.ErrOrStderr()) })
+				resend := func(id waybill.ID) error { return f.resend(ctx, q, id, out, cmd.ErrOrStderr()) }
+				if f.dryRun {
+					resend = func(id waybill.ID) error { return f.wouldResend(id, f.check(ctx, q, id), out) }
+				}
+				return f.resendEach(cmd, ids, func(do func(waybill.ID) error) (int, error) { return f.pick.each(ctx, q, do) }, resend)
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&f.asNew, "as-new", false, "give the messages new ids")
 	f.pick.add(cmd)
+	cmd.ValidArgsFunction = o.offer(rejectedIDs)
+	o.offerFlag(cmd, "destination", destinations)
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print the ids of what would be sent again, and send nothing")
 	f.sideFlag.add(cmd)
 	cmd.Flags().BoolVar(&f.json, "json", false, "print a JSON line for each message that is sent again")
@@ -83,11 +91,6 @@ func newResendCommand(o *options) *cobra.Command {
 // resendEach sends again what the ids name or, where there are none, what each picks. Of what
 // was picked, messages that cannot be sent again are counted and left.
 func (f *resendFlags) resendEach(cmd *cobra.Command, ids []waybill.ID, each func(do func(waybill.ID) error) (int, error), resend func(waybill.ID) error) error {
-	if f.dryRun {
-		resend = func(id waybill.ID) error {
-			return printLine(cmd.OutOrStdout(), f.json, resentLine{MessageID: id}, id.String())
-		}
-	}
 	if len(ids) > 0 {
 		return eachID(ids, resend)
 	}
@@ -121,14 +124,8 @@ type resentLine struct {
 
 // resend sends one message again.
 func (f *resendFlags) resend(ctx context.Context, q *store.Queue, id waybill.ID, w, stderr io.Writer) error {
-	if !f.asNew {
-		forgotten, err := isForgotten(ctx, q, id)
-		if err != nil {
-			return err
-		}
-		if forgotten {
-			return &messageError{fmt.Sprintf("message %s was rejected because its consumer has forgotten what it knew of messages that old, and would be again: see --as-new in 'waybill resend --help'", id)}
-		}
+	if err := f.check(ctx, q, id); err != nil {
+		return err
 	}
 	answers, err := q.Answers(ctx, []waybill.ID{id})
 	if err != nil {
@@ -172,11 +169,34 @@ func askedAgain(answers []store.Answer, asNew bool) (consumers []string) {
 	return consumers
 }
 
-// isForgotten says whether a message was rejected because its consumer has forgotten
-// what it knew of it.
-func isForgotten(ctx context.Context, q *store.Queue, id waybill.ID) (bool, error) {
+// wouldResend prints what resend would, where nothing is wrong with the message.
+func (f *resendFlags) wouldResend(id waybill.ID, err error, w io.Writer) error {
+	if err != nil {
+		return err
+	}
+	return printLine(w, f.json, resentLine{MessageID: id}, id.String())
+}
+
+// check says why a message cannot be sent again: it is not there and rejected, or was rejected
+// because its consumer has forgotten what it knew of it.
+func (f *resendFlags) check(ctx context.Context, q *store.Queue, id waybill.ID) error {
+	r, err := rejectedRow(ctx, q, id)
+	if err == nil && !f.asNew && strings.Contains(r.LastError, waybill.ReasonForgotten) {
+		err = &messageError{fmt.Sprintf("message %s was rejected because its consumer has forgotten what it knew of messages that old, and would be again: see --as-new in 'waybill resend --help'", id)}
+	}
+	return err
+}
+
+// rejectedRow returns a rejected message.
+func rejectedRow(ctx context.Context, q *store.Queue, id waybill.ID) (*store.Row, error) {
 	rows, err := q.Find(ctx, []waybill.ID{id})
-	return len(rows) == 1 && rows[0].Status == store.Rejected && strings.Contains(rows[0].LastError, waybill.ReasonForgotten), err
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) == 0 || rows[0].Status != store.Rejected {
+		return nil, notRejected(id)
+	}
+	return &rows[0], nil
 }
 
 // messageError is why one message cannot be sent again or discarded.

@@ -12,6 +12,8 @@ import (
 type options struct {
 	db, broker, prefix  string
 	logLevel, logFormat string
+	// name is what databases and brokers show for the connections of this process.
+	name string
 }
 
 const rootHelp = `Waybill is registered delivery between services: a business change and its
@@ -38,7 +40,9 @@ and so are brokers:
 Give passwords in WAYBILL_DB and WAYBILL_BROKER rather than in flags, which other
 users of the machine can see. No command shows them.
 
-Exit status: 0 success; 1 a failed operation or a bad verdict; 2 wrong usage, and nothing was done.`
+Exit status: 0 success, also where there is nothing to show or to do; 1 a failed operation, of
+which others may have succeeded, or a bad verdict, or not healthy; 2 wrong usage, and nothing
+was done.`
 
 const rootExample = `  export WAYBILL_DB=postgres://app:secret@localhost/app
   export WAYBILL_BROKER=amqp1://app:secret@localhost
@@ -69,6 +73,7 @@ func newRoot() (root *cobra.Command, running *bool) {
 		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			o.fromEnvironment(cmd)
+			o.name = connectionName(cmd)
 			return setLogger(cmd.ErrOrStderr(), o.logLevel, o.logFormat)
 		},
 	}
@@ -79,6 +84,8 @@ func newRoot() (root *cobra.Command, running *bool) {
 	flags.StringVar(&o.logLevel, "log-level", "info", "least `level` that is logged: debug, info, warn or error")
 	flags.StringVar(&o.logFormat, "log-format", "text", "`form` of the log on standard error: text or json")
 	flags.SortFlags = false
+	complete(root, "log-level", "debug", "info", "warn", "error")
+	complete(root, "log-format", "text", "json")
 
 	// A command that this program was built without is nil, and so is a group without any.
 	add := func(title string, commands ...*cobra.Command) {
@@ -96,6 +103,8 @@ func newRoot() (root *cobra.Command, running *bool) {
 	add("Look:", newStatusCommand(o), newListCommand(o), newShowCommand(o), newGroupsCommand(o), newUICommand(o), newHealthCommand())
 	add("Repair:", newResendCommand(o), newDiscardCommand(o), newPauseCommand(o), newResumeCommand(o), newPruneCommand(o))
 	add("Prove:", newTortureCommand(o))
+	add("About this program:", newVersionCommand(), newCompletionCommand())
+	root.CompletionOptions.DisableDefaultCmd = true
 
 	running = new(bool)
 	markRunning(root, running)

@@ -87,6 +87,7 @@ func newSendCommand(o *options) *cobra.Command {
 	flags.BoolVar(&f.json, "json", false, "print a JSON line for each message that was sent")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing for messages that were sent")
 	cmd.MarkFlagsMutuallyExclusive("json", "quiet")
+	cmd.ValidArgsFunction = o.offer(destinations)
 	return cmd
 }
 

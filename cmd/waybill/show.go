@@ -50,6 +50,8 @@ func newShowCommand(o *options) *cobra.Command {
 	}
 	cmd.Flags().StringSliceVar(&waiting, "consumer", nil, "`names` of consumers that are to confirm it: those that have not are shown as waiting")
 	side.add(cmd)
+	cmd.ValidArgsFunction = o.offer(rejectedIDs)
+	o.offerFlag(cmd, "consumer", consumers)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object on one line")
 	return cmd
 }

@@ -24,7 +24,7 @@ that does has no connection to the broker, or the broker does not take them, or 
 receipts come.
 
 At most 10,000 rows of each kind are counted, and what is more ends in +. --exact counts
-all. It works where only one side's tables are there, and says which are missing. Rates
+all. With --watch it goes on where the database is away for a while. It works where only one side's tables are there, and says which are missing. Rates
 are measured for a second before anything is shown; --over 0 leaves them out.`
 
 const statusExample = `  waybill status --db postgres://app:secret@localhost/app
@@ -61,7 +61,7 @@ func newStatusCommand(o *options) *cobra.Command {
 				return err
 			}
 			reader.Exact = f.exact
-			return f.show(cmd.Context(), reader, cmd.OutOrStdout())
+			return f.show(cmd.Context(), reader, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	flags := cmd.Flags()
@@ -74,7 +74,7 @@ func newStatusCommand(o *options) *cobra.Command {
 	return cmd
 }
 
-func (f *statusFlags) show(ctx context.Context, reader *status.Reader, w io.Writer) error {
+func (f *statusFlags) show(ctx context.Context, reader *status.Reader, w, stderr io.Writer) error {
 	var meter status.Meter
 	report, err := reader.Read(ctx)
 	if err != nil {
@@ -100,11 +100,20 @@ func (f *statusFlags) show(ctx context.Context, reader *status.Reader, w io.Writ
 		if backoff.Sleep(ctx, f.every); ctx.Err() != nil {
 			return nil
 		}
-		if report, err = reader.Read(ctx); err != nil {
+		for {
+			next, err := reader.Read(ctx)
 			if ctx.Err() != nil {
 				return nil
 			}
-			return err
+			if err == nil {
+				report = next
+				break
+			}
+			// Whoever watches wants to see how it ends.
+			fmt.Fprintf(stderr, "waybill: %s; trying again\n", message(err))
+			if backoff.Sleep(ctx, f.every); ctx.Err() != nil {
+				return nil
+			}
 		}
 		meter.Observe(report)
 	}

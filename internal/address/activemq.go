@@ -7,4 +7,6 @@ import (
 	"github.com/waybill-go/waybill/broker/activemq"
 )
 
-func openActiveMQ(addr string) (broker.Broker, error) { return orNil(activemq.New(addr, nil)) }
+func openActiveMQ(addr, name string) (broker.Broker, error) {
+	return orNil(activemq.New(addr, &activemq.Options{Name: name}))
+}

@@ -4,4 +4,4 @@ package address
 
 import "github.com/waybill-go/waybill/broker"
 
-func openActiveMQ(string) (broker.Broker, error) { return nil, leftOutError("activemq") }
+func openActiveMQ(string, string) (broker.Broker, error) { return nil, leftOutError("activemq") }

@@ -7,4 +7,6 @@ import (
 	"github.com/waybill-go/waybill/broker/amqp1"
 )
 
-func openAMQP1(addr string) (broker.Broker, error) { return orNil(amqp1.New(addr, nil)) }
+func openAMQP1(addr, name string) (broker.Broker, error) {
+	return orNil(amqp1.New(addr, &amqp1.Options{Name: name}))
+}

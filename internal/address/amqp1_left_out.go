@@ -4,4 +4,4 @@ package address
 
 import "github.com/waybill-go/waybill/broker"
 
-func openAMQP1(string) (broker.Broker, error) { return nil, leftOutError("amqp1") }
+func openAMQP1(string, string) (broker.Broker, error) { return nil, leftOutError("amqp1") }

@@ -40,12 +40,18 @@ var otherForms = map[string]string{
 //
 // The embedded broker has a method Shutdown() error, to call once its connections are
 // closed.
-func OpenBroker(addr string) (broker.Broker, error) {
+func OpenBroker(addr string) (broker.Broker, error) { return OpenBrokerAs(addr, "") }
+
+// OpenBrokerAs is OpenBroker, with a name by which the broker's own tools show the connections,
+// "" for that which each adapter has by default. It begins the ids of AMQP 1.0's containers and
+// of STOMP's clients, which have to differ; it is the connection name of RabbitMQ and NATS and,
+// up to an '@' and with hyphens, Kafka's client id.
+func OpenBrokerAs(addr, name string) (broker.Broker, error) {
 	scheme, _, found := strings.Cut(addr, ":")
 	if !found || strings.ContainsAny(scheme, " =/@") {
 		return nil, errors.New("waybill: a broker's address begins with its kind: " + brokerForms)
 	}
-	b, err := openBroker(scheme, addr)
+	b, err := openBroker(scheme, addr, name)
 	if err != nil && scheme == "embedded" {
 		return nil, fmt.Errorf("waybill: %w", err)
 	}
@@ -63,20 +69,20 @@ func OpenBroker(addr string) (broker.Broker, error) {
 
 var errUnknownBroker = errors.New("no broker is called so")
 
-func openBroker(scheme, addr string) (broker.Broker, error) {
+func openBroker(scheme, addr, name string) (broker.Broker, error) {
 	switch scheme {
 	case "amqp1", "amqp1s":
-		return openAMQP1(addr)
+		return openAMQP1(addr, name)
 	case "stomp", "stomp+tls":
-		return openSTOMP(addr)
+		return openSTOMP(addr, name)
 	case "nats", "tls+nats":
-		return openNATS(addr)
+		return openNATS(addr, name)
 	case "kafka", "kafka+tls":
-		return openKafka(addr)
+		return openKafka(addr, name)
 	case "rabbitmq", "rabbitmqs":
-		return openRabbitMQ(addr)
+		return openRabbitMQ(addr, name)
 	case "activemq", "activemq+tls":
-		return openActiveMQ(addr)
+		return openActiveMQ(addr, name)
 	case "embedded":
 		return openEmbedded(strings.TrimPrefix(addr, "embedded:"))
 	}

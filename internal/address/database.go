@@ -42,7 +42,13 @@ const databaseForms = `use postgres://user:password@host/database, mysql://user:
 // a minute without use and after five in any case. A PostgreSQL behind a pooler such as
 // PgBouncer is found out at the first connection: statements are not prepared there,
 // unless the address has a default_query_exec_mode of its own.
-func OpenDatabase(addr string) (*sql.DB, store.Dialect, error) {
+func OpenDatabase(addr string) (*sql.DB, store.Dialect, error) { return OpenDatabaseAs(addr, "") }
+
+// OpenDatabaseAs is OpenDatabase, with a name by which the server shows the connections:
+// PostgreSQL's application_name, of which it shows 63 bytes, and MySQL's and MariaDB's connection
+// attribute program_name. One that the address, or for PostgreSQL the environment, sets by
+// itself goes before it. A name is without commas; "" stands for none.
+func OpenDatabaseAs(addr, name string) (*sql.DB, store.Dialect, error) {
 	scheme, rest, found := strings.Cut(addr, ":")
 	if !found || strings.ContainsAny(scheme, " =/@") {
 		return nil, nil, errors.New("waybill: a database's address begins with its kind: " + databaseForms)
@@ -53,10 +59,10 @@ func OpenDatabase(addr string) (*sql.DB, store.Dialect, error) {
 	switch scheme {
 	case "postgres", "postgresql":
 		dialect = postgres.Dialect()
-		db, err = openPostgres(addr)
+		db, err = openPostgres(addr, name)
 	case "mysql", "mariadb":
 		dialect = mysql.Dialect()
-		db, err = openMySQL(addr)
+		db, err = openMySQL(addr, name)
 	case "sqlite":
 		dialect = sqlite.Dialect()
 		db, err = openSQLite(rest)
@@ -74,11 +80,11 @@ func OpenDatabase(addr string) (*sql.DB, store.Dialect, error) {
 
 // Listener returns what hears of messages that other processes commit in the database at
 // addr, to tables with this prefix, in the form that relay.Options.Listen takes; nil where
-// the database does not tell.
-func Listener(addr, prefix string) func(ctx context.Context, notify func()) error {
+// the database does not tell. Its connection has the name too, as those of OpenDatabaseAs.
+func Listener(addr, prefix, name string) func(ctx context.Context, notify func()) error {
 	switch scheme, _, _ := strings.Cut(addr, ":"); scheme {
 	case "postgres", "postgresql":
-		return listenPostgres(addr, prefix)
+		return listenPostgres(addr, prefix, name)
 	}
 	return nil
 }

@@ -4,4 +4,4 @@ package address
 
 import "github.com/waybill-go/waybill/broker"
 
-func openKafka(string) (broker.Broker, error) { return nil, leftOutError("kafka") }
+func openKafka(string, string) (broker.Broker, error) { return nil, leftOutError("kafka") }

@@ -15,7 +15,7 @@ import (
 
 // openMySQL has the driver send statements with their arguments in one round trip where
 // it can (interpolateParams); it prepares, runs and closes them otherwise.
-func openMySQL(addr string) (*sql.DB, error) {
+func openMySQL(addr, client string) (*sql.DB, error) {
 	u, err := serverURL(addr)
 	if err != nil {
 		return nil, err
@@ -37,12 +37,29 @@ func openMySQL(addr string) (*sql.DB, error) {
 	if !u.Query().Has("interpolateParams") {
 		config.InterpolateParams = true
 	}
+	if client != "" && !hasAttribute(config.ConnectionAttributes, programName) {
+		config.ConnectionAttributes = strings.TrimPrefix(config.ConnectionAttributes+","+programName+":"+client, ",")
+	}
 	config.Logger = driverLog{}
 	connector, err := mysqldriver.NewConnector(config)
 	if err != nil {
 		return nil, err
 	}
 	return bounded(sql.OpenDB(connector)), nil
+}
+
+// programName is the connection attribute by which performance_schema shows what program has
+// connected.
+const programName = "program_name"
+
+// hasAttribute says whether a list in the driver's form, NAME:VALUE,NAME:VALUE, has a name.
+func hasAttribute(list, name string) bool {
+	for attribute := range strings.SplitSeq(list, ",") {
+		if n, _, found := strings.Cut(attribute, ":"); found && n == name {
+			return true
+		}
+	}
+	return false
 }
 
 // driverLog puts what MySQL's driver says of broken connections into the log, at the

@@ -4,4 +4,4 @@ package address
 
 import "database/sql"
 
-func openMySQL(string) (*sql.DB, error) { return nil, leftOutError("mysql") }
+func openMySQL(string, string) (*sql.DB, error) { return nil, leftOutError("mysql") }

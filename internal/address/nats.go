@@ -7,4 +7,6 @@ import (
 	"github.com/waybill-go/waybill/broker/nats"
 )
 
-func openNATS(addr string) (broker.Broker, error) { return orNil(nats.New(addr, nil)) }
+func openNATS(addr, name string) (broker.Broker, error) {
+	return orNil(nats.New(addr, &nats.Options{Name: name}))
+}

@@ -4,4 +4,4 @@ package address
 
 import "github.com/waybill-go/waybill/broker"
 
-func openNATS(string) (broker.Broker, error) { return nil, leftOutError("nats") }
+func openNATS(string, string) (broker.Broker, error) { return nil, leftOutError("nats") }

@@ -7,6 +7,8 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"net/url"
+	"strings"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
@@ -17,7 +19,7 @@ import (
 	"github.com/waybill-go/waybill/store/postgres/pgxdriver"
 )
 
-func openPostgres(addr string) (*sql.DB, error) {
+func openPostgres(addr, name string) (*sql.DB, error) {
 	u, err := serverURL(addr)
 	if err != nil {
 		return nil, err
@@ -30,6 +32,9 @@ func openPostgres(addr string) (*sql.DB, error) {
 			err = inner
 		}
 		return nil, err
+	}
+	if name != "" && config.RuntimeParams[applicationName] == "" {
+		config.RuntimeParams[applicationName] = name
 	}
 	if u.Query().Has("default_query_exec_mode") {
 		return bounded(stdlib.OpenDB(*config)), nil
@@ -67,6 +72,29 @@ func (p *pooler) after(ctx context.Context, conn *pgx.Conn) error {
 	return driver.ErrBadConn // and database/sql connects again
 }
 
-func listenPostgres(addr, prefix string) func(ctx context.Context, notify func()) error {
-	return pgxdriver.Listener(addr, postgres.Channel(prefix))
+func listenPostgres(addr, prefix, name string) func(ctx context.Context, notify func()) error {
+	return pgxdriver.Listener(named(addr, name), postgres.Channel(prefix))
+}
+
+// applicationName is the parameter by which pg_stat_activity and the server's log show a
+// connection.
+const applicationName = "application_name"
+
+// named is an address with a name for its connections, where neither it nor the environment
+// has one. What is no address stays as it is: whoever connects says so.
+func named(addr, name string) string {
+	config, err := pgx.ParseConfig(addr)
+	if err != nil || name == "" || config.RuntimeParams[applicationName] != "" {
+		return addr
+	}
+	addr, fragment, _ := strings.Cut(addr, "#")
+	mark := "?"
+	if strings.Contains(addr, "?") {
+		mark = "&"
+	}
+	if fragment != "" {
+		fragment = "#" + fragment
+	}
+	// As in libpq, a plus sign stands for itself.
+	return addr + mark + applicationName + "=" + strings.ReplaceAll(url.QueryEscape(name), "+", "%20") + fragment
 }

@@ -7,6 +7,8 @@ import (
 	"database/sql"
 )
 
-func openPostgres(string) (*sql.DB, error) { return nil, leftOutError("postgres") }
+func openPostgres(string, string) (*sql.DB, error) { return nil, leftOutError("postgres") }
 
-func listenPostgres(string, string) func(ctx context.Context, notify func()) error { return nil }
+func listenPostgres(string, string, string) func(ctx context.Context, notify func()) error {
+	return nil
+}

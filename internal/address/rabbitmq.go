@@ -7,4 +7,6 @@ import (
 	"github.com/waybill-go/waybill/broker/rabbitmq"
 )
 
-func openRabbitMQ(addr string) (broker.Broker, error) { return orNil(rabbitmq.New(addr, nil)) }
+func openRabbitMQ(addr, name string) (broker.Broker, error) {
+	return orNil(rabbitmq.New(addr, &rabbitmq.Options{Name: name}))
+}

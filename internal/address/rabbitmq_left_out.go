@@ -4,4 +4,4 @@ package address
 
 import "github.com/waybill-go/waybill/broker"
 
-func openRabbitMQ(string) (broker.Broker, error) { return nil, leftOutError("rabbitmq") }
+func openRabbitMQ(string, string) (broker.Broker, error) { return nil, leftOutError("rabbitmq") }

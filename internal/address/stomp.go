@@ -7,4 +7,6 @@ import (
 	"github.com/waybill-go/waybill/broker/stomp"
 )
 
-func openSTOMP(addr string) (broker.Broker, error) { return orNil(stomp.New(addr, nil)) }
+func openSTOMP(addr, name string) (broker.Broker, error) {
+	return orNil(stomp.New(addr, &stomp.Options{Name: name}))
+}

@@ -4,4 +4,4 @@ package address
 
 import "github.com/waybill-go/waybill/broker"
 
-func openSTOMP(string) (broker.Broker, error) { return nil, leftOutError("stomp") }
+func openSTOMP(string, string) (broker.Broker, error) { return nil, leftOutError("stomp") }

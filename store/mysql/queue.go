@@ -55,14 +55,14 @@ WHERE id > ? AND id <= ? AND destination = ? AND dest_type = ? AND status = 0 AN
 ORDER BY id
 LIMIT ?`
 
-// scanDue spells the comparison of pairs out, because MySQL finds no range of an
+// scanDue is to be completed with id or message_id. It spells the comparison of pairs out, because MySQL finds no range of an
 // index in (a, b) > (?, ?).
 const scanDue = `
 SELECT ` + columns + `
 FROM {qmessage} FORCE INDEX (qmessage_due)
 WHERE not_before > 0 AND status = 0
-	AND (not_before > ? OR not_before = ? AND message_id > ?) AND not_before <= ` + clock + `
-ORDER BY not_before, message_id
+	AND (not_before > ? OR not_before = ? AND %[1]s > ?) AND not_before <= ` + clock + `
+ORDER BY not_before, %[1]s
 LIMIT ?`
 
 // rows and find end with a list of ids and ")".
@@ -196,9 +196,14 @@ func (dialect) ScanDestination(n store.Names, destination string, topic bool, af
 	return statement.New(n, scanDestination, after, upTo, destination, statement.Flag(topic), limit)
 }
 
-// ScanDue implements store.ProducerDialect.
-func (dialect) ScanDue(n store.Names, after store.DueAt, limit int) store.Statement {
-	return statement.New(n, scanDue, after.NotBefore, after.NotBefore, after.MessageID.String(), limit)
+// ScanDue implements store.ProducerDialect. It sorts all that is due.
+func (dialect) ScanDue(n store.Names, notBefore, id int64, limit int) store.Statement {
+	return statement.New(n, fmt.Sprintf(scanDue, "id"), notBefore, notBefore, id, limit)
+}
+
+// ScanDueByMessageID implements store.DueByMessageID.
+func (dialect) ScanDueByMessageID(n store.Names, notBefore int64, id waybill.ID, limit int) store.Statement {
+	return statement.New(n, fmt.Sprintf(scanDue, "message_id"), notBefore, notBefore, id.String(), limit)
 }
 
 // Rows implements store.ProducerDialect.

@@ -94,6 +94,19 @@ func (dialect) Locked(err error) bool {
 	return number == 1205
 }
 
+// Misled implements store.SessionDialect: USE and SET ROLE outlast their transaction.
+func (d dialect) Misled(err error) bool {
+	return err != nil && (d.Condition(err) == store.NoTable || d.lacksRight(err))
+}
+
+func (dialect) lacksRight(err error) bool {
+	switch number, _ := errorNumber(err); number {
+	case 1044, 1142, 1143, 1370:
+		return true
+	}
+	return false
+}
+
 // Explain implements store.SessionDialect.
 func (d dialect) Explain(err error) string {
 	number, _ := errorNumber(err)
@@ -102,9 +115,11 @@ func (d dialect) Explain(err error) string {
 		return "the database has no room: make some on its disk; everything waits until then"
 	case d.ReadOnly(err):
 		return "the database takes no writes, as a replica or after a failover: the connection is dropped and a new one is tried; where that does not help, lead the address to the primary, or have an administrator SET GLOBAL read_only = 0"
+	case number == 1665:
+		return "the server's binary log (binlog_format = STATEMENT) takes no transactions at READ COMMITTED, which Waybill's are: have an administrator SET GLOBAL binlog_format = 'MIXED', or 'ROW', and start this program again"
 	case number == 1449:
 		return "the account that made Waybill's trigger is gone, and the trigger runs with its rights: run 'waybill init --side producer' with an account that stays"
-	case number == 1044, number == 1142, number == 1143, number == 1370:
+	case d.lacksRight(err):
 		return "the database's user lacks a right: have an administrator GRANT SELECT, INSERT, UPDATE, DELETE on Waybill's tables"
 	}
 	return ""

@@ -180,3 +180,10 @@ func TestATriggerWhoseAccountIsGoneIsFoundAndMended(t *testing.T) {
 		t.Errorf("Check after another migration: got %v, error %v, want nothing that blocks", found, err)
 	}
 }
+
+func TestABinaryLogThatTakesNoTransactionsOfOursIsSaidInWords(t *testing.T) {
+	err := &mysqldriver.MySQLError{Number: 1665, Message: "Cannot execute statement: impossible to write to binary log"}
+	if got := mysql.Dialect().Explain(err); !strings.Contains(got, "SET GLOBAL binlog_format") {
+		t.Errorf("got %q, want what to set", got)
+	}
+}

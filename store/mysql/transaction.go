@@ -29,6 +29,7 @@ func (dialect) Hold(nonce string, o *sql.TxOptions, readWrite bool) []store.Hold
 		Commit:   []string{`XA END ` + branch, `XA COMMIT ` + branch + ` ONE PHASE`},
 		Commits:  true,
 		Rollback: []string{`XA END ` + branch, `XA ROLLBACK ` + branch},
+		Catch:    `BEGIN`,
 	}, {
 		Name:   "a savepoint",
 		Begin:  []string{`SET @waybill_autocommit = @@SESSION.autocommit, SESSION autocommit = 0`, `SAVEPOINT waybill_hold`},

@@ -27,7 +27,7 @@ func TestErrorsAreClassifiedByTheirCode(t *testing.T) {
 	for code, want := range map[string]store.Condition{
 		"42P01": store.NoTable, "42703": store.NoTable, "3F000": store.NoTable,
 		"40001": store.Conflict, "40P01": store.Conflict, "55P03": store.Conflict,
-		"08006": store.Unavailable, "57P01": store.Unavailable, "57P03": store.Unavailable, "53300": store.Unavailable, "53100": store.Unavailable, "25006": store.Unavailable,
+		"08006": store.Unavailable, "57P01": store.Unavailable, "57P03": store.Unavailable, "53300": store.Unavailable, "53100": store.Unavailable, "25006": store.Unavailable, "25P03": store.Unavailable, "25P04": store.Unavailable,
 		"23505": store.Other, "22001": store.Other, "42501": store.Other, "57014": store.Other, "28P01": store.Other, "": store.Other,
 	} {
 		t.Run(code, func(t *testing.T) {

@@ -50,7 +50,7 @@ func (dialect) Condition(err error) store.Condition {
 	case "55P03": // lock not available
 		return store.Conflict
 	case "57P01", "57P02", "57P03", "57P05", // shutdown, crash, starting up, idle session ended
-		"25P03",          // session ended while idle in a transaction
+		"25P03", "25P04", // session ended while idle in a transaction, or since that took too long
 		"25006", "58030": // read-only, as a standby after a failover; I/O error
 		return store.Unavailable
 	}

@@ -162,8 +162,8 @@ func (dialect) ScanDestination(n store.Names, destination string, topic bool, af
 }
 
 // ScanDue implements store.ProducerDialect.
-func (dialect) ScanDue(n store.Names, after store.DueAt, limit int) store.Statement {
-	return statement.New(n, scanDue, int64(limit), after.NotBefore, after.ID)
+func (dialect) ScanDue(n store.Names, notBefore, id int64, limit int) store.Statement {
+	return statement.New(n, scanDue, int64(limit), notBefore, id)
 }
 
 // Rows implements store.ProducerDialect.

@@ -59,6 +59,12 @@ func (dialect) TimedOut(err error) bool {
 // Locked implements store.SessionDialect.
 func (dialect) Locked(err error) bool { return state(err) == "55P03" }
 
+// Misled implements store.SessionDialect: SET search_path and SET ROLE outlast their
+// transaction.
+func (d dialect) Misled(err error) bool {
+	return err != nil && (d.Condition(err) == store.NoTable || state(err) == "42501")
+}
+
 // Explain implements store.SessionDialect.
 func (d dialect) Explain(err error) string {
 	switch state(err) {

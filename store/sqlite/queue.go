@@ -141,8 +141,8 @@ func (dialect) ScanDestination(n store.Names, destination string, topic bool, af
 }
 
 // ScanDue implements store.ProducerDialect.
-func (dialect) ScanDue(n store.Names, after store.DueAt, limit int) store.Statement {
-	return statement.New(n, scanDue, after.NotBefore, after.ID, limit)
+func (dialect) ScanDue(n store.Names, notBefore, id int64, limit int) store.Statement {
+	return statement.New(n, scanDue, notBefore, id, limit)
 }
 
 // Rows implements store.ProducerDialect.

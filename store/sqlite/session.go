@@ -29,6 +29,10 @@ func (dialect) TimedOut(error) bool { return false }
 // Locked is never true: SQLite locks no rows.
 func (dialect) Locked(error) bool { return false }
 
+// Misled implements store.SessionDialect: nothing that a connection is set to takes the
+// tables away, and one may be the only one on a database in memory.
+func (dialect) Misled(error) bool { return false }
+
 // Explain implements store.SessionDialect.
 func (d dialect) Explain(err error) string {
 	switch {

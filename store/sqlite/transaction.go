@@ -20,7 +20,8 @@ var errRolledBack = errors.New("SQLite has rolled it back: a conflict clause or 
 // of single statements behind the transaction's end, and a rollback hook, which learns
 // of that end. A hook of the user's own on that connection is replaced: SQLite has one
 // of each. Drivers: modernc.org/sqlite and mattn/go-sqlite3; with another one the
-// transaction's end is found by Probe alone.
+// transaction's end is found by Probe alone, behind each handler: what that one has written
+// behind the end is committed.
 func (dialect) Watch(driverConn any) store.Watch {
 	v := reflect.ValueOf(driverConn)
 	onCommit, onRollback := v.MethodByName("RegisterCommitHook"), v.MethodByName("RegisterRollbackHook")

@@ -100,6 +100,9 @@ var keyCases = []testCase{
 		}
 	}},
 	{name: "forgetting keys refuses what is not idle for long", run: func(s *suite) {
+		if _, err := s.queue.IdleKeys(s.Context(), time.Hour, 10); err == nil {
+			s.Error("got no error of counting keys that are idle for an hour, want one")
+		}
 		if _, err := s.queue.ForgetKeys(s.Context(), time.Hour, 10); err == nil {
 			s.Error("got no error of keys that are idle for an hour, want one")
 		}
@@ -254,8 +257,13 @@ func (s *suite) age(but string) {
 
 func (s *suite) forgetKeys() int64 {
 	s.Helper()
+	idle, err := s.queue.IdleKeys(s.Context(), idleKey, 3)
+	s.must(err)
 	gone, err := s.queue.ForgetKeys(s.Context(), idleKey, 2)
 	s.must(err)
+	if idle != gone {
+		s.Errorf("got %d idle keys counted and %d forgotten, want as many", idle, gone)
+	}
 	return gone
 }
 

@@ -44,6 +44,37 @@ var pruneCases = []testCase{
 			s.Errorf("got %d records deleted the second time, want none", deleted)
 		}
 	}},
+	{name: "what would be forgotten can be told before", run: func(s *suite) {
+		now := time.Now()
+		floor := waybill.LowestID(now)
+		s.must(s.ledger.SaveFloor(s.Context(), "p", floor))
+		s.must(s.ledger.SaveFloor(s.Context(), "q", waybill.ID{}))
+		s.record(now, "p", 10)
+		s.record(now, "q", 10)
+		s.record(now, "stranger", 10)
+		for _, c := range []struct {
+			hours, most int
+			want        int64
+		}{{24, 1000, 15}, {24, 7, 7}, {46, 1000, 3}, {100, 1000, 0}} {
+			age := time.Duration(c.hours) * time.Hour
+			day := waybill.LowestID(now.Add(-age))
+			horizons, atMost, err := s.ledger.Forgettable(s.Context(), now, store.Retention{Confirmed: age, Foreign: age}, c.most)
+			s.must(err)
+			if want := []store.Horizon{{Producer: "p", ID: day, Floor: floor}, {Producer: "q", ID: day}}; !slices.Equal(horizons, want) {
+				s.Errorf("%d hours: got the horizons\n%+v, want\n%+v", c.hours, horizons, want)
+			}
+			if atMost != c.want {
+				s.Errorf("%d hours: got %d records at most, want %d", c.hours, atMost, c.want)
+			}
+		}
+		s.wantHorizons(store.Horizon{Producer: "p", Floor: floor}, store.Horizon{Producer: "q"})
+		if left := s.left(s.names.Once, "p"); left != 10 {
+			s.Errorf("got %d records left, want all 10", left)
+		}
+		if _, _, err := s.ledger.Forgettable(s.Context(), now, store.Retention{}, 0); err == nil {
+			s.Error("got no error of counting no records, want one")
+		}
+	}},
 	{name: "the horizon that was used is stored for each producer and never goes back", run: func(s *suite) {
 		now := time.Now()
 		floor := waybill.LowestID(now.Add(-36 * time.Hour))

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"slices"
+	"strconv"
 	"testing"
 
 	waybill "github.com/waybill-go/waybill"
@@ -21,12 +22,28 @@ var transactionCases = []testCase{
 	{name: "ROLLBACK as a statement is found out", run: func(s *suite) { endedBy(s, "ROLLBACK") }},
 	{name: "tx.Commit commits no half of it", run: func(s *suite) { endedByMethod(s, (*sql.Tx).Commit) }},
 	{name: "tx.Rollback is found out", run: func(s *suite) { endedByMethod(s, (*sql.Tx).Rollback) }},
+	{name: "a COMMIT through a driver that is wrapped commits no half of it", run: func(s *suite) {
+		s.db = s.wrapped(func(c *wrappedConn) driver.Conn { return openedConn{c} })
+		endedBy(s, "COMMIT")
+	}},
+	{name: "a ROLLBACK through a driver that is wrapped is found out", run: func(s *suite) {
+		s.db = s.wrapped(func(c *wrappedConn) driver.Conn { return openedConn{c} })
+		endedBy(s, "ROLLBACK")
+	}},
+	{name: "a ROLLBACK is found out beneath a driver that shows nothing", run: func(s *suite) {
+		if len(s.dialect.Probe().Statements) == 0 {
+			s.Skip("the dialect has no statement that tells")
+		}
+		s.db = s.wrapped(func(c *wrappedConn) driver.Conn { return c })
+		endedBy(s, "ROLLBACK")
+	}},
 	{name: "a statement's error is healed by a savepoint", run: healedBySavepoint},
 	{name: "statements that the database has prepared work in it", run: preparedStatements},
 	{name: "the end of its context rolls it back", run: contextEnds},
 	{name: "a deadlock that is ignored commits no half of it", run: ignoredDeadlock},
 	{name: "a message is not sent behind its end", run: insertBehindTheEnd},
 	{name: "isolation level and access are the ones asked for", run: readOnlyTransaction},
+	{name: "who goes on behind a rollback leaves nothing", run: goesOn},
 	{name: "its driver's connection is lent, and taken back at its end", run: connectionLent},
 	{name: "dead connections of the pool are passed over", run: deadConnections},
 	{name: "one whose connection dies holds up nobody", run: connectionDies},
@@ -210,6 +227,33 @@ func contextEnds(s *suite) {
 	}
 	if got := read(); len(got) > 0 {
 		s.Errorf("the table has %v, want nothing", got)
+	}
+	s.poolIsClean(read)
+}
+
+// goesOn has somebody go on writing in a transaction while its owner rolls it back.
+func goesOn(s *suite) {
+	s.db.SetMaxOpenConns(1)
+	read := s.notes()
+	for range 20 {
+		t := s.beginHeld()
+		writing, ended := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(ended)
+			for n := 1; s.write(t.SQL(), strconv.Itoa(n)) == nil; n++ {
+				if n == 5 {
+					close(writing)
+				}
+			}
+		}()
+		<-writing
+		if lost := t.Rollback(); lost != nil {
+			s.Errorf("Rollback says that the database had rolled back: %v", lost)
+		}
+		<-ended
+		if got := read(); len(got) > 0 {
+			s.Fatalf("the table has %v, want nothing", got)
+		}
 	}
 	s.poolIsClean(read)
 }

@@ -57,7 +57,7 @@ func browser(t *testing.T) context.Context {
 	chromium.Lock()
 	defer chromium.Unlock()
 	if chromium.ctx == nil && chromium.err == nil {
-		chromium.ctx, chromium.close, chromium.err = start(program)
+		chromium.ctx, chromium.close, chromium.err = start(program) //nolint:fatcontext // one for all tests
 	}
 	if chromium.err != nil {
 		t.Fatal(chromium.err)

@@ -12,6 +12,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker/memory"
+	"github.com/waybill-go/waybill/inbox"
 	"github.com/waybill-go/waybill/internal/address"
 	"github.com/waybill-go/waybill/internal/test/testserver"
 	"github.com/waybill-go/waybill/relay"
@@ -128,5 +129,48 @@ func TestAVersionThatGoesBackIsCountedAndLogged(t *testing.T) {
 	stop()
 	if got := strings.Count(logged.String(), "version has gone back"); got != 2 {
 		t.Errorf("got %d lines that say that the version has gone back, want 2:\n%s", got, logged.String())
+	}
+}
+
+// A handler leaves its session with a schema, a database or a role that Waybill's tables are
+// out of reach for, and its connection goes back to the pool.
+func TestASessionThatAHandlerHasLedAstrayHoldsNobodyUp(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		database database
+		variable string
+		strays   string
+	}{
+		{"PostgreSQL, another search_path", onPostgres, "WAYBILL_TEST_POSTGRES", `SET search_path TO pg_catalog`},
+		{"PostgreSQL, another role", onPostgres, "WAYBILL_TEST_POSTGRES", `SET ROLE pg_monitor`},
+		{"MySQL, another database", onMySQL, "WAYBILL_TEST_MYSQL", `USE information_schema`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, c.database, memory.New(nil))
+			pool := w.again(w.consumer, c.variable, "")
+			pool.SetMaxOpenConns(2)
+			w.inboxOptions.Workers, w.inboxOptions.Batch = 1, 1
+			in, err := inbox.New(pool, w.database.dialect, w.broker, &w.inboxOptions)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in.Handle("orders", waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
+				if err := w.record(ctx, tx, m); err != nil {
+					return err
+				}
+				_, err := tx.ExecContext(ctx, c.strays)
+				return err
+			})
+			w.runs(in.Run)
+			w.runs(w.relay().Run)
+			for range 5 {
+				w.commit(waybill.Message{Destination: "orders"})
+				w.emptied(30 * time.Second)
+			}
+			w.wantEffects(5)
+			if s := in.Stats(); s.Rejected != 0 || s.Retried != 0 {
+				t.Errorf("got %d rejected messages and %d failures, want none", s.Rejected, s.Retried)
+			}
+		})
 	}
 }

@@ -36,6 +36,8 @@ func misdeeds() []misdeed {
 		{name: "ROLLBACK", on: []database{onSQLite, onMySQL}, do: statement(`ROLLBACK`)},
 		// PostgreSQL alone cannot keep single statements from committing behind it.
 		{name: "ROLLBACK at last", on: []database{onPostgres}, do: statement(`ROLLBACK`), last: true},
+		{name: "COMMIT AND CHAIN", on: []database{onPostgres, onMySQL}, do: statement(`COMMIT AND CHAIN`)},
+		{name: "ROLLBACK AND CHAIN", on: []database{onPostgres, onMySQL}, do: statement(`ROLLBACK AND CHAIN`)},
 		{name: "DDL", on: []database{onMySQL}, do: statement(`CREATE TABLE IF NOT EXISTS made_by_handler (n int)`)},
 		{name: "TRUNCATE", on: []database{onMySQL}, do: statement(`TRUNCATE TABLE latest`)},
 		{name: "several statements", on: []database{onSQLite}, do: statement(`INSERT INTO latest VALUES ('k', 1, 1); COMMIT; INSERT INTO latest VALUES ('l', 1, 1)`)},
@@ -47,6 +49,8 @@ func misdeeds() []misdeed {
 			return nil
 		}},
 		{name: "a statement that failed", on: []database{onPostgres}, do: statement(`INSERT INTO nowhere VALUES (1)`)},
+		{name: "a savepoint that is released twice", on: []database{onPostgres}, do: statement(`SAVEPOINT a; RELEASE a; RELEASE a`)},
+		{name: "no more writes", on: []database{onPostgres}, do: statement(`SET TRANSACTION READ ONLY`)},
 		{name: "a deadlock", on: []database{onPostgres, onMySQL}, do: ignoreDeadlock},
 	}
 }

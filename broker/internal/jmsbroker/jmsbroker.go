@@ -6,6 +6,7 @@
 package jmsbroker
 
 import (
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -101,6 +102,16 @@ func ClientID(s *broker.Subscription) string {
 		return ""
 	}
 	return s.Group + "/" + s.Destination
+}
+
+// ConnectionID is the id of a connection that has no durable subscription: the name, and what
+// makes it the only one with it, since Classic lets in one connection for each id. It is "",
+// for an id of the broker's or the library's, where the name is.
+func ConnectionID(name string) string {
+	if name == "" {
+		return ""
+	}
+	return name + " " + rand.Text()[:8]
 }
 
 // Name is what the brokers call a destination. They take nearly every name that

@@ -77,7 +77,7 @@ func EachIndexed(t *testing.T, d store.Dialect, n store.Names, indexes map[strin
 	statements := map[string]store.Statement{
 		"Scan":            d.Scan(n, 0, page),
 		"ScanDestination": d.ScanDestination(n, "o", false, 0, top, page),
-		"ScanDue":         d.ScanDue(n, store.DueAt{}, page),
+		"ScanDue":         d.ScanDue(n, 0, 0, page),
 		"ScanNewest":      d.ScanNewest(n, waybill.ID{}, waybill.NewID(), page),
 		"ScanPast":        d.ScanPast(n, []store.Lane{{Destination: "o"}, {Destination: "o", Topic: true}}, 0, page),
 		"Find":            d.Find(n, ids),
@@ -132,6 +132,9 @@ func EachIndexed(t *testing.T, d store.Dialect, n store.Names, indexes map[strin
 		"TallyRecords":     d.TallyRecords(n, "c", page),
 		"NextConsumer":     d.NextConsumer(n, "c"),
 		"TallyKept of one": d.TallyKept(n, "c", page),
+	}
+	if d, ok := d.(store.DueByMessageID); ok {
+		statements["ScanDue"] = d.ScanDueByMessageID(n, 0, waybill.ID{}, page)
 	}
 	for name, index := range indexes {
 		t.Run(name, func(t *testing.T) {

@@ -142,7 +142,7 @@ func openBroker(c command) (broker.Broker, error) {
 	if c.Dir != "" {
 		return nats.New(c.Broker, &nats.Options{Name: c.Name, AckWait: ackWait})
 	}
-	return address.OpenBroker(c.Broker)
+	return address.OpenBrokerAs(c.Broker, "waybill torture")
 }
 
 // Handle sets the faults of the network and of the database.

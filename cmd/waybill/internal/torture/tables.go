@@ -64,7 +64,7 @@ type database struct {
 
 // openDatabase opens a database; its tables may not be there yet.
 func openDatabase(addr, prefix string) (*database, error) {
-	db, dialect, err := address.OpenDatabase(addr)
+	db, dialect, err := address.OpenDatabaseAs(addr, "waybill torture")
 	if err != nil {
 		return nil, err
 	}

@@ -52,7 +52,13 @@ func (p *Pause) Text(now time.Time) string {
 	if p.Until != nil {
 		until = "for " + terminal.Span(p.Until.Sub(now)) + " more"
 	}
-	text := fmt.Sprintf("%s, since %s and %s; paused by %s", p.What(), terminal.Span(max(now.Sub(p.Since), 0)), until, cmp.Or(p.By, "somebody"))
+	since := p.Since.Format("15:04:05 MST")
+	if ago := now.Sub(p.Since); ago >= 24*time.Hour {
+		since = p.Since.Format("2006-01-02 15:04 MST")
+	} else if ago >= time.Second {
+		since += " (" + terminal.Span(ago) + ")"
+	}
+	text := fmt.Sprintf("%s, since %s and %s; paused by %s", p.What(), since, until, cmp.Or(p.By, "somebody"))
 	if p.Reason != "" {
 		text += ": " + p.Reason
 	}
