@@ -17,6 +17,8 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/admin"
+	"github.com/waybill-go/waybill/internal/test/patience"
+	"github.com/waybill-go/waybill/store"
 )
 
 const token = "a-token-of-this-test-alone"
@@ -50,6 +52,10 @@ func everything(t *testing.T, console *admin.Options) (w *world, pages map[strin
 	w.send(messages...)
 	w.rejected("orders", 13)
 	w.kept(1)
+	err := w.queue.Pause(patience.Context(t), store.Pause{Destination: "invoices", By: "ann", Reason: "the carrier is away"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
 	at := func(path string) func(p *tab) { return func(p *tab) { p.open(path) } }
 	return w, map[string]func(p *tab){
 		"overview":   at(""),
@@ -59,6 +65,7 @@ func everything(t *testing.T, console *admin.Options) (w *world, pages map[strin
 		"no result":  at("messages?key=nothing"),
 		"message":    at("messages/" + id.String()),
 		"consumers":  at("consumers?db=shipping"),
+		"pauses":     at("pauses?db=shop"),
 		"count":      at("count?db=shop"),
 		"operations": at("operations"),
 		"confirm": func(p *tab) {
@@ -203,7 +210,7 @@ const focused = `(() => {
 	const e = document.activeElement, r = e.getBoundingClientRect(), s = getComputedStyle(e);
 	return {
 		Number: Number(e.dataset.number ?? -1), Name: e.tagName + " " + (e.textContent.trim() || e.name),
-		Outlined: e.matches(":focus-visible") && s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 2,
+		Outlined: s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 2,
 		InView: r.width > 0 && r.height > 0 && r.bottom > 0 && r.right > 0 && r.top < innerHeight && r.left < innerWidth,
 	};
 })()`

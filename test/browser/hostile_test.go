@@ -99,7 +99,7 @@ func TestHostileTextIsText(t *testing.T) {
 	}
 	ask := url.QueryEscape(evil)
 	next := []string{
-		"", "?q=" + ask, "login?lang=" + ask, "?lang=" + ask, "operations", "consumers?db=shipping",
+		"", "?q=" + ask, "login?lang=" + ask, "?lang=" + ask, "operations", "consumers?db=shipping", "pauses" + database, "pauses" + database + "&destination=" + ask,
 		"messages" + database, "messages?key=" + ask + "&destination=" + ask + "&text=" + ask + "&order=" + ask, "rejected?destination=" + ask + "&consumer=" + ask + "&text=" + ask,
 	}
 	for i, path := range next {

@@ -7,7 +7,7 @@
 //
 // The files: main_test.go (Chromium), tab_test.go (a tab and its watch), world_test.go (two
 // services, and the page), repair_test.go (rejected messages), live_test.go (what moves by
-// itself), access_test.go (the rules of accessibility, the keyboard), hostile_test.go (text
+// itself), pause_test.go (pauses, and other processes), access_test.go (the rules of accessibility, the keyboard), hostile_test.go (text
 // that would like to run), watch_test.go (the watch finds what it is for).
 package browser
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/test/patience"
@@ -89,21 +90,22 @@ func TestAGroupIsSentAgainInStagesAndWhatIsRejectedMeanwhileStays(t *testing.T) 
 	w.send(messages...)
 	w.rejected("orders", old)
 
-	// The cause is mended for the old ones. One of the third stage is held, so that the stage
+	// The cause is mended for the old ones. One of the third stage is put off, so that the stage
 	// cannot end before others have been rejected meanwhile.
-	held := make(chan struct{})
-	var taken sync.Map
+	var taken sync.Map // the keys, and as which one they came
 	var different atomic.Int64
-	w.handled(func(ctx context.Context, m *waybill.Message) error {
+	var goOn atomic.Bool
+	w.handled(func(_ context.Context, m *waybill.Message) error {
 		if strings.HasPrefix(m.Key, "new-") {
 			return unknown(m)
 		}
-		if _, again := taken.LoadOrStore(m.Key, true); !again && different.Add(1) == 1+10+1 {
-			select {
-			case <-held:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+		n, again := taken.Load(m.Key)
+		if !again {
+			n = different.Add(1)
+			taken.Store(m.Key, n)
+		}
+		if n == int64(1+10+1) && !goOn.Load() {
+			return waybill.RetryAfter(100*time.Millisecond, errors.New("not yet"))
 		}
 		return nil
 	})
@@ -132,7 +134,7 @@ func TestAGroupIsSentAgainInStagesAndWhatIsRejectedMeanwhileStays(t *testing.T) 
 		rows, err := w.queue.List(patience.Context(t), "orders", store.Rejected, 0, old)
 		return err == nil && slices.ContainsFunc(rows, func(r store.Row) bool { return strings.HasPrefix(r.Key, "new-") })
 	})
-	close(held)
+	goOn.Store(true)
 	asked := 0
 	p.watchUntil("it is done", `document.querySelector(".state").textContent === "done"`, func() {
 		progress()

@@ -32,6 +32,7 @@ type world struct {
 	shop, shipping *sql.DB
 	address        string // of the shop's
 	queue          *store.Queue
+	relay          *relay.Relay
 	out            *outbox.Outbox
 	url            string // of the page, with a slash at its end
 
@@ -88,6 +89,7 @@ func newWorld(t *testing.T, s setup, handle func(ctx context.Context, m *waybill
 			return (*w.handle.Load())(ctx, m)
 		})
 	}
+	w.relay = r
 	if s.console.Logger == nil {
 		s.console.Logger = logger
 	}
