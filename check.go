@@ -54,11 +54,20 @@ func checkName(name string) error {
 	if err := checkText(name, MaxName); err != nil {
 		return err
 	}
-	if i := strings.IndexFunc(name, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune("*>#,?%", r) }); i >= 0 {
+	if i := strings.IndexFunc(name, isTaken); i >= 0 {
 		r, _ := utf8.DecodeRuneInString(name[i:])
 		return fmt.Errorf("contains %q, which some broker takes for a wildcard, a list or an option", r)
 	}
 	return nil
+}
+
+// isTaken says whether a broker, or a list of names, may give a character a meaning of its own.
+func isTaken(r rune) bool {
+	switch r {
+	case '*', '>', '#', ',', '?', '%':
+		return true
+	}
+	return unicode.IsSpace(r)
 }
 
 // CheckKey reports why key cannot be a business mark, or nil. A key has at most

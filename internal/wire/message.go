@@ -167,11 +167,14 @@ func Decode(m *broker.Message) (Arrival, error) {
 	}
 	var others []recased
 	for _, h := range m.Headers {
+		if d.own(h) {
+			continue
+		}
 		if own := otherCase(h.Name); own >= 0 {
 			others = append(others, recased{own, h})
 			continue
 		}
-		d.header(h)
+		d.senders(h.Name, h.Value)
 	}
 	d.recasedHeaders(m, others)
 	if m.ContentType != "" {
@@ -191,7 +194,8 @@ type decoder struct {
 	isBounded bool
 }
 
-func (d *decoder) header(h broker.Header) {
+// own reads a header of Waybill's own; false says that it is none, in this case of its letters.
+func (d *decoder) own(h broker.Header) bool {
 	m := &d.a.Message
 	switch h.Name {
 	case MessageID:
@@ -221,8 +225,9 @@ func (d *decoder) header(h broker.Header) {
 		}
 	case Kind:
 	default:
-		d.senders(h.Name, h.Value)
+		return false
 	}
+	return true
 }
 
 // senders keeps a header of the sender's own. Protocols whose headers are bytes may bring one

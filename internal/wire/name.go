@@ -60,7 +60,7 @@ func (d *decoder) recasedHeaders(m *broker.Message, all []recased) {
 		}
 		last = r.own
 		changed = changed || name == MessageID
-		d.header(broker.Header{Name: name, Value: r.header.Value})
+		d.own(broker.Header{Name: name, Value: r.header.Value})
 	}
 }
 
