@@ -227,7 +227,7 @@ func TestForgedAddressesMakeFewQueuesAndHoldUpNoProducer(t *testing.T) {
 					t.Fatal(err)
 				}
 				s.add("ack.shop", 1)
-				s.through(conn, func() {})
+				s.through(conn, func() { time.Sleep(time.Second) }) // the broker takes its time
 				s.through(conn, func() {
 					s.add("ack.new", 1)
 					for i := range 10_000 {
