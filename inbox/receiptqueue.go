@@ -17,7 +17,8 @@ type receiptQueue struct {
 	sound   bool // it has taken receipts, and nothing has gone wrong since
 	// isAdmitted says that a message to it may make the queue.
 	isAdmitted bool
-	missing    int // how often there was no such queue
+	hasWaited  bool // to be admitted
+	missing    int  // how often there was no such queue
 	wait       backoff.Backoff
 }
 

@@ -39,6 +39,7 @@ type receipts struct {
 	total     amount                   // of all that waits
 	strange   amount                   // of what waits for doubtful queues
 	admission admission                // of queues that are made
+	newcomers admission                // of those besides that have not waited yet
 	busy      int                      // queues that are ready or being sent to
 	idle      chan struct{}            // closed while busy is 0
 	sound     lane
@@ -49,6 +50,26 @@ type receipts struct {
 type lane struct {
 	ready []*receiptQueue
 	more  chan struct{} // has room for one: ready is not empty
+	// bothEnds has every second one taken from the end, so that who comes after a thousand
+	// does not wait for all of them.
+	bothEnds, fromEnd bool
+}
+
+// pop takes the next one out of a lane that is not empty.
+func (l *lane) pop() *receiptQueue {
+	at := 0
+	if l.fromEnd {
+		at = len(l.ready) - 1
+	}
+	l.fromEnd = l.bothEnds && !l.fromEnd
+	a := l.ready[at]
+	l.ready[at] = nil
+	if at == 0 {
+		l.ready = l.ready[1:]
+	} else {
+		l.ready = l.ready[:at]
+	}
+	return a
 }
 
 // amount counts receipts, and the bytes of their errors and of the queues' names.
@@ -75,8 +96,8 @@ func newReceipts(in *Inbox) *receipts {
 	r := &receipts{
 		in: in, mustExist: can.MustExist, most: wire.MaxReceiptBytes,
 		queues: map[string]*receiptQueue{}, known: recent.Map[string, int]{Most: maxKnown}, idle: idle,
-		admission: newAdmission(can.MustExist),
-		sound:     lane{more: make(chan struct{}, 1)}, doubtful: lane{more: make(chan struct{}, 1)},
+		admission: newAdmission(can.MustExist), newcomers: admission{most: 10, left: 10, every: 5 * time.Second},
+		sound: lane{more: make(chan struct{}, 1)}, doubtful: lane{more: make(chan struct{}, 1), bothEnds: true},
 	}
 	if can.MaxMessage > 0 {
 		r.most = min(r.most, can.MaxMessage)
@@ -148,7 +169,9 @@ func (r *receipts) shrink(a *receiptQueue, less amount) {
 // makeReady has a queue sent to, as soon as it is admitted. r.mu is held.
 func (r *receipts) makeReady(a *receiptQueue) {
 	if !r.mustExist && !a.isAdmitted {
-		if a.isAdmitted = r.admission.take(time.Now()); !a.isAdmitted {
+		now := time.Now()
+		if a.isAdmitted = r.admission.take(now) || !a.hasWaited && r.newcomers.take(now); !a.isAdmitted {
+			a.hasWaited = true
 			r.delay(a)
 			return
 		}
@@ -272,9 +295,7 @@ func (r *receipts) take(l *lane) (parcels []parcel) {
 	defer r.mu.Unlock()
 	defer l.signal()
 	for bytes := 0; len(l.ready) > 0 && bytes < maxTogether; {
-		a := l.ready[0]
-		l.ready[0] = nil
-		l.ready = l.ready[1:]
+		a := l.pop()
 		a.state = sending
 		for len(a.waiting) > 0 && bytes < maxTogether {
 			m, n := wire.PackReceipts(a.queue, r.in.o.Consumer, a.waiting, a.limit)

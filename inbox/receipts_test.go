@@ -214,7 +214,7 @@ func TestForgedAddressesMakeFewQueuesAndHoldUpNoProducer(t *testing.T) {
 		most      int // of the forged queues that are made in an hour
 	}{
 		{"where the broker can say that there is no queue", true, 100 + 6 + 1},
-		{"where it makes a queue for each message", false, 1000 + 3600 + 1},
+		{"where it makes a queue for each message", false, 1000 + 10 + 3600 + 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -252,15 +252,13 @@ func TestForgedAddressesMakeFewQueuesAndHoldUpNoProducer(t *testing.T) {
 					t.Errorf("%d forged queues were made in an hour, want at most %d, and that many nearly", n, c.most)
 				}
 				// Who comes after the forgers, and has made its queue, is answered all the same.
-				if c.mustExist {
-					b.Declare("ack.late")
-					s.through(conn, func() {
-						s.add("ack.late", 1)
-						time.Sleep(time.Second)
-					})
-					if got := b.Depth("ack.late"); got != 1 {
-						t.Errorf("a producer that came later has %d receipts, want 1", got)
-					}
+				b.Declare("ack.late")
+				s.through(conn, func() {
+					s.add("ack.late", 1)
+					time.Sleep(time.Second)
+				})
+				if got := b.Depth("ack.late"); got != 1 {
+					t.Errorf("a producer that came later has %d receipts, want 1", got)
 				}
 			})
 		})
