@@ -14,7 +14,8 @@
 // Handler tells), inbox.go (InboxHandler); console.go (Console, its routes and who is let through), access.go (whom a request
 // comes from), api.go and openapi.go (JSON), page.go (pages; their templates lie in pages/),
 // pause.go (pausing destinations), text.go (what they show, in words),
-// lang.go (languages), live.go (numbers that move), rates.go (how fast).
+// lang.go (languages), live.go (numbers that move), events.go (what pages that are open
+// are told of them), rates.go (how fast).
 package admin
 
 import (

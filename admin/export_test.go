@@ -21,6 +21,14 @@ func RoutesOf(c *Console) []Route {
 // whatever they cost.
 func Eager(c *Console) { c.firstTime, c.live.share = time.Hour, 0 }
 
+// NextLook is how long after the beginning of a look that took so long the next one is.
+func NextLook(c *Console, took time.Duration) time.Duration {
+	return c.live.nextLook(time.Time{}, took).Sub(time.Time{})
+}
+
+// LooksSoon says whether the next sample looks though it need not, and has it not do so.
+func LooksSoon(c *Console) bool { return c.live.isDue(time.Time{}, time.Now()) }
+
 // Said reports whether a text is in the catalogue of every language but the first.
 func Said(text string) bool {
 	for _, l := range languages[1:] {

@@ -16,6 +16,7 @@ import (
 	"github.com/waybill-go/waybill/admin"
 	"github.com/waybill-go/waybill/broker/memory"
 	"github.com/waybill-go/waybill/inbox"
+	"github.com/waybill-go/waybill/internal/test/patience"
 	"github.com/waybill-go/waybill/relay"
 )
 
@@ -39,8 +40,9 @@ func (d *desk) runs() {
 		d.must(<-ended)
 	})
 	d.database.Relay, d.database.Inboxes = r, []*inbox.Inbox{in}
-	d.console, err = admin.NewConsole(&admin.Options{Logger: quiet}, d.database)
+	d.console, err = admin.NewConsole(&admin.Options{Logger: quiet, Timeout: patience.Limit}, d.database)
 	d.must(err)
+	admin.Eager(d.console)
 	d.Cleanup(d.console.Close)
 }
 

@@ -3,14 +3,8 @@ package admin
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"net"
-	"net/http"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +24,8 @@ const (
 	// lookShare bounds what pages that are open cost: looking takes one part in so many of the
 	// time. What a look has cost, the time that it took tells.
 	lookShare = 100
+	// lookAtLeast is how long there is no look at most, whatever one costs.
+	lookAtLeast = 30 * time.Second
 	// firstTime is how long a page waits for the first look, before it says that rows are being
 	// counted. So that it does not have to, the first look counts rows of one status for
 	// firstCount, and later ones for countTime.
@@ -78,7 +74,7 @@ type taken struct {
 	Handled    int64 `json:"handled"`
 	Duplicates int64 `json:"duplicates"`
 	Superseded int64 `json:"superseded"`
-	Failed     int64 `json:"failed"`
+	Failed     int64 `json:"failed"` // attempts that are made again; those after which a message was rejected are not in it
 	Rejected   int64 `json:"rejected"`
 }
 
@@ -111,6 +107,7 @@ type live struct {
 	running  bool
 	looked   time.Time      // when somebody last did
 	watching map[string]int // pages that are kept up to date, by whose they are
+	dueNow   bool           // something was changed here: the next sample looks
 	last     *overview      // the last one; not changed any more
 	next     chan struct{}  // closed when there is a newer one
 	counted  time.Time
@@ -125,12 +122,7 @@ type databaseRates struct {
 }
 
 func newLive(databases []*database, timeout time.Duration) *live {
-	l := &live{databases: databases, timeout: timeout, share: lookShare, ended: make(chan struct{}), next: make(chan struct{}), watching: map[string]int{}}
-	l.rates = make([]databaseRates, len(databases))
-	for i := range databases {
-		l.rates[i].points = map[string][]float64{}
-	}
-	return l
+	return &live{databases: databases, timeout: timeout, share: lookShare, ended: make(chan struct{}), next: make(chan struct{}), watching: map[string]int{}}
 }
 
 // close ends the samples and what waits for them.
@@ -152,6 +144,10 @@ func (l *live) look(ctx context.Context) (*overview, <-chan struct{}, error) {
 		l.looked = time.Now()
 		if !l.running && !l.closed {
 			l.running, l.last = true, nil
+			l.rates = make([]databaseRates, len(l.databases)) // older points do not join those that come
+			for i := range l.rates {
+				l.rates[i].points = map[string][]float64{}
+			}
 			l.group.Go(l.sample)
 		}
 		last, next := l.last, l.next
@@ -169,6 +165,27 @@ func (l *live) look(ctx context.Context) (*overview, <-chan struct{}, error) {
 	}
 }
 
+// lookSoon has the next sample look, after something was changed.
+func (l *live) lookSoon() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dueNow = true
+}
+
+// isDue says whether the next look is due, and takes what lookSoon has asked for.
+func (l *live) isDue(now, due time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	asked := l.dueNow
+	l.dueNow = false
+	return asked || !now.Before(due)
+}
+
+// nextLook is when the next look is due after one that took a time.
+func (l *live) nextLook(began time.Time, took time.Duration) time.Time {
+	return began.Add(min(max(sampleEvery, time.Duration(l.share)*took), lookAtLeast))
+}
+
 // counting is the state before the first look is done.
 func (l *live) counting() *overview {
 	o := &overview{}
@@ -178,8 +195,8 @@ func (l *live) counting() *overview {
 	return o
 }
 
-// sample reads the state until nobody looks any more: the tables as often as lookShare allows,
-// and in between what this process knows anyway.
+// sample reads the state until nobody looks any more: the tables as often as lookShare and
+// lookAtLeast say, and in between what this process knows anyway.
 func (l *live) sample() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -195,10 +212,10 @@ func (l *live) sample() {
 	for {
 		known := l.count()
 		began := time.Now()
-		looks := !began.Before(due)
+		looks := l.isDue(began, due)
 		if looks {
 			state = l.read(ctx, state, known)
-			due = began.Add(max(sampleEvery, time.Duration(l.share)*time.Since(began)))
+			due = l.nextLook(began, time.Since(began))
 		}
 		state = l.withRates(state, known)
 		l.mu.Lock()
@@ -392,189 +409,4 @@ func (l *live) addRates(o *databaseOverview, i int) {
 	}
 	o.sent, o.handled = r.sent.copied(), r.taken.copied()
 	o.RatesNow = append(ratesNow(store.Producer, o.sent), ratesNow(store.Consumer, o.handled)...)
-}
-
-// update is what a page that is open is told: the texts and lines of its elements by their
-// data-live and data-spark.
-type update struct {
-	Texts  map[string]string `json:"texts"`
-	Sparks map[string]string `json:"sparks"`
-	States map[string]string `json:"states"` // of rows, by their data-row
-	Shape  string            `json:"shape"`  // what is listed; another one is a reason to load the page again
-}
-
-// updateOf is the update that leads to a state.
-func (v *view) updateOf(o *overview) *update {
-	u := &update{Texts: map[string]string{}, Sparks: map[string]string{}, States: map[string]string{}, Shape: shapeOf(o)}
-	for i := range o.Databases {
-		d := &o.Databases[i]
-		key := fmt.Sprint("d", i)
-		u.Texts[key+".at"], u.Texts[key+".problem"] = v.clock(d.At), v.t(d.Problem)
-		if d.Outbox != nil {
-			u.Texts[key+".pending"], u.Texts[key+".rejected"] = d.Outbox.Pending.Text(), d.Outbox.Rejected.Text()
-			u.Texts[key+".relay"] = v.say(d.Outbox.Relay.Text)
-			u.Texts[key+".standby"] = v.say(d.Outbox.Relay.StandbyText())
-			for _, x := range v.shown(d.Outbox) {
-				row := key + "." + laneKey(x)
-				u.Texts[row+".pending"], u.Texts[row+".rejected"] = x.Pending.Text(), x.Rejected.Text()
-				u.Texts[row+".flight"] = flightText(x)
-				u.Texts[row+".latency"] = latencyText(x)
-				u.Texts[row+".age"] = v.age(x)
-				u.Texts[row+".why"] = v.why(x)
-				u.Texts[row+".state"] = v.t(string(x.State))
-				u.Texts[row+".act"] = v.act(x)
-				if d.Outbox.Relay.Here {
-					u.flow(v, row, store.Producer, d.Flow(x))
-				}
-				u.States[row] = string(x.State)
-			}
-		}
-		for k := range d.TakenShown() {
-			x := &d.Taken[k]
-			row := key + "." + takenKey(x)
-			for name, n := range map[string]int64{"handled": x.Handled, "duplicates": x.Duplicates, "superseded": x.Superseded, "failed": x.Failed, "rejected": x.Rejected} {
-				u.Texts[row+"."+name] = survey.Count{N: n}.Text()
-			}
-			u.flow(v, row, store.Consumer, d.Handling(x))
-		}
-		for k := range d.Rates {
-			r := &d.Rates[k]
-			u.Texts[key+"."+r.Name] = rateText(r.Now())
-			u.Sparks[key+"."+r.Name] = sparkline(r.Points)
-		}
-	}
-	return u
-}
-
-// flow adds how much moves at one destination.
-func (u *update) flow(v *view, row string, side store.Side, f *flow) {
-	u.Texts[row+".flow"] = v.flowText(side, f)
-	for k, line := range flowLines(f) {
-		u.Sparks[row+"."+strconv.Itoa(k)] = line
-	}
-}
-
-// since leaves out what was told before.
-func (u *update) since(before *update) *update {
-	return &update{Texts: news(u.Texts, before.Texts), Sparks: news(u.Sparks, before.Sparks), States: news(u.States, before.States), Shape: u.Shape}
-}
-
-func news(now, before map[string]string) map[string]string {
-	some := map[string]string{}
-	for key, text := range now {
-		if old, known := before[key]; !known || old != text {
-			some[key] = text
-		}
-	}
-	return some
-}
-
-// shapeOf tells two lists apart.
-func shapeOf(o *overview) string {
-	var b strings.Builder
-	for i := range o.Databases {
-		if o.Databases[i].Counting {
-			return "counting"
-		}
-		if outbox := o.Databases[i].Outbox; outbox != nil {
-			fmt.Fprint(&b, len(outbox.Destinations), outbox.Relay.Here, " ")
-		} else {
-			b.WriteString("- ")
-		}
-		for _, p := range o.Databases[i].Pauses {
-			fmt.Fprint(&b, p.Since.UnixMicro(), " ")
-		}
-	}
-	return strings.TrimSpace(b.String())
-}
-
-// events sends updates of the overview, as server-sent events, until the reader goes.
-func (c *Console) events(w http.ResponseWriter, r *http.Request) {
-	out := http.NewResponseController(w)
-	who := watcherOf(r)
-	switch own, ok := c.live.watch(who); {
-	case own:
-		c.refuse(w, r, http.StatusTooManyRequests, "Ten pages of yours are kept up to date already. Close one, or load this page again to see what is new.")
-		return
-	case !ok:
-		c.refuse(w, r, http.StatusServiceUnavailable, "Too many pages are kept up to date now. Load the page again to see what is new.")
-		return
-	}
-	defer c.live.unwatch(who)
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no") // proxies that would hold events back
-	w.WriteHeader(http.StatusOK)
-	v := c.view(w, r)
-	told := &update{}
-	for {
-		state, next, err := c.live.look(r.Context())
-		if err != nil {
-			return
-		}
-		now := v.updateOf(state)
-		text, err := json.Marshal(now.since(told))
-		told = now
-		if err != nil {
-			return
-		}
-		_ = out.SetWriteDeadline(time.Now().Add(readerTime)) // where the server can
-		if _, err := fmt.Fprintf(w, "event: overview\ndata: %s\n\n", text); err != nil || out.Flush() != nil {
-			return
-		}
-		select {
-		case <-next:
-		case <-c.live.ended:
-			return
-		case <-r.Context().Done():
-			return
-		}
-		if c.access.user(r).Role < ReadOnly {
-			return // logged out
-		}
-	}
-}
-
-// watcherOf says who is kept up to date: a user, or where several may have the name, as with a
-// token, those of one address.
-func watcherOf(r *http.Request) string {
-	switch name := userOf(r).Name; name {
-	case localName, operatorName, readerName:
-	default:
-		return "user " + name
-	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
-	return "address " + host
-}
-
-// watch counts those who are kept up to date; not ok says that there are too many, and own
-// that they are who's.
-func (l *live) watch(who string) (own, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	all := 0
-	for _, n := range l.watching {
-		all += n
-	}
-	switch {
-	case l.watching[who] >= watchersOne:
-		return true, false
-	case all >= watchers, l.closed:
-		return false, false
-	}
-	l.watching[who]++
-	l.looked = time.Now()
-	return false, true
-}
-
-// unwatch undoes a watch.
-func (l *live) unwatch(who string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.watching[who]--; l.watching[who] == 0 {
-		delete(l.watching, who)
-	}
-	l.looked = time.Now()
 }

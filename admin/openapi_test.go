@@ -250,7 +250,7 @@ func TestEveryTextIsInEveryLanguage(t *testing.T) {
 	for pattern, forms := range map[string][]string{
 		"pages/*.html":                 {`\bt ` + quoted},
 		"*.go":                         {`\bt\(` + quoted, `c\.refuse\([^"\n]*` + quoted + `\)`, `badArgumentError\{` + quoted + `\}`, `problem = ` + quoted},
-		"live.go":                      {`": "([A-Z][a-z ]+)"`},
+		"rates.go":                     {`": "([A-Z][a-z ]+)"`},
 		"../internal/survey/*.go":      {`\bsay\(` + quoted},
 		"../internal/repair/*.go":      {`Format: ` + quoted},
 		"../internal/survey/outbox.go": {`State = ` + quoted},
@@ -260,6 +260,7 @@ func TestEveryTextIsInEveryLanguage(t *testing.T) {
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: got %v, %v", pattern, files, err)
 		}
+		found := map[string]int{}
 		for _, file := range files {
 			if strings.HasSuffix(file, "_test.go") {
 				continue
@@ -270,10 +271,16 @@ func TestEveryTextIsInEveryLanguage(t *testing.T) {
 			}
 			for _, form := range forms {
 				for _, m := range regexp.MustCompile(form).FindAllStringSubmatch(string(text), -1) {
+					found[form]++
 					if n++; !admin.Said(m[1]) {
 						t.Errorf("%s: %q is not in every language", file, m[1])
 					}
 				}
+			}
+		}
+		for _, form := range forms {
+			if found[form] == 0 {
+				t.Errorf("%s: nothing is of the form %s any more", pattern, form)
 			}
 		}
 	}

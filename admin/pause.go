@@ -176,6 +176,7 @@ func (c *Console) pause(w http.ResponseWriter, r *http.Request, o *pauseOrder) *
 	case p.Until != nil:
 		until = p.Until.UTC().Format(time.RFC3339)
 	}
+	c.live.lookSoon()
 	c.o.Logger.InfoContext(r.Context(), "audit: a destination is paused", append(auditOf(d, p), slog.String("reason", p.Reason), slog.String("until", until))...)
 	return d
 }
@@ -195,6 +196,7 @@ func (c *Console) resume(w http.ResponseWriter, r *http.Request, o *resumeOrder)
 		c.refuse(w, r, http.StatusConflict, "It is not paused: somebody else may have had it go on, or its time was over.")
 		return nil
 	}
+	c.live.lookSoon()
 	c.o.Logger.InfoContext(r.Context(), "audit: a destination is resumed", auditOf(d, p)...)
 	return d
 }
@@ -207,13 +209,13 @@ func auditOf(d *database, p *survey.Pause) []any {
 	}
 }
 
-// lengthOf reads how long something is to last; "" stands for no end.
+// lengthOf reads how long something is to last, a second at least; "" stands for no end.
 func lengthOf(text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
 	}
 	length, err := time.ParseDuration(text)
-	if err != nil || length <= 0 {
+	if err != nil || length < time.Second {
 		return 0, &badArgumentError{"A pause ends after a time, such as 90s, 30m or 4h, or at one; not both."}
 	}
 	return length, nil
@@ -293,10 +295,18 @@ type pausedHere struct {
 	Database string
 }
 
+// pausesTime is how long a page that is about something else waits for what is paused.
+const pausesTime = time.Second
+
 // pausedOf are the pauses of destinations that a page shows, for it to tell. What cannot be
 // read is left out: the page is about something else.
 func (c *Console) pausedOf(r *http.Request, d *database, shows func(destination string, topic bool) bool) []pausedHere {
-	all, err := look(c, r, func(ctx context.Context) (*pauses, error) { return d.pauses(ctx, "") })
+	ctx, cancel := context.WithTimeout(r.Context(), pausesTime)
+	defer cancel()
+	all, err := look(c, r.WithContext(ctx), func(ctx context.Context) (*pauses, error) { return d.pauses(ctx, "") })
+	if err != nil && r.Context().Err() != nil {
+		return nil // nobody waits for the page any more
+	}
 	if err != nil {
 		c.o.Logger.WarnContext(r.Context(), "a page cannot tell what is paused", slog.String("database", d.Name), slog.Any("error", err))
 		return nil

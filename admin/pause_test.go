@@ -66,7 +66,7 @@ func TestAnOperatorPausesADestinationAndHasItGoOn(t *testing.T) {
 		})
 	}
 	_, page, _ = b.get("/pauses?lang=en")
-	form = b.formIn(page, "Resume orders")
+	form = b.formIn(page, `aria-label="Resume: orders"`)
 	if status, page, at = b.post("/pauses/resume", form); status != http.StatusOK || at.Path != "/pauses" || !strings.Contains(page, "Nothing is paused here.") {
 		t.Errorf("resumed: got %d at %s\n%s", status, at, page)
 	}
@@ -102,6 +102,7 @@ func TestProgramsPauseEitherSide(t *testing.T) {
 		{"", `{"destination":"ack.x","side":"producer"}`, 400, "no name", ""},
 		{"", `{"destination":"orders","side":"producer","consumer":"shipping"}`, 400, "consumer's side", ""},
 		{"", `{"destination":"orders","side":"producer","for":"-1h"}`, 400, "ends after a time", ""},
+		{"", `{"destination":"orders","side":"producer","for":"500ns"}`, 400, "ends after a time", ""},
 		{"", `{"destination":"orders","side":"producer","for":"1h","until":"` + at + `"}`, 400, "not both", ""},
 		{"", `{"destination":"orders","side":"producer","until":"2020-01-01T00:00:00Z"}`, 400, "is over", ""},
 		{"", `{"destination":"orders","side":"producer","untill":"` + at + `"}`, 400, "cannot be read", ""},

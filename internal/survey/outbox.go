@@ -130,6 +130,7 @@ func (r *Reader) Outbox(ctx context.Context, live *relay.Stats, within time.Dura
 		return nil, err
 	}
 	for _, d := range known {
+		d.Pending.More = d.Pending.More || o.Capped // rows may lie between those that were counted
 		d.explain(&o.Relay, live)
 		o.Pending.add(d.Pending)
 		o.Rejected.add(d.Rejected)

@@ -117,6 +117,8 @@ func (o *Outbox) Paused(all []Pause) {
 		p := &all[i]
 		at, is := known[lane{p.Destination, p.Topic}]
 		switch {
+		case p.Side == store.Consumer && p.Consumer != "":
+			continue // others may go on: the destination is not paused
 		case !is && p.Side == store.Consumer:
 			continue // what inboxes of this database take need not be what its outbox sends
 		case !is:

@@ -33,7 +33,7 @@ func TestADestinationThatIsPausedSaysSo(t *testing.T) {
 	f.send(waybill.Message{Destination: "orders"}, waybill.Message{Destination: "mails"})
 	for _, p := range []survey.Pause{
 		{Side: store.Producer, Destination: "mails", By: "ann"}, {Side: store.Producer, Destination: "prices", Topic: true, By: "bob"},
-		{Side: store.Consumer, Destination: "elsewhere"},
+		{Side: store.Consumer, Destination: "elsewhere"}, {Side: store.Consumer, Destination: "orders", Consumer: "shipping", By: "eve"},
 	} {
 		f.must(f.reader.Pause(t.Context(), &p, time.Hour))
 	}
@@ -46,8 +46,8 @@ func TestADestinationThatIsPausedSaysSo(t *testing.T) {
 	for _, d := range o.Destinations {
 		got[d.Destination] = d
 	}
-	if len(all) != 3 || len(got) != 3 || got["orders"].State != survey.Trouble {
-		t.Fatalf("got %+v of the pauses %+v, want orders, mails and prices", o.Destinations, all)
+	if len(all) != 4 || len(got) != 3 || got["orders"].State != survey.Trouble {
+		t.Fatalf("got %+v of the pauses %+v, want orders, of which one consumer group is paused, mails and prices", o.Destinations, all)
 	}
 	for name, who := range map[string]string{"mails": "ann", "prices": "bob"} {
 		if d := got[name]; d.State != survey.Paused || !strings.Contains(d.Why.String(), "paused by "+who) || d.Topic != (name == "prices") {

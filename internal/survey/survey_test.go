@@ -266,23 +266,30 @@ func TestASearchIsBoundedAndGoesOn(t *testing.T) {
 func TestAnOutboxIsCountedFromBothEnds(t *testing.T) {
 	f := newFixture(t)
 	f.send(waybill.Message{Destination: "first"})
-	f.send(slices.Repeat([]waybill.Message{{Destination: "many"}}, 21_000)...)
+	many := slices.Repeat([]waybill.Message{{Destination: "many"}}, 10_500)
+	f.send(many...)
+	f.send(waybill.Message{Destination: "between"}, waybill.Message{Destination: "between"})
+	f.send(many...)
 	f.send(waybill.Message{Destination: "last"}, waybill.Message{Destination: "later", NotBefore: time.Now().Add(time.Hour)})
 	rows := f.rows()
 	f.reject(rows[10_500].MessageID, "no") // between what is counted
+	f.reject(rows[10_501].MessageID, "no") // and so is another message to that destination
 	o, err := f.reader.Outbox(t.Context(), nil, time.Hour)
 	f.must(err)
 	by := map[string]survey.Destination{}
 	for _, d := range o.Destinations {
 		by[d.Destination] = d
 	}
-	if !o.Capped || !o.Pending.More || o.Pending.N != 10_000 || o.Pending.Text() != "10,000+" || o.Rejected != (survey.Count{N: 1}) {
-		t.Errorf("got %+v pending and %+v rejected, want 10,000 or more, and 1", o.Pending, o.Rejected)
+	if !o.Capped || !o.Pending.More || o.Pending.N != 10_000 || o.Pending.Text() != "10,000+" || o.Rejected != (survey.Count{N: 2}) {
+		t.Errorf("got %+v pending and %+v rejected, want 10,000 or more, and 2", o.Pending, o.Rejected)
 	}
 	for name, want := range map[string]int64{"first": 1, "many": 9997, "last": 1, "later": 1} {
 		if d := by[name]; d.Pending.N != want || d.State != survey.Trouble || d.Why.String() != "No relay leads this outbox, so nothing is sent." {
 			t.Errorf("%s: got %+v, why %v; want %d in trouble without a relay", name, d.Pending, d.Why, want)
 		}
+	}
+	if d := by["between"]; d.Pending != (survey.Count{More: true}) || d.Rejected.N != 1 || d.State == survey.OnlyRejected {
+		t.Errorf("between: got %+v, want that there may be more than what was rejected", d)
 	}
 	if by["many"].Rejected.N != 1 || by["later"].Delayed != 1 || by["later"].OldestAge > 0 {
 		t.Errorf("got %+v and %+v, want one rejected, and one due later", by["many"], by["later"])

@@ -69,7 +69,7 @@ func (d *Destination) why(r *Relay, live *relay.Stats) (State, Sentence) {
 	old := d.OldestAge > patience.Seconds()
 	own := d.own
 	switch {
-	case d.Pending.N == 0 && d.Rejected.N > 0:
+	case d.Pending.N == 0 && !d.Pending.More && d.Rejected.N > 0 && (d.InFlight == nil || *d.InFlight == 0):
 		return OnlyRejected, say("Nothing waits but what was rejected (%s): read the reasons, mend the cause, then send the messages again or discard them.", d.Rejected.Text())
 	case d.Pending.N == 0 && d.InFlight == nil, d.Pending.N == 0 && *d.InFlight == 0:
 		return Moving, Sentence{}

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/chromedp"
-
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/admin"
 	"github.com/waybill-go/waybill/internal/test/patience"
@@ -106,7 +104,7 @@ func TestHostileTextIsText(t *testing.T) {
 		next[i] = w.url + path
 	}
 	for done := 0; done < len(next); done++ {
-		p.do("open "+next[done], chromedp.Navigate(next[done]))
+		p.openAt(next[done])
 		harmless(next[done])
 		for _, link := range evaluate[[]string](p, links) {
 			at, err := url.Parse(link)

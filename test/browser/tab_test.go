@@ -130,10 +130,17 @@ func (p *tab) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// open goes to a page by its path below base.
+// open goes to a page by its path below base, as openAt does.
 func (p *tab) open(path string) {
 	p.t.Helper()
-	p.do("open "+path, chromedp.Navigate(p.base+path))
+	p.openAt(p.base + path)
+}
+
+// openAt goes to a page, and waits until that has counted: it loads itself again after "Counting…".
+func (p *tab) openAt(address string) {
+	p.t.Helper()
+	p.do("open "+address, chromedp.Navigate(address))
+	p.until("the page has counted", `document.querySelector("[data-events]")?.dataset.shape !== "counting"`)
 }
 
 // evaluate evaluates JavaScript; the page's Content-Security-Policy does not hold for it. A
