@@ -1,15 +1,12 @@
 package admin_test
 
 import (
-	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 	"html"
 	"io"

@@ -19,9 +19,9 @@ import (
 	"github.com/waybill-go/waybill/admin"
 )
 
-const consoleHelp = `The page shows what waits and why, rejected messages by reason, and any message whole, and
-sends rejected ones again. It lets in requests of this machine alone, unless a token, the
-certificates of its users or a proxy that knows them say who else may come in:
+const consoleHelp = `The page shows what waits and why, rejected messages by reason, and any message whole,
+sends rejected ones again, and pauses destinations. It lets in requests of this machine alone,
+unless a token, the certificates of its users or a proxy that knows them say who else may come in:
 
   --http-token-file         a file with a token; who logs in with it, or sends it as
                             "Authorization: Bearer …", may do everything (WAYBILL_HTTP_TOKEN)

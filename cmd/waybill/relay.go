@@ -25,7 +25,7 @@ pause), by a person or by --breaker. SIGINT or SIGTERM lets it finish what is un
 within five seconds; a second one ends it at once. Nothing is lost either way.
 
 --http serves
-  /          a page that shows what waits and why, and sends rejected messages again
+  /          a page that shows what waits and why, sends rejected messages again and pauses destinations
   /healthz   200 while the process lives
   /readyz    200 while it leads and is connected, or stands by for another relay
   /metrics   figures for Prometheus, names that begin with waybill_
