@@ -26,7 +26,7 @@ func TestPagesThatAreOpenAreKeptUpToDate(t *testing.T) {
 	}
 	defer response.Body.Close()
 	lines := bufio.NewScanner(response.Body)
-	next := func() (u struct{ Texts map[string]string }) {
+	next := func() (u struct{ Texts, States map[string]string }) {
 		for lines.Scan() {
 			if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
 				if err := json.Unmarshal([]byte(data), &u); err != nil {
@@ -38,8 +38,8 @@ func TestPagesThatAreOpenAreKeptUpToDate(t *testing.T) {
 		t.Fatalf("got the end of the events: %v", lines.Err())
 		return u
 	}
-	if first := next(); first.Texts["d0.pending"] != "0" {
-		t.Errorf("got %v, want nothing pending", first.Texts)
+	if first := next(); first.Texts["d0.pending"] != "0" || first.States["d0.relay"] != "relay bad" {
+		t.Errorf("got %v and %v, want nothing pending, and that no relay leads", first.Texts, first.States)
 	}
 	d.sent(waybill.Message{Destination: "orders"})
 	for next().Texts["d0.pending"] != "1" { // the test's own limit of time is behind this

@@ -229,6 +229,7 @@ func TestWhateverCanBePressedIsReachedByTab(t *testing.T) {
 	check := func(t *testing.T, open func(p *tab)) {
 		p.t = t
 		open(p)
+		p.until("what is to have the focus at first has it", `[...document.querySelectorAll("[autofocus]")].every(e => e === document.activeElement)`)
 		names := evaluate[[]string](p, pressable)
 		if len(names) < 4 {
 			t.Fatalf("got %q, want more that can be pressed", names)
