@@ -270,7 +270,11 @@ func goesOn(s *suite) {
 				}
 			}
 		}()
-		<-writing
+		select {
+		case <-writing:
+		case <-ended:
+			s.Fatal("it could not write")
+		}
 		if lost := t.Rollback(); lost != nil {
 			s.Errorf("Rollback says that the database had rolled back: %v", lost)
 		}
