@@ -111,7 +111,8 @@ func journey(t *testing.T, nested bool) (all told) {
 	}
 	patience.Until(t, "one message is confirmed and one rejected", func() bool {
 		s := r.Stats()
-		return s.Confirmed == 1 && s.Rejected == 1 && in.Stats().Receipts == 3
+		return s.Confirmed == 1 && s.Rejected == 1 && in.Stats().Receipts == 3 &&
+			!slices.ContainsFunc(s.Destinations, func(d relay.DestinationStats) bool { return d.Unconfirmed > 0 })
 	})
 
 	counting := &admin.Options{Timeout: time.Hour} // rows are counted at the first look, and waited for

@@ -109,7 +109,7 @@ func (r *Relay) noteStandby(ctx context.Context) {
 		return
 	}
 	r.stoodBy = now
-	limited, cancel := context.WithTimeout(ctx, standbyLimit)
+	limited, cancel := context.WithTimeout(ctx, min(standbyLimit, r.o.Lease/3))
 	defer cancel()
 	crash.Point("relay.standby.before")
 	err := r.queue.NoteStandby(limited, r.holder, standbyTime)

@@ -87,7 +87,10 @@ type loop struct {
 	// pause is how long there is nothing to do where nobody wakes the loop; idle is how
 	// often it has paused in vain since there was something.
 	pause func(idle int) time.Duration
-	woken []<-chan struct{} // two at most
+	woken <-chan struct{}
+	// stirred ends a wait, too, where something may be done that is nothing new: that says
+	// nothing of how often to look.
+	stirred <-chan struct{}
 	// found, where it is not nil, hears that there was something to do, and whether somebody
 	// had woken the loop for it.
 	found func(told bool)
@@ -125,8 +128,6 @@ func (l *loop) once(ctx context.Context, t *term) (busy bool) {
 
 // wait waits until something is to be done, and returns the new value of idle.
 func (l *loop) wait(ctx context.Context, idle int) int {
-	woken := [2]<-chan struct{}{}
-	copy(woken[:], l.woken)
 	timer := time.NewTimer(l.longestWait(idle))
 	defer timer.Stop()
 	select {
@@ -134,8 +135,9 @@ func (l *loop) wait(ctx context.Context, idle int) int {
 	case <-timer.C:
 		l.told = false
 		return idle + 1
-	case <-woken[0]:
-	case <-woken[1]:
+	case <-l.stirred:
+		return idle
+	case <-l.woken:
 	}
 	l.told = true
 	return 0

@@ -35,7 +35,7 @@ func (t *term) watchPauses(ctx context.Context) {
 			newTask("pause destinations whose messages are rejected", pausesLimit, t.writeTrips),
 			newTask("read which destinations are paused", pausesLimit, t.readPauses),
 		},
-		pause: func(int) time.Duration { return t.r.o.PausesEvery }, woken: []<-chan struct{}{t.tripped},
+		pause: func(int) time.Duration { return t.r.o.PausesEvery }, woken: t.tripped,
 	}
 	for ctx.Err() == nil {
 		l.wait(ctx, 0)

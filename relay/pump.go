@@ -104,17 +104,17 @@ func (p *pump) loops() []*loop {
 				newTask("read messages that waited for room", 0, p.scanBacklog),
 				newTask("retire lanes", 0, p.retireLanes),
 			},
-			pause: p.untilNextLook, woken: []<-chan struct{}{t.woken, t.r.woken},
+			pause: p.untilNextLook, woken: t.r.woken, stirred: t.woken,
 			found: func(told bool) { p.untold = !told },
 		},
-		{tasks: []*task{newTask("look for messages that committed late", helperLimit, p.lookInGaps)}, pause: p.untilNextGap, woken: []<-chan struct{}{t.gapped}},
-		{tasks: []*task{newTask("read messages that are to be sent again", 0, p.resendOverdue)}, pause: p.untilOverdue, woken: []<-chan struct{}{t.armed}},
-		{tasks: []*task{newTask("count copies", countLimit, p.countCopies)}, pause: forLong, woken: []<-chan struct{}{t.copies.added}},
-		{tasks: []*task{newTask("sweep", 2*helperLimit, p.sweep)}, pause: until(p.nextSweepAt), woken: []<-chan struct{}{t.missed}},
+		{tasks: []*task{newTask("look for messages that committed late", helperLimit, p.lookInGaps)}, pause: p.untilNextGap, woken: t.gapped},
+		{tasks: []*task{newTask("read messages that are to be sent again", 0, p.resendOverdue)}, pause: p.untilOverdue, woken: t.armed},
+		{tasks: []*task{newTask("count copies", countLimit, p.countCopies)}, pause: forLong, woken: t.copies.added},
+		{tasks: []*task{newTask("sweep", 2*helperLimit, p.sweep)}, pause: until(p.nextSweepAt), woken: t.missed},
 	}
 	if t.r.o.namesConsumers() {
 		all = append(all,
-			&loop{tasks: []*task{newTask("park messages", 0, p.park)}, pause: p.untilNextPark, woken: []<-chan struct{}{t.parks}},
+			&loop{tasks: []*task{newTask("park messages", 0, p.park)}, pause: p.untilNextPark, woken: t.parks},
 			&loop{tasks: []*task{newTask("drop answers without a message", helperLimit, p.dropOrphans)}, pause: until(p.nextOrphansAt)})
 	}
 	return all

@@ -112,12 +112,12 @@ func (s *steppedTerm) wait(idle int) int { return s.waitUntil(idle, time.Now().A
 func (s *steppedTerm) waitUntil(idle int, end time.Time) int {
 	longest := time.Until(end)
 	for _, l := range s.loops {
-		for _, woken := range l.woken {
-			select {
-			case <-woken:
-				return 0
-			default:
-			}
+		select {
+		case <-l.woken:
+			return 0
+		case <-l.stirred:
+			return idle
+		default:
 		}
 		longest = min(longest, l.longestWait(idle))
 	}
@@ -475,7 +475,7 @@ func TestTheNextLookComesSoonerWhereNobodyTold(t *testing.T) {
 
 func TestALoopKnowsWhetherSomebodyToldIt(t *testing.T) {
 	woken := make(chan struct{}, 1)
-	l := &loop{tasks: []*task{newTask("do nothing", 0, nil)}, pause: func(int) time.Duration { return time.Millisecond }, woken: []<-chan struct{}{woken}}
+	l := &loop{tasks: []*task{newTask("do nothing", 0, nil)}, pause: func(int) time.Duration { return time.Millisecond }, woken: woken}
 	woken <- struct{}{}
 	if idle := l.wait(t.Context(), 7); idle != 0 || !l.told {
 		t.Errorf("woken: got idle %d and told %v, want 0 and true", idle, l.told)

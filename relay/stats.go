@@ -67,7 +67,8 @@ type DestinationStats struct {
 	Paused      bool          // nothing is sent; see Stats.Paused
 	Latency     Latency       // of those that were confirmed since the destination was first met, or met again
 	// What was done with its messages, as in Stats, since the destination was first met, or met
-	// again. Messages that were not under way here when their receipts came are not counted.
+	// again. Messages that were not under way here when their receipts came are not counted, nor
+	// are copies for the sake of a single consumer that lags.
 	Published, Copies, Confirmed, Rejected int64
 
 	LastError string // why the broker did not take all of the last batch; "" if it did

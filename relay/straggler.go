@@ -256,10 +256,9 @@ func (l *lane) begins(id waybill.ID) {
 	if !l.since.IsZero() {
 		return
 	}
-	now := time.Now()
-	l.began, l.since = now, id.Time()
-	if l.since.After(now) {
-		l.since = now // the id of a delayed row is of the time at which it is due
+	l.began, l.since = time.Now(), id.Time()
+	if clock := time.UnixMicro(l.t.pump.databaseNow()); l.since.After(clock) {
+		l.since = clock // the id of a delayed row is of the time at which it is due
 	}
 }
 

@@ -49,7 +49,7 @@ func (r *Row) DueAt() DueAt { return DueAt{NotBefore: r.NotBefore, ID: r.ID, Mes
 func (q *Queue) ScanDue(ctx context.Context, after DueAt, limit, maxBytes int) ([]Row, error) {
 	from := Row{NotBefore: after.NotBefore, ID: after.ID, MessageID: after.MessageID}
 	return q.scan(ctx, "scan due messages", from, limit, maxBytes, func(last Row, size int) Statement {
-		if d, ok := q.dialect.(DueByMessageID); ok {
+		if d, ok := q.dialect.(DueByMessageID); ok && !q.Older() { // older tables have the index by id
 			return d.ScanDueByMessageID(q.names, last.NotBefore, last.MessageID, size)
 		}
 		return q.dialect.ScanDue(q.names, last.NotBefore, last.ID, size)

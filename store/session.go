@@ -295,7 +295,7 @@ func (s *sessions) takeKept() *session {
 // with the rights on them, is closed: its pool must not hand it out again.
 func (s *sessions) give(ctx context.Context, c *session, err error) {
 	switch {
-	case c.unfit, ctx.Err() != nil, condition(s.dialect, err) == Unavailable, s.dialect.Misled(err):
+	case c.unfit, ctx.Err() != nil && len(s.setup.Begin) > 0, condition(s.dialect, err) == Unavailable, s.dialect.Misled(err):
 		discard(s.dialect, c.Conn)
 	case len(s.setup.Begin) == 0:
 		_ = c.Close()

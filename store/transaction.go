@@ -108,7 +108,7 @@ type Transaction struct {
 	// caught says that Hold.Catch has run: nothing of the hold is left.
 	caught bool
 	// spoilt says that the connection is in a state that its pool must not see.
-	spoilt bool
+	spoilt atomic.Bool
 	// loan is what others have the connection by; see OnConn.
 	loan loan
 	// forget ends what waits for the end of Begin's context.
@@ -230,7 +230,11 @@ func unwrapped(driverConn any) any {
 		if !ok {
 			return driverConn
 		}
-		driverConn = wrapper.Raw()
+		inner := wrapper.Raw()
+		if inner == nil {
+			return driverConn
+		}
+		driverConn = inner
 	}
 }
 
@@ -304,14 +308,16 @@ func (t *Transaction) Note(err error) {
 	if err == nil || !t.dialect.ReadOnly(err) {
 		return
 	}
-	t.spoilt = true
+	t.spoilt.Store(true)
 	t.beginner.readWrite.Store(true)
 }
 
 // noteOwn is Note for a statement of Waybill's own.
 func (t *Transaction) noteOwn(err error) {
 	t.Note(err)
-	t.spoilt = t.spoilt || t.dialect.Misled(err)
+	if t.dialect.Misled(err) {
+		t.spoilt.Store(true)
+	}
 }
 
 // Intact returns nil as long as nothing that can be seen from here has ended the
@@ -415,7 +421,10 @@ func (t *Transaction) Commit(ctx context.Context) error {
 	t.Note(err)
 	t.after()
 	if t.hold.Commits {
-		t.spoilt, err = t.spoilt || err != nil, nil
+		if err != nil {
+			t.spoilt.Store(true)
+		}
+		err = nil
 	}
 	t.release(false)
 	t.mu.Lock()
@@ -479,7 +488,7 @@ func (t *Transaction) Rollback() error {
 
 // Forsake has the connection closed in the end, and not given back to its pool: somebody
 // may go on using it, who has it from the driver.
-func (t *Transaction) Forsake() { t.spoilt = true }
+func (t *Transaction) Forsake() { t.spoilt.Store(true) }
 
 // rollbackTime bounds what a rollback asks of a database that may be away: its end of
 // the connection ends the transaction too.
@@ -489,10 +498,12 @@ func (t *Transaction) undo() error {
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackTime)
 	defer cancel()
 	lost := t.unhold(ctx)
-	_ = t.tx.Rollback() // says that it has ended, where it has
-	if t.ended != nil {
-		_, err := t.exec(ctx, `ROLLBACK`) // of what a handler may have begun
-		t.spoilt = t.spoilt || condition(t.dialect, err) == Unavailable
+	wasDone := errors.Is(t.tx.Rollback(), sql.ErrTxDone)
+	if t.ended != nil || t.caught && wasDone {
+		// Of what a handler may have begun, or of Hold.Catch, which nobody else ends then.
+		if _, err := t.exec(ctx, `ROLLBACK`); condition(t.dialect, err) == Unavailable {
+			t.spoilt.Store(true)
+		}
 	}
 	t.after()
 	return lost
@@ -508,7 +519,7 @@ func (t *Transaction) unhold(ctx context.Context) error {
 	first, last := errs[0], errs[len(errs)-1]
 	switch {
 	case last != nil:
-		t.spoilt = true
+		t.spoilt.Store(true)
 		return nil
 	case first == nil || condition(t.dialect, first) == Unavailable:
 		return nil
@@ -521,7 +532,7 @@ func (t *Transaction) after() {
 	defer cancel()
 	for _, s := range t.hold.After {
 		if _, err := t.exec(ctx, s); err != nil {
-			t.spoilt = true
+			t.spoilt.Store(true)
 		}
 	}
 	if release := t.watch.Release; release != nil {
@@ -538,7 +549,7 @@ func (t *Transaction) release(dead bool) {
 	if t.forget != nil {
 		t.forget()
 	}
-	if t.spoilt || dead {
+	if t.spoilt.Load() || dead {
 		discard(t.dialect, t.conn)
 		return
 	}

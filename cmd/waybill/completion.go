@@ -58,9 +58,11 @@ func newCompletionCommand() *cobra.Command {
 	}
 }
 
+// offerTime is the longest time that a shell waits while somebody presses a key; tests are
+// more patient.
+var offerTime = time.Second
+
 const (
-	// offerTime is the longest time that a shell waits while somebody presses a key.
-	offerTime = time.Second
 	// offerMost is about how many rows are read for it.
 	offerMost = 200
 	// offerMessages is how many messages are read, which come with their bodies.

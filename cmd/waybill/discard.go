@@ -200,13 +200,18 @@ type discardedLine struct {
 	Consumers []view.Consumer `json:"consumers,omitempty"`
 }
 
-// discard deletes one message.
+// discard deletes one message; one that was picked, only if it is as it was then.
 func (f *discardFlags) discard(ctx context.Context, q *store.Queue, id waybill.ID, w io.Writer) error {
 	answers, err := q.Answers(ctx, []waybill.ID{id})
 	if err != nil {
 		return err
 	}
-	found, err := q.Discard(ctx, id)
+	var found bool
+	if picked := f.pick.seen[id]; len(picked) > 0 {
+		found, err = q.DiscardSeen(ctx, id, picked[0].state)
+	} else {
+		found, err = q.Discard(ctx, id)
+	}
 	if err == nil && !found && f.pending {
 		var deleted int64
 		deleted, err = q.DeleteAnswered(ctx, []waybill.ID{id})

@@ -208,7 +208,12 @@ func askToDiscard(cmd *cobra.Command, n int) error {
 
 // discardKept discards one message.
 func (f *discardFlags) discardKept(ctx context.Context, k *store.Keeper, id waybill.ID, w io.Writer) error {
-	found, err := k.Discard(ctx, id)
+	discard := func() (bool, error) { return k.Discard(ctx, id) }
+	if picked := f.pick.seen[id]; len(picked) > 0 { // each of its rows by itself
+		f.pick.seen[id] = picked[1:]
+		discard = func() (bool, error) { return k.DiscardSeen(ctx, picked[0].id, int(picked[0].state)) }
+	}
+	found, err := discard()
 	if err != nil {
 		return err
 	}

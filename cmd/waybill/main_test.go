@@ -20,6 +20,7 @@ const asCommand = "WAYBILL_TEST_AS_COMMAND"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) == "1" {
+		offerTime = patience.Limit
 		main()
 		return
 	}

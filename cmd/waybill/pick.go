@@ -18,6 +18,18 @@ type pickFlags struct {
 	all                 bool
 	destination, reason string
 	olderThan           time.Duration
+
+	seen map[waybill.ID][]seenRow // what was picked, as it was then
+}
+
+// seenRow is a row as it was picked: its id, and what changes whenever somebody sends it again.
+type seenRow struct{ id, state int64 }
+
+func (f *pickFlags) saw(id waybill.ID, row seenRow) {
+	if f.seen == nil {
+		f.seen = map[waybill.ID][]seenRow{}
+	}
+	f.seen[id] = append(f.seen[id], row)
 }
 
 // add adds the flags.
@@ -80,6 +92,7 @@ func (f *pickFlags) each(ctx context.Context, q *store.Queue, do func(waybill.ID
 				continue
 			}
 			n++
+			f.saw(s.MessageID, seenRow{rows[i].ID, rows[i].NotBefore})
 			if err := do(s.MessageID); err != nil {
 				return n, err
 			}
@@ -107,6 +120,7 @@ func (f *pickFlags) eachKept(ctx context.Context, k *store.Keeper, do func(waybi
 				continue
 			}
 			n++
+			f.saw(rows[i].MessageID, seenRow{rows[i].ID, int64(rows[i].Tries)})
 			if err := do(rows[i].MessageID); err != nil {
 				return n, err
 			}

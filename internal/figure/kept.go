@@ -2,6 +2,7 @@ package figure
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -45,6 +46,9 @@ func (k *Kept) Read(ctx context.Context) KeptCount {
 		return k.last
 	}
 	rows, bounded, err := k.keeper.Tally(ctx, keptLimit)
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+		return k.last // who asked has gone, which says nothing of the database
+	}
 	k.next = time.Now().Add(k.every)
 	if err != nil {
 		k.last.Failing = true

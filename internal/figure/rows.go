@@ -103,7 +103,11 @@ func (c *Rows) count() {
 	} else {
 		c.last.Failed = true
 	}
-	c.until = now.Add(max(c.every, 20*now.Sub(began)))
+	rest := now.Sub(began)
+	if err == nil { // else it may be well again
+		rest *= 20
+	}
+	c.until = now.Add(max(c.every, rest))
 	close(c.counting)
 	c.counting = nil
 }

@@ -76,15 +76,15 @@ var leaseCases = []testCase{
 		}
 		want()
 		s.must(s.queue.NoteStandby(s.Context(), "a", time.Minute))
-		s.must(s.queue.NoteStandby(s.Context(), "b", time.Minute))
+		s.must(s.queue.NoteStandby(s.Context(), "b", time.Hour))
 		s.must(s.queue.NoteStandby(s.Context(), "a", time.Hour))
 		want("a", "b")
 		s.must(s.queue.NoteStandby(s.Context(), "a", -time.Second)) // its time is over
 		want("b")
-		s.must(s.queue.NoteStandby(s.Context(), "b", time.Minute)) // in the place of a, and in its own
+		s.must(s.queue.NoteStandby(s.Context(), "b", time.Hour)) // in the place of a, and in its own
 		want("b")
 		for i := range 20 {
-			s.must(s.queue.NoteStandby(s.Context(), fmt.Sprint("c", i), time.Minute))
+			s.must(s.queue.NoteStandby(s.Context(), fmt.Sprint("c", i), time.Hour))
 		}
 		if got, err := s.queue.Standbys(s.Context()); err != nil || len(got) != 7 { // b has two places
 			s.Errorf("got %q, %v standing by, want seven", got, err)

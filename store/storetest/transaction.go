@@ -44,6 +44,7 @@ var transactionCases = []testCase{
 	{name: "a message is not sent behind its end", run: insertBehindTheEnd},
 	{name: "isolation level and access are the ones asked for", run: readOnlyTransaction},
 	{name: "who goes on behind a rollback leaves nothing", run: goesOn},
+	{name: "one that others have rolled back leaves no other one open", run: rolledBackByOthers},
 	{name: "its driver's connection is lent, and taken back at its end", run: connectionLent},
 	{name: "dead connections of the pool are passed over", run: deadConnections},
 	{name: "one whose connection dies holds up nobody", run: connectionDies},
@@ -92,6 +93,7 @@ func (s *suite) write(tx *sql.Tx, n string) error {
 func (s *suite) poolIsClean(read func() []int, want ...int) {
 	s.Helper()
 	s.run(`INSERT INTO notes VALUES (100)`)
+	_ = s.exec(s.db, `ROLLBACK`) // takes 100 away where a transaction was left open
 	if got := read(); !slices.Equal(got, append(slices.Clone(want), 100)) {
 		s.Errorf("a statement behind the transaction: the table has %v, want %v and 100", got, want)
 	}
@@ -101,6 +103,28 @@ func (s *suite) poolIsClean(read func() []int, want ...int) {
 	if got := read(); !slices.Equal(got, append(slices.Clone(want), 100, 101)) {
 		s.Errorf("a transaction behind it: the table has %v, want %v, 100 and 101", got, want)
 	}
+}
+
+// rolledBackByOthers ends transactions that database/sql takes to be over already, and that
+// nobody has asked about in between.
+func rolledBackByOthers(s *suite) {
+	s.db.SetMaxOpenConns(1)
+	read := s.notes()
+	t := s.beginHeld()
+	s.must(s.write(t.SQL(), "1"))
+	_ = t.SQL().Rollback()
+	t.Rollback()
+	s.poolIsClean(read)
+
+	s.run(`DELETE FROM notes`)
+	ctx, cancel := context.WithCancel(s.Context())
+	t, err := store.NewBeginner(s.dialect).Begin(ctx, s.db, nil)
+	s.must(err)
+	s.must(s.write(t.SQL(), "1"))
+	cancel()
+	patience.Until(s, "the transaction to end with its context", func() bool { return errors.Is(s.write(t.SQL(), "2"), sql.ErrTxDone) })
+	t.Rollback()
+	s.poolIsClean(read)
 }
 
 func leftAlone(s *suite) {
@@ -246,7 +270,11 @@ func goesOn(s *suite) {
 				}
 			}
 		}()
-		<-writing
+		select {
+		case <-writing:
+		case <-ended:
+			s.Fatal("it could not write")
+		}
 		if lost := t.Rollback(); lost != nil {
 			s.Errorf("Rollback says that the database had rolled back: %v", lost)
 		}
