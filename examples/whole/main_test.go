@@ -12,17 +12,22 @@ import (
 
 func TestWhatIsPlacedIsShippedUntilTheProgramIsStopped(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "whole.db")
-	for start := range 2 { // started again it goes on
+	db := open(t, file)
+	for range 2 { // started again it goes on
+		before := shipped(db)
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- run(ctx, file, time.Millisecond) }()
-		shipped(t, file, 5*(start+1))
+		var now int
+		patience.Until(t, "orders are shipped", func() bool {
+			now = shipped(db)
+			return now >= before+5
+		}, func() any { return now })
 		stop()
 		if err := <-ended; err != nil {
 			t.Fatal(err)
 		}
 	}
-	db := open(t, file)
 	var early int
 	if err := db.QueryRow(`SELECT count(*) FROM shipments WHERE order_id NOT IN (SELECT id FROM orders)`).Scan(&early); err != nil || early > 0 {
 		t.Errorf("got %d shipments of orders that nobody has placed (%v), want none", early, err)
@@ -39,13 +44,8 @@ func open(t *testing.T, file string) *sql.DB {
 	return db
 }
 
-// shipped waits until so many orders are shipped.
-func shipped(t *testing.T, file string, want int) {
-	t.Helper()
-	db := open(t, file)
-	var n int
-	patience.Until(t, "orders are shipped", func() bool {
-		_ = db.QueryRow(`SELECT count(*) FROM shipments`).Scan(&n) // no table yet
-		return n >= want
-	}, func() any { return n })
+// shipped is how many orders are shipped; none while there is no table yet.
+func shipped(db *sql.DB) (n int) {
+	_ = db.QueryRow(`SELECT count(*) FROM shipments`).Scan(&n)
+	return n
 }
