@@ -96,7 +96,7 @@ func newReceipts(in *Inbox) *receipts {
 	r := &receipts{
 		in: in, mustExist: can.MustExist, most: wire.MaxReceiptBytes,
 		queues: map[string]*receiptQueue{}, known: recent.Map[string, int]{Most: maxKnown}, idle: idle,
-		admission: newAdmission(can.MustExist), newcomers: admission{most: 10, left: 10, every: 5 * time.Second},
+		admission: newAdmission(can.MustExist), newcomers: admission{most: 10, left: 10, every: 500 * time.Millisecond},
 		sound: lane{more: make(chan struct{}, 1)}, doubtful: lane{more: make(chan struct{}, 1), bothEnds: true},
 	}
 	if can.MaxMessage > 0 {
