@@ -84,6 +84,9 @@ func newAdmission(mustExist bool) admission {
 	return admission{most: 1000, left: 1000, every: time.Second}
 }
 
+// newcomers is the bound for queues that come for the first time when admission's is used up.
+func newcomers() admission { return admission{most: 10, left: 10, every: 500 * time.Millisecond} }
+
 // isScarce reports whether half of what may be made has been made.
 func (b *admission) isScarce() bool { return b.left <= b.most/2 }
 

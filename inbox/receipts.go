@@ -39,7 +39,7 @@ type receipts struct {
 	total     amount                   // of all that waits
 	strange   amount                   // of what waits for doubtful queues
 	admission admission                // of queues that are made
-	newcomers admission                // of those besides that have not waited yet
+	newcomers admission                // of those besides that come for the first time
 	busy      int                      // queues that are ready or being sent to
 	idle      chan struct{}            // closed while busy is 0
 	sound     lane
@@ -96,7 +96,7 @@ func newReceipts(in *Inbox) *receipts {
 	r := &receipts{
 		in: in, mustExist: can.MustExist, most: wire.MaxReceiptBytes,
 		queues: map[string]*receiptQueue{}, known: recent.Map[string, int]{Most: maxKnown}, idle: idle,
-		admission: newAdmission(can.MustExist), newcomers: admission{most: 10, left: 10, every: 500 * time.Millisecond},
+		admission: newAdmission(can.MustExist), newcomers: newcomers(),
 		sound: lane{more: make(chan struct{}, 1)}, doubtful: lane{more: make(chan struct{}, 1), bothEnds: true},
 	}
 	if can.MaxMessage > 0 {

@@ -196,7 +196,8 @@ func (dialect) ScanDestination(n store.Names, destination string, topic bool, af
 	return statement.New(n, scanDestination, after, upTo, destination, statement.Flag(topic), limit)
 }
 
-// ScanDue implements store.ProducerDialect. It sorts all that is due.
+// ScanDue implements store.ProducerDialect. By the index of the first tables it reads in order; by
+// today's it sorts all that is due.
 func (dialect) ScanDue(n store.Names, notBefore, id int64, limit int) store.Statement {
 	return statement.New(n, fmt.Sprintf(scanDue, "id"), notBefore, notBefore, id, limit)
 }
