@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -43,18 +44,53 @@ func (s *steppedTerm) publish(refuses func(destination string) bool) (taken int)
 
 // confirms has the consumer of a destination confirm what it has been sent.
 func (s *steppedTerm) confirms(destination string) (confirmed int) {
+	return s.confirmsUpTo(destination, math.MaxInt)
+}
+
+// confirmsUpTo has it confirm so many messages at most.
+func (s *steppedTerm) confirmsUpTo(destination string, most int) (confirmed int) {
 	l := s.lanes[laneKey{destination, false}]
 	if l == nil {
 		return 0
 	}
 	var ids []waybill.ID
 	for id, f := range l.window {
-		if f.state == waiting {
+		if f.state == waiting && len(ids) < most {
 			ids = append(ids, id)
 		}
 	}
 	s.say("shop", waybill.Done, ids...)
 	return len(ids)
+}
+
+func TestABacklogWhoseRoomAnotherOneHasTakenStaysInTheTable(t *testing.T) {
+	const destinations, each = 6, 60
+	inBubble(t, Options{Window: 8, InFlight: 12}, func(t *testing.T, s *steppedTerm) {
+		s.insertInto(destinations, each, 1)
+		sent, rounds := 0, 0
+		for ; sent < destinations*each; rounds++ {
+			if rounds > 20*each {
+				t.Fatalf("after %d rounds %d of %d messages are sent, want all", rounds, sent, destinations*each)
+			}
+			s.steps()
+			sent += s.publish(nil)
+			// All is confirmed of some destinations, and one message of some others.
+			for i := range destinations {
+				switch destination := fmt.Sprint("away.", i); (i + rounds) % 3 {
+				case 0:
+					s.confirms(destination)
+				case 1:
+					s.confirmsUpTo(destination, 1)
+				}
+			}
+			s.wait(0)
+		}
+		for _, l := range s.order {
+			if len(l.window) > 8 {
+				t.Errorf("got %d messages in a window of 8", len(l.window))
+			}
+		}
+	})
 }
 
 func TestConsumersThatAreAwayDoNotTakeTheMessagesInFlightFromTheOthers(t *testing.T) {

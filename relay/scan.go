@@ -335,11 +335,15 @@ func (p *pump) scanDue(ctx context.Context) (bool, error) {
 func (p *pump) scanBacklog(ctx context.Context) (bool, error) {
 	lanes := p.lanesWithRoom()
 	for _, l := range lanes {
+		after, upTo, limit := p.reach(l)
+		if limit <= 0 {
+			continue // what was read for another lane has taken the room
+		}
 		scan := p.scanBacklogOf
 		if l.isStraggler() {
 			scan = p.scanParkedOf
 		}
-		err := scan(ctx, l)
+		err := scan(ctx, l, after, upTo, limit)
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
@@ -362,10 +366,9 @@ func (p *pump) lanesWithRoom() []*lane {
 	return lanes
 }
 
-// scanBacklogOf reads a batch of one lane's backlog.
-func (p *pump) scanBacklogOf(ctx context.Context, l *lane) error {
+// scanBacklogOf reads limit rows of one lane's backlog at most, which is at least 1.
+func (p *pump) scanBacklogOf(ctx context.Context, l *lane, after, upTo int64, limit int) error {
 	t := p.t
-	after, upTo, limit := p.reach(l)
 	began := time.Now()
 	crash.Point("relay.backlog.before")
 	rows, err := t.r.queue.ScanDestination(ctx, l.destination, l.topic, after, upTo, limit, t.r.o.BatchBytes)
@@ -411,7 +414,8 @@ const (
 	reachTime = 10 * time.Millisecond
 )
 
-// reach returns where to scan a lane's backlog, and for how many rows.
+// reach returns where to scan a lane's backlog, and for how many rows: none, or less than
+// that, where its window has no room any more.
 func (p *pump) reach(l *lane) (after, upTo int64, limit int) {
 	p.t.mu.Lock()
 	defer p.t.mu.Unlock()

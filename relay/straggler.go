@@ -197,13 +197,10 @@ func (t *term) asksAgain(r *store.Row, from source, known []store.Answer) bool {
 	return !a.complete(len(consumers))
 }
 
-// scanParkedOf reads a batch of what waits in the table for a straggler's window.
-func (p *pump) scanParkedOf(ctx context.Context, l *lane) error {
+// scanParkedOf reads limit rows at most, which is at least 1, of what waits in the table for
+// a straggler's window.
+func (p *pump) scanParkedOf(ctx context.Context, l *lane, after, upTo int64, limit int) error {
 	t := p.t
-	after, upTo, limit := p.reach(l)
-	if limit <= 0 {
-		return nil // another lane's backlog had parked messages, which have filled it
-	}
 	began := time.Now()
 	crash.Point("relay.parked.before")
 	rows, err := t.r.queue.ScanUnanswered(ctx, l.destination, l.topic, l.consumer, after, upTo, limit)
