@@ -179,7 +179,7 @@ func (o *Outbox) write(ctx context.Context, tx Tx, messages []waybill.Message) e
 		o.clock.doubt()
 		o.typed.Store(false)
 	} else {
-		store.AfterCommit(tx, o, func(db *sql.DB) { o.Wake(context.WithoutCancel(ctx), db) })
+		o.wakeAfter(ctx, tx)
 	}
 	if errors.Is(err, sql.ErrTxDone) {
 		return fmt.Errorf("%w: Send was given one that has been committed or rolled back: %w", waybill.ErrTxEnded, err)
@@ -211,7 +211,8 @@ func isNil(tx store.Execer) bool {
 }
 
 // InTx runs fn in a transaction of db and commits it, or rolls it back where fn returns
-// an error, which InTx then returns, or panics. After the commit it wakes the
+// an error, which InTx then returns, or panics. The transaction takes writes, also where the
+// session's default is not to. After the commit it wakes the
 // relay: the one in this process through Committed, others through the database where
 // it can do that. An error of the commit may leave it unknown whether it happened, as
 // with any transaction. Where ctx ends before the commit, the transaction is rolled back.
@@ -251,7 +252,6 @@ func (o *Outbox) InTxWith(ctx context.Context, db *sql.DB, fn func(tx *sql.Tx) e
 		err := o.inTx(ctx, db, fn, t)
 		switch {
 		case err == nil:
-			o.Wake(ctx, db)
 			return nil
 		case try >= t.Tries || ctx.Err() != nil || !errors.Is(err, waybill.ErrConflict):
 			return err
@@ -275,6 +275,7 @@ func (o *Outbox) inTx(ctx context.Context, db *sql.DB, fn func(tx *sql.Tx) error
 			err = fmt.Errorf("%w (the database had rolled the transaction back before: %w)", err, lost)
 		}
 	}()
+	o.wakeAfter(ctx, tx.SQL()) // fn may write rows with SQL of its own
 	if err := fn(tx.SQL()); err != nil {
 		return store.Conflicting(o.dialect, err)
 	}
@@ -304,26 +305,52 @@ const notifyTime = 5 * time.Second
 // does not end that: Wake waits neither for a connection nor for the database. Through a
 // *sql.Conn or a transaction it runs one statement.
 func (o *Outbox) Wake(ctx context.Context, db store.Execer) {
-	select {
-	case o.committed <- struct{}{}:
-	default:
-	}
-	if o.notify == nil || isNil(db) {
-		return
-	}
-	now, last := time.Now().UnixNano(), o.notified.Load()
-	if now-last < int64(notifyEvery) || !o.notified.CompareAndSwap(last, now) {
+	if !o.wakesOthers(db) {
 		return
 	}
 	switch db.(type) {
 	case *sql.Conn, Tx: // one connection, which is its caller's
 		o.notifyRelays(ctx, db)
-		return
+	default:
+		o.notifyBehind(ctx, db, func() {})
 	}
+}
+
+// wakeAfter has relays woken when tx is committed. Where it is one of Waybill's own, they
+// are notified on its connection before the pool has that back: a commit never makes the
+// pool open another one.
+func (o *Outbox) wakeAfter(ctx context.Context, tx store.Execer) {
+	store.AfterCommit(tx, o, func(on store.Execer, done func()) {
+		if !o.wakesOthers(on) {
+			done()
+			return
+		}
+		o.notifyBehind(ctx, on, done)
+	})
+}
+
+// wakesOthers wakes the relay of this process, and says whether others are to be notified
+// through db: that needs a database which can do it, and not at every commit.
+func (o *Outbox) wakesOthers(db store.Execer) bool {
+	select {
+	case o.committed <- struct{}{}:
+	default:
+	}
+	if o.notify == nil || isNil(db) {
+		return false
+	}
+	now, last := time.Now().UnixNano(), o.notified.Load()
+	return now-last >= int64(notifyEvery) && o.notified.CompareAndSwap(last, now)
+}
+
+// notifyBehind notifies relays in the background and then calls done. ctx does not end it.
+func (o *Outbox) notifyBehind(ctx context.Context, db store.Execer, done func()) {
 	if !o.notifying.CompareAndSwap(false, true) {
+		done()
 		return // that one will be later than the commit, or is about to be over
 	}
 	go func() {
+		defer done()
 		defer o.notifying.Store(false)
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), notifyTime)
 		defer cancel()

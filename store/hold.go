@@ -64,8 +64,12 @@ type TransactionDialect interface {
 	// first and one that works everywhere last: where the server does not know the
 	// statements of one, the next is tried. nonce is a random word of letters and
 	// digits that no other call uses. readWrite asks for a transaction that writes
-	// whatever the session's default is, which has been found to be another.
+	// whatever the session's default is.
 	Hold(nonce string, o *sql.TxOptions, readWrite bool) []Hold
+	// ReadOnlyDefault asks, in one row of one column, whether a session's transactions take
+	// no writes unless they are asked to: for databases where each asking costs a round
+	// trip. "" where it costs next to nothing, so that every transaction is asked to.
+	ReadOnlyDefault() string
 	// Watch watches the transaction that is open on a driver's connection, as
 	// sql.Conn.Raw shows it; the zero Watch where nothing is known of that driver.
 	Watch(driverConn any) Watch

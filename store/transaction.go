@@ -40,7 +40,7 @@ type Transaction struct {
 	forget func()
 
 	mu        sync.Mutex
-	committed map[any]func(*sql.DB) // what AfterCommit was given
+	committed map[any]func(Execer, func()) // what AfterCommit was given
 }
 
 // held has the transactions that are open, by their *sql.Tx, so that Insert need not
@@ -48,16 +48,42 @@ type Transaction struct {
 var held sync.Map
 
 // Beginner begins transactions in one database. It remembers which of the dialect's
-// ways of holding them the server knows, and whether its sessions take no writes unless
-// they are asked to. It is safe for concurrent use.
+// ways of holding them the server knows, and whether its sessions have to be asked to take
+// writes. It is safe for concurrent use.
 type Beginner struct {
-	dialect   Dialect
-	way       atomic.Int32
+	dialect Dialect
+	way     atomic.Int32
+	// readWrite: transactions that write begin as such, whatever the session's default is.
 	readWrite atomic.Bool
+	// asked: the session's default is known, or nothing need be asked for it.
+	asked atomic.Bool
 }
 
 // NewBeginner returns a Beginner for databases of the dialect.
-func NewBeginner(dialect Dialect) *Beginner { return &Beginner{dialect: dialect} }
+func NewBeginner(dialect Dialect) *Beginner {
+	b := &Beginner{dialect: dialect}
+	b.readWrite.Store(true)
+	b.asked.Store(dialect.ReadOnlyDefault() == "")
+	return b
+}
+
+// askDefault finds out, once, whether the session's transactions take writes without being
+// asked to. Where it cannot be found out, they are asked to.
+func (b *Beginner) askDefault(ctx context.Context, conn *sql.Conn) error {
+	if b.asked.Load() {
+		return nil
+	}
+	var readOnly bool
+	err := conn.QueryRowContext(ctx, b.dialect.ReadOnlyDefault()).Scan(&readOnly)
+	if err == nil {
+		b.readWrite.Store(readOnly)
+	}
+	if condition(b.dialect, err) == Unavailable {
+		return err
+	}
+	b.asked.Store(true)
+	return nil
+}
 
 // Begin begins a transaction on a connection of its own and holds it. o may be nil. When
 // ctx ends the transaction is rolled back, as with sql.DB.BeginTx; Commit or Rollback
@@ -66,20 +92,27 @@ func (b *Beginner) Begin(ctx context.Context, db *sql.DB, o *sql.TxOptions) (*Tr
 	if o == nil {
 		o = &sql.TxOptions{}
 	}
-	refused := false // to write where the session's default is not to
+	asIs := false // once a server may have refused to write where the session's default is not to
 	for stale := 0; ; {
 		conn, err := db.Conn(ctx)
 		if err != nil {
 			return nil, err
 		}
 		began := time.Now()
-		way, readWrite := b.way.Load(), b.readWrite.Load() && !o.ReadOnly && !refused
+		t := &Transaction{beginner: b, dialect: b.dialect, db: db, conn: conn}
+		err = b.askDefault(ctx, conn)
+		way, readWrite := b.way.Load(), b.readWrite.Load() && !o.ReadOnly && !asIs
 		ways := b.dialect.Hold(strings.ToLower(rand.Text()), o, readWrite)
 		if mutant.CommitUnchecked {
 			ways = []Hold{{}}
 		}
-		t := &Transaction{beginner: b, dialect: b.dialect, db: db, conn: conn, hold: ways[way]}
-		if err = t.begin(ctx, o); err == nil {
+		if t.hold = ways[way]; err == nil {
+			err = t.begin(ctx, o)
+		}
+		if err == nil {
+			if asIs {
+				b.readWrite.Store(false) // a standby, as it seems
+			}
 			return t, nil
 		}
 		dead := condition(b.dialect, err) == Unavailable
@@ -88,13 +121,13 @@ func (b *Beginner) Begin(ctx context.Context, db *sql.DB, o *sql.TxOptions) (*Tr
 		switch {
 		case ctx.Err() != nil:
 			return nil, err
-		case readWrite: // a standby refuses it, and most others need not be asked
-			refused = true
-			b.readWrite.Store(false)
 		case dead && !b.dialect.ReadOnly(err) && stale < maxStale && time.Since(began) < repeatTime:
 			stale++ // nothing was written in it
+		case readWrite && t.tx != nil: // a statement of the hold has failed
+			asIs = true
 		case int(way)+1 < len(ways) && ways[way].Unknown != nil && ways[way].Unknown(err):
 			b.way.CompareAndSwap(way, way+1)
+			asIs = false
 		default:
 			return nil, err
 		}
@@ -316,20 +349,41 @@ func (t *Transaction) Commit(ctx context.Context) error {
 		}
 		err = nil
 	}
-	t.release(false)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, f := range t.committed { // also where it is not known whether it did commit
-		f(t.db)
-	}
+	t.lend()
 	return Conflicting(t.dialect, err)
 }
 
-// AfterCommit has f called when tx has been committed, with the database that it was
-// committed in, if tx is the SQL of a Transaction that is open; it reports whether it is.
-// Of several calls with one key the last counts. f must not block. It may be called, too,
-// where it is not known whether the commit took place.
-func AfterCommit(tx Execer, key any, f func(db *sql.DB)) bool {
+// lend gives the connection to those who wait for the commit, also where it is not known
+// whether it took place. The last of them to be done gives it back to its pool.
+func (t *Transaction) lend() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.committed) == 0 || t.spoilt.Load() {
+		t.release(false)
+		for _, f := range t.committed {
+			f(t.db, func() {})
+		}
+		return
+	}
+	t.part()
+	var left atomic.Int64
+	left.Store(int64(len(t.committed)))
+	for _, f := range t.committed {
+		f(t.conn, sync.OnceFunc(func() {
+			if left.Add(-1) == 0 {
+				_ = t.conn.Close()
+			}
+		}))
+	}
+}
+
+// AfterCommit has f called when tx has been committed, if tx is the SQL of a Transaction
+// that is open; it reports whether it is. on is the connection that it was committed on,
+// which f has, by itself, until it calls done, be it later and from another goroutine;
+// where that connection is of no use any more, on is its pool. f must not block. Of several
+// calls with one key the last counts. f may be called, too, where it is not known whether
+// the commit took place.
+func AfterCommit(tx Execer, key any, f func(on Execer, done func())) bool {
 	t := heldTransaction(tx)
 	if t == nil {
 		return false
@@ -337,7 +391,7 @@ func AfterCommit(tx Execer, key any, f func(db *sql.DB)) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.committed == nil {
-		t.committed = map[any]func(*sql.DB){}
+		t.committed = map[any]func(Execer, func()){}
 	}
 	t.committed[key] = f
 	return true
@@ -395,14 +449,19 @@ func (t *Transaction) after() {
 	}
 }
 
-// release gives the connection back to its pool, or closes it where it is of no use.
-func (t *Transaction) release(dead bool) {
+// part ends what the transaction has beside its connection.
+func (t *Transaction) part() {
 	if t.tx != nil {
 		held.Delete(t.tx)
 	}
 	if t.forget != nil {
 		t.forget()
 	}
+}
+
+// release gives the connection back to its pool, or closes it where it is of no use.
+func (t *Transaction) release(dead bool) {
+	t.part()
 	if t.spoilt.Load() || dead {
 		discard(t.dialect, t.conn)
 		return

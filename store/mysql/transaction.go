@@ -70,6 +70,9 @@ func characteristics(o *sql.TxOptions, readWrite bool) string {
 	return ""
 }
 
+// ReadOnlyDefault implements store.TransactionDialect: tx_read_only may be set for the server.
+func (dialect) ReadOnlyDefault() string { return `SELECT @@SESSION.` + readOnly }
+
 // Watch knows nothing: go-sql-driver keeps what the server says of a transaction to
 // itself, and inside an XA branch nothing need be known.
 func (dialect) Watch(any) store.Watch { return store.Watch{} }

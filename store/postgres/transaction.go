@@ -4,7 +4,6 @@ import (
 	"database/sql"
 	"errors"
 	"reflect"
-	"slices"
 
 	"github.com/waybill-go/waybill/store"
 )
@@ -25,17 +24,22 @@ const declareMildHold = `DECLARE waybill_hold CURSOR WITH HOLD FOR SELECT CAST(
 // cursor is gone, and the owner's CLOSE fails. Where a server knows no such cursors
 // (CockroachDB), the transaction is only watched.
 func (dialect) Hold(_ string, _ *sql.TxOptions, readWrite bool) []store.Hold {
-	var begin []string
+	var access string
+	var alone []string
 	if readWrite {
-		begin = []string{`SET TRANSACTION READ WRITE`}
+		// Drivers send what has no arguments as it is, however many statements it has.
+		access, alone = `SET TRANSACTION READ WRITE; `, []string{`SET TRANSACTION READ WRITE`}
 	}
 	release := []string{`CLOSE waybill_hold`}
 	return []store.Hold{
-		{Name: "a cursor", Begin: slices.Concat(begin, []string{declareHold}), Unknown: noCursor, Commit: release},
-		{Name: "a mild cursor", Begin: slices.Concat(begin, []string{declareMildHold}), Unknown: noCursor, Commit: release},
-		{Name: "nothing", Begin: begin},
+		{Name: "a cursor", Begin: []string{access + declareHold}, Unknown: noCursor, Commit: release},
+		{Name: "a mild cursor", Begin: []string{access + declareMildHold}, Unknown: noCursor, Commit: release},
+		{Name: "nothing", Begin: alone},
 	}
 }
+
+// ReadOnlyDefault implements store.TransactionDialect.
+func (dialect) ReadOnlyDefault() string { return "" }
 
 // noCursor knows the errors of servers, and roles, that may not declare such a cursor: no
 // such statement or function, not supported, not allowed.

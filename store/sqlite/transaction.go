@@ -14,6 +14,9 @@ func (dialect) Hold(string, *sql.TxOptions, bool) []store.Hold {
 	return []store.Hold{{Name: "a commit hook"}}
 }
 
+// ReadOnlyDefault implements store.TransactionDialect: query_only is no transaction's.
+func (dialect) ReadOnlyDefault() string { return "" }
+
 var errRolledBack = errors.New("SQLite has rolled it back: a conflict clause or a trigger said so, a write was interrupted or failed, or COMMIT or ROLLBACK was sent as a statement")
 
 // Watch registers a commit hook, which lets no COMMIT through but the owner's, also none

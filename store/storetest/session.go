@@ -3,11 +3,13 @@ package storetest
 import (
 	"context"
 	"errors"
+	"testing"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
 
 	"github.com/waybill-go/waybill/internal/test/patience"
+	"github.com/waybill-go/waybill/store"
 )
 
 // The engine's own statements need little of a pool and nothing of its sessions.
@@ -44,6 +46,17 @@ var sessionCases = []testCase{
 			s.Errorf("while another one has the connection: got error %v, want that of its context", err)
 		}
 	}},
+	{name: "the first transaction writes, whatever the session's default is", run: func(s *suite) {
+		b := store.NewBeginner(s.dialect)
+		for n := range 3 {
+			tx, err := b.Begin(s.Context(), s.engine, nil)
+			s.must(err)
+			s.must(s.insert(tx.SQL(), row("orders", "", "")))
+			s.must(tx.Commit(s.Context()))
+			s.wantRowCount(n + 1)
+		}
+	}},
+	{name: "who waits for a commit has its connection until he is done", run: lentConnection},
 	{name: "a check of good tables finds nothing that blocks and leaves nothing", run: func(s *suite) {
 		found, err := s.queue.Check(s.Context())
 		s.must(err)
@@ -75,4 +88,50 @@ var sessionCases = []testCase{
 			s.Errorf("got error %v of the consumer's tables, want a SchemaError", err)
 		}
 	}},
+}
+
+func lentConnection(s *suite) {
+	for _, c := range []struct {
+		name    string
+		before  func(tx *store.Transaction)
+		fromNow int // the connections in use after the commit
+	}{
+		{"a good one", func(*store.Transaction) {}, 1},
+		{"one of no use", (*store.Transaction).Forsake, 0},
+	} {
+		s.Run(c.name, func(t *testing.T) {
+			tx, err := store.NewBeginner(s.dialect).Begin(t.Context(), s.engine, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var lent []store.Execer
+			var ends []func()
+			for key := range 2 {
+				store.AfterCommit(tx.SQL(), key, func(on store.Execer, done func()) {
+					lent, ends = append(lent, on), append(ends, done)
+				})
+			}
+			c.before(tx)
+			others := s.engine.Stats().InUse - 1
+			if err := tx.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if len(lent) != 2 {
+				t.Fatalf("%d of 2 have heard of the commit", len(lent))
+			}
+			for i, end := range ends {
+				if got := s.engine.Stats().InUse - others; got != c.fromNow {
+					t.Errorf("got %d connections in use while %d have not done, want %d", got, 2-i, c.fromNow)
+				}
+				if _, err := lent[i].ExecContext(t.Context(), `SELECT 1`); err != nil {
+					t.Errorf("a statement on what is lent: %v", err)
+				}
+				end()
+				end() // which counts once
+			}
+			if got := s.engine.Stats().InUse - others; got != 0 {
+				t.Errorf("got %d connections in use when all have done, want none", got)
+			}
+		})
+	}
 }
