@@ -183,7 +183,7 @@ func (c *Console) apiRejected(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return nil, err
 		}
-		groups, err := d.reader.Groups(ctx, &selection)
+		groups, err := d.reader.Groups(ctx, &selection, 0)
 		return &allGroups{d.Name, groups}, err
 	})
 }

@@ -21,7 +21,7 @@ import (
 // BenchmarkAMillionPendingRows asks for each page of a database with a million pending rows
 // to so many destinations, 10,000 rejected ones between them, and 10,000 that consumers keep:
 // each time by a Console that has just begun, so that nothing is in its memory. A page is to
-// answer within 100 ms. It reports the median, and the slowest.
+// answer within 100 ms: that of the rejected ones says how many it has looked at by then. It reports the median, and the slowest.
 func BenchmarkAMillionPendingRows(b *testing.B) {
 	for _, name := range []string{"sqlite", "postgres", "mysql"} {
 		for _, destinations := range []int{1, 3, 10_000} {
@@ -52,7 +52,9 @@ func first(b *testing.B, database admin.Database, path string) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		admin.Eager(console)
+		if path == "/" {
+			admin.Eager(console) // otherwise it answers in any case, and says that it counts
+		}
 		r := httptest.NewRequest(http.MethodGet, path, nil)
 		r.Host, r.RemoteAddr = "localhost:8080", "127.0.0.1:4711"
 		w := httptest.NewRecorder()

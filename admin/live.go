@@ -27,7 +27,7 @@ const (
 	// lookAtLeast is how long there is no look at most, whatever one costs.
 	lookAtLeast = 30 * time.Second
 	// firstTime is how long a page waits for the first look, before it says that rows are being
-	// counted. So that it does not have to, the first look counts rows of one status for
+	// counted, and looks at rejected messages, before it offers to look at more. So that it does not have to, the first look counts rows of one status for
 	// firstCount, and later ones for countTime.
 	firstTime  = 80 * time.Millisecond
 	firstCount = 30 * time.Millisecond

@@ -96,6 +96,12 @@ func (v *view) InLanguage(l string) template.URL { return asking(v.Query, "lang"
 // Again leads to this page.
 func (v *view) Again() template.URL { return template.URL("?" + v.Query.Encode()) } //nolint:gosec // it is encoded
 
+// Whole leads to this page with whatever takes longer than a page is to take.
+func (v *view) Whole() template.URL { return asking(v.Query, "whole", "1") }
+
+// IsWhole says whether this is it.
+func (v *view) IsWhole() bool { return v.Query.Get("whole") != "" }
+
 // asking leads to a page with another argument in its query.
 func asking(query url.Values, name, value string) template.URL {
 	other := maps.Clone(query)
@@ -217,12 +223,16 @@ func (c *Console) rejectedPage(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, r, http.StatusBadRequest, err.Error())
 		return
 	}
+	within := c.firstTime / 2 // for each side
+	if v.IsWhole() {
+		within = 0
+	}
 	var all []allGroups
 	for _, d := range c.databases {
 		if name := r.FormValue("db"); name != "" && name != d.Name {
 			continue
 		}
-		groups, err := look(c, r, func(ctx context.Context) (*survey.Groups, error) { return d.reader.Groups(ctx, &selection) })
+		groups, err := look(c, r, func(ctx context.Context) (*survey.Groups, error) { return d.reader.Groups(ctx, &selection, within) })
 		if err != nil {
 			c.failed(w, r, d, err)
 			return
@@ -418,7 +428,7 @@ func (c *Console) confirmPage(w http.ResponseWriter, r *http.Request) {
 // meant reads what an order means now; a nil view says that it was answered.
 func (c *Console) meant(w http.ResponseWriter, r *http.Request, o *order) (*view, *confirmData) {
 	groups, v := about(c, w, r, func(ctx context.Context, d *database) (*survey.Groups, error) {
-		return d.reader.Groups(ctx, &o.Selection)
+		return d.reader.Groups(ctx, &o.Selection, 0)
 	})
 	if groups == nil {
 		return nil, nil

@@ -326,7 +326,7 @@ func TestAConsumerThatAsksForAnotherCopyKeepsTheOthersConfirmations(t *testing.T
 				s.say("audit", waybill.Retry, id)
 				s.wantNumber("postponed rows", 1, countRows+` WHERE not_before > 0 AND failures = 1 AND last_error LIKE 'audit: %'`)
 				s.exec(`UPDATE qmessage SET not_before = 1`) // its time comes
-				s.pump.nextDue, s.pump.due = time.Time{}, store.DueAt{}
+				s.pump.nextDue, s.pump.due = time.Time{}, store.Place{}
 				s.steps()
 				if rows := s.publishes(); len(rows) != 1 {
 					t.Fatalf("sent rows %v, want the one", rows)

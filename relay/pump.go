@@ -29,7 +29,7 @@ type pump struct {
 
 	newest newest
 
-	due        store.DueAt  // how far scanDue has read
+	due        store.Place  // how far scanDue has read
 	dueMark    atomic.Int64 // its NotBefore, for other loops
 	nextDue    time.Time    // when it looks again
 	nextLate   time.Time    // when it goes back for what committed late

@@ -167,7 +167,7 @@ func TestAMessageThatIsPostponedBehindTheRelaysBackIsSentWhenItsTimeComes(t *tes
 		t.Fatalf("sent rows %v again, want row 2", rows)
 	}
 	s.exec(`UPDATE qmessage SET not_before = 1 WHERE id = 1`) // its time comes
-	s.pump.nextDue, s.pump.due = time.Time{}, store.DueAt{}
+	s.pump.nextDue, s.pump.due = time.Time{}, store.Place{}
 	s.steps()
 	if rows := s.publishes(); len(rows) != 1 || rows[0] != 1 {
 		t.Errorf("sent rows %v, want row 1", rows)
@@ -182,7 +182,7 @@ func TestARowThatWasMadeANewMessageIsSentAsThatOne(t *testing.T) {
 	// Another relay had it rejected, and somebody had it sent again: the row is due
 	// under a new id, and its old id is still in the window here.
 	s.exec(`UPDATE qmessage SET message_id = ?, not_before = 1`, waybill.NewID().String())
-	s.pump.nextDue, s.pump.due = time.Time{}, store.DueAt{}
+	s.pump.nextDue, s.pump.due = time.Time{}, store.Place{}
 	s.steps()
 	if rows := s.publishes(); len(rows) != 1 {
 		t.Fatalf("sent rows %v, want one, of the new message", rows)

@@ -311,7 +311,7 @@ func (p *pump) scanDue(ctx context.Context) (bool, error) {
 	}
 	for i := range rows {
 		p.t.admit(ctx, &rows[i], readDue, known[rows[i].MessageID])
-		p.due = rows[i].DueAt()
+		p.due = rows[i].Place()
 	}
 	defer func() { p.dueMark.Store(p.due.NotBefore) }()
 	if len(rows) > 0 {
@@ -325,7 +325,7 @@ func (p *pump) scanDue(ctx context.Context) (bool, error) {
 	} else {
 		p.nextLate = now.Add(lateness / 2)
 	}
-	p.due = store.DueAt{NotBefore: late}
+	p.due = store.Place{NotBefore: late}
 	p.nextDue = now.Add(min(p.t.r.o.Poll, dueEvery))
 	return false, nil
 }

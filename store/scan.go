@@ -33,20 +33,21 @@ type DueByMessageID interface {
 	ScanDueByMessageID(n Names, notBefore int64, id waybill.ID, limit int) Statement
 }
 
-// DueAt is a place in the order of ScanDue, that of a row. The zero DueAt stands before all.
-type DueAt struct {
+// Place is a row's place in the order of ScanDue, and in that of GlanceRejected. The zero
+// Place stands before all.
+type Place struct {
 	NotBefore int64 // in µs since the Unix epoch
 	ID        int64
 	MessageID waybill.ID
 }
 
-// DueAt is the row's own place.
-func (r *Row) DueAt() DueAt { return DueAt{NotBefore: r.NotBefore, ID: r.ID, MessageID: r.MessageID} }
+// Place is the row's own place.
+func (r *Row) Place() Place { return Place{NotBefore: r.NotBefore, ID: r.ID, MessageID: r.MessageID} }
 
 // ScanDue reads pending rows that were delayed and have become due by the database's
 // clock, those behind after alone, in order of NotBefore and, where that is the same, of
 // ID or, with a DueByMessageID, MessageID; limit and maxBytes are Scan's.
-func (q *Queue) ScanDue(ctx context.Context, after DueAt, limit, maxBytes int) ([]Row, error) {
+func (q *Queue) ScanDue(ctx context.Context, after Place, limit, maxBytes int) ([]Row, error) {
 	from := Row{NotBefore: after.NotBefore, ID: after.ID, MessageID: after.MessageID}
 	return q.scan(ctx, "scan due messages", from, limit, maxBytes, func(last Row, size int) Statement {
 		if d, ok := q.dialect.(DueByMessageID); ok && !q.Older() { // older tables have the index by id

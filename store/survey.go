@@ -14,9 +14,10 @@ type SurveyDialect interface {
 	// Glance reads rows with id > from in order of id or, newest, with id < from in the
 	// opposite order, whatever their status.
 	Glance(n Names, from int64, newest bool, limit int) Statement
-	// GlanceRejected reads rejected rows with message_id > after in order of message_id, by
-	// an index that tables have from version 2 on.
-	GlanceRejected(n Names, after waybill.ID, limit int) Statement
+	// GlanceRejected reads rejected rows behind a place by an index that tables have from
+	// version 2 on: in order of message_id or, where a DueByMessageID has the index for it,
+	// of not_before and message_id. That costs as much as its rows, however many there are.
+	GlanceRejected(n Names, after Place, limit int) Statement
 	// ResendSeen is Resend under the row's own id, if its not_before is this one.
 	ResendSeen(n Names, id waybill.ID, notBefore int64) Statement
 	// DiscardSeen is Discard, if the row's not_before is this one.
@@ -38,9 +39,10 @@ func (q *Queue) Glance(ctx context.Context, from int64, newest bool, limit int) 
 	return rows, err
 }
 
-// GlanceRejected reads at most limit rejected rows with MessageID > after in order of
-// MessageID, as Glance does. It is a *waybill.SchemaError where the tables are Older.
-func (q *Queue) GlanceRejected(ctx context.Context, after waybill.ID, limit int) ([]Row, error) {
+// GlanceRejected reads at most limit rejected rows behind a row's place, as Glance does: in
+// order of MessageID, or in that of ScanDue. It is a *waybill.SchemaError where the tables
+// are Older.
+func (q *Queue) GlanceRejected(ctx context.Context, after Place, limit int) ([]Row, error) {
 	if q.Older() {
 		return nil, &waybill.SchemaError{Side: string(Producer), Have: 1, Want: newestVersion(q.dialect, Producer)}
 	}

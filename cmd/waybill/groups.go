@@ -50,7 +50,7 @@ func newGroupsCommand(o *options) *cobra.Command {
 				return err
 			}
 			defer r.Close()
-			groups, err := r.Groups(cmd.Context(), &selection)
+			groups, err := r.Groups(cmd.Context(), &selection, 0)
 			if err != nil {
 				return err
 			}

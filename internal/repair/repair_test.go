@@ -178,7 +178,7 @@ func TestAGroupIsSentAgainInStagesAndNewRejectionsStay(t *testing.T) {
 	f := newFixture(t)
 	f.rejected(500, "shipping: no order 1")
 	f.rejected(3, "shipping: another reason")
-	groups, err := f.reader.Groups(t.Context(), &survey.Selection{})
+	groups, err := f.reader.Groups(t.Context(), &survey.Selection{}, 0)
 	f.must(err)
 	added := 0
 	stages := map[int]bool{}

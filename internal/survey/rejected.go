@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// lookPage is how many rows are read at a time.
-	lookPage = 1000
+	// lookPage is how many rows are read at a time; firstPage where time is short.
+	lookPage, firstPage = 1000, 500
 	// lookLimit is how many rejected messages of each side a look takes in.
 	lookLimit = 10_000
 )
@@ -100,8 +100,9 @@ type Groups struct {
 }
 
 // Groups looks at the oldest 10,000 rejected messages of each side, and groups those that the
-// selection means.
-func (r *Reader) Groups(ctx context.Context, s *Selection) (*Groups, error) {
+// selection means. Where within is above 0 it begins with no page of either side any more
+// after that time.
+func (r *Reader) Groups(ctx context.Context, s *Selection, within time.Duration) (*Groups, error) {
 	g := &Groups{Groups: []Group{}}
 	type key struct {
 		side             store.Side
@@ -109,7 +110,7 @@ func (r *Reader) Groups(ctx context.Context, s *Selection) (*Groups, error) {
 		consumer, reason string
 	}
 	byKey := map[key]*Group{}
-	stopped, err := r.EachRejected(ctx, s.Side, lookLimit, func(x *Rejected) bool {
+	stopped, err := r.eachRejected(ctx, s.Side, bounds{lookLimit, within}, func(x *Rejected) bool {
 		g.Looked++
 		if !s.Allows(x) {
 			return true
@@ -149,6 +150,16 @@ func (r *Reader) Groups(ctx context.Context, s *Selection) (*Groups, error) {
 // first and at most limit of each, until it returns false. stopped says that there are more
 // than limit.
 func (r *Reader) EachRejected(ctx context.Context, side store.Side, limit int, visit func(*Rejected) bool) (stopped bool, err error) {
+	return r.eachRejected(ctx, side, bounds{rows: limit}, visit)
+}
+
+// bounds end a walk through the rejected messages of one side.
+type bounds struct {
+	rows   int
+	within time.Duration // 0 for none
+}
+
+func (r *Reader) eachRejected(ctx context.Context, side store.Side, b bounds, visit func(*Rejected) bool) (stopped bool, err error) {
 	sides, err := r.Sides(ctx)
 	if err != nil {
 		return false, err
@@ -159,12 +170,16 @@ func (r *Reader) EachRejected(ctx context.Context, side store.Side, limit int, v
 		return !ended
 	}
 	if sides.Producer && side != store.Consumer {
-		if stopped, err = r.eachInOutbox(ctx, limit, until); err != nil {
+		answered, err := r.queue.Answered(ctx, waybill.ID{}, 1)
+		if err != nil {
+			return false, err
+		}
+		if stopped, err = b.each(r.inOutbox(ctx, len(answered) > 0), until); err != nil {
 			return false, err
 		}
 	}
 	if sides.Consumer && side != store.Producer && !ended {
-		more, err := r.eachKept(ctx, limit, until)
+		more, err := b.each(r.atConsumers(ctx), until)
 		if err != nil {
 			return false, err
 		}
@@ -173,39 +188,57 @@ func (r *Reader) EachRejected(ctx context.Context, side store.Side, limit int, v
 	return stopped && !ended, nil
 }
 
-func (r *Reader) eachInOutbox(ctx context.Context, limit int, visit func(*Rejected) bool) (stopped bool, err error) {
-	answered, err := r.queue.Answered(ctx, waybill.ID{}, 1)
-	if err != nil {
-		return false, err
+// each calls visit for what next returns, a page at a time, until that is less than was asked
+// for, visit returns false, or the bounds are reached; stopped says that there is more. What
+// next has for a row that is not meant is nil.
+func (b bounds) each(next func(limit int) ([]*Rejected, error), visit func(*Rejected) bool) (stopped bool, err error) {
+	began, size := time.Now(), lookPage
+	if b.within > 0 {
+		size = firstPage
 	}
-	after := waybill.ID{}
-	for n := 0; n < limit; {
-		rows, err := r.queue.GlanceRejected(ctx, after, lookPage)
+	for n := 0; n < b.rows && (n == 0 || b.within == 0 || time.Since(began) < b.within); size = min(2*size, lookPage) {
+		page, err := next(size)
 		if err != nil {
 			return false, err
 		}
-		answers := map[waybill.ID][]store.Answer{}
-		if len(answered) > 0 {
-			if answers, err = r.answers(ctx, rows); err != nil {
-				return false, err
-			}
-		}
-		for i := range rows {
-			row := &rows[i]
-			after = row.MessageID
-			if n++; n > limit {
+		for _, x := range page {
+			if n++; n > b.rows {
 				return true, nil
 			}
-			if !visit(inOutbox(row, answers[row.MessageID])) {
+			if x != nil && !visit(x) {
 				return false, nil
 			}
 		}
-		if len(rows) < lookPage {
+		if len(page) < size {
 			return false, nil
 		}
 	}
-	rows, err := r.queue.GlanceRejected(ctx, after, 1)
-	return len(rows) > 0, err
+	page, err := next(1)
+	return len(page) > 0, err
+}
+
+// inOutbox reads the outbox's rejected rows. answered says that there are named consumers'
+// answers.
+func (r *Reader) inOutbox(ctx context.Context, answered bool) func(limit int) ([]*Rejected, error) {
+	var after store.Place
+	return func(limit int) ([]*Rejected, error) {
+		rows, err := r.queue.GlanceRejected(ctx, after, limit)
+		if err != nil {
+			return nil, err
+		}
+		answers := map[waybill.ID][]store.Answer{}
+		if answered {
+			if answers, err = r.answers(ctx, rows); err != nil {
+				return nil, err
+			}
+		}
+		page := make([]*Rejected, len(rows))
+		for i := range rows {
+			page[i] = inOutbox(&rows[i], answers[rows[i].MessageID])
+			after = rows[i].Place()
+		}
+		return page, nil
+	}
 }
 
 // answers reads what named consumers have answered, by message.
@@ -244,29 +277,22 @@ func inOutbox(row *store.Row, answers []store.Answer) *Rejected {
 	return x
 }
 
-func (r *Reader) eachKept(ctx context.Context, limit int, visit func(*Rejected) bool) (stopped bool, err error) {
+// atConsumers reads what consumers keep, of which some may wait to be handled again.
+func (r *Reader) atConsumers(ctx context.Context) func(limit int) ([]*Rejected, error) {
 	after := int64(0)
-	for n := 0; n < limit; {
-		rows, err := r.keeper.Glance(ctx, after, lookPage)
+	return func(limit int) ([]*Rejected, error) {
+		rows, err := r.keeper.Glance(ctx, after, limit)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
+		page := make([]*Rejected, len(rows))
 		for i := range rows {
-			k := &rows[i]
-			after = k.ID
-			if n++; n > limit {
-				return true, nil
-			}
-			if k.Status == store.Rejected && !visit(atConsumer(k)) {
-				return false, nil
+			if after = rows[i].ID; rows[i].Status == store.Rejected {
+				page[i] = atConsumer(&rows[i])
 			}
 		}
-		if len(rows) < lookPage {
-			return false, nil
-		}
+		return page, nil
 	}
-	rows, err := r.keeper.Glance(ctx, after, 1)
-	return len(rows) > 0, err
 }
 
 func atConsumer(k *store.Kept) *Rejected {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -173,21 +174,37 @@ func (e *BadPlaceError) Error() string {
 	return fmt.Sprintf("%.60q is no place that a search can go on from: use the one that it returned as next", e.From)
 }
 
+// parsePlace parses the place of a rejected message, as walk.passed returns it.
+func parsePlace(from string) (store.Place, error) {
+	notBefore, id, _ := strings.Cut(from, ".")
+	at, err := strconv.ParseInt(notBefore, 10, 64)
+	if err != nil {
+		return store.Place{}, &BadPlaceError{from}
+	}
+	parsed, err := waybill.ParseID(id)
+	if err != nil {
+		return store.Place{}, &BadPlaceError{from}
+	}
+	return store.Place{NotBefore: at, MessageID: parsed}, nil
+}
+
 func (r *Reader) walk(f *Filter) (*walk, error) {
 	if f.Status == statusName(store.Rejected) {
-		var after waybill.ID
+		var after store.Place
 		if f.From != "" {
-			id, err := waybill.ParseID(f.From)
-			if err != nil {
-				return nil, &BadPlaceError{f.From}
+			var err error
+			if after, err = parsePlace(f.From); err != nil {
+				return nil, err
 			}
-			after = id
 		}
 		return &walk{
 			next: func(ctx context.Context, limit int) ([]store.Row, error) {
 				return r.queue.GlanceRejected(ctx, after, limit)
 			},
-			passed: func(row *store.Row) string { after = row.MessageID; return after.String() },
+			passed: func(row *store.Row) string {
+				after = row.Place()
+				return fmt.Sprintf("%d.%s", after.NotBefore, after.MessageID)
+			},
 		}, nil
 	}
 	from := int64(math.MaxInt64)

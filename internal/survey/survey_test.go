@@ -137,7 +137,7 @@ func TestRejectedMessagesAreGroupedByReason(t *testing.T) {
 	f.reject(rows[8].MessageID, "cannot be sent: too large")
 	f.keep("archive", "cannot be read: 1", "cannot be read: 2")
 
-	groups, err := f.reader.Groups(t.Context(), &survey.Selection{})
+	groups, err := f.reader.Groups(t.Context(), &survey.Selection{}, 0)
 	f.must(err)
 	type group struct {
 		side, destination, consumer, reason string
@@ -178,7 +178,7 @@ func TestRejectedMessagesAreGroupedByReason(t *testing.T) {
 		{survey.Selection{MessageIDs: []waybill.ID{rows[0].MessageID, rows[5].MessageID, rows[6].MessageID}}, 2},
 		{survey.Selection{Destination: "orders", Consumer: "archive"}, 0},
 	} {
-		groups, err := f.reader.Groups(t.Context(), &c.selection)
+		groups, err := f.reader.Groups(t.Context(), &c.selection, 0)
 		f.must(err)
 		n := 0
 		for _, g := range groups.Groups {
@@ -190,6 +190,32 @@ func TestRejectedMessagesAreGroupedByReason(t *testing.T) {
 	}
 }
 
+func TestALookAtRejectedMessagesThatHasNoTimeSaysThatThereAreMore(t *testing.T) {
+	for _, c := range []struct {
+		rejected, looked int
+		stopped          bool
+	}{{500, 500, false}, {501, 500, true}, {1700, 500, true}} {
+		t.Run(fmt.Sprint(c.rejected), func(t *testing.T) {
+			f := newFixture(t)
+			f.send(slices.Repeat([]waybill.Message{{Destination: "orders"}}, c.rejected)...)
+			_, err := f.db.ExecContext(t.Context(), `UPDATE qmessage SET status = 2, last_error = 'shipping: no'`)
+			f.must(err)
+			hurried, err := f.reader.Groups(t.Context(), &survey.Selection{}, time.Nanosecond)
+			f.must(err)
+			if hurried.Looked != c.looked || hurried.Stopped != c.stopped {
+				t.Errorf("got %d looked at and more %v, want %d and %v", hurried.Looked, hurried.Stopped, c.looked, c.stopped)
+			}
+			for _, within := range []time.Duration{0, time.Hour} {
+				whole, err := f.reader.Groups(t.Context(), &survey.Selection{}, within)
+				f.must(err)
+				if whole.Looked != c.rejected || whole.Stopped {
+					t.Errorf("with the time of %v: got %d looked at and more %v, want all", within, whole.Looked, whole.Stopped)
+				}
+			}
+		})
+	}
+}
+
 func TestNamedConsumersThatHaveRejectedAMessageAreTold(t *testing.T) {
 	f := newFixture(t)
 	f.send(waybill.Message{Destination: "prices", Topic: true})
@@ -198,7 +224,7 @@ func TestNamedConsumersThatHaveRejectedAMessageAreTold(t *testing.T) {
 		{MessageID: id, Consumer: "audit", Rejected: true, Reason: "too old"}, {MessageID: id, Consumer: "shop"},
 	}))
 	f.reject(id, "audit: too old")
-	groups, err := f.reader.Groups(t.Context(), &survey.Selection{})
+	groups, err := f.reader.Groups(t.Context(), &survey.Selection{}, 0)
 	f.must(err)
 	if g := groups.Groups; len(g) != 1 || g[0].Consumer != "audit" || g[0].Reason != "too old" {
 		t.Errorf("got %+v, want that audit has rejected it", g)
@@ -379,7 +405,7 @@ func TestWithoutTablesThereIsNothingToTell(t *testing.T) {
 	if sides, err := r.Sides(t.Context()); err != nil || sides.Producer || !sides.Consumer {
 		t.Errorf("got %+v, %v, want the consumer's side alone", sides, err)
 	}
-	if groups, err := r.Groups(t.Context(), &survey.Selection{}); err != nil || len(groups.Groups) != 0 {
+	if groups, err := r.Groups(t.Context(), &survey.Selection{}, 0); err != nil || len(groups.Groups) != 0 {
 		t.Errorf("got %+v, %v, want no groups", groups, err)
 	}
 }

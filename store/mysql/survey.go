@@ -15,14 +15,10 @@ const glanceNewest = `SELECT ` + glance + ` FROM {qmessage} FORCE INDEX (PRIMARY
 
 const glanceRejected = `
 SELECT ` + glance + `
-FROM (
-	SELECT message_id FROM {qmessage} FORCE INDEX (qmessage_due)
-	WHERE status = 2 AND message_id > ?
-	ORDER BY message_id
-	LIMIT ?
-) AS r
-STRAIGHT_JOIN {qmessage} AS q FORCE INDEX (qmessage_message_id) USING (message_id)
-ORDER BY message_id`
+FROM {qmessage} FORCE INDEX (qmessage_due)
+WHERE status = 2 AND (not_before > ? OR not_before = ? AND message_id > ?)
+ORDER BY not_before, message_id
+LIMIT ?`
 
 const resendSeen = `
 UPDATE {qmessage}
@@ -52,8 +48,8 @@ func (dialect) Glance(n store.Names, from int64, newest bool, limit int) store.S
 }
 
 // GlanceRejected implements store.SurveyDialect.
-func (dialect) GlanceRejected(n store.Names, after waybill.ID, limit int) store.Statement {
-	return statement.New(n, glanceRejected, after.String(), limit)
+func (dialect) GlanceRejected(n store.Names, after store.Place, limit int) store.Statement {
+	return statement.New(n, glanceRejected, after.NotBefore, after.NotBefore, after.MessageID.String(), limit)
 }
 
 // ResendSeen implements store.SurveyDialect.

@@ -49,8 +49,8 @@ func (dialect) Glance(n store.Names, from int64, newest bool, limit int) store.S
 }
 
 // GlanceRejected implements store.SurveyDialect.
-func (dialect) GlanceRejected(n store.Names, after waybill.ID, limit int) store.Statement {
-	return statement.New(n, glanceRejected, int64(limit), after.String())
+func (dialect) GlanceRejected(n store.Names, after store.Place, limit int) store.Statement {
+	return statement.New(n, glanceRejected, int64(limit), after.MessageID.String())
 }
 
 // ResendSeen implements store.SurveyDialect.

@@ -319,10 +319,10 @@ func readBytes(s *suite) {
 			s.Fatal(err)
 		}
 	}
-	due, err := s.queue.ScanDue(s.Context(), store.DueAt{}, 100, 4*kB)
+	due, err := s.queue.ScanDue(s.Context(), store.Place{}, 100, 4*kB)
 	s.must(err)
 	s.wantBodies(due, want[:4]...)
-	due, err = s.queue.ScanDue(s.Context(), due[3].DueAt(), 100, 1000*kB)
+	due, err = s.queue.ScanDue(s.Context(), due[3].Place(), 100, 1000*kB)
 	s.must(err)
 	s.wantBodies(due, want[4:]...)
 }
@@ -344,20 +344,20 @@ func readDue(s *suite) {
 	delayed("in an hour", s.clock()+time.Hour.Microseconds())
 	s.send(rows...)
 	s.reject(rows[3].ID)
-	due := func(after store.DueAt, limit int) []store.Row {
+	due := func(after store.Place, limit int) []store.Row {
 		s.Helper()
 		got, err := s.queue.ScanDue(s.Context(), after, limit, 0)
 		s.must(err)
 		return got
 	}
-	all := due(store.DueAt{}, 100)
+	all := due(store.Place{}, 100)
 	s.wantBodies(all, "at 10", "at 20, first", "at 20, second", "at 20, third", "at 30")
-	s.wantBodies(due(store.DueAt{}, 2), "at 10", "at 20, first")
-	s.wantBodies(due(all[1].DueAt(), 2), "at 20, second", "at 20, third")
-	s.wantBodies(due(all[3].DueAt(), 2), "at 30")
-	s.wantBodies(due(all[4].DueAt(), 2))
+	s.wantBodies(due(store.Place{}, 2), "at 10", "at 20, first")
+	s.wantBodies(due(all[1].Place(), 2), "at 20, second", "at 20, third")
+	s.wantBodies(due(all[3].Place(), 2), "at 30")
+	s.wantBodies(due(all[4].Place(), 2))
 	if found, err := s.queue.Postpone(s.Context(), rows[2].ID, 0, 1, 0, "again"); err != nil || !found {
 		s.Fatal(found, err)
 	}
-	s.wantBodies(due(all[4].DueAt(), 2), "at 10")
+	s.wantBodies(due(all[4].Place(), 2), "at 10")
 }

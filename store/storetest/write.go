@@ -220,7 +220,7 @@ var writeCases = []testCase{
 		if now.ID != was.ID || now.Status != store.Pending || now.Retry != 0 || now.Failures != 0 || now.LastError != "" || string(now.Body) != "a" || now.TimeStamp != was.TimeStamp {
 			s.Errorf("got the row %+v, want it pending and clean, else as it was: %+v", now, was)
 		}
-		due, err := s.queue.ScanDue(s.Context(), store.DueAt{}, 10, 0)
+		due, err := s.queue.ScanDue(s.Context(), store.Place{}, 10, 0)
 		s.must(err)
 		s.wantBodies(due, "a")
 		s.wantNotResent("a row that was sent again", rows[0].ID, false)

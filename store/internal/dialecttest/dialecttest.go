@@ -119,7 +119,7 @@ func EachIndexed(t *testing.T, d store.Dialect, n store.Names, indexes map[strin
 		"FindKept":         d.FindKept(n, "", waybill.NewID()),
 		"Glance oldest":    d.Glance(n, 0, false, page),
 		"Glance newest":    d.Glance(n, top, true, page),
-		"GlanceRejected":   d.GlanceRejected(n, waybill.LowestID(time.UnixMilli(1)), page),
+		"GlanceRejected":   d.GlanceRejected(n, store.Place{MessageID: waybill.LowestID(time.UnixMilli(1))}, page),
 		"GlanceKept":       d.GlanceKept(n, 0, page),
 		"ResendSeen":       d.ResendSeen(n, ids[0], 1),
 		"DiscardSeen":      d.DiscardSeen(n, ids[0], 1),
