@@ -47,12 +47,28 @@ func (r *Relay) whyAgain() time.Duration { return max(r.o.Lease, whyAgain) }
 // tellWhy tells why messages wait until ctx ends.
 func (t *term) tellWhy(ctx context.Context) {
 	noted := map[whyKey]notedWait{}
+	pause := t.r.whyEvery()
 	for ctx.Err() == nil {
-		backoff.Sleep(ctx, t.r.whyEvery())
-		if waits, known := t.waits(time.Now()); known {
+		backoff.Sleep(ctx, pause)
+		now := time.Now()
+		if waits, known := t.waits(now); known {
 			t.noteWhys(ctx, noted, waits)
+			pause = t.r.whyPause(waits, now)
 		}
 	}
+}
+
+// whyPause is after how long to look again: where notes stand for long, less often the longer
+// all that waits has waited.
+func (r *Relay) whyPause(waits []Wait, now time.Time) time.Duration {
+	if len(waits) == 0 {
+		return r.whyEvery()
+	}
+	pause := r.whyAgain() / 4
+	for _, w := range waits {
+		pause = min(pause, now.Sub(w.Since)/10)
+	}
+	return max(pause, r.whyEvery())
 }
 
 // notedWait is one that others can read.

@@ -36,7 +36,12 @@ fill_server() {
 	((room <= 0)) || fallocate -l "$room" "$home/filler" 2>/dev/null ||
 		head -c "$room" /dev/zero >>"$home/filler" 2>/dev/null || true
 	while declare -F server_is_full >/dev/null && alive && ! server_is_full; do
-		((SECONDS < deadline)) || fail "does not notice that its disk is full"
+		if ((SECONDS >= deadline)); then # nobody has it write: who would may wait for another disk
+			room=$(($(stat -f -c '%a * %S' "$home/.") - full_at))
+			((room < 1 << 20)) || fail "has a disk that could not be filled: $room bytes are left"
+			say "has a full disk, and has not noticed in 30 s"
+			return
+		fi
 		sleep 0.1
 	done
 	say "has a full disk"
