@@ -87,8 +87,10 @@ func TestAServerThatIsKilledOrLosesItsDataCostsNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes minutes; without -short it runs")
 	}
+	t.Parallel()
 	for _, server := range servers {
 		t.Run(server.name, func(t *testing.T) {
+			t.Parallel()
 			variables := strings.Fields(server.variables)
 			s := newService(t, server.name, variables[0])
 			var worlds []*world
