@@ -14,6 +14,8 @@
 //	in.Use(otelwaybill.Handle("shipping", nil))
 //	relay.Options{Observer: otelwaybill.Relay(nil)}
 //
+// Handlers of batches have middleware of their own: in.UseBatch(otelwaybill.HandleBatch("shipping", nil)).
+//
 // Between services, spans are linked and not nested by default, as the conventions have it: a
 // message may be handled hours after it was sent, and several times, and a trace that stays
 // open for so long is shown well by nothing. Options.Nested puts a consumer's spans below the
@@ -143,45 +145,93 @@ func Send(o *Options) func(outbox.Sender) outbox.Sender {
 // handler, with the handler's verdict. How long the call took is recorded in the histogram
 // messaging.process.duration.
 func Handle(consumer string, o *Options) func(inbox.Handler) inbox.Handler {
-	t, took := newTracing(o), processDuration(o)
+	p := newProcessing(consumer, o)
 	return func(next inbox.Handler) inbox.Handler {
 		return func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
-			ctx, span := t.startFrom(ctx, "process "+m.Destination, propagation.MapCarrier(m.Headers),
-				append(about("process", "process", m.Destination),
-					consumerGroup.String(consumer), messageID.String(m.ID.String()), bodySize.Int(len(m.Body)),
-					key.String(m.Key), attempt.Int(m.Attempt)))
-			began, ended := time.Now(), false
-			of := append(about("process", "process", m.Destination), consumerGroup.String(consumer))
-			defer func() {
-				if !ended { // it panics, or ends its goroutine
-					of = append(of, errorType.String("panic"))
-					span.SetAttributes(errorType.String("panic"))
-					span.SetStatus(codes.Error, "the handler did not return")
-					span.End()
-				}
-				took.Record(ctx, time.Since(began).Seconds(), metric.WithAttributes(of...))
-			}()
-			err := next(ctx, tx, m)
-			if ended = true; err != nil {
-				of = append(of, typeOf(err))
-			}
-			end(span, err)
-			return err
+			ctx, span := p.startFrom(ctx, "process "+m.Destination, propagation.MapCarrier(m.Headers),
+				append(p.about(m.Destination), bodySize.Int(len(m.Body)), messageID.String(m.ID.String()), key.String(m.Key), attempt.Int(m.Attempt)))
+			return p.run(ctx, span, m.Destination, func() error { return next(ctx, tx, m) })
 		}
 	}
+}
+
+// HandleBatch is Handle for handlers of batches, by inbox.Inbox.UseBatch: a span around each
+// call, with the number of messages, and linked to the contexts of all of them, also where
+// spans are nested: it may be in one trace alone.
+func HandleBatch(consumer string, o *Options) func(inbox.BatchHandler) inbox.BatchHandler {
+	p := newProcessing(consumer, o)
+	return func(next inbox.BatchHandler) inbox.BatchHandler {
+		return func(ctx context.Context, tx *sql.Tx, messages []*waybill.Message) error {
+			destination := messages[0].Destination
+			links := make([]trace.Link, 0, len(messages))
+			for _, m := range messages {
+				if _, from, ok := p.senderOf(ctx, propagation.MapCarrier(m.Headers)); ok {
+					links = append(links, trace.Link{SpanContext: from, Attributes: []attribute.KeyValue{
+						messageID.String(m.ID.String()), key.String(m.Key), attempt.Int(m.Attempt),
+					}})
+				}
+			}
+			ctx, span := p.Start(ctx, "process "+destination, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(links...),
+				trace.WithAttributes(append(p.about(destination), batchCount.Int(len(messages)))...))
+			return p.run(ctx, span, destination, func() error { return next(ctx, tx, messages) })
+		}
+	}
+}
+
+// processing is what traces and measures a consumer's handlers.
+type processing struct {
+	tracing
+	took     metric.Float64Histogram
+	consumer string
+}
+
+func newProcessing(consumer string, o *Options) *processing {
+	return &processing{newTracing(o), processDuration(o), consumer}
+}
+
+// about are the attributes of every call.
+func (p *processing) about(destination string) []attribute.KeyValue {
+	return append(about("process", "process", destination), consumerGroup.String(p.consumer))
+}
+
+// run calls a handler, ends its span and records how long it took.
+func (p *processing) run(ctx context.Context, span trace.Span, destination string, call func() error) error {
+	began, ended := time.Now(), false
+	of := p.about(destination)
+	defer func() {
+		if !ended { // it panics, or ends its goroutine
+			of = append(of, errorType.String("panic"))
+			span.SetAttributes(errorType.String("panic"))
+			span.SetStatus(codes.Error, "the handler did not return")
+			span.End()
+		}
+		p.took.Record(ctx, time.Since(began).Seconds(), metric.WithAttributes(of...))
+	}()
+	err := call()
+	if ended = true; err != nil {
+		of = append(of, typeOf(err))
+	}
+	end(span, err)
+	return err
 }
 
 // startFrom starts a consumer's span, linked to the context in headers or below it.
 func (t tracing) startFrom(ctx context.Context, name string, headers propagation.TextMapCarrier, attributes []attribute.KeyValue) (context.Context, trace.Span) {
 	options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(attributes...)}
-	sender := t.Extract(ctx, headers)
-	if from := trace.SpanContextFromContext(sender); from.IsValid() && from.IsRemote() {
+	if sender, from, ok := t.senderOf(ctx, headers); ok {
 		if t.nested {
 			return t.Start(sender, name, options...)
 		}
 		options = append(options, trace.WithLinks(trace.Link{SpanContext: from}))
 	}
 	return t.Start(ctx, name, options...)
+}
+
+// senderOf returns the context in headers, where there is one.
+func (t tracing) senderOf(ctx context.Context, headers propagation.TextMapCarrier) (sender context.Context, from trace.SpanContext, ok bool) {
+	sender = t.Extract(ctx, headers)
+	from = trace.SpanContextFromContext(sender)
+	return sender, from, from.IsValid() && from.IsRemote()
 }
 
 // typeOf is an error's Go type as an attribute: its text has no bound.

@@ -309,3 +309,60 @@ func TestAHandlerThatPanicsHasAnEndedSpan(t *testing.T) {
 		t.Errorf("spans %v, want one that failed", spans)
 	}
 }
+
+func TestABatchHasOneSpanThatIsLinkedToItsMessages(t *testing.T) {
+	for _, nested := range []bool{false, true} {
+		t.Run(fmt.Sprint(nested), func(t *testing.T) {
+			kept, reader := tracetest.NewInMemoryExporter(), sdkmetric.NewManualReader()
+			o := &otelwaybill.Options{
+				TracerProvider: sdk.NewTracerProvider(sdk.WithSyncer(kept)),
+				MeterProvider:  sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)), Nested: nested,
+			}
+			var messages []*waybill.Message
+			for i, from := range []string{
+				"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+			} {
+				m := &waybill.Message{ID: waybill.NewID(), Destination: "orders", Key: fmt.Sprint(i), Attempt: i}
+				if from != "" {
+					m.Headers = map[string]string{"traceparent": from}
+				}
+				messages = append(messages, m)
+			}
+			within := trace.SpanContext{}
+			handle := otelwaybill.HandleBatch("shipping", o)(func(ctx context.Context, _ *sql.Tx, got []*waybill.Message) error {
+				within = trace.SpanContextFromContext(ctx)
+				if !slices.Equal(got, messages) {
+					t.Errorf("the handler got %v, want %v", got, messages)
+				}
+				return errors.New("no")
+			})
+			if err := handle(t.Context(), nil, messages); err == nil || err.Error() != "no" {
+				t.Errorf("got error %v, want the handler's", err)
+			}
+			spans := named(kept.GetSpans(), "process orders")
+			if len(spans) != 1 {
+				t.Fatalf("got %d spans, want one", len(spans))
+			}
+			s := &spans[0]
+			if s.SpanContext.SpanID() != within.SpanID() || s.Parent.IsValid() || s.Status.Code != codes.Error ||
+				value(s, "messaging.batch.message_count") != "3" || value(s, "messaging.consumer.group.name") != "shipping" {
+				t.Errorf("got %+v, want the handler's own, of no other trace, failed, with three messages", s)
+			}
+			var linked []string
+			for _, l := range s.Links {
+				linked = append(linked, fmt.Sprint(l.SpanContext.TraceID(), " ", l.Attributes[0].Value.AsString(), " ", l.Attributes[2].Value.AsInt64()))
+			}
+			want := []string{
+				fmt.Sprint("0af7651916cd43dd8448eb211c80319c ", messages[0].ID, " 0"),
+				fmt.Sprint("4bf92f3577b34da6a3ce929d0e0e4736 ", messages[2].ID, " 2"),
+			}
+			if !slices.Equal(linked, want) {
+				t.Errorf("got the links %q, want %q", linked, want)
+			}
+			var metrics metricdata.ResourceMetrics
+			if err := reader.Collect(t.Context(), &metrics); err != nil || len(metrics.ScopeMetrics) != 1 {
+				t.Errorf("got the metrics %+v and error %v, want how long it took", metrics, err)
+			}
+		})
+	}
+}

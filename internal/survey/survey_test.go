@@ -314,7 +314,7 @@ func TestAnOutboxIsCountedFromBothEnds(t *testing.T) {
 			t.Errorf("%s: got %+v, why %v; want %d in trouble without a relay", name, d.Pending, d.Why, want)
 		}
 	}
-	if d := by["between"]; d.Pending != (survey.Count{More: true}) || d.Rejected.N != 1 || d.State == survey.OnlyRejected {
+	if d := by["between"]; d.Pending != (survey.Count{More: true}) || d.Rejected.N != 1 || d.State != survey.Trouble || d.Why.String() != "No relay leads this outbox, so nothing is sent." {
 		t.Errorf("between: got %+v, want that there may be more than what was rejected", d)
 	}
 	if by["many"].Rejected.N != 1 || by["later"].Delayed != 1 || by["later"].OldestAge > 0 {
@@ -322,6 +322,14 @@ func TestAnOutboxIsCountedFromBothEnds(t *testing.T) {
 	}
 	if first := o.Destinations[0].Destination; first != "first" {
 		t.Errorf("got %s first, want what waits longest", first)
+	}
+	_, err = f.queue.AcquireLease(t.Context(), "relay", "relay-1", time.Hour)
+	f.must(err)
+	led, err := f.reader.Outbox(t.Context(), nil, time.Hour)
+	f.must(err)
+	i := slices.IndexFunc(led.Destinations, func(d survey.Destination) bool { return d.Destination == "between" })
+	if d := led.Destinations[i]; d.State != survey.Waiting || !strings.HasPrefix(d.Why.String(), "What was rejected (1) waits for a person. Whether more waits was not counted") {
+		t.Errorf("between, with a relay: got %s, %v, want that more may wait than was counted", d.State, d.Why)
 	}
 }
 

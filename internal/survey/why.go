@@ -68,10 +68,11 @@ func (d *Destination) explain(r *Relay, live *relay.Stats) {
 func (d *Destination) why(r *Relay, live *relay.Stats) (State, Sentence) {
 	old := d.OldestAge > patience.Seconds()
 	own := d.own
+	idle, rejected := d.InFlight == nil || *d.InFlight == 0, d.Rejected.N > 0
 	switch {
-	case d.Pending.N == 0 && !d.Pending.More && d.Rejected.N > 0 && (d.InFlight == nil || *d.InFlight == 0):
+	case d.Pending.N == 0 && !d.Pending.More && idle && rejected:
 		return OnlyRejected, say("Nothing waits but what was rejected (%s): read the reasons, mend the cause, then send the messages again or discard them.", d.Rejected.Text())
-	case d.Pending.N == 0 && d.InFlight == nil, d.Pending.N == 0 && *d.InFlight == 0:
+	case d.Pending.N == 0 && idle && !rejected:
 		return Moving, Sentence{}
 	case !r.Leading && !r.Here:
 		return Trouble, say("No relay leads this outbox, so nothing is sent.")
@@ -86,6 +87,8 @@ func (d *Destination) why(r *Relay, live *relay.Stats) (State, Sentence) {
 	case len(d.Lagging) > 0:
 		l := d.Lagging[0]
 		return Waiting, say("%s has not confirmed %d messages that others have; the oldest since %s.", l.Consumer, l.Waiting, l.Since.Format("2006-01-02 15:04:05 MST"))
+	case d.Pending.N == 0 && idle:
+		return Waiting, say("What was rejected (%s) waits for a person. Whether more waits was not counted: too many rows lie before it.", d.Rejected.Text())
 	case d.Failed > 0 && d.Failed+d.Delayed >= d.Pending.N:
 		return Trouble, say("The consumer fails with them: %d messages are to be tried again.", d.Failed)
 	case d.Failed > 0 && old:
