@@ -56,7 +56,7 @@ var (
 	searchArguments = []argument{
 		databaseArgument, {"id", "a message id"}, {"key", ""}, {"destination", ""}, {"status", "pending or rejected"},
 		{"older", "least age, such as 90s, 15m or 4h"}, {"younger", "greatest age"}, {"text", "a part of the error"},
-		{"order", "newest (the default) or oldest first; rejected messages come oldest first"}, {"from", "next of the answer to go on from"}, {"limit", "most messages, at most 100"},
+		{"order", "newest (the default) or oldest first; rejected messages come oldest first, on MySQL by their last try"}, {"from", "next of the answer to go on from"}, {"limit", "most messages, at most 100"},
 	}
 )
 

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/repair"
@@ -223,15 +224,18 @@ func (c *Console) rejectedPage(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, r, http.StatusBadRequest, err.Error())
 		return
 	}
-	within := c.firstTime / 2 // for each side
+	var meant []*database
+	for _, d := range c.databases {
+		if name := r.FormValue("db"); name == "" || name == d.Name {
+			meant = append(meant, d)
+		}
+	}
+	within := c.firstTime / time.Duration(2*max(len(meant), 1)) // for each side of each
 	if v.IsWhole() {
 		within = 0
 	}
 	var all []allGroups
-	for _, d := range c.databases {
-		if name := r.FormValue("db"); name != "" && name != d.Name {
-			continue
-		}
+	for _, d := range meant {
 		groups, err := look(c, r, func(ctx context.Context) (*survey.Groups, error) { return d.reader.Groups(ctx, &selection, within) })
 		if err != nil {
 			c.failed(w, r, d, err)

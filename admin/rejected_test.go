@@ -29,11 +29,14 @@ func TestAPageThatHasNotLookedAtAllRejectedMessagesOffersToLookAtMore(t *testing
 	admin.Hurried(d.console)
 	hurried := d.ask("GET", "/rejected?text=no", "").Body.String()
 	more := `<a href="?text=no&amp;whole=1">Look at more of them</a>`
-	if !strings.Contains(hurried, more) || !strings.Contains(hurried, "The oldest 500 rejected messages were looked at. There are more.") {
+	if !strings.Contains(hurried, more) || !strings.Contains(hurried, "500 rejected messages were looked at. There are more.") || strings.Contains(hurried, "all of these") {
 		t.Errorf("got the page\n%s\nwant that 500 were looked at, and %s", hurried, more)
 	}
+	if other := d.ask("GET", "/rejected?text=other", "").Body.String(); !strings.Contains(other, "None of these is meant.") || strings.Contains(other, "No message is rejected") {
+		t.Errorf("got the page\n%s\nwant that there may be some among those that were not looked at", other)
+	}
 	whole := d.ask("GET", "/rejected?text=no&whole=1", "").Body.String()
-	if strings.Contains(whole, "Look at more") || !strings.Contains(whole, `<span class="big">600</span>`) {
+	if strings.Contains(whole, "Look at more") || !strings.Contains(whole, "all of these") || !strings.Contains(whole, `<span class="big">600</span>`) {
 		t.Errorf("got the page\n%s\nwant all 600, and nothing more to look at", whole)
 	}
 }

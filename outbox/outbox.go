@@ -294,8 +294,8 @@ func (o *Outbox) inTx(ctx context.Context, db *sql.DB, fn func(tx *sql.Tx) error
 const notifyEvery = 20 * time.Millisecond
 
 // notifyTime bounds how long relays are notified through a pool, which may have no
-// connection to spare.
-const notifyTime = 5 * time.Second
+// connection to spare, and lentTime how long a connection is kept from its pool for that.
+const notifyTime, lentTime = 5 * time.Second, time.Second
 
 // Wake tells relays that messages may have been committed. InTx calls it, and so does the
 // commit of an inbox whose handler has sent messages; a caller who commits a transaction
@@ -312,20 +312,20 @@ func (o *Outbox) Wake(ctx context.Context, db store.Execer) {
 	case *sql.Conn, Tx: // one connection, which is its caller's
 		o.notifyRelays(ctx, db)
 	default:
-		o.notifyBehind(ctx, db, func() {})
+		o.notifyBehind(ctx, db, func() {}, notifyTime)
 	}
 }
 
-// wakeAfter has relays woken when tx is committed. Where it is one of Waybill's own, they
-// are notified on its connection before the pool has that back: a commit never makes the
-// pool open another one.
+// wakeAfter has relays woken when tx is committed, where it is one of Waybill's own. Those of
+// other processes are notified on its connection before the pool has that back, so that no
+// other one is opened for it.
 func (o *Outbox) wakeAfter(ctx context.Context, tx store.Execer) {
 	store.AfterCommit(tx, o, func(on store.Execer, done func()) {
 		if !o.wakesOthers(on) {
 			done()
 			return
 		}
-		o.notifyBehind(ctx, on, done)
+		o.notifyBehind(ctx, on, done, lentTime)
 	})
 }
 
@@ -344,7 +344,7 @@ func (o *Outbox) wakesOthers(db store.Execer) bool {
 }
 
 // notifyBehind notifies relays in the background and then calls done. ctx does not end it.
-func (o *Outbox) notifyBehind(ctx context.Context, db store.Execer, done func()) {
+func (o *Outbox) notifyBehind(ctx context.Context, db store.Execer, done func(), limit time.Duration) {
 	if !o.notifying.CompareAndSwap(false, true) {
 		done()
 		return // that one will be later than the commit, or is about to be over
@@ -352,7 +352,7 @@ func (o *Outbox) notifyBehind(ctx context.Context, db store.Execer, done func())
 	go func() {
 		defer done()
 		defer o.notifying.Store(false)
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), notifyTime)
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 		defer cancel()
 		o.notifyRelays(limited, db)
 	}()

@@ -274,6 +274,29 @@ func TestWakeWaitsForNoConnection(t *testing.T) {
 	patience.Until(t, "the relays of other processes are told when there is a connection", func() bool { return count(db, "told") == 1 })
 }
 
+// Where the pool has one connection, that has to tell them, and is there for the next.
+func TestRelaysAreNotifiedOnTheConnectionOfTheCommit(t *testing.T) {
+	db := open(t)
+	if _, err := db.Exec(`CREATE TABLE told (n INTEGER)`); err != nil {
+		t.Fatal(err)
+	}
+	out := must(outbox.New(telling{sqlite.Dialect()}, nil))
+	db.SetMaxOpenConns(1)
+	for n := range 3 {
+		if err := out.InTx(t.Context(), db, func(tx *sql.Tx) error {
+			return out.Send(t.Context(), tx, waybill.Message{Destination: "orders"})
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 && count(db, "told") != 1 { // the commit's connection has come back when it has told
+			t.Error("the relays of other processes were not told before the connection came back")
+		}
+	}
+	if n := count(db, "qmessage"); n != 3 {
+		t.Errorf("got %d messages, want 3", n)
+	}
+}
+
 func TestANotificationThatFailsFailsNoCommit(t *testing.T) {
 	db := open(t) // without a table "told"
 	out := must(outbox.New(telling{sqlite.Dialect()}, nil))

@@ -29,6 +29,8 @@ const (
 	whyTimes = 3                // for so many times of that it stands
 	whyLimit = 10 * time.Second // for writing one
 	maxWhys  = 20               // destinations: those that wait for the longest
+
+	longestWhyPause = time.Minute
 )
 
 const noReceipts = "no receipt comes: does a consumer run, and does it send receipts? One that cannot needs the destination to be Accepted (waybill relay --accepted)"
@@ -64,7 +66,7 @@ func (r *Relay) whyPause(waits []Wait, now time.Time) time.Duration {
 	if len(waits) == 0 {
 		return r.whyEvery()
 	}
-	pause := r.whyAgain() / 4
+	pause := min(r.whyAgain()/4, longestWhyPause)
 	for _, w := range waits {
 		pause = min(pause, now.Sub(w.Since)/10)
 	}

@@ -138,3 +138,29 @@ func TestARelayThatStandsBySaysSoOnce(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatHasWaitedForLongIsLookedAtLessOftenWhereNotesStandForLong(t *testing.T) {
+	now := time.Now()
+	waits := func(ages ...time.Duration) (all []Wait) {
+		for _, age := range ages {
+			all = append(all, Wait{Since: now.Add(-age)})
+		}
+		return all
+	}
+	for _, c := range []struct {
+		lease time.Duration
+		waits []Wait
+		want  time.Duration
+	}{
+		{15 * time.Second, waits(time.Hour), 5 * time.Second}, // notes stand for a minute
+		{time.Hour, waits(), 5 * time.Second},
+		{time.Hour, waits(time.Hour, 20*time.Second), 5 * time.Second},
+		{time.Hour, waits(200*time.Second, time.Hour), 20 * time.Second},
+		{time.Hour, waits(24 * time.Hour), time.Minute},
+	} {
+		r := &Relay{o: Options{Lease: c.lease, FirstResend: 5 * time.Second}}
+		if got := r.whyPause(c.waits, now); got != c.want {
+			t.Errorf("with a lease of %v and %+v: got %v, want %v", c.lease, c.waits, got, c.want)
+		}
+	}
+}

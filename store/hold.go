@@ -16,12 +16,17 @@ type Hold struct {
 	// Plain has the driver begin with its defaults, where Begin itself sets the
 	// isolation level.
 	Plain bool
-	// Begin runs right after the driver has begun.
+	// Begin runs right after the driver has begun. One text may have several statements
+	// where every driver that can run it sends it as it is, or fails with an error that
+	// Unknown knows.
 	Begin []string
 	// Unknown says that an error of Begin comes of a server, or a role, that can never
 	// hold a transaction in this way. Any other error is a failure of the moment, and
 	// must not make transactions looser from then on. Nil stands for never.
 	Unknown func(err error) bool
+	// Refused says that an error of Begin comes of a server that lets nobody write, as a
+	// standby does. Nil stands for never.
+	Refused func(err error) bool
 	// Commit runs when the owner commits, before the driver does, all of it whatever
 	// fails. It fails where the transaction is not the one that Begin ran in.
 	Commit []string

@@ -68,21 +68,28 @@ func NewBeginner(dialect Dialect) *Beginner {
 }
 
 // askDefault finds out, once, whether the session's transactions take writes without being
-// asked to. Where it cannot be found out, they are asked to.
+// asked to. Where the database cannot tell, they are asked to.
 func (b *Beginner) askDefault(ctx context.Context, conn *sql.Conn) error {
 	if b.asked.Load() {
 		return nil
 	}
 	var readOnly bool
 	err := conn.QueryRowContext(ctx, b.dialect.ReadOnlyDefault()).Scan(&readOnly)
-	if err == nil {
+	switch {
+	case err == nil:
 		b.readWrite.Store(readOnly)
-	}
-	if condition(b.dialect, err) == Unavailable {
+	case ctx.Err() != nil || b.dialect.TimedOut(err) || condition(b.dialect, err) == Unavailable:
 		return err
 	}
 	b.asked.Store(true)
 	return nil
+}
+
+// refused has transactions begin as such that write, after one that did not take a write.
+// Where asking for that costs something, the session's default is looked at anew.
+func (b *Beginner) refused() {
+	b.readWrite.Store(true)
+	b.asked.Store(b.dialect.ReadOnlyDefault() == "")
 }
 
 // Begin begins a transaction on a connection of its own and holds it. o may be nil. When
@@ -92,7 +99,7 @@ func (b *Beginner) Begin(ctx context.Context, db *sql.DB, o *sql.TxOptions) (*Tr
 	if o == nil {
 		o = &sql.TxOptions{}
 	}
-	asIs := false // once a server may have refused to write where the session's default is not to
+	asIs := false // once the server has refused a transaction that writes
 	for stale := 0; ; {
 		conn, err := db.Conn(ctx)
 		if err != nil {
@@ -123,7 +130,7 @@ func (b *Beginner) Begin(ctx context.Context, db *sql.DB, o *sql.TxOptions) (*Tr
 			return nil, err
 		case dead && !b.dialect.ReadOnly(err) && stale < maxStale && time.Since(began) < repeatTime:
 			stale++ // nothing was written in it
-		case readWrite && t.tx != nil: // a statement of the hold has failed
+		case readWrite && t.hold.Refused != nil && t.hold.Refused(err):
 			asIs = true
 		case int(way)+1 < len(ways) && ways[way].Unknown != nil && ways[way].Unknown(err):
 			b.way.CompareAndSwap(way, way+1)
@@ -232,7 +239,7 @@ func (t *Transaction) Note(err error) {
 		return
 	}
 	t.spoilt.Store(true)
-	t.beginner.readWrite.Store(true)
+	t.beginner.refused()
 }
 
 // noteOwn is Note for a statement of Waybill's own.
@@ -342,6 +349,9 @@ func (t *Transaction) Commit(ctx context.Context) error {
 	t.over = true
 	err = t.tx.Commit()
 	t.Note(err)
+	if condition(t.dialect, err) == Unavailable {
+		t.spoilt.Store(true)
+	}
 	t.after()
 	if t.hold.Commits {
 		if err != nil {
@@ -379,10 +389,10 @@ func (t *Transaction) lend() {
 
 // AfterCommit has f called when tx has been committed, if tx is the SQL of a Transaction
 // that is open; it reports whether it is. on is the connection that it was committed on,
-// which f has, by itself, until it calls done, be it later and from another goroutine;
-// where that connection is of no use any more, on is its pool. f must not block. Of several
-// calls with one key the last counts. f may be called, too, where it is not known whether
-// the commit took place.
+// which f may run statements on until it calls done, be it later and from another goroutine,
+// beside other keys' f; where that connection is of no use any more, on is its pool. f must
+// not block. Of several calls with one key the last counts. f may be called, too, where the
+// commit has failed, or may have.
 func AfterCommit(tx Execer, key any, f func(on Execer, done func())) bool {
 	t := heldTransaction(tx)
 	if t == nil {

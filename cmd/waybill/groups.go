@@ -18,7 +18,8 @@ import (
 const groupsHelp = `Show rejected messages by reason: reasons that differ in numbers, ids and what stands in
 quotes alone are one group, for each destination and consumer. The largest come first.
 Those that consumers keep (--side consumer) are shown, too, where their tables are in the
-same database. The oldest 10,000 of each side are looked at.
+same database. The oldest 10,000 of each side are looked at; on MySQL the outbox's come in
+order of their last try, and before them those that were never tried again.
 
 "waybill ui" sends a group again in stages.`
 
@@ -101,7 +102,7 @@ func printGroups(stdout, stderr io.Writer, groups *survey.Groups, asJSON bool) e
 	}
 	switch {
 	case groups.Stopped:
-		fmt.Fprintf(stderr, "These are the oldest %s rejected messages; there are more.\n", terminal.Number(int64(groups.Looked)))
+		fmt.Fprintf(stderr, "These are the first %s rejected messages; there are more.\n", terminal.Number(int64(groups.Looked)))
 	case len(groups.Groups) == 0:
 		fmt.Fprintln(stderr, "No such messages.")
 	}

@@ -99,7 +99,7 @@ type Groups struct {
 	Stopped bool    `json:"stopped"` // there are more than these
 }
 
-// Groups looks at the oldest 10,000 rejected messages of each side, and groups those that the
+// Groups looks at the first 10,000 rejected messages of each side, and groups those that the
 // selection means. Where within is above 0 it begins with no page of either side any more
 // after that time.
 func (r *Reader) Groups(ctx context.Context, s *Selection, within time.Duration) (*Groups, error) {
@@ -146,9 +146,10 @@ func (r *Reader) Groups(ctx context.Context, s *Selection, within time.Duration)
 	return g, nil
 }
 
-// EachRejected gives visit the rejected messages of a side ("" for both), the oldest of each
-// first and at most limit of each, until it returns false. stopped says that there are more
-// than limit.
+// EachRejected gives visit the rejected messages of a side ("" for both), at most limit of
+// each, until it returns false: in the order of store.Queue.GlanceRejected, which is that of
+// age but on MySQL, and consumers' as they were kept. stopped says that there are more than
+// limit.
 func (r *Reader) EachRejected(ctx context.Context, side store.Side, limit int, visit func(*Rejected) bool) (stopped bool, err error) {
 	return r.eachRejected(ctx, side, bounds{rows: limit}, visit)
 }

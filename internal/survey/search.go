@@ -80,8 +80,8 @@ func statusName(status int) string {
 }
 
 // Search looks at rows of the outbox until it has found Filter.Limit messages, has looked at
-// 20,000 rows, or two seconds have passed. Rejected ones are found by an index, the oldest
-// first; for others it walks the table.
+// 20,000 rows, or two seconds have passed. Rejected ones are found by an index, in
+// its order; for others it walks the table.
 func (r *Reader) Search(ctx context.Context, f Filter) (*Found, error) {
 	clock, err := r.queue.Clock(ctx)
 	if err != nil {

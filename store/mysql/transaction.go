@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"database/sql"
+	"slices"
 
 	"github.com/waybill-go/waybill/store"
 )
@@ -21,20 +22,27 @@ func (dialect) Hold(nonce string, o *sql.TxOptions, readWrite bool) []store.Hold
 	if set := characteristics(o, readWrite); set != "" {
 		begin = append(begin, `SET TRANSACTION `+set)
 	}
+	savepoint := []string{`SET @waybill_autocommit = @@SESSION.autocommit, SESSION autocommit = 0`, `SAVEPOINT waybill_hold`}
+	if readWrite { // the driver cannot ask for that
+		savepoint = slices.Concat(begin, []string{`START TRANSACTION`}, savepoint)
+	}
 	return []store.Hold{{
 		Name:     "an XA branch",
 		Plain:    true,
 		Begin:    append(begin, `XA START `+branch),
 		Unknown:  noXA,
+		Refused:  (dialect{}).ReadOnly,
 		Commit:   []string{`XA END ` + branch, `XA COMMIT ` + branch + ` ONE PHASE`},
 		Commits:  true,
 		Rollback: []string{`XA END ` + branch, `XA ROLLBACK ` + branch},
 		Catch:    `BEGIN`,
 	}, {
-		Name:   "a savepoint",
-		Begin:  []string{`SET @waybill_autocommit = @@SESSION.autocommit, SESSION autocommit = 0`, `SAVEPOINT waybill_hold`},
-		Commit: []string{`RELEASE SAVEPOINT waybill_hold`},
-		After:  []string{`SET SESSION autocommit = @waybill_autocommit`},
+		Name:    "a savepoint",
+		Plain:   readWrite,
+		Begin:   savepoint,
+		Refused: (dialect{}).ReadOnly,
+		Commit:  []string{`RELEASE SAVEPOINT waybill_hold`},
+		After:   []string{`SET SESSION autocommit = @waybill_autocommit`},
 	}}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 
 	mysqldriver "github.com/go-sql-driver/mysql"
@@ -201,5 +203,90 @@ func TestAFailureOfTheMomentDoesNotMakeTransactionsLooser(t *testing.T) {
 	defer tx.Rollback()
 	if _, err := tx.SQL().ExecContext(t.Context(), `COMMIT`); err == nil {
 		t.Error("COMMIT was let through, want it refused as in an XA branch")
+	}
+}
+
+func TestATransactionWritesWhereTheSessionsDefaultIsNotTo(t *testing.T) {
+	for name, dialect := range map[string]store.Dialect{"XA": mysql.Dialect(), "a savepoint": noXA{mysql.Dialect()}} {
+		for _, level := range []sql.IsolationLevel{sql.LevelDefault, sql.LevelReadCommitted} {
+			t.Run(fmt.Sprint(name, " ", level), func(t *testing.T) {
+				config := server(t)
+				config.InterpolateParams, config.Params = true, map[string]string{"tx_read_only": "1"}
+				if err := withProcedures(t, interpolated).QueryRowContext(t.Context(), `SELECT DATABASE()`).Scan(&config.DBName); err != nil {
+					t.Fatal(err)
+				}
+				db := connect(t, config)
+				beginner := store.NewBeginner(dialect)
+				for n := range 2 {
+					tx, err := beginner.Begin(t.Context(), db, &sql.TxOptions{Isolation: level})
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer tx.Rollback()
+					if err := insert(t.Context(), tx.SQL(), n); err != nil {
+						t.Fatal(err)
+					}
+					if err := tx.Commit(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					if got := count(t, db); got != n+1 {
+						t.Errorf("%d rows, want %d", got, n+1)
+					}
+				}
+				if _, err := db.ExecContext(t.Context(), `DELETE FROM notes`); !mysql.Dialect().ReadOnly(err) {
+					t.Errorf("got error %v, want the session as it was", err)
+				}
+			})
+		}
+	}
+}
+
+// asks notes whether transactions were asked to write.
+type asks struct {
+	store.Dialect
+	all *[]bool
+}
+
+func (d asks) Hold(nonce string, o *sql.TxOptions, readWrite bool) []store.Hold {
+	*d.all = append(*d.all, readWrite)
+	return d.Dialect.Hold(nonce, o, readWrite)
+}
+
+func TestTransactionsAreAskedToWriteOnlyWhereTheyHaveToBe(t *testing.T) {
+	db := withProcedures(t, interpolated)
+	var all []bool
+	beginner := store.NewBeginner(asks{mysql.Dialect(), &all})
+	write := func(ctx context.Context, n int) error {
+		tx, err := beginner.Begin(ctx, db, nil)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback()
+		if err := insert(ctx, tx.SQL(), n); err != nil {
+			tx.Note(err)
+			return err
+		}
+		return tx.Commit(ctx)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := write(over, 1); err == nil {
+		t.Error("with a context that is over: got no error")
+	}
+	all = nil
+	if err := write(t.Context(), 1); err != nil {
+		t.Error(err)
+	}
+	if _, err := db.ExecContext(t.Context(), `SET SESSION TRANSACTION READ ONLY`); err != nil {
+		t.Fatal(err)
+	}
+	if err := write(t.Context(), 2); !mysql.Dialect().ReadOnly(err) {
+		t.Errorf("in a session that has become read-only: got error %v, want that", err)
+	}
+	if err := write(t.Context(), 2); err != nil { // on another connection, since that one was dropped
+		t.Error(err)
+	}
+	if want := []bool{false, false, false}; !slices.Equal(all, want) {
+		t.Errorf("were asked to write: %v, want %v", all, want)
 	}
 }

@@ -1,7 +1,9 @@
 package postgres_test
 
 import (
+	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"strings"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/test/testserver"
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/dialecttest"
 	"github.com/waybill-go/waybill/store/postgres"
 )
 
@@ -133,5 +136,41 @@ func TestALedgerSaysThatRecordsCannotBeWritten(t *testing.T) {
 	found, err = ledger.Check(t.Context(), waybill.Once)
 	if err != nil || store.Blocked(found) == nil || !strings.Contains(store.Blocked(found).Error(), "write records") {
 		t.Errorf("Once: got %v, error %v, want that records cannot be written", found, err)
+	}
+}
+
+// preparing is a driver that prepares every statement, and so takes one at a time.
+type preparing struct{ driver.Connector }
+
+func (p preparing) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := p.Connector.Connect(ctx)
+	return struct{ driver.Conn }{conn}, err
+}
+
+func TestATransactionWritesThroughADriverThatPreparesEverything(t *testing.T) {
+	config, err := pgx.ParseConfig(testserver.Address(t, "WAYBILL_TEST_POSTGRES"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.RuntimeParams["default_transaction_read_only"] = "on"
+	db := sql.OpenDB(preparing{stdlib.GetConnector(*config)})
+	t.Cleanup(func() { _ = db.Close() })
+	beginner := store.NewBeginner(postgres.Dialect())
+	for range 2 {
+		tx, err := beginner.Begin(t.Context(), db, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tx.Rollback()
+		if _, err := tx.ExecContext(t.Context(), `CREATE TABLE `+dialecttest.DatabaseName()+` (n integer) `); err != nil {
+			t.Errorf("the transaction does not write: %v", err)
+		}
+		var held int
+		if err := tx.SQL().QueryRowContext(t.Context(), `SELECT count(*) FROM pg_cursors WHERE name = 'waybill_hold'`).Scan(&held); err != nil || held != 1 {
+			t.Errorf("got %d cursors and error %v, want the transaction held by one", held, err)
+		}
+		if err := tx.Rollback(); err != nil {
+			t.Error(err)
+		}
 	}
 }

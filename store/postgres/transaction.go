@@ -24,18 +24,35 @@ const declareMildHold = `DECLARE waybill_hold CURSOR WITH HOLD FOR SELECT CAST(
 // cursor is gone, and the owner's CLOSE fails. Where a server knows no such cursors
 // (CockroachDB), the transaction is only watched.
 func (dialect) Hold(_ string, _ *sql.TxOptions, readWrite bool) []store.Hold {
-	var access string
-	var alone []string
-	if readWrite {
-		// Drivers send what has no arguments as it is, however many statements it has.
-		access, alone = `SET TRANSACTION READ WRITE; `, []string{`SET TRANSACTION READ WRITE`}
+	hold := func(name string, begin ...string) store.Hold {
+		return store.Hold{Name: name, Begin: begin, Unknown: noCursor, Refused: noWrites, Commit: []string{`CLOSE waybill_hold`}}
 	}
-	release := []string{`CLOSE waybill_hold`}
+	nothing := store.Hold{Name: "nothing", Refused: noWrites}
+	if !readWrite {
+		return []store.Hold{
+			hold("a cursor", declareHold), hold("a mild cursor", declareMildHold),
+			hold("a cursor", declareHold), hold("a mild cursor", declareMildHold), nothing,
+		}
+	}
+	nothing.Begin = []string{setReadWrite}
 	return []store.Hold{
-		{Name: "a cursor", Begin: []string{access + declareHold}, Unknown: noCursor, Commit: release},
-		{Name: "a mild cursor", Begin: []string{access + declareMildHold}, Unknown: noCursor, Commit: release},
-		{Name: "nothing", Begin: alone},
+		// pgx and lib/pq send as it is what has no arguments.
+		hold("a cursor", setReadWrite+`; `+declareHold), hold("a mild cursor", setReadWrite+`; `+declareMildHold),
+		// Drivers that prepare everything have one statement at a time.
+		hold("a cursor", setReadWrite, declareHold), hold("a mild cursor", setReadWrite, declareMildHold), nothing,
 	}
+}
+
+const setReadWrite = `SET TRANSACTION READ WRITE`
+
+// noWrites knows the errors of SET TRANSACTION READ WRITE: during recovery, or in what is
+// read-only already.
+func noWrites(err error) bool {
+	switch state(err) {
+	case "0A000", "25001", "25006":
+		return true
+	}
+	return false
 }
 
 // ReadOnlyDefault implements store.TransactionDialect.
@@ -44,11 +61,7 @@ func (dialect) ReadOnlyDefault() string { return "" }
 // noCursor knows the errors of servers, and roles, that may not declare such a cursor: no
 // such statement or function, not supported, not allowed.
 func noCursor(err error) bool {
-	var coded interface{ SQLState() string }
-	if !errors.As(err, &coded) {
-		return false
-	}
-	switch coded.SQLState() {
+	switch state(err) {
 	case "42601", "42883", "0A000", "42501":
 		return true
 	}
