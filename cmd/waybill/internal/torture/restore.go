@@ -179,11 +179,16 @@ func (d *database) inTx(ctx context.Context, level sql.IsolationLevel, do func(*
 		}
 		return true, tx.Commit()
 	}
+	var last error
 	for {
 		done, err := once()
-		if done || ctx.Err() != nil {
+		switch {
+		case done:
 			return err
+		case ctx.Err() != nil:
+			return errors.Join(err, last)
 		}
+		last = err
 		backoff.Sleep(ctx, 200*time.Millisecond)
 	}
 }
