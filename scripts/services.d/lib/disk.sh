@@ -30,7 +30,8 @@ log_says() {
 fill_room() {
 	local room
 	room=$(($(stat -f -c '%a * %S' "$home/.") - full_at))
-	((room <= 0)) || head -c "$room" /dev/zero >>"$home/filler" 2>/dev/null || true
+	((room <= 0)) || fallocate -o "$(stat -c %s "$home/filler" 2>/dev/null || echo 0)" -l "$room" "$home/filler" 2>/dev/null ||
+		head -c "$room" /dev/zero >>"$home/filler" 2>/dev/null || true
 }
 
 # fill_server fills the server's disk and waits until it notices. What it gives back
