@@ -143,9 +143,13 @@ func (w *worker) tellConflict(ctx context.Context, f *failure, conflicts int) {
 	if len(f.blames) == 1 {
 		id = f.blames[0].x.Message.ID.String()
 	}
-	if f.lost == nil && conflicts >= maxConflicts && f.stage == inHandler {
+	most := maxConflicts
+	if w.r.in.ledger.Capabilities().SingleWriter { // which this transaction is: nobody else can be in its way for long
+		most = 1
+	}
+	if f.lost == nil && conflicts >= most && f.stage == inHandler {
 		if times, due := w.r.in.repeats.Due("conflicts "+w.r.destination, ""); due {
-			w.r.in.log.WarnContext(ctx, "a handler's transaction has lost to another one several times and runs again; does the handler write through a connection of its own, and not through its tx?",
+			w.r.in.log.WarnContext(ctx, "a handler has waited in vain for another transaction, and its own runs again; does the handler write through a connection of its own, and not through its tx?",
 				slog.String("destination", w.r.destination), slog.String("id", id), slog.Int("conflicts", conflicts), slog.Int64("times", times), slog.Any("error", f.err))
 		}
 		return

@@ -38,7 +38,7 @@ func TestAHandlerThatLosesAgainAndAgainIsAskedWhatItWritesThrough(t *testing.T) 
 	go func() { ended <- in.Run(ctx) }()
 	const asked = "does the handler write through a connection of its own"
 	limits.Until(t, "the log asks", func() bool { return log.line(asked) != "" })
-	if line := log.line(asked); !strings.Contains(line, ids[0].String()) || !strings.Contains(line, "level=WARN") || !strings.Contains(line, "destination=orders") {
+	if line := log.line(asked); !strings.Contains(line, ids[0].String()) || !strings.Contains(line, "conflicts=1 ") || !strings.Contains(line, "level=WARN") || !strings.Contains(line, "destination=orders") {
 		t.Errorf("the log says %q; want a warning with the message and its destination", line)
 	}
 	stop()

@@ -126,7 +126,11 @@ func (t *term) whyPaused(key laneKey, now time.Time) (since time.Time, why strin
 	if p.Reason != "" {
 		why += " (" + p.Reason + ")"
 	}
-	return p.Since, why + "; waybill resume ends that"
+	topic := ""
+	if key.topic {
+		topic = " --topic"
+	}
+	return p.Since, why + "; this ends that: waybill resume " + key.destination + topic + " --side producer"
 }
 
 // aboutPause are the log's attributes of a pause.

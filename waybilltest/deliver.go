@@ -28,10 +28,12 @@ type Consumer struct {
 	Handler inbox.Handler
 	// BatchHandler is in the place of Handler. It gets one message at a time.
 	BatchHandler inbox.BatchHandler
-	// Options are the inbox's. Default Consumer "waybilltest", and a Logger that is silent.
+	// Options are the inbox's. Default Consumer "waybilltest", and a Logger whose warnings are
+	// shown where a check fails.
 	Options inbox.Options
-	// Reset makes the service's own tables as they were before any message. OutOfOrder needs
-	// it, and calls it before each order.
+	// Reset makes the service's own tables as they were before any message. Twice and Crashing
+	// call it first, so that they judge their own messages alone, and OutOfOrder, which needs
+	// it, before each order.
 	Reset func() error
 }
 
@@ -57,6 +59,8 @@ type Delivered struct {
 	Verdict Verdict
 	// Error is why, for Retry and Refused.
 	Error string
+
+	log string // the inbox's warnings until then
 }
 
 // Deliver has an inbox take messages to one destination, one after the other, as it would
@@ -101,6 +105,7 @@ func asSent(t testing.TB, messages []waybill.Message) []waybill.Message {
 
 // deliveries is an inbox that takes messages, and the one who sends them.
 type deliveries struct {
+	log     logged
 	peer    *peer
 	running *part[*inbox.Inbox]
 	ran     atomic.Int64 // calls of the handler
@@ -127,12 +132,13 @@ func (c *Consumer) begin(t testing.TB, m *waybill.Message, around func(inbox.Bat
 	b := memory.New(nil)
 	o := c.Options
 	o.Consumer = or(o.Consumer, "waybilltest")
-	o.Logger = or(o.Logger, slog.New(slog.DiscardHandler))
+	d := &deliveries{}
+	o.Logger = or(o.Logger, slog.New(slog.NewTextHandler(&d.log, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	in, err := inbox.New(c.DB, c.Dialect, b, &o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &deliveries{peer: newPeer(t, b)}
+	d.peer = newPeer(t, b)
 	in.HandleBatchWith(m.Destination, c.Level, func(ctx context.Context, tx *sql.Tx, messages []*waybill.Message) error {
 		d.ran.Add(1)
 		return handler(ctx, tx, messages)
@@ -146,12 +152,23 @@ func (c *Consumer) begin(t testing.TB, m *waybill.Message, around func(inbox.Bat
 
 func (d *deliveries) end() { d.running.stop() }
 
+// reset begins a check with the service's own tables as they were.
+func (c *Consumer) reset(t testing.TB) {
+	t.Helper()
+	if c.Reset == nil {
+		return
+	}
+	if err := c.Reset(); err != nil {
+		t.Fatalf("waybilltest: Consumer.Reset: %v", err)
+	}
+}
+
 // deliver delivers a message, and waits for its receipt.
 func (d *deliveries) deliver(m *waybill.Message) Delivered {
 	d.peer.t.Helper()
 	before := d.ran.Load()
 	r := d.peer.deliver(m, d.running)
-	of := Delivered{Message: *m, Verdict: Skipped, Error: r.Error}
+	of := Delivered{Message: *m, Verdict: Skipped, Error: r.Error, log: d.log.tail()}
 	switch {
 	case r.Outcome == waybill.Retry:
 		of.Verdict = Retry

@@ -18,7 +18,9 @@ import (
 // time its transaction is rolled back when the handler has returned, and then a copy of each
 // is delivered. check, which is run after that, returns what is wrong with the effect; where it
 // says something the test ends, and tells what was done. An effect outside of the transaction,
-// such as a mail, happens twice here, as it may when a consumer's process dies.
+// such as a mail, happens twice here, as it may when a consumer's process dies. Where there is a
+// Consumer.Reset it begins with that; otherwise check sees what was there before, too, as what
+// another check has left.
 //
 // The messages are delivered as by Deliver. A handler that fails by itself, or rejects one,
 // ends the test, too.
@@ -27,6 +29,7 @@ func Twice(t testing.TB, c Consumer, check func() error, messages ...waybill.Mes
 	if len(messages) == 0 {
 		t.Fatal("waybilltest: Twice needs a message")
 	}
+	c.reset(t)
 	messages, c.Options.MaxTries = asSent(t, messages), 0 // no run is the last one
 	var broken bool                                       // the next run
 	d := c.begin(t, &messages[0], func(next inbox.BatchHandler) inbox.BatchHandler {
@@ -70,7 +73,21 @@ func (d *Delivered) fail(t testing.TB, i int, when string) {
 	if d.Error != "" {
 		what += ": " + d.Error
 	}
-	t.Fatalf("waybilltest: message %d was not applied %s: it was %s\n  %s", i, when, what, describe(&d.Message))
+	t.Fatalf("waybilltest: message %d was not applied %s: it was %s\n  %s%s", i, when, what, describe(&d.Message), d.warnings())
+}
+
+// warnings are what the inbox's log has warned of, but for what the checks do themselves.
+func (d *Delivered) warnings() string {
+	var all strings.Builder
+	for line := range strings.Lines(d.log) {
+		if !strings.Contains(line, "waybilltest: ") {
+			all.WriteString("\n  " + strings.TrimSpace(line))
+		}
+	}
+	if all.Len() == 0 {
+		return ""
+	}
+	return "\n  the inbox's log:" + all.String()
 }
 
 // copies delivers another copy of each message, which has taken effect.
@@ -116,9 +133,7 @@ func OutOfOrder(t testing.TB, c Consumer, check func() error, messages ...waybil
 	messages, c.Options.MaxTries = asSent(t, messages), 0 // no run is the last one
 	name := or(c.Options.Consumer, "waybilltest")
 	for _, order := range orders(len(messages)) {
-		if err := c.Reset(); err != nil {
-			t.Fatalf("waybilltest: Consumer.Reset: %v", err)
-		}
+		c.reset(t)
 		c.Options.Consumer = name + "-" + waybill.NewID().String()
 		c.inOrder(t, check, messages, order)
 	}
@@ -190,7 +205,7 @@ const maxStatements = 1000
 // breaks off: for each message its connection is cut at the first statement of the handler, it
 // is delivered again and cut at the second one, and so on, then at the commit, until a run
 // passes. Then a copy of each is delivered. check, which is run after that, returns what is
-// wrong with the effect.
+// wrong with the effect. It begins with Consumer.Reset, as Twice does.
 //
 // A statement at which the connection is cut fails without having been run, and so do all
 // behind it. A handler that goes on all the same and returns nil ends the test, and so does one
@@ -205,6 +220,7 @@ func Crashing(t testing.TB, c Consumer, check func() error, messages ...waybill.
 	if len(messages) == 0 {
 		t.Fatal("waybilltest: Crashing needs a message")
 	}
+	c.reset(t)
 	messages, c.Options.MaxTries = asSent(t, messages), 0 // no run is the last one
 	x := &scissors{}
 	pool := x.pool(c.DB)

@@ -15,6 +15,7 @@ import (
 	"github.com/waybill-go/waybill/inbox"
 	"github.com/waybill-go/waybill/internal/address"
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/sqlite"
 	"github.com/waybill-go/waybill/waybilltest"
 )
 
@@ -118,9 +119,6 @@ func TestASoundHandlerIsShownToBeSound(t *testing.T) {
 				for name, show := range map[string]func(testing.TB, waybilltest.Consumer, func() error, ...waybill.Message){
 					"Twice": waybilltest.Twice, "OutOfOrder": waybilltest.OutOfOrder, "Crashing": waybilltest.Crashing,
 				} {
-					if err := s.reset(); err != nil {
-						t.Fatal(err)
-					}
 					check, messages := s.want(a.Key+" sent 2", b.Key+" placed 1"), []waybill.Message{a, b, again}
 					if name == "OutOfOrder" && level == waybill.Once { // it promises no order
 						check, messages = s.want(a.Key+" placed 1", b.Key+" placed 1"), messages[:2]
@@ -330,5 +328,34 @@ func TestMoreMessagesThanCanBePermutedComeInOrdersThatAreTheSameEachTime(t *test
 	slices.Sort(first)
 	if n := len(slices.Compact(first)); n < 20 {
 		t.Errorf("got %d different orders, want more", n)
+	}
+}
+
+func TestAHandlerThatWritesThroughAConnectionOfItsOwnIsAskedAboutIt(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "shop.db")
+	open := func(settings string) *sql.DB {
+		db, err := sql.Open("sqlite", "file:"+file+"?_txlock=immediate"+settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = db.Close() })
+		return db
+	}
+	db, own := open("&_pragma=busy_timeout(10000)"), open("")
+	if err := store.Migrate(t.Context(), db, sqlite.Dialect(), "", store.Consumer); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.ExecContext(t.Context(), `CREATE TABLE shipments (id TEXT)`); err != nil {
+		t.Fatal(err)
+	}
+	c := waybilltest.Consumer{DB: db, Dialect: sqlite.Dialect(), Level: waybill.Once, Handler: func(ctx context.Context, _ *sql.Tx, m *waybill.Message) error {
+		_, err := own.ExecContext(ctx, `INSERT INTO shipments VALUES (?)`, m.Key)
+		return err
+	}}
+	said := saidBy(t, func(t testing.TB) { waybilltest.Twice(t, c, func() error { return nil }, waybill.Message{Key: "7"}) })
+	for _, want := range []string{"message 0 was not applied when it was delivered first", "the inbox's log:", "does the handler write through a connection of its own, and not through its tx?"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("it said %q, want %q in it", said, want)
+		}
 	}
 }

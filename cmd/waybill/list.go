@@ -31,7 +31,7 @@ const listExample = `  waybill list
   waybill list --rejected --destination orders
   waybill list --consumer audit                 # what others have answered and audit has not confirmed
   waybill list --side consumer                  # what consumers keep
-  waybill list --rejected --limit 0 --json | jq -r .message_id | xargs waybill resend`
+  waybill list --rejected --limit 0 --json | jq -r .message_id | xargs -r waybill resend`
 
 type listFlags struct {
 	rejected, pending, json bool

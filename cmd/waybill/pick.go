@@ -10,6 +10,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/cmd/waybill/internal/view"
+	"github.com/waybill-go/waybill/internal/survey"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -37,7 +38,7 @@ func (f *pickFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.BoolVar(&f.all, "all", false, "all rejected messages")
 	flags.StringVar(&f.destination, "destination", "", "all rejected messages to this `destination`")
-	flags.StringVar(&f.reason, "reason", "", "all rejected messages with this `text` in the reason")
+	flags.StringVar(&f.reason, "reason", "", "all rejected messages with this `text` in the reason, as it is or as 'waybill groups' shows it")
 	flags.DurationVar(&f.olderThan, "older-than", 0, "all rejected messages that were sent, or with --side consumer were kept, longer ago than this")
 	cmd.MarkFlagsMutuallyExclusive("all", "destination")
 	cmd.MarkFlagsMutuallyExclusive("all", "reason")
@@ -69,7 +70,8 @@ func (f *pickFlags) takesOrPicks(cmd *cobra.Command, args []string) error {
 
 // picks says whether a message is one of those.
 func (f *pickFlags) picks(reason string, age time.Duration) bool {
-	return strings.Contains(reason, f.reason) && age >= f.olderThan
+	return age >= f.olderThan && (strings.Contains(reason, f.reason) ||
+		survey.IsFolded(f.reason) && strings.Contains(survey.Fold(reason), f.reason))
 }
 
 // each calls do for each of the messages that were rejected when it began, the oldest first.

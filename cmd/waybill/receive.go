@@ -46,7 +46,7 @@ The end of what it wrote to standard error goes to the producer as the reason. T
 command runs while the transaction that holds the record is open, a message at a time
 for each worker; on SQLite it must not write to the same file.
 
---count N stops after N messages; the next one stays with the broker. Without it the
+--count N stops after N messages that took effect; the next one stays with the broker. Without it the
 command runs until SIGINT or SIGTERM, and then finishes what is under way within ten
 seconds; a second signal ends it at once. However it ends, by SIGKILL too, what --exec
 has started is killed with it, and the message comes again: all but what has made itself
@@ -99,7 +99,7 @@ func (f *receiveFlags) register(cmd *cobra.Command) {
 	flags.SortFlags = false
 	flags.StringVar(&f.inbox.Consumer, "consumer", "", "`name` of the consumer group, which its records are kept under (required)")
 	flags.StringVar(&f.level, "level", "once", "guard `level`: once (duplicates) or latest (duplicates and stale states)")
-	flags.IntVar(&f.count, "count", 0, "stop after `N` messages (default: never)")
+	flags.IntVar(&f.count, "count", 0, "stop after `N` messages that took effect (default: never)")
 	flags.StringVar(&f.command, "exec", "", "run this `command` for each message in place of printing it")
 	flags.BoolVar(&f.topic, "topic", false, "DESTINATION is a topic")
 	flags.BoolVar(&f.json, "json", false, "print JSON lines, which is the only form")

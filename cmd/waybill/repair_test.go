@@ -49,8 +49,9 @@ func TestRejectedMessagesAreListedShownSentAgainAndDiscarded(t *testing.T) {
 
 	// They are taken now.
 	deliver(t, w)
-	if out, want := w.ok("", "receive", "orders", "--consumer", "c", "--count", "2", "--exec", "cat"), "firstsecond"; out != want {
-		t.Errorf("received: got %q, want %q", out, want)
+	out := w.ok("", "receive", "orders", "--consumer", "c", "--count", "2", "--exec", "cat")
+	if out != "firstsecond" && out != "secondfirst" { // they have different keys
+		t.Errorf("received: got %q, want first and second", out)
 	}
 	settle(t, w)
 }
@@ -135,6 +136,7 @@ func TestRejectedMessagesArePickedByWhatTheyHaveInCommon(t *testing.T) {
 	}{
 		{[]string{"--all"}, []string{"k0", "k1", "k2", ""}},
 		{[]string{"--destination", "orders", "--reason", "API: 503"}, []string{"k0", "k2"}},
+		{[]string{"--destination", "orders", "--reason", "API: #"}, []string{"k0", "k2"}}, // as groups shows it
 		{[]string{"--older-than", "1h"}, []string{"k2"}},
 	} {
 		want := ""

@@ -35,7 +35,7 @@ The id of each message is printed once it is committed; with --json a JSON line.
 
 const sendExample = `  waybill send orders --key A-1 --body '{"state":"shipped"}'
   waybill send mails --body "$(cat mail.txt)" --header content-type=text/plain --not-before 10m
-  jq -c '{key:.id, body:tojson}' orders.json | waybill send orders
+  jq -c '{key:(.id|tostring), body:tojson}' orders.json | waybill send orders
   waybill send prices --topic --body '{"eur":12}'`
 
 type sendFlags struct {

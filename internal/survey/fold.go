@@ -2,6 +2,7 @@ package survey
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -25,6 +26,11 @@ var changing = []struct {
 	{regexp.MustCompile(`\b[0-9a-fA-F]*(?:[0-9][a-fA-F]|[a-fA-F][0-9])[0-9a-fA-F]{6,}\b`), "<hex>", hasHex},
 	{regexp.MustCompile(`[0-9]+(?:[.,:][0-9]+)*`), "#", func(string) bool { return true }},
 	{regexp.MustCompile(`\s+`), " ", func(s string) bool { return strings.ContainsAny(s, "\t\n\f\r") || strings.Contains(s, "  ") }},
+}
+
+// IsFolded says whether a text may be a part of a folded reason, and of no other.
+func IsFolded(text string) bool {
+	return slices.ContainsFunc([]string{"#", "<id>", "<hex>", "…"}, func(by string) bool { return strings.Contains(text, by) })
 }
 
 func has(part string) func(string) bool {

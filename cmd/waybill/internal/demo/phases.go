@@ -129,6 +129,7 @@ func diskLoss(ctx context.Context, s *scenario, from, to float64) error {
 		return err
 	}
 	s.shipping.Kill()
+	s.event("shipping service killed again; nobody uses the broker any more")
 	s.shipping.setPace(0)
 	// Nobody uses the broker any more: after a while what it says of itself is exact.
 	if backoff.Sleep(ctx, 2*(countEvery+supervisor.StatsEvery)+100*time.Millisecond); ctx.Err() != nil {

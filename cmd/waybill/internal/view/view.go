@@ -227,7 +227,11 @@ func (m *Whole) Write(w io.Writer, now time.Time) error {
 		line("Not before", "%s (%s)", m.NotBefore.Format(time.RFC3339), due)
 	}
 	line("Sent again", "%d times", m.Copies)
-	line("Failures", "%d", m.Failures)
+	if m.Status == StatusName(store.Rejected) {
+		line("Failures", "%d before it was rejected", m.Failures)
+	} else {
+		line("Failures", "%d", m.Failures)
+	}
 	if m.LastError != "" {
 		line("Last error", "%s", strings.ReplaceAll(strings.TrimRight(m.LastError, "\n"), "\n", "\n\t"))
 	}
