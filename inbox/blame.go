@@ -144,7 +144,7 @@ func (w *worker) tellConflict(ctx context.Context, f *failure, conflicts int) {
 		id = f.blames[0].x.Message.ID.String()
 	}
 	most := maxConflicts
-	if w.r.in.ledger.Capabilities().SingleWriter { // which this transaction is: nobody else can be in its way for long
+	if w.r.in.ledger.Capabilities().SingleWriter { // which this transaction is: as a rule only its handler can be in its way
 		most = 1
 	}
 	if f.lost == nil && conflicts >= most && f.stage == inHandler {

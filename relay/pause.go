@@ -122,15 +122,16 @@ func (t *term) whyPaused(key laneKey, now time.Time) (since time.Time, why strin
 	if !known {
 		return now, "the destination is being paused"
 	}
-	why = "the destination is paused by " + cmp.Or(p.By, "somebody")
-	if p.Reason != "" {
-		why += " (" + p.Reason + ")"
-	}
 	topic := ""
 	if key.topic {
 		topic = " --topic"
 	}
-	return p.Since, why + "; this ends that: waybill resume " + key.destination + topic + " --side producer"
+	// The reason comes last: it may be long, and a note is cut off.
+	why = "the destination is paused by " + cmp.Or(p.By, "somebody") + ", until 'waybill resume " + key.destination + topic + " --side producer'"
+	if p.Reason != "" {
+		why += ": " + p.Reason
+	}
+	return p.Since, why
 }
 
 // aboutPause are the log's attributes of a pause.

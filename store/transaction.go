@@ -349,8 +349,8 @@ func (t *Transaction) Commit(ctx context.Context) error {
 	t.over = true
 	err = t.tx.Commit()
 	t.Note(err)
-	if condition(t.dialect, err) == Unavailable {
-		t.spoilt.Store(true)
+	if condition(t.dialect, err) == Unavailable && !t.dialect.Capabilities().SingleWriter {
+		t.spoilt.Store(true) // no network lies before the other
 	}
 	t.after()
 	if t.hold.Commits {

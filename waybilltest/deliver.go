@@ -33,7 +33,7 @@ type Consumer struct {
 	Options inbox.Options
 	// Reset makes the service's own tables as they were before any message. Twice and Crashing
 	// call it first, so that they judge their own messages alone, and OutOfOrder, which needs
-	// it, before each order.
+	// it, before each order. Behind it the consumer has records of its own.
 	Reset func() error
 }
 
@@ -59,8 +59,6 @@ type Delivered struct {
 	Verdict Verdict
 	// Error is why, for Retry and Refused.
 	Error string
-
-	log string // the inbox's warnings until then
 }
 
 // Deliver has an inbox take messages to one destination, one after the other, as it would
@@ -152,8 +150,9 @@ func (c *Consumer) begin(t testing.TB, m *waybill.Message, around func(inbox.Bat
 
 func (d *deliveries) end() { d.running.stop() }
 
-// reset begins a check with the service's own tables as they were.
-func (c *Consumer) reset(t testing.TB) {
+// reset begins a check with the service's own tables as they were and, so that nothing in them
+// is from then on known, with records of its own: those of a consumer by another name.
+func (c *Consumer) reset(t testing.TB, name string) {
 	t.Helper()
 	if c.Reset == nil {
 		return
@@ -161,6 +160,7 @@ func (c *Consumer) reset(t testing.TB) {
 	if err := c.Reset(); err != nil {
 		t.Fatalf("waybilltest: Consumer.Reset: %v", err)
 	}
+	c.Options.Consumer = or(name, "waybilltest") + "-" + waybill.NewID().String()
 }
 
 // deliver delivers a message, and waits for its receipt.
@@ -168,7 +168,7 @@ func (d *deliveries) deliver(m *waybill.Message) Delivered {
 	d.peer.t.Helper()
 	before := d.ran.Load()
 	r := d.peer.deliver(m, d.running)
-	of := Delivered{Message: *m, Verdict: Skipped, Error: r.Error, log: d.log.tail()}
+	of := Delivered{Message: *m, Verdict: Skipped, Error: r.Error}
 	switch {
 	case r.Outcome == waybill.Retry:
 		of.Verdict = Retry

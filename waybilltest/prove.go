@@ -29,7 +29,7 @@ func Twice(t testing.TB, c Consumer, check func() error, messages ...waybill.Mes
 	if len(messages) == 0 {
 		t.Fatal("waybilltest: Twice needs a message")
 	}
-	c.reset(t)
+	c.reset(t, c.Options.Consumer)
 	messages, c.Options.MaxTries = asSent(t, messages), 0 // no run is the last one
 	var broken bool                                       // the next run
 	d := c.begin(t, &messages[0], func(next inbox.BatchHandler) inbox.BatchHandler {
@@ -52,11 +52,11 @@ func Twice(t testing.TB, c Consumer, check func() error, messages ...waybill.Mes
 			continue
 		}
 		if first.Verdict != Retry || broken {
-			first.fail(t, i, "when it was delivered first")
+			d.fail(t, &first, i, "when it was delivered first")
 		}
 		second := d.deliver(&messages[i])
 		if second.Verdict != Applied {
-			second.fail(t, i, "when it was delivered again, after its transaction was rolled back")
+			d.fail(t, &second, i, "when it was delivered again, after its transaction was rolled back")
 		}
 		done = append(done, fmt.Sprintf("message %d: handled and rolled back, then handled and committed", i))
 	}
@@ -67,19 +67,19 @@ func Twice(t testing.TB, c Consumer, check func() error, messages ...waybill.Mes
 var errUncommitted = errors.New("waybilltest: the transaction is rolled back, as when the consumer's process dies before its commit")
 
 // fail ends the test over what became of message i.
-func (d *Delivered) fail(t testing.TB, i int, when string) {
+func (d *deliveries) fail(t testing.TB, got *Delivered, i int, when string) {
 	t.Helper()
-	what := d.Verdict.String()
-	if d.Error != "" {
-		what += ": " + d.Error
+	what := got.Verdict.String()
+	if got.Error != "" {
+		what += ": " + got.Error
 	}
-	t.Fatalf("waybilltest: message %d was not applied %s: it was %s\n  %s%s", i, when, what, describe(&d.Message), d.warnings())
+	t.Fatalf("waybilltest: message %d was not applied %s: it was %s\n  %s%s", i, when, what, describe(&got.Message), d.warnings())
 }
 
 // warnings are what the inbox's log has warned of, but for what the checks do themselves.
-func (d *Delivered) warnings() string {
+func (d *deliveries) warnings() string {
 	var all strings.Builder
-	for line := range strings.Lines(d.log) {
+	for line := range strings.Lines(d.log.tail()) {
 		if !strings.Contains(line, "waybilltest: ") {
 			all.WriteString("\n  " + strings.TrimSpace(line))
 		}
@@ -131,10 +131,9 @@ func OutOfOrder(t testing.TB, c Consumer, check func() error, messages ...waybil
 		t.Fatal("waybilltest: OutOfOrder needs Consumer.Reset, which empties the service's own tables before each order")
 	}
 	messages, c.Options.MaxTries = asSent(t, messages), 0 // no run is the last one
-	name := or(c.Options.Consumer, "waybilltest")
+	name := c.Options.Consumer
 	for _, order := range orders(len(messages)) {
-		c.reset(t)
-		c.Options.Consumer = name + "-" + waybill.NewID().String()
+		c.reset(t, name)
 		c.inOrder(t, check, messages, order)
 	}
 }
@@ -184,7 +183,7 @@ func (c *Consumer) inOrder(t testing.TB, check func() error, messages []waybill.
 			done = append(done, fmt.Sprintf("message %d: %s", i, got.Verdict))
 			switch got.Verdict {
 			case Refused:
-				got.fail(t, i, "in this order:\n  "+strings.Join(done, "\n  "))
+				d.fail(t, &got, i, "in this order:\n  "+strings.Join(done, "\n  "))
 			case Retry:
 				done[len(done)-1] += ": " + got.Error
 				again = append(again, i)
@@ -220,7 +219,7 @@ func Crashing(t testing.TB, c Consumer, check func() error, messages ...waybill.
 	if len(messages) == 0 {
 		t.Fatal("waybilltest: Crashing needs a message")
 	}
-	c.reset(t)
+	c.reset(t, c.Options.Consumer)
 	messages, c.Options.MaxTries = asSent(t, messages), 0 // no run is the last one
 	x := &scissors{}
 	pool := x.pool(c.DB)
@@ -253,7 +252,7 @@ func (d *deliveries) crash(t testing.TB, x *scissors, i int, m *waybill.Message)
 		case got.Verdict == Refused:
 			t.Fatalf("waybilltest: message %d was rejected because its %s had failed, which a further try may mend: %s\n  %s", i, x.where, got.Error, describe(m))
 		case got.Verdict == Retry && x.where == "":
-			got.fail(t, i, "when its connection was not cut")
+			d.fail(t, &got, i, "when its connection was not cut")
 		case got.Verdict != Retry:
 			t.Fatalf("waybilltest: message %d was %s when it was cut at its %s, want it tried again\n  %s", i, got.Verdict, x.where, describe(m))
 		}

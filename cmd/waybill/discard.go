@@ -114,7 +114,7 @@ func (f *discardFlags) run(cmd *cobra.Command, ids []waybill.ID, d *discarder) e
 			return err
 		}
 		if len(ids) == 0 {
-			fmt.Fprintln(cmd.ErrOrStderr(), "No such messages.")
+			f.pick.none(cmd.ErrOrStderr())
 			return nil
 		}
 	}

@@ -16,8 +16,10 @@ import (
 )
 
 const groupsHelp = `Show rejected messages by reason: reasons that differ in numbers, ids and what stands in
-quotes alone are one group, for each destination and consumer. The largest come first. When a
-message was rejected, the log says.
+quotes alone are one group, for each destination and consumer. The largest come first. FIRST
+and LAST are when its messages were sent or, at a consumer, kept; when one was rejected, the log
+says. #, <id>, <hex> and … stand for what differs: --reason of other commands takes a part of the
+reason without them.
 Those that consumers keep (--side consumer) are shown, too, where their tables are in the
 same database. The oldest 10,000 of each side are looked at; on MySQL the outbox's come in
 order of their last try, and before them those that were never tried again.
@@ -63,7 +65,7 @@ func newGroupsCommand(o *options) *cobra.Command {
 	flags.SortFlags = false
 	flags.StringVar(&selection.Destination, "destination", "", "messages to this `destination` only")
 	flags.StringVar(&selection.Consumer, "consumer", "", "messages only that this `consumer` has rejected, as far as is known")
-	flags.StringVar(&selection.Text, "text", "", "messages only with this `text` in their reason, as it is or as shown here")
+	flags.StringVar(&selection.Text, "text", "", "messages only with this `text` in their reason")
 	flags.StringVar(&side, "side", "", "`side` whose messages these are: producer or consumer (default both)")
 	complete(cmd, "side", string(store.Producer), string(store.Consumer))
 	o.offerFlag(cmd, "destination", destinations)
@@ -84,7 +86,7 @@ func printGroups(stdout, stderr io.Writer, groups *survey.Groups, asJSON bool) e
 		}
 	} else if len(groups.Groups) > 0 {
 		t := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprint(t, "MESSAGES\tDESTINATION\tCONSUMER\tFIRST SENT\tLAST SENT\tREASON\tEXAMPLE\n")
+		fmt.Fprint(t, "MESSAGES\tDESTINATION\tCONSUMER\tFIRST\tLAST\tREASON\tEXAMPLE\n")
 		for i := range groups.Groups {
 			g := &groups.Groups[i]
 			consumer, reason := g.Consumer, []rune(terminal.Printable(strings.Join(strings.Fields(g.Reason), " ")))

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -38,7 +39,7 @@ func (f *pickFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.BoolVar(&f.all, "all", false, "all rejected messages")
 	flags.StringVar(&f.destination, "destination", "", "all rejected messages to this `destination`")
-	flags.StringVar(&f.reason, "reason", "", "all rejected messages with this `text` in the reason, as it is or as 'waybill groups' shows it")
+	flags.StringVar(&f.reason, "reason", "", "all rejected messages with this `text` in the reason")
 	flags.DurationVar(&f.olderThan, "older-than", 0, "all rejected messages that were sent, or with --side consumer were kept, longer ago than this")
 	cmd.MarkFlagsMutuallyExclusive("all", "destination")
 	cmd.MarkFlagsMutuallyExclusive("all", "reason")
@@ -70,8 +71,15 @@ func (f *pickFlags) takesOrPicks(cmd *cobra.Command, args []string) error {
 
 // picks says whether a message is one of those.
 func (f *pickFlags) picks(reason string, age time.Duration) bool {
-	return age >= f.olderThan && (strings.Contains(reason, f.reason) ||
-		survey.IsFolded(f.reason) && strings.Contains(survey.Fold(reason), f.reason))
+	return strings.Contains(reason, f.reason) && age >= f.olderThan
+}
+
+// none tells that no message is one of those.
+func (f *pickFlags) none(stderr io.Writer) {
+	fmt.Fprintln(stderr, "No such messages.")
+	if survey.MayBeFolded(f.reason) {
+		fmt.Fprintln(stderr, "#, <id>, <hex> and … stand for what differs in the reasons of 'waybill groups': give --reason a part without them.")
+	}
 }
 
 // each calls do for each of the messages that were rejected when it began, the oldest first.

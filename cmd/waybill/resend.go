@@ -108,7 +108,7 @@ func (f *resendFlags) resendEach(cmd *cobra.Command, ids []waybill.ID, each func
 	case err != nil:
 		return err
 	case n == 0:
-		fmt.Fprintln(cmd.ErrOrStderr(), "No such messages.")
+		f.pick.none(cmd.ErrOrStderr())
 	case left > 0:
 		return fmt.Errorf("%d of %d messages were not sent again, the last one since: %w", left, n, why)
 	}

@@ -28,8 +28,9 @@ var changing = []struct {
 	{regexp.MustCompile(`\s+`), " ", func(s string) bool { return strings.ContainsAny(s, "\t\n\f\r") || strings.Contains(s, "  ") }},
 }
 
-// IsFolded says whether a text may be a part of a folded reason, and of no other.
-func IsFolded(text string) bool {
+// MayBeFolded says whether a text looks like a part of a folded reason, which stands in no
+// reason as it is.
+func MayBeFolded(text string) bool {
 	return slices.ContainsFunc([]string{"#", "<id>", "<hex>", "…"}, func(by string) bool { return strings.Contains(text, by) })
 }
 

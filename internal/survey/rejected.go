@@ -51,7 +51,7 @@ type Selection struct {
 	Group       string       `json:"group,omitempty"`
 	Destination string       `json:"destination,omitempty"`
 	Consumer    string       `json:"consumer,omitempty"`
-	Text        string       `json:"text,omitempty"` // a part of the reason, or of its group's, in any case
+	Text        string       `json:"text,omitempty"` // a part of the reason, in any case
 	MessageIDs  []waybill.ID `json:"message_ids,omitempty"`
 }
 
@@ -60,7 +60,7 @@ func (s *Selection) Allows(x *Rejected) bool {
 	return (s.Side == "" || s.Side == x.Side) &&
 		(s.Destination == "" || s.Destination == x.Destination) &&
 		(s.Consumer == "" || s.Consumer == x.Consumer) &&
-		(s.Text == "" || containsFold(x.Reason, s.Text) || IsFolded(s.Text) && containsFold(Fold(x.Reason), s.Text)) &&
+		(s.Text == "" || containsFold(x.Reason, s.Text)) &&
 		(len(s.MessageIDs) == 0 || slices.Contains(s.MessageIDs, x.MessageID)) &&
 		(s.Group == "" || s.Group == x.Group())
 }

@@ -40,7 +40,7 @@ func (dialect) Hold(nonce string, o *sql.TxOptions, readWrite bool) []store.Hold
 		Name:    "a savepoint",
 		Plain:   readWrite,
 		Begin:   savepoint,
-		Refused: (dialect{}).ReadOnly,
+		Refused: func(err error) bool { return (dialect{}).ReadOnly(err) || noXA(err) },
 		Commit:  []string{`RELEASE SAVEPOINT waybill_hold`},
 		After:   []string{`SET SESSION autocommit = @waybill_autocommit`},
 	}}

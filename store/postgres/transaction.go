@@ -27,7 +27,8 @@ func (dialect) Hold(_ string, _ *sql.TxOptions, readWrite bool) []store.Hold {
 	hold := func(name string, begin ...string) store.Hold {
 		return store.Hold{Name: name, Begin: begin, Unknown: noCursor, Refused: noWrites, Commit: []string{`CLOSE waybill_hold`}}
 	}
-	nothing := store.Hold{Name: "nothing", Refused: noWrites}
+	// Behind this one there is no other: what does not know its statement is taken as it is.
+	nothing := store.Hold{Name: "nothing", Refused: func(err error) bool { return noWrites(err) || noCursor(err) }}
 	if !readWrite {
 		return []store.Hold{
 			hold("a cursor", declareHold), hold("a mild cursor", declareMildHold),

@@ -25,11 +25,13 @@ log_says() {
 	grep -m 1 -F -e "$1" ${2:+-e "$2"} <(tac "$server/log") | grep -q -F -e "$1"
 }
 
-# fill_room takes what room there is on the server's disk. It fails where what the server
-# writes meanwhile leaves less.
+room() { echo $(($(stat -f -c '%a * %S' "$home/.") - full_at)); }
+
+# fill_room takes what room there is on the server's disk, or less where the server writes
+# meanwhile.
 fill_room() {
 	local room
-	room=$(($(stat -f -c '%a * %S' "$home/.") - full_at))
+	room=$(room)
 	((room <= 0)) || fallocate -o "$(stat -c %s "$home/filler" 2>/dev/null || echo 0)" -l "$room" "$home/filler" 2>/dev/null ||
 		head -c "$room" /dev/zero >>"$home/filler" 2>/dev/null || true
 }
@@ -45,6 +47,7 @@ fill_server() {
 	fill_room
 	while declare -F server_is_full >/dev/null && alive && ! server_is_full; do
 		if ((SECONDS >= deadline)); then # nobody has it write: who would may wait for another disk
+			(($(room) < 1 << 20)) || fail "has a disk that could not be filled: $(room) bytes are left"
 			say "has a full disk, and has not noticed in 30 s"
 			return
 		fi
