@@ -24,7 +24,7 @@ import (
 )
 
 // limit is how long a test may take.
-const limit = patience.Limit
+var limit = patience.Limit
 
 // hostOf is the host and port of an address.
 func hostOf(t testing.TB, address string) string {

@@ -21,7 +21,7 @@ import (
 )
 
 // limit is how long a test may take.
-const limit = patience.Limit
+var limit = patience.Limit
 
 // rig is what a test works with: a connection, one of the client library's own, and names
 // that are new.

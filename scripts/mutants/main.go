@@ -214,6 +214,7 @@ func (m *mutant) failTest(ctx context.Context, _, _ string) (found []string, too
 	began := time.Now()
 	run := func(tags string) (failed bool, err error) {
 		cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-tags", tags, "-run", "^"+strings.ReplaceAll(m.test[1], "/", "$/^")+"$", m.test[0])
+		cmd.Env = append(os.Environ(), "WAYBILL_TEST_PATIENCE=20s") // the test is to fail, at last
 		output, err := cmd.CombinedOutput()
 		var exit *exec.ExitError
 		switch {

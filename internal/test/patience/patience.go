@@ -7,13 +7,26 @@ package patience
 import (
 	"context"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 )
 
 // Limit is how long nothing may move. It is far beyond what one step takes on a busy
-// machine, and is waited out only where a test fails.
-const Limit = 2 * time.Minute
+// machine, and is waited out only where a test fails. Who expects that sets another one, as
+// WAYBILL_TEST_PATIENCE=20s.
+var Limit = limit(os.Getenv("WAYBILL_TEST_PATIENCE"))
+
+func limit(text string) time.Duration {
+	if text == "" {
+		return 2 * time.Minute
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		panic(fmt.Sprintf("WAYBILL_TEST_PATIENCE is %q, and no time such as 20s", text))
+	}
+	return d
+}
 
 // The pauses between two looks: short ones at first, and longer ones where a look itself
 // takes long, so that looking is never most of the work.
