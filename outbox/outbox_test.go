@@ -249,13 +249,19 @@ func (telling) Notify(store.Names) store.Statement {
 	return store.Statement{SQL: `INSERT INTO told VALUES (1)`}
 }
 
-func TestWakeWaitsForNoConnection(t *testing.T) {
+// openTelling opens a database with one connection, in which that is told.
+func openTelling(t *testing.T) (*sql.DB, *outbox.Outbox) {
+	t.Helper()
 	db := open(t)
-	if _, err := db.Exec(`CREATE TABLE told (n INTEGER)`); err != nil {
+	if _, err := db.ExecContext(t.Context(), `CREATE TABLE told (n INTEGER)`); err != nil {
 		t.Fatal(err)
 	}
-	out := must(outbox.New(telling{sqlite.Dialect()}, nil))
 	db.SetMaxOpenConns(1)
+	return db, must(outbox.New(telling{sqlite.Dialect()}, nil))
+}
+
+func TestWakeWaitsForNoConnection(t *testing.T) {
+	db, out := openTelling(t)
 	only, err := db.Conn(t.Context()) // nobody else has one now
 	if err != nil {
 		t.Fatal(err)
@@ -276,12 +282,7 @@ func TestWakeWaitsForNoConnection(t *testing.T) {
 
 // Where the pool has one connection, that has to tell them, and is there for the next.
 func TestRelaysAreNotifiedOnTheConnectionOfTheCommit(t *testing.T) {
-	db := open(t)
-	if _, err := db.Exec(`CREATE TABLE told (n INTEGER)`); err != nil {
-		t.Fatal(err)
-	}
-	out := must(outbox.New(telling{sqlite.Dialect()}, nil))
-	db.SetMaxOpenConns(1)
+	db, out := openTelling(t)
 	for n := range 3 {
 		if err := out.InTx(t.Context(), db, func(tx *sql.Tx) error {
 			return out.Send(t.Context(), tx, waybill.Message{Destination: "orders"})

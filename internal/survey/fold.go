@@ -2,7 +2,6 @@ package survey
 
 import (
 	"regexp"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -28,10 +27,15 @@ var changing = []struct {
 	{regexp.MustCompile(`\s+`), " ", func(s string) bool { return strings.ContainsAny(s, "\t\n\f\r") || strings.Contains(s, "  ") }},
 }
 
-// MayBeFolded says whether a text looks like a part of a folded reason, which stands in no
+// MayBeFolded says whether a text has in it what stands for what changes, and so may be in no
 // reason as it is.
 func MayBeFolded(text string) bool {
-	return slices.ContainsFunc([]string{"#", "<id>", "<hex>", "…"}, func(by string) bool { return strings.Contains(text, by) })
+	for _, c := range changing {
+		if by := strings.Trim(c.by, "$1'`\" "); by != "" && strings.Contains(text, by) {
+			return true
+		}
+	}
+	return false
 }
 
 func has(part string) func(string) bool {

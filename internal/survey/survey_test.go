@@ -417,3 +417,13 @@ func TestWithoutTablesThereIsNothingToTell(t *testing.T) {
 		t.Errorf("got %+v, %v, want no groups", groups, err)
 	}
 }
+
+func TestWhatStandsForWhatChangesIsKnown(t *testing.T) {
+	for text, want := range map[string]bool{
+		"no order #": true, "no order <id>": true, "at <hex>": true, `no "…" here`: true, "": false, "it's $1 for 'one'": false, `"x" and`: false,
+	} {
+		if got := survey.MayBeFolded(text); got != want {
+			t.Errorf("%q: got %v, want %v", text, got, want)
+		}
+	}
+}

@@ -24,23 +24,27 @@ const declareMildHold = `DECLARE waybill_hold CURSOR WITH HOLD FOR SELECT CAST(
 // cursor is gone, and the owner's CLOSE fails. Where a server knows no such cursors
 // (CockroachDB), the transaction is only watched.
 func (dialect) Hold(_ string, _ *sql.TxOptions, readWrite bool) []store.Hold {
-	hold := func(name string, begin ...string) store.Hold {
+	hold := func(name, declare string, joined bool) store.Hold {
+		begin := []string{declare}
+		switch {
+		case readWrite && joined:
+			begin = []string{setReadWrite + `; ` + declare}
+		case readWrite:
+			begin = []string{setReadWrite, declare}
+		}
 		return store.Hold{Name: name, Begin: begin, Unknown: noCursor, Refused: noWrites, Commit: []string{`CLOSE waybill_hold`}}
 	}
 	// Behind this one there is no other: what does not know its statement is taken as it is.
 	nothing := store.Hold{Name: "nothing", Refused: func(err error) bool { return noWrites(err) || noCursor(err) }}
-	if !readWrite {
-		return []store.Hold{
-			hold("a cursor", declareHold), hold("a mild cursor", declareMildHold),
-			hold("a cursor", declareHold), hold("a mild cursor", declareMildHold), nothing,
-		}
+	if readWrite {
+		nothing.Begin = []string{setReadWrite}
 	}
-	nothing.Begin = []string{setReadWrite}
 	return []store.Hold{
 		// pgx and lib/pq send as it is what has no arguments.
-		hold("a cursor", setReadWrite+`; `+declareHold), hold("a mild cursor", setReadWrite+`; `+declareMildHold),
+		hold("a cursor", declareHold, true), hold("a mild cursor", declareMildHold, true),
 		// Drivers that prepare everything have one statement at a time.
-		hold("a cursor", setReadWrite, declareHold), hold("a mild cursor", setReadWrite, declareMildHold), nothing,
+		hold("a cursor", declareHold, false), hold("a mild cursor", declareMildHold, false),
+		nothing,
 	}
 }
 

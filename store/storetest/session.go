@@ -56,7 +56,7 @@ var sessionCases = []testCase{
 			s.wantRowCount(n + 1)
 		}
 	}},
-	{name: "who waits for a commit has its connection until he is done", run: lentConnection},
+	{name: "who waits for a commit has its connection until he is done", run: connectionAfterCommit},
 	{name: "a check of good tables finds nothing that blocks and leaves nothing", run: func(s *suite) {
 		found, err := s.queue.Check(s.Context())
 		s.must(err)
@@ -90,7 +90,7 @@ var sessionCases = []testCase{
 	}},
 }
 
-func lentConnection(s *suite) {
+func connectionAfterCommit(s *suite) {
 	for _, c := range []struct {
 		name    string
 		before  func(tx *store.Transaction)
