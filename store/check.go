@@ -23,10 +23,10 @@ type Repairer interface {
 	// Trial writes a message that nobody will ever see, as a writer of plain SQL does; it
 	// uses up no id. It is rolled back.
 	Trial(Names) Statement
-	// Repair returns the statements that mend a side's tables, where err, of a statement
-	// that should have worked, shows that they are broken; none otherwise. They are run
-	// one by one, outside of transactions.
-	Repair(n Names, side Side, err error) []Statement
+	// Repair returns the statements that mend a side's tables of a version, at most the one
+	// that this program makes, where err, of a statement that should have worked, shows that
+	// they are broken; none otherwise. They are run one by one, outside of transactions.
+	Repair(n Names, side Side, version int, err error) []Statement
 }
 
 // Check looks for what would keep a relay from its work: rights that are missing, a
@@ -118,7 +118,7 @@ func (c *checker) tryTables(ctx context.Context) {
 		return
 	}
 	err := c.sessions.try(ctx, repairer.Trial(c.names))
-	if err != nil && len(repairer.Repair(c.names, c.side, err)) > 0 {
+	if err != nil && len(repairer.Repair(c.names, c.side, newestVersion(d, c.side), err)) > 0 {
 		c.add(true, wrap(d, c.side, "write messages", err))
 	}
 }
@@ -172,17 +172,22 @@ func (s *sessions) tryIn(ctx context.Context, c *session, careful bool, statemen
 	return run(ctx, tx, statements...)
 }
 
-// repair mends a side's tables where a trial shows that they are broken.
+// repair mends a side's tables where a trial shows that they are broken, as those of the
+// version that they are of. Those of a newer version are for newer programs to mend.
 func repair(ctx context.Context, c *session, s *sessions, n Names, side Side) error {
 	repairer, ok := s.dialect.(Repairer)
 	if !ok || side != Producer {
 		return nil
 	}
+	have, err := version(ctx, readerOn(c.Conn), s.dialect, n, side)
+	if err != nil || have > newestVersion(s.dialect, side) {
+		return err
+	}
 	broken := s.tryIn(ctx, c, false, []Statement{repairer.Trial(n)})
 	if broken == nil {
 		return nil
 	}
-	for _, st := range repairer.Repair(n, side, broken) {
+	for _, st := range repairer.Repair(n, side, have, broken) {
 		if _, err := c.ExecContext(ctx, st.SQL, st.Args...); err != nil {
 			return withAdvice(s.dialect, fmt.Errorf("waybill: mend the %s's tables: %w", side, err))
 		}

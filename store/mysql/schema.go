@@ -77,7 +77,9 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			Statements: slices.Concat(
 				unlessTyped(n, "qmessage_key", keyByType),
 				unlessThere(n, "statistics", "qmessage", "index_name = 'qmessage_due' AND column_name = 'status'", widenDueIndex),
-				[]string{dropFillTrigger, copyKeys, endForgotten, createTypedFillTrigger},
+				// The keys come before the trigger, so that what ends here, as a full disk does,
+				// leaves tables of version 1 that go on.
+				[]string{copyKeys, endForgotten, dropFillTrigger, createTypedFillTrigger},
 			),
 			Added: []string{createPause},
 			Undo:  []string{`DROP TABLE IF EXISTS {qoutbox}, {qconfirmed}, {qpause}`},
@@ -92,7 +94,7 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			Added:   []string{createConsumerPause},
 			Undo:    []string{`DROP TABLE IF EXISTS {n_rejected}, {n_pause}`},
 			Hold:    []string{boundWait, holdRecords}, Release: []string{releaseTables, unboundWait},
-			Statements: append(unlessTyped(n, "n2_record", latestByType), refuseUntyped, copyLatest),
+			Statements: append(unlessTyped(n, "n2_record", latestByType), copyLatest, refuseUntyped),
 		},
 	)
 }
@@ -237,6 +239,10 @@ CREATE TABLE IF NOT EXISTS {n_horizon} (
 // together. Whoever waits for a table holds up all who come after, and so waits for a
 // moment only. A statement that has waited meets what it was begun for: the trigger is
 // another one as a whole.
+//
+// The steps that may fail for a reason of the server's, as copying without room does, come
+// first. What they leave behind, programs of version 1 go on with, and a row that is found
+// to have been copied then takes the greater numbers.
 
 const (
 	boundWait     = `SET @waybill_table_wait = @@SESSION.lock_wait_timeout, SESSION lock_wait_timeout = 1`
@@ -286,7 +292,9 @@ ALTER TABLE {qmessage_key}
 const copyKeys = `
 INSERT INTO {qmessage_key} (destination, dest_type, business_mark, sequence, time_stamp)
 SELECT k.destination, 1, k.business_mark, k.sequence, k.time_stamp FROM {qmessage_key} AS k WHERE k.dest_type = 0
-ON DUPLICATE KEY UPDATE sequence = {qmessage_key}.sequence`
+ON DUPLICATE KEY UPDATE
+	sequence = GREATEST({qmessage_key}.sequence, k.sequence),
+	time_stamp = GREATEST({qmessage_key}.time_stamp, k.time_stamp)`
 
 // createTypedFillTrigger is createFillTrigger for keys with a type. It refuses an id that
 // was not minted within half a day of the clock, or of the row's own time where that is
@@ -385,7 +393,14 @@ const copyLatest = `
 INSERT INTO {n2_record} (consumer, dest_name, dest_type, business_mark, time_stamp, message_id, producer, guard)
 SELECT o.consumer, o.dest_name, 1, o.business_mark, o.time_stamp, o.message_id, o.producer, o.guard
 FROM {n2_record} AS o WHERE o.dest_type = 0
-ON DUPLICATE KEY UPDATE guard = {n2_record}.guard`
+ON DUPLICATE KEY UPDATE
+	guard = IF(` + newerUntyped + `, o.guard, {n2_record}.guard),
+	producer = IF(` + newerUntyped + `, o.producer, {n2_record}.producer),
+	message_id = IF(` + newerUntyped + `, o.message_id, {n2_record}.message_id),
+	time_stamp = GREATEST({n2_record}.time_stamp, o.time_stamp)`
+
+// newerUntyped: the assignments are made one after the other, the time stamp's last.
+const newerUntyped = `(o.time_stamp > {n2_record}.time_stamp OR o.time_stamp = {n2_record}.time_stamp AND o.message_id > {n2_record}.message_id)`
 
 // createRejected holds whole messages that nobody else keeps. Headers and body are as large
 // as the broker let them be, and max_allowed_packet lets them be.

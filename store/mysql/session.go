@@ -117,6 +117,8 @@ func (d dialect) Explain(err error) string {
 		return "the database takes no writes, as a replica or after a failover: the connection is dropped and a new one is tried; where that does not help, lead the address to the primary, or have an administrator SET GLOBAL read_only = 0"
 	case number == 1665:
 		return "the server's binary log (binlog_format = STATEMENT) takes no transactions at READ COMMITTED, which Waybill's are: have an administrator SET GLOBAL binlog_format = 'MIXED', or 'ROW', and start this program again"
+	case number == 1172:
+		return "an upgrade of the producer's tables was broken off between two of its steps: run 'waybill init --side producer', which goes on with it"
 	case number == 1449:
 		return "the account that made Waybill's trigger is gone, and the trigger runs with its rights: run 'waybill init --side producer' with an account that stays"
 	case d.lacksRight(err):
@@ -145,9 +147,9 @@ func (dialect) Trial(n store.Names) store.Statement {
 	return statement.New(n, trial, id, strconv.FormatInt(id, 10))
 }
 
-// Repair makes the trigger again, where it runs as an account that is gone or has lost its
-// rights, or is missing.
-func (d dialect) Repair(n store.Names, side store.Side, err error) []store.Statement {
+// Repair makes the trigger of the tables' version again, where it runs as an account that
+// is gone or has lost its rights, or is missing.
+func (d dialect) Repair(n store.Names, side store.Side, version int, err error) []store.Statement {
 	switch number, _ := errorNumber(err); number {
 	case 1449, 4025, 3819: // no such definer; a check that the trigger's columns fail
 	default:
@@ -155,9 +157,11 @@ func (d dialect) Repair(n store.Names, side store.Side, err error) []store.State
 	}
 	var drop, create []store.Statement
 	for _, m := range d.Migrations(n) {
+		if m.Side != side || m.Version > version {
+			continue
+		}
 		for _, text := range m.Statements {
 			switch trimmed := strings.TrimSpace(text); {
-			case m.Side != side:
 			case strings.HasPrefix(trimmed, "DROP TRIGGER"):
 				drop = []store.Statement{{SQL: text}}
 			case strings.HasPrefix(trimmed, "CREATE TRIGGER"):

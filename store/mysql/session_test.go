@@ -11,6 +11,7 @@ import (
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/test/testserver"
 	"github.com/waybill-go/waybill/store"
+	"github.com/waybill-go/waybill/store/internal/dialecttest"
 	"github.com/waybill-go/waybill/store/mysql"
 )
 
@@ -179,6 +180,54 @@ func TestATriggerWhoseAccountIsGoneIsFoundAndMended(t *testing.T) {
 	if found, err := q.Check(t.Context()); err != nil || store.Blocked(found) != nil {
 		t.Errorf("Check after another migration: got %v, error %v, want nothing that blocks", found, err)
 	}
+}
+
+// Keys of version 1 have no type, which the trigger of version 2 would ask for.
+func TestAMissingTriggerIsMendedAsOneOfItsTables(t *testing.T) {
+	drop := func(t *testing.T, db *sql.DB) {
+		t.Helper()
+		if _, err := db.Exec(`DROP TRIGGER qmessage_fill`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	triggers := func(t *testing.T, db *sql.DB) (n int) {
+		t.Helper()
+		if err := db.QueryRow(`SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_schema = DATABASE()`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	const keyed = `INSERT INTO qmessage (destination, business_mark, message_content) VALUES ('o', 'k', 'x')`
+
+	t.Run("of version 1", func(t *testing.T) {
+		db := open(t, interpolated)
+		dialecttest.MakeVersion1(t, db, mysql.Dialect())
+		drop(t, db)
+		if err := store.EnsureTables(t.Context(), db, mysql.Dialect(), "", store.Producer); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Exec(keyed); err != nil {
+			t.Errorf("got error %v of a message with a key, want none", err)
+		}
+	})
+	t.Run("of a version to come", func(t *testing.T) {
+		db := open(t, interpolated)
+		names := dialecttest.Migrate(t, db, mysql.Dialect(), "")
+		drop(t, db)
+		for _, s := range []store.Statement{
+			mysql.Dialect().SetVersion(names, store.Producer, 3), mysql.Dialect().SetVersion(names, "producer.3", 2),
+		} {
+			if _, err := db.Exec(s.SQL); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := store.Migrate(t.Context(), db, mysql.Dialect(), "", store.Producer); err != nil {
+			t.Fatal(err)
+		}
+		if n := triggers(t, db); n != 0 {
+			t.Errorf("got %d triggers, want none: what they do there is for newer programs to say", n)
+		}
+	})
 }
 
 func TestABinaryLogThatTakesNoTransactionsOfOursIsSaidInWords(t *testing.T) {

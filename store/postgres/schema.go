@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/waybill-go/waybill/store"
 	"github.com/waybill-go/waybill/store/internal/statement"
@@ -18,7 +19,7 @@ func (dialect) Unlock(store.Names) store.Statement { return store.Statement{} }
 // READ COMMITTED lets what follows see what the lock's last holder committed.
 // Whoever waits for the tables holds up all who come after, and so waits for a moment
 // only: less than deadlock_timeout, so that where two wait for each other it is the
-// migration that gives way.
+// migration that gives way. See keepVacuumOff.
 func (dialect) BeginMigration() string {
 	return `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(7161739460105347); SET LOCAL lock_timeout = '500ms'`
 }
@@ -63,19 +64,30 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 		}, Undo: []string{
 			`DROP TABLE IF EXISTS {qmessage}, {qmessage_key}, {qrelay}`, `DROP FUNCTION IF EXISTS {qmessage_fill}()`,
 		}},
-		store.Migration{Side: store.Producer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Hold: []string{boundWait, holdMessages}, Statements: []string{
-			addKeyType, keyByType, copyKeys, replaceFill, createOutbox, fillOutbox, createConfirmed,
-			createPendingIndex, createRejectedIDIndex, vacuumKeys,
-		}, Added: []string{createPause}, Undo: []string{`DROP TABLE IF EXISTS {qoutbox}, {qconfirmed}, {qpause}`}},
+		store.Migration{
+			Side: store.Producer, Version: 2, CompatibleFrom: 2, WorksWith: 1,
+			Prepare: keepVacuumOff(`{qmessage}, {qmessage_key}`),
+			Hold:    []string{boundWait, holdMessages},
+			Statements: []string{
+				addKeyType, keyByType, copyKeys, replaceFill, createOutbox, fillOutbox, createConfirmed,
+				createPendingIndex, createRejectedIDIndex, vacuumKeys,
+				grantAlike("qrelay", "UPDATE", "qoutbox", "qconfirmed", "qpause"),
+			},
+			Added: []string{createPause}, Undo: []string{`DROP TABLE IF EXISTS {qoutbox}, {qconfirmed}, {qpause}`},
+		},
 		store.Migration{
 			Side: store.Consumer, Version: 1, Statements: []string{createOnce, createLatest, createHorizon},
 			Undo: []string{`DROP TABLE IF EXISTS {n1_record}, {n2_record}, {n_horizon}`},
 		},
 		store.Migration{
 			Side: store.Consumer, Version: 2, CompatibleFrom: 2, WorksWith: 1,
-			Statements: []string{addLatestType, latestByType, copyLatest, vacuumOnce, vacuumLatest, createRejected, createWaitingIndex, createKeptIndex},
-			Added:      []string{createConsumerPause},
-			Undo:       []string{`DROP TABLE IF EXISTS {n_rejected}, {n_pause}`},
+			Prepare: keepVacuumOff(`{n1_record}, {n2_record}`),
+			Statements: []string{
+				addLatestType, latestByType, copyLatest, vacuumOnce, vacuumLatest, createRejected, createWaitingIndex, createKeptIndex,
+				grantAlike("n1_record", "INSERT", "n_rejected", "n_pause"),
+			},
+			Added: []string{createConsumerPause},
+			Undo:  []string{`DROP TABLE IF EXISTS {n_rejected}, {n_pause}`},
 		},
 	)
 }
@@ -226,6 +238,39 @@ const boundWait = `SET LOCAL lock_timeout = '500ms'`
 // would meet keys of another shape than it was begun for. Senders lock the tables in this
 // order, too.
 const holdMessages = `LOCK TABLE {qmessage}, {qmessage_key} IN SHARE ROW EXCLUSIVE MODE`
+
+// keepVacuumOff waits for an autovacuum of the tables, and keeps others off until the
+// migration ends. Nobody who reads or writes has to wait for it meanwhile, so it may take
+// long: PostgreSQL ends an autovacuum for whoever has waited for it for deadlock_timeout (1 s
+// unless changed), which the short waits that follow never do.
+func keepVacuumOff(tables string) []string {
+	return []string{
+		`SET LOCAL lock_timeout = '10s'`,
+		`LOCK TABLE ` + tables + ` IN SHARE UPDATE EXCLUSIVE MODE`,
+		boundWait,
+	}
+}
+
+// grantAlike gives who has a right on a table what programs need on those that were added, so
+// that a service whose user does not own the tables goes on after an upgrade.
+func grantAlike(table, right string, added ...string) string {
+	for i, name := range added {
+		added[i] = `{` + name + `}`
+	}
+	return `
+DO $grant$
+DECLARE
+	whom record;
+BEGIN
+	FOR whom IN
+		SELECT DISTINCT a.grantee FROM pg_class c, aclexplode(c.relacl) a
+		WHERE c.oid = '{` + table + `}'::regclass AND a.privilege_type = '` + right + `' AND a.grantee <> c.relowner
+	LOOP
+		EXECUTE 'GRANT SELECT, INSERT, UPDATE, DELETE ON ` + strings.Join(added, ", ") + ` TO ' ||
+			CASE WHEN whom.grantee = 0 THEN 'PUBLIC' ELSE whom.grantee::regrole::text END;
+	END LOOP;
+END $grant$`
+}
 
 const addKeyType = `ALTER TABLE {qmessage_key} ADD COLUMN IF NOT EXISTS dest_type smallint NOT NULL DEFAULT 0`
 

@@ -54,7 +54,8 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 		}, Undo: []string{`DROP TABLE IF EXISTS {qmessage}`, `DROP TABLE IF EXISTS {qmessage_key}`, `DROP TABLE IF EXISTS {qrelay}`}},
 		store.Migration{Side: store.Producer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Statements: []string{
 			`DROP TRIGGER IF EXISTS {qmessage_fill}`,
-			createMessageKey, createTypedKey, copyKeys, `DROP TABLE {qmessage_key}`, `ALTER TABLE {qmessage_key_typed} RENAME TO {.qmessage_key}`,
+			createMessageKey, fmt.Sprintf(createTypedKey, `{qmessage_key_typed}`), copyKeys, `DROP TABLE {qmessage_key}`,
+			fmt.Sprintf(createTypedKey, `{qmessage_key}`), copyKeysBack, `DROP TABLE {qmessage_key_typed}`,
 			`CREATE TRIGGER IF NOT EXISTS ` + schema + createLiftTrigger,
 			`CREATE TRIGGER IF NOT EXISTS ` + schema + createTypedFillTrigger,
 			createOutbox, fillOutbox, createConfirmed,
@@ -65,7 +66,8 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 			Undo: []string{`DROP TABLE IF EXISTS {n1_record}`, `DROP TABLE IF EXISTS {n2_record}`, `DROP TABLE IF EXISTS {n_horizon}`},
 		},
 		store.Migration{Side: store.Consumer, Version: 2, CompatibleFrom: 2, WorksWith: 1, Statements: []string{
-			createLatest, createTypedLatest, copyLatest, `DROP TABLE {n2_record}`, `ALTER TABLE {n2_record_typed} RENAME TO {.n2_record}`,
+			createLatest, fmt.Sprintf(createTypedLatest, `{n2_record_typed}`), copyLatest, `DROP TABLE {n2_record}`,
+			fmt.Sprintf(createTypedLatest, `{n2_record}`), copyLatestBack, `DROP TABLE {n2_record_typed}`,
 			createRejected,
 			`CREATE INDEX IF NOT EXISTS ` + schema + createWaitingIndex,
 			`CREATE INDEX IF NOT EXISTS ` + schema + createKeptIndex,
@@ -189,13 +191,15 @@ CREATE TABLE IF NOT EXISTS {n_horizon} (
 // What follows is version 2: a queue and a topic of one name have keys of their own.
 // Nothing tells which of the two a row of version 1 was for, so both go on above it.
 //
-// A primary key cannot be changed here: the table is made anew, filled, and takes the old
-// one's place. The old one is made where it is missing, so that the steps can be run
+// A primary key cannot be changed here: what the table holds is copied, and copied back into
+// a new one. ALTER TABLE … RENAME would spare the second copy; but it reads every view and
+// trigger of the database, and fails for one that speaks of the table, or of any other that
+// is not there. The old table is made where it is missing, so that the steps can be run
 // again from any of them; a row that is found to have been copied keeps the greater
 // numbers.
 
 const createTypedKey = `
-CREATE TABLE IF NOT EXISTS {qmessage_key_typed} (
+CREATE TABLE IF NOT EXISTS %s (
 	destination TEXT NOT NULL,
 	dest_type INTEGER NOT NULL CHECK (dest_type IN (0, 1)),
 	business_mark TEXT NOT NULL,
@@ -208,7 +212,15 @@ const copyKeys = `
 INSERT INTO {qmessage_key_typed} (destination, dest_type, business_mark, sequence, time_stamp)
 SELECT k.destination, t.dest_type, k.business_mark, k.sequence, k.time_stamp
 FROM {qmessage_key} k, (SELECT 0 AS dest_type UNION ALL SELECT 1) t
-WHERE true
+WHERE true` + greaterKey
+
+const copyKeysBack = `
+INSERT INTO {qmessage_key} (destination, dest_type, business_mark, sequence, time_stamp)
+SELECT k.destination, k.dest_type, k.business_mark, k.sequence, k.time_stamp
+FROM {qmessage_key_typed} k
+WHERE true` + greaterKey
+
+const greaterKey = `
 ON CONFLICT (destination, dest_type, business_mark) DO UPDATE
 SET sequence = max(sequence, excluded.sequence), time_stamp = max(time_stamp, excluded.time_stamp)`
 
@@ -300,7 +312,7 @@ CREATE TABLE IF NOT EXISTS {qconfirmed} (
 ) STRICT, WITHOUT ROWID`
 
 const createTypedLatest = `
-CREATE TABLE IF NOT EXISTS {n2_record_typed} (
+CREATE TABLE IF NOT EXISTS %s (
 	consumer TEXT NOT NULL,
 	dest_name TEXT NOT NULL,
 	dest_type INTEGER NOT NULL CHECK (dest_type IN (0, 1)),
@@ -315,7 +327,15 @@ const copyLatest = `
 INSERT INTO {n2_record_typed} AS r (consumer, dest_name, dest_type, business_mark, time_stamp, message_id, producer)
 SELECT o.consumer, o.dest_name, t.dest_type, o.business_mark, o.time_stamp, o.message_id, o.producer
 FROM {n2_record} o, (SELECT 0 AS dest_type UNION ALL SELECT 1) t
-WHERE true
+WHERE true` + newerLatest
+
+const copyLatestBack = `
+INSERT INTO {n2_record} AS r (consumer, dest_name, dest_type, business_mark, time_stamp, message_id, producer)
+SELECT o.consumer, o.dest_name, o.dest_type, o.business_mark, o.time_stamp, o.message_id, o.producer
+FROM {n2_record_typed} o
+WHERE true` + newerLatest
+
+const newerLatest = `
 ON CONFLICT (consumer, dest_name, dest_type, business_mark) DO UPDATE
 SET time_stamp = excluded.time_stamp, message_id = excluded.message_id, producer = excluded.producer
 WHERE (excluded.time_stamp, excluded.message_id) > (r.time_stamp, r.message_id)`

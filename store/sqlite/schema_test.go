@@ -34,6 +34,29 @@ func TestADatabaseThatIsNotAttachedIsNoSchema(t *testing.T) {
 	}
 }
 
+// ALTER TABLE … RENAME reads all of them.
+func TestAnUpgradeLeavesViewsAlone(t *testing.T) {
+	db := open(t, "_txlock=immediate")
+	dialecttest.MakeVersion1(t, db, sqlite.Dialect())
+	for _, text := range []string{
+		`CREATE VIEW keys AS SELECT sequence FROM qmessage_key`, `CREATE VIEW states AS SELECT time_stamp FROM n2_record`,
+		`CREATE TABLE gone (a INTEGER)`, `CREATE VIEW broken AS SELECT a FROM gone`, `DROP TABLE gone`,
+		`INSERT INTO qmessage_key (destination, business_mark, sequence, time_stamp) VALUES ('o', 'k', 7, 9)`,
+		`INSERT INTO n2_record (consumer, dest_name, business_mark, time_stamp, message_id, producer) VALUES ('c', 'o', 'k', 5, 'a', 'p')`,
+	} {
+		if _, err := db.Exec(text); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+	}
+	dialecttest.Migrate(t, db, sqlite.Dialect(), "")
+	for view, want := range map[string]string{`SELECT group_concat(sequence) FROM keys`: "7,7", `SELECT group_concat(time_stamp) FROM states`: "5,5"} {
+		var got string
+		if err := db.QueryRow(view).Scan(&got); err != nil || got != want {
+			t.Errorf("%s: got %q, error %v, want %q", view, got, err, want)
+		}
+	}
+}
+
 func TestAnAttachedDatabaseIsASchema(t *testing.T) {
 	db := openAttachable(t)
 	if _, err := db.ExecContext(t.Context(), `ATTACH ? AS app`, filepath.Join(t.TempDir(), "app.db")); err != nil {

@@ -32,6 +32,31 @@ func Migrate(t testing.TB, db *sql.DB, dialect store.Dialect, prefix string) sto
 	return names
 }
 
+// MakeVersion1 makes the tables that both sides had in version 1.
+func MakeVersion1(t testing.TB, db *sql.DB, dialect store.Dialect) store.Names {
+	t.Helper()
+	names, err := store.NewNames("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	statements := dialect.CreateVersions(names)
+	for _, m := range dialect.Migrations(names) {
+		if m.Version > 1 {
+			continue
+		}
+		for _, text := range m.Statements {
+			statements = append(statements, store.Statement{SQL: text})
+		}
+		statements = append(statements, dialect.SetVersion(names, m.Side, 1))
+	}
+	for _, s := range statements {
+		if _, err := db.ExecContext(t.Context(), s.SQL); err != nil {
+			t.Fatalf("%s: %v", s.SQL, err)
+		}
+	}
+	return names
+}
+
 // WantFull checks whether the dialect takes an error, bare and wrapped, for that of a database
 // without room.
 func WantFull(t *testing.T, dialect store.Dialect, err error, want bool) {
