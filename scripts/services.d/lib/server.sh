@@ -69,10 +69,12 @@ stop_server() {
 	say "stopped"
 }
 
+# kill_server: one that has ended by itself is as dead as it was to be, and says why.
 kill_server() {
 	if ! alive; then
-		say "is not running"
-		return 1
+		say "is not running; the end of its log:"
+		tail -n 30 "$server/log" 2>/dev/null | sed 's/^/  | /'
+		return
 	fi
 	kill_tree
 	say "killed"
