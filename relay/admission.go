@@ -20,40 +20,40 @@ const (
 
 // admit puts a row that was read into its destination's window and publishing queue,
 // unless it is there already, is not to be sent now, or finds no room: then it stays
-// in the table for scanBacklog. A row of which no message can be made is rejected. known
-// is what named consumers have answered: a row with answers has been sent, so it goes to
-// the stragglers, but for one that is due, which is to be sent again.
-func (t *term) admit(ctx context.Context, r *store.Row, from source, known []store.Answer) {
+// in the table for scanBacklog, and left is true. A row of which no message can be made is
+// rejected. known is what named consumers have answered: a row with answers has been sent,
+// so it goes to the stragglers, but for one that is due, which is to be sent again.
+func (t *term) admit(ctx context.Context, r *store.Row, from source, known []store.Answer) (left bool) {
 	switch {
 	case r.Status != store.Pending,
 		from == readAhead && r.NotBefore > t.pump.dueMark.Load(), // scanDue's
 		from == readMissed && r.NotBefore > t.pump.databaseNow():
-		return
+		return false
 	}
 	if len(known) > 0 && !t.asksAgain(r, from, known) {
 		t.resume(ctx, r, known)
-		return
+		return false
 	}
 	t.mu.Lock()
 	if t.inflights[r.MessageID] != nil {
 		t.mu.Unlock()
-		return
+		return false
 	}
 	l := t.laneOf(r.Destination, r.Topic)
-	if l == nil || l.waitsInTable(r.ID) && from != readBacklog {
+	if l == nil || from != readBacklog && l.leaves(r.ID) {
 		t.mu.Unlock()
-		return
+		return l != nil
 	}
 	if l.paused || l.room() <= 0 || l.queueFull() {
 		l.leaveInTable(r.ID)
 		t.mu.Unlock()
-		return
+		return true
 	}
 	m, err := t.encode(r, l)
 	if err != nil {
 		t.mu.Unlock()
 		t.reject(ctx, r.MessageID, unsendable(err))
-		return
+		return false
 	}
 	f := l.track(r)
 	if len(known) > 0 {
@@ -63,6 +63,7 @@ func (t *term) admit(ctx context.Context, r *store.Row, from source, known []sto
 	f.due = from == readDue
 	l.enqueue(f, m)
 	t.mu.Unlock()
+	return false
 }
 
 // encode makes the message of a row's next copy. mu is held.

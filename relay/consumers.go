@@ -153,6 +153,12 @@ func byMessage(known []store.Answer) map[waybill.ID][]store.Answer {
 // consumers have confirmed, and is rejected when all have answered and one has rejected.
 // consumers has those of each message's destination.
 func (t *term) note(ctx context.Context, said []store.Answer, consumers map[waybill.ID][]string) {
+	t.noteThen(ctx, said, consumers, func([]waybill.ID) {})
+}
+
+// noteThen is note, but with then for what follows when the answers on some messages are
+// written.
+func (t *term) noteThen(ctx context.Context, said []store.Answer, consumers map[waybill.ID][]string, then func(ids []waybill.ID)) {
 	if len(said) == 0 {
 		return
 	}
@@ -163,7 +169,10 @@ func (t *term) note(ctx context.Context, said []store.Answer, consumers map[wayb
 		err := t.r.queue.SaveAnswers(ctx, about(ids, said))
 		crash.Point("relay.note.after")
 		return err
-	}, func(ctx context.Context, ids []waybill.ID) { t.noted(ctx, ids, said, consumers) })
+	}, func(ctx context.Context, ids []waybill.ID) {
+		then(ids)
+		t.noted(ctx, ids, said, consumers)
+	})
 }
 
 // about returns those of the answers that are on these messages.

@@ -24,9 +24,10 @@ import (
 // The zero value is ready for use.
 type gaps struct {
 	short, long gapQueues
-	size        int       // gaps remembered
-	nextLong    time.Time // long ones are not looked at before
-	missed      bool      // something was left to the sweep
+	size        int           // gaps remembered
+	nextLong    time.Time     // long ones are not looked at before
+	missed      bool          // something was left to the sweep
+	took        time.Duration // by the last look at a long one
 	fates       map[int64]fate
 }
 
@@ -159,6 +160,14 @@ func (q *gapQueues) due(now time.Time, more func(gap) bool) (all []gap) {
 		}
 	}
 	return all
+}
+
+// cost is what a look at a long gap is taken to cost: what it or the last one took, whichever
+// is less, since one slow look says little of the next.
+func (g *gaps) cost(took time.Duration) time.Duration {
+	cost := min(took, g.took)
+	g.took = took
+	return cost
 }
 
 // again takes a gap back that was not looked at.

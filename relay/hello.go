@@ -27,6 +27,8 @@ const (
 	// twinEvery is the least time between two reports of a twin, in the log and in the
 	// table, and twinRarely the greatest in the log.
 	twinEvery, twinRarely = time.Minute, time.Hour
+	// twinLimit bounds the report in the table.
+	twinLimit = time.Second
 )
 
 // greet says hello until ctx ends. A hello that is lost is of no consequence. An outbox
@@ -80,7 +82,9 @@ func (t *term) hear(ctx context.Context, hello wire.Hello) {
 	}
 	t.twinNoted = now.Add(twinEvery)
 	crash.Point("relay.twin.before")
-	err := r.queue.NoteTwin(ctx, hello.Holder)
+	brief, cancel := context.WithTimeout(ctx, twinLimit) // receipts wait meanwhile, and somebody may have locked the row
+	err := r.queue.NoteTwin(brief, hello.Holder)
+	cancel()
 	crash.Point("relay.twin.after")
 	if err != nil {
 		t.log.DebugContext(ctx, "twin not noted", slog.Any("error", err))

@@ -35,7 +35,10 @@ type lane struct {
 	// backlogFrom: rows above this id, up to the cursor, wait in the table because the
 	// window or queue was full when they were read. noBacklog where there are none.
 	backlogFrom int64
-	reach       int64 // how many ids the next scan for these walks over
+	// left is as backlogFrom, but of the rows that were left in the table since the scan for
+	// these was begun, which may not see them.
+	left  int64
+	reach int64 // how many ids the next scan for these walks over
 
 	progressed time.Time // when a batch was last begun, or taken by the broker
 	lastError  string    // why not all of the last batch was taken; "" if it was
@@ -88,6 +91,7 @@ func newLane(t *term, key laneKey) *lane {
 		retired:     make(chan struct{}),
 		window:      map[waybill.ID]*inflight{},
 		backlogFrom: noBacklog,
+		left:        noBacklog,
 		scanning:    newTrouble(),
 	}
 	if l.o.Confirm == waybill.Consumed {
@@ -116,10 +120,32 @@ func (l *lane) queueFull() bool {
 }
 
 // leaveInTable leaves a row, and those after it, in the table for scanBacklog to find.
-func (l *lane) leaveInTable(row int64) { l.backlogFrom = min(l.backlogFrom, row-1) }
+func (l *lane) leaveInTable(row int64) {
+	l.backlogFrom = min(l.backlogFrom, row-1)
+	l.left = min(l.left, row-1)
+}
 
 // waitsInTable says whether a row up to the cursor is one that scanBacklog will find.
 func (l *lane) waitsInTable(row int64) bool { return row > l.backlogFrom }
+
+// leaves says whether a row that was read elsewhere waits in the table, and leaves it
+// there: a scan that is under way may have begun before it was committed.
+func (l *lane) leaves(row int64) bool {
+	if !l.waitsInTable(row) {
+		return false
+	}
+	l.leaveInTable(row)
+	return true
+}
+
+// scanned notes that a scan of the rows that wait has come as far as upTo; cursor is the
+// term's.
+func (l *lane) scanned(upTo, cursor int64) {
+	l.backlogFrom = l.left
+	if upTo < cursor {
+		l.leaveInTable(upTo + 1) // there may be more behind
+	}
+}
 
 // hasBacklog says whether there may be such rows.
 func (l *lane) hasBacklog() bool { return l.backlogFrom != noBacklog }

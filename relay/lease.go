@@ -53,6 +53,7 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 	t := newTerm(r, identity, lease.Cursor, clock)
 	t.older = r.queue.Older()
 	t.heldUntil = heldUntil
+	t.pump.dueSince(heldUntil)
 	r.parts.While("reading which destinations are paused", func() { t.beginPauses(ctx) })()
 	r.setTerm(t)
 	defer r.setTerm(nil)

@@ -174,15 +174,27 @@ func (t *term) tryLocked(ctx context.Context, w *lockedWrite) {
 	}
 }
 
-// waitAgain has messages wait for receipts again whose rows could not be written.
+// waitAgain has messages wait for receipts again whose rows could not be written, also those
+// of stragglers. What some have confirmed is parked, which writes its answers again.
 func (t *term) waitAgain(ids []waybill.ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.clock.now()
+	again := func(f *inflight) {
+		if f == nil || f.state != settling {
+			return
+		}
+		f.state = waiting
+		f.lane.arm(f.sent+f.lane.timeout(), now)
+		if f.some() {
+			f.lane.nextPark = min(f.lane.nextPark, now)
+			signal(t.parks)
+		}
+	}
 	for _, id := range ids {
-		if f := t.inflights[id]; f != nil && f.state == settling {
-			f.state = waiting
-			f.lane.arm(f.sent+f.lane.timeout(), now)
+		again(t.inflights[id])
+		for _, l := range t.stragglers {
+			again(l.window[id])
 		}
 	}
 }

@@ -14,7 +14,8 @@ import (
 // newest is how far scanNewest has come.
 type newest struct {
 	from     waybill.ID // how far the look under way has come; zero between looks
-	began    int64      // when it began, or the last one, by the database's clock in µs
+	begun    int64      // when it began, by the database's clock in µs
+	complete int64      // when the last one began that has come to its end
 	nextLook time.Time
 	nextLate time.Time     // when a look goes back for what was committed late
 	found    time.Time     // when a look last found what nothing else had
@@ -31,6 +32,9 @@ const (
 	// newestOverlap is how far back each look begins before the one before it: a message
 	// is committed somewhat later than the time in its id.
 	newestOverlap = 100 * time.Millisecond
+	// newestReach is how far back a look begins at most where none has come to its end for
+	// long, as while the database or the broker was away. Sweeps find what is older.
+	newestReach = 10 * time.Minute
 	// newestShare bounds the part of the time that looks take: one part of so many; and
 	// alertShare for newestAlert. One slow look says little of the next: it may have waited
 	// for the lock of the very TRUNCATE after which ids begin anew. And no message is to wait
@@ -62,9 +66,9 @@ func (p *pump) scanNewest(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	n.from = waybill.ID{}
+	next := waybill.ID{}
 	if len(rows) == sweepPage {
-		n.from = rows[len(rows)-1].MessageID
+		next = rows[len(rows)-1].MessageID
 	}
 	rows = slices.DeleteFunc(rows, func(r store.Row) bool { return r.ID > p.t.cursor }) // scanAhead's
 	missed := p.missed(rows)
@@ -80,27 +84,38 @@ func (p *pump) scanNewest(ctx context.Context) (bool, error) {
 		n.found = now
 		p.goBack(slices.Min(found))
 	}
-	n.nextLook = time.Now().Add(n.rest(now, took, min(p.t.r.o.Poll, newestEvery)))
+	more := !next.IsZero()
+	if n.from = next; !more {
+		n.complete = n.begun
+	}
+	n.nextLook = time.Now().Add(n.rest(now, took, min(p.t.r.o.Poll, newestEvery), more))
 	return len(missed) > 0, nil
 }
 
 // rest is the time to the next look after one that began at a time and took so long; least
-// is the least, but for newestAlert.
-func (n *newest) rest(began time.Time, took, least time.Duration) time.Duration {
+// is the least, but for newestAlert, and where there is more to read: pages are as many as
+// messages come, and looks that fell behind would find late what has gone back.
+func (n *newest) rest(began time.Time, took, least time.Duration, more bool) time.Duration {
 	cost := min(took, n.took)
 	n.took = took
 	every := max(least, min(newestShare*cost, newestMost))
-	if !n.found.IsZero() && began.Sub(n.found) < newestAlert {
+	if more || !n.found.IsZero() && began.Sub(n.found) < newestAlert {
 		every = min(every, newestSoon+alertShare*cost)
 	}
 	return every
 }
 
 // newestFrom is where a look begins: where the last one has ended, if it has not come to
-// the end, or else somewhat before the last one began, and every second further back.
+// the end, or else somewhat before the last one began that has, and every second further
+// back.
 func (p *pump) newestFrom(now time.Time, clock int64) waybill.ID {
 	n := &p.newest
 	earliest := clock - lateness.Microseconds()
+	overlap := earliest
+	if n.complete > 0 {
+		overlap = max(n.complete-newestOverlap.Microseconds(), clock-newestReach.Microseconds())
+		earliest = min(earliest, overlap)
+	}
 	if p.adoptTo.Load() > 0 {
 		earliest = max(earliest, p.t.began+time.Second.Microseconds()) // older ones may be the last holder's
 	}
@@ -108,8 +123,7 @@ func (p *pump) newestFrom(now time.Time, clock int64) waybill.ID {
 	if n.from.Compare(from) > 0 {
 		return n.from
 	}
-	overlap := n.began - newestOverlap.Microseconds()
-	n.began = clock
+	n.begun = clock
 	if !now.Before(n.nextLate) {
 		n.nextLate = now.Add(lateness / 2)
 		return from

@@ -55,10 +55,15 @@ type pump struct {
 func (p *pump) begin(t *term, clock int64) {
 	p.t = t
 	p.clock.set(clock)
-	// What became due while nobody led was not sent by anybody.
-	p.due.NotBefore = clock - 2*t.r.o.Lease.Microseconds()
-	p.dueMark.Store(p.due.NotBefore)
+	p.dueSince(clock)
 	p.adoptTo.Store(t.cursor)
+}
+
+// dueSince has scanDue begin before the last holder's end, by the database's clock in µs:
+// what became due while nobody led was not sent by anybody.
+func (p *pump) dueSince(heldUntil int64) {
+	p.due.NotBefore = min(p.t.began-2*p.t.r.o.Lease.Microseconds(), heldUntil-lateness.Microseconds())
+	p.dueMark.Store(p.due.NotBefore)
 }
 
 // tableClock estimates the database's clock. Steps of our own wall clock do not show in it.

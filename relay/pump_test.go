@@ -615,12 +615,12 @@ func TestOneSlowLookPutsOffTheNextByNothing(t *testing.T) {
 		{10 * time.Second, time.Second},
 		{10 * time.Second, newestMost},
 	} {
-		if rest := n.rest(now, look.took, newestEvery); rest != look.want {
+		if rest := n.rest(now, look.took, newestEvery, false); rest != look.want {
 			t.Errorf("look %d: %v to the next, want %v", i, rest, look.want)
 		}
 	}
 	n.found = now
-	if rest := n.rest(now, time.Millisecond, newestEvery); rest != newestSoon+alertShare*time.Millisecond {
+	if rest := n.rest(now, time.Millisecond, newestEvery, false); rest != newestSoon+alertShare*time.Millisecond {
 		t.Errorf("%v to the next look after one that has found something", rest)
 	}
 }

@@ -232,8 +232,11 @@ func (p *pump) lookInShortGaps(ctx context.Context, short []gap) (bool, error) {
 }
 
 // longGapShare bounds the part of the time that is spent on looking at long gaps in vain:
-// one part of so many.
-const longGapShare = 20
+// one part of so many, and longGapMost the time between two looks all the same.
+const (
+	longGapShare = 20
+	longGapMost  = 5 * time.Second
+)
 
 // lookInLongGap reads a page of the rows in a gap, and reports whether any of them is
 // new. What was put together of several gaps has known rows, too.
@@ -256,8 +259,8 @@ func (p *pump) lookInLongGap(ctx context.Context, x gap) (bool, error) {
 		ids[i] = rows[i].ID
 	}
 	p.onGaps(func(g *gaps) {
-		if found == 0 {
-			g.nextLong = now.Add(longGapShare * now.Sub(began))
+		if cost := g.cost(now.Sub(began)); found == 0 {
+			g.nextLong = now.Add(min(longGapShare*cost, longGapMost))
 		}
 		g.looked(x, ids, found > 0, len(rows) < sweepPage, now)
 	})
@@ -381,15 +384,11 @@ func (p *pump) scanBacklogOf(ctx context.Context, l *lane, after, upTo int64, li
 	if err != nil {
 		return err
 	}
-	t.mu.Lock()
-	l.backlogFrom = noBacklog
-	t.mu.Unlock()
 	bytes := 0
 	for i := range rows {
 		bytes += len(rows[i].Body) + len(rows[i].Headers)
-		t.admit(ctx, &rows[i], readBacklog, known[rows[i].MessageID])
-		if l.hasBacklog() {
-			break // it found no room
+		if left := t.admit(ctx, &rows[i], readBacklog, known[rows[i].MessageID]); left {
+			break
 		}
 	}
 	t.mu.Lock()
@@ -399,9 +398,7 @@ func (p *pump) scanBacklogOf(ctx context.Context, l *lane, after, upTo int64, li
 	} else {
 		l.walked(took)
 	}
-	if upTo < t.cursor {
-		l.leaveInTable(upTo + 1) // there may be more behind
-	}
+	l.scanned(upTo, t.cursor)
 	return nil
 }
 
@@ -414,12 +411,12 @@ const (
 	reachTime = 10 * time.Millisecond
 )
 
-// reach returns where to scan a lane's backlog, and for how many rows: none, or less than
+// reach begins a scan of a lane's backlog. It returns where to scan, and for how many rows: none, or less than
 // that, where its window has no room any more.
 func (p *pump) reach(l *lane) (after, upTo int64, limit int) {
 	p.t.mu.Lock()
 	defer p.t.mu.Unlock()
-	l.reach = max(l.reach, leastReach)
+	l.reach, l.left = max(l.reach, leastReach), noBacklog
 	return l.backlogFrom, min(p.t.cursor, l.backlogFrom+l.reach), min(l.room(), p.t.r.o.Batch)
 }
 

@@ -80,7 +80,7 @@ func (t *term) stragglerOf(of *lane, consumer string) *lane {
 // or leaves it in the table. mu is held.
 func (l *lane) takes(row int64, id waybill.ID, failures int, sent time.Duration) {
 	key := parkedKey{id, l.consumer}
-	if l.t.parked[key] != nil || l.waitsInTable(row) {
+	if l.t.parked[key] != nil || l.leaves(row) {
 		return
 	}
 	l.begins(id)
@@ -98,17 +98,34 @@ func (p *pump) park(ctx context.Context) (bool, error) {
 	if p.t.older {
 		return false, nil // there is no place for answers
 	}
-	said, consumers := p.t.park()
-	p.t.note(ctx, said, consumers)
+	said, consumers, parked := p.t.park()
+	p.t.noteThen(ctx, said, consumers, func(ids []waybill.ID) { p.t.leaveParked(ids, parked) })
 	p.t.tellLag(ctx, time.Now())
 	return len(said) > 0, nil
 }
 
-// park moves messages to the stragglers, and returns the answers that are to be written.
-func (t *term) park() (said []store.Answer, consumers map[waybill.ID][]string) {
+// leaveParked leaves messages whose answers are written to the scans of those stragglers that
+// have not taken them: a scan before that has not seen them.
+func (t *term) leaveParked(ids []waybill.ID, parked map[waybill.ID]*inflight) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	consumers = map[waybill.ID][]string{}
+	for _, id := range ids {
+		f := parked[id]
+		for _, consumer := range f.missing(f.lane.o.Consumers) {
+			if t.parked[parkedKey{id, consumer}] == nil {
+				l := t.stragglerOf(f.lane, consumer)
+				l.begins(id)
+				l.leaveInTable(f.row)
+			}
+		}
+	}
+}
+
+// park moves messages to the stragglers, and returns the answers that are to be written.
+func (t *term) park() (said []store.Answer, consumers map[waybill.ID][]string, parked map[waybill.ID]*inflight) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	consumers, parked = map[waybill.ID][]string{}, map[waybill.ID]*inflight{}
 	now := t.clock.now()
 	for _, l := range t.lanes {
 		for _, f := range l.late(now) {
@@ -117,10 +134,10 @@ func (t *term) park() (said []store.Answer, consumers map[waybill.ID][]string) {
 				t.stragglerOf(l, consumer).takes(f.row, f.id, f.failures, f.sent)
 			}
 			said = append(said, f.confirmations(f.id, l.o.Consumers)...)
-			consumers[f.id] = l.o.Consumers
+			consumers[f.id], parked[f.id] = l.o.Consumers, f
 		}
 	}
-	return said, consumers
+	return said, consumers, parked
 }
 
 // late returns the messages that are to be parked. mu is held.
@@ -226,9 +243,7 @@ func (p *pump) scanParkedOf(ctx context.Context, l *lane, after, upTo int64, lim
 	} else {
 		l.walked(took)
 	}
-	if upTo < t.cursor {
-		l.leaveInTable(upTo + 1) // there may be more behind
-	}
+	l.scanned(upTo, t.cursor)
 	return nil
 }
 

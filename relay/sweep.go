@@ -172,7 +172,7 @@ func (t *term) adopt(r *store.Row) {
 		l.parkRow(r, l.o.Consumers, said)
 		return
 	}
-	if l.waitsInTable(r.ID) {
+	if l.leaves(r.ID) {
 		return
 	}
 	if l.paused || l.room() <= 0 || l.o.Confirm == waybill.Accepted {
@@ -225,7 +225,7 @@ func (p *pump) missed(rows []store.Row) (missed []store.Row) {
 		if t.inflights[r.MessageID] != nil || r.NotBefore > p.databaseNow()-lateness.Microseconds() {
 			continue
 		}
-		if l := t.lanes[laneKey{r.Destination, r.Topic}]; l != nil && l.waitsInTable(r.ID) {
+		if l := t.lanes[laneKey{r.Destination, r.Topic}]; l != nil && l.leaves(r.ID) {
 			continue
 		}
 		missed = append(missed, *r)
