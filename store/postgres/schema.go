@@ -258,7 +258,7 @@ func grantAlike(table, right string, added ...string) string {
 		added[i] = `{` + name + `}`
 	}
 	return `
-DO $grant$
+DO $$
 DECLARE
 	whom record;
 BEGIN
@@ -269,7 +269,7 @@ BEGIN
 		EXECUTE 'GRANT SELECT, INSERT, UPDATE, DELETE ON ` + strings.Join(added, ", ") + ` TO ' ||
 			CASE WHEN whom.grantee = 0 THEN 'PUBLIC' ELSE whom.grantee::regrole::text END;
 	END LOOP;
-END $grant$`
+END $$`
 }
 
 const addKeyType = `ALTER TABLE {qmessage_key} ADD COLUMN IF NOT EXISTS dest_type smallint NOT NULL DEFAULT 0`

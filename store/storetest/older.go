@@ -121,6 +121,7 @@ var olderCases = []testCase{
 					s.must(conn.Close())
 					s.checkBrokenOff()
 					s.migrate("")
+					s.wantSchema(nil, nil)
 					s.checkVersion1Rows()
 					for _, m := range slices.Backward(migrations) {
 						for _, text := range m.Undo {
