@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -53,6 +54,40 @@ func exitStatus(stderr io.Writer, cmd *cobra.Command, err error, running, interr
 	fmt.Fprintf(stderr, "waybill: %s\n", message(err))
 	return exitFailure
 }
+
+// whole is an error in which each argument that has a secret stands whole and without that.
+// Errors quote the beginning of an argument, and in half an address nobody sees the password.
+func whole(err error, args []string) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	for _, arg := range args {
+		if name, value, found := strings.Cut(arg, "="); found && strings.HasPrefix(name, "-") {
+			arg = value
+		}
+		shown := redact.Argument(arg)
+		if shown == arg {
+			continue
+		}
+		for _, length := range []int{20, 40, 50, 60, 80, 100} {
+			text = strings.ReplaceAll(text, fmt.Sprintf("%.*q", length, arg), strconv.Quote(shown))
+		}
+	}
+	if text == err.Error() {
+		return err
+	}
+	return &wholeError{text, err}
+}
+
+// wholeError is an error with another text.
+type wholeError struct {
+	text string
+	err  error
+}
+
+func (e *wholeError) Error() string { return e.text }
+func (e *wholeError) Unwrap() error { return e.err }
 
 // message is an error's text for a person: on one line where a driver breaks it,
 // without the name that begins the library's own errors, and without the password of an

@@ -47,5 +47,5 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
-	return exitStatus(stderr, cmd, err, *running, ctx.Err() != nil)
+	return exitStatus(stderr, cmd, whole(err, args), *running, ctx.Err() != nil)
 }
