@@ -92,7 +92,7 @@ func (r *run) check(ctx context.Context) (*result, error) {
 	if c.journal, err = readJournals(r.dir); err != nil {
 		return nil, err
 	}
-	steps := []func(context.Context) error{c.readProducer, c.checkTransfers, c.checkNotices, c.checkParcels, c.checkErrands, c.checkForeign, c.checkOrders, c.checkAudit, c.checkStamps, c.checkAccounts, c.checkOutbox}
+	steps := []func(context.Context) error{c.readProducer, c.checkTransfers, c.checkNotices, c.checkParcels, c.checkErrands, c.checkForeign, c.checkKinds, c.checkOrders, c.checkAudit, c.checkStamps, c.checkAccounts, c.checkOutbox}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("compare the databases: %w", err)
@@ -144,9 +144,9 @@ func names[V any](of map[string]V) map[string]bool {
 // checkTransfers: each has one effect, and there are no others.
 func (c *checker) checkTransfers(ctx context.Context) error {
 	all := names(c.committed.transfers)
-	seen, err := c.checkOnce(ctx, "transfer", ofKind{committed: all, must: all, undone: names(c.undone.messages.transfers)})
+	seen, err := c.checkOnce(ctx, transferKind, ofKind{committed: all, must: all, undone: names(c.undone.messages.transfers)})
 	for id, m := range c.committed.transfers {
-		if !seen[id] && c.isEffectUndone("transfer", id) {
+		if !seen[id] && c.isEffectUndone(transferKind, id) {
 			c.pay(m, -1)
 		}
 	}
@@ -168,17 +168,17 @@ func (c *checker) pay(m move, times int64) {
 // checkParcels: each has arrived once, and with everything that was in it.
 func (c *checker) checkParcels(ctx context.Context) error {
 	committed, undone := names(c.committed.parcels), names(c.undone.messages.parcels)
-	if _, err := c.checkOnce(ctx, "parcel", ofKind{committed: committed, must: committed, undone: undone}); err != nil {
+	if _, err := c.checkOnce(ctx, parcelKind, ofKind{committed: committed, must: committed, undone: undone}); err != nil {
 		return err
 	}
 	return c.consumerDB.each(ctx, `SELECT ref, digest FROM {effect} WHERE kind = ? ORDER BY n`, func(rows *sql.Rows) error {
 		var id, digest string
 		err := rows.Scan(&id, &digest)
 		if (committed[id] || undone[id]) && digest != c.journal.digests[tokenOf(id)] {
-			c.add(violation{"altered", fmt.Sprintf("parcel %s is not what was sent", id), "parcel", id, 0})
+			c.add(violation{"altered", fmt.Sprintf("parcel %s is not what was sent", id), parcelKind, id, 0})
 		}
 		return err
-	}, "parcel")
+	}, parcelKind)
 }
 
 // checkNotices: none has two effects, and where the broker keeps what it has confirmed each
@@ -188,7 +188,7 @@ func (c *checker) checkNotices(ctx context.Context) error {
 	if !c.trusted {
 		must = nil
 	}
-	seen, err := c.checkOnce(ctx, "notice", ofKind{committed: c.committed.notices, must: must, undone: c.undone.messages.notices})
+	seen, err := c.checkOnce(ctx, noticeKind, ofKind{committed: c.committed.notices, must: must, undone: c.undone.messages.notices})
 	for id := range c.committed.notices {
 		if !seen[id] && !c.trusted {
 			c.Unkept++

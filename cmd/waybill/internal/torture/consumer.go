@@ -156,40 +156,49 @@ func (c *consumer) faultyHandler(read func(*waybill.Message) (*payload, error), 
 		case c.oneIn(faults.Retry):
 			return waybill.RetryAfter(300*time.Millisecond, errors.New("not now"))
 		case c.oneIn(faults.End):
-			c.end(ctx, tx)
-			// What it goes on to write must not be all that is left of it.
-			_ = c.effect(ctx, tx, m, "behind the end", p.Token, p)
+			if c.end(ctx, tx) {
+				// What it goes on to write must not be all that is left of it.
+				_ = c.effect(ctx, tx, m, behindKind, p.Token, p)
+			}
 		}
 		return nil
 	}
 }
 
-// end does one of the things that end a transaction behind the back of who has begun it,
-// and ignores what is said to that.
-func (c *consumer) end(ctx context.Context, tx *sql.Tx) {
-	ways := []func(){
-		func() { _ = tx.Commit() },
-		func() { _ = tx.Rollback() },
-		func() { _, _ = tx.ExecContext(ctx, `COMMIT`) },
-	}
-	switch c.db.dialect.Name() {
-	case "sqlite":
-		ways = append(ways,
-			func() { _, _ = tx.ExecContext(ctx, `ROLLBACK`) },
-			func() {
-				_, _ = tx.ExecContext(ctx, c.db.sql(`INSERT OR ROLLBACK INTO {consumer_account} SELECT id, amount FROM {consumer_account} LIMIT 1`))
-			})
-	case "mysql":
-		ways = append(ways,
-			func() { _, _ = tx.ExecContext(ctx, `ROLLBACK`) },
-			func() { _, _ = tx.ExecContext(ctx, c.db.sql(`CREATE TABLE IF NOT EXISTS {consumer_account} (id INT)`)) })
-	case "postgres":
-		ways = append(ways, func() { _, _ = tx.ExecContext(ctx, `SELECT 1 / 0`) })
-	}
+// end ends a transaction in one of the waysToEnd, and reports whether it has ended.
+func (c *consumer) end(ctx context.Context, tx *sql.Tx) bool {
+	ways := c.waysToEnd(ctx, tx)
 	c.mu.Lock()
 	way := ways[c.dice.IntN(len(ways))]
 	c.mu.Unlock()
-	way()
+	return way()
+}
+
+// waysToEnd are the things that end a transaction behind the back of who has begun it, and
+// ignore what is said to that. Each reports whether the transaction has ended: inside an XA
+// branch MySQL refuses the statements that would end it, and it goes on.
+func (c *consumer) waysToEnd(ctx context.Context, tx *sql.Tx) []func() bool {
+	statement := func(text string) func() bool {
+		return func() bool {
+			_, err := tx.ExecContext(ctx, c.db.sql(text))
+			return err == nil || !c.db.isMySQL()
+		}
+	}
+	ways := []func() bool{
+		func() bool { _ = tx.Commit(); return true },
+		func() bool { _ = tx.Rollback(); return true },
+		statement(`COMMIT`),
+	}
+	switch {
+	case c.db.kind == "sqlite":
+		ways = append(ways, statement(`ROLLBACK`),
+			statement(`INSERT OR ROLLBACK INTO {consumer_account} SELECT id, balance FROM {consumer_account} LIMIT 1`))
+	case c.db.isMySQL():
+		ways = append(ways, statement(`ROLLBACK`), statement(`CREATE TABLE IF NOT EXISTS {consumer_account} (id INT)`))
+	case c.db.isPostgres():
+		ways = append(ways, statement(`SELECT 1 / 0`))
+	}
+	return ways
 }
 
 // delay takes a while, where handlers are slow.
@@ -213,7 +222,7 @@ func (c *consumer) transfer(ctx context.Context, tx *sql.Tx, m *waybill.Message,
 	if err := c.db.move(ctx, tx, "consumer_account", map[string]int64{p.Source: -p.Amount, p.Target: p.Amount}); err != nil {
 		return err
 	}
-	return c.effect(ctx, tx, m, "transfer", p.Transfer, p)
+	return c.effect(ctx, tx, m, transferKind, p.Transfer, p)
 }
 
 // notice may be slow and has no other faults: after a failure the broker would have to
@@ -224,11 +233,11 @@ func (c *consumer) notice(ctx context.Context, tx *sql.Tx, m *waybill.Message) e
 		return err
 	}
 	c.delay(ctx)
-	return c.effect(ctx, tx, m, "notice", p.Notice, p)
+	return c.effect(ctx, tx, m, noticeKind, p.Notice, p)
 }
 
 func (c *consumer) parcel(ctx context.Context, tx *sql.Tx, m *waybill.Message, p *payload) error {
-	return c.effect(ctx, tx, m, "parcel", p.Parcel, p)
+	return c.effect(ctx, tx, m, parcelKind, p.Parcel, p)
 }
 
 func (c *consumer) order(ctx context.Context, tx *sql.Tx, m *waybill.Message, p *payload) error {

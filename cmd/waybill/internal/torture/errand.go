@@ -14,7 +14,6 @@ import (
 // no inbox, or both. Each has a code, and so have the errands of our own producers, so that
 // the rows of both count in one key.
 const (
-	errandKind   = "errand" // that of its effect
 	errandSuffix = "-errand"
 	errandCodes  = 16
 	errandOneIn  = 8 // of so many transactions of a producer of ours, one sends an errand

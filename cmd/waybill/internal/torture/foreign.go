@@ -142,9 +142,6 @@ func (c *consumer) visit(ctx context.Context, tx *sql.Tx, m *waybill.Message, p 
 	return nil
 }
 
-// foreignKind is that of a foreign message's effect.
-const foreignKind = "foreign"
-
 // checkForeign: no foreign message has two effects, if it can be told from others, and each
 // has one or is kept by its consumer, where the broker keeps what it has confirmed.
 func (c *checker) checkForeign(ctx context.Context) error {

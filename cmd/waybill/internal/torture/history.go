@@ -29,12 +29,12 @@ type history struct {
 // what the databases have, and what the nemesis did when it took effect. It is nil for a
 // violation that is of no message.
 func (r *run) history(ctx context.Context, v violation) ([]string, error) {
-	if v.kind == "" {
+	if v.kind == "" || v.ref == "" {
 		return nil, nil
 	}
 	h := &history{run: r, violation: v, group: v.kind, version: v.version, ids: map[string]bool{}, lines: []string{v.text}}
 	switch v.kind {
-	case "transfer", "notice", "parcel", errandKind:
+	case transferKind, noticeKind, parcelKind, errandKind:
 		h.group = onceGroup
 	case auditGroup:
 		h.order, h.version = auditedState(v.ref)

@@ -190,18 +190,18 @@ func (r *run) hasEffect(ctx context.Context, row *store.Row) (bool, error) {
 			return false, fmt.Errorf("the headers of message %s: %w", row.MessageID, err)
 		}
 		p.Token = headers[parcelToken]
-		kind, ref = "parcel", p.Token+parcelSuffix
+		kind, ref = parcelKind, p.Token+parcelSuffix
 	} else {
 		if err := json.Unmarshal(row.Body, &p); err != nil {
 			return false, fmt.Errorf("the body of message %s: %w", row.MessageID, err)
 		}
 		switch {
 		case p.Transfer != "":
-			kind, ref = "transfer", p.Transfer
+			kind, ref = transferKind, p.Transfer
 		case p.Errand != "":
 			kind, ref = errandKind, p.Errand
 		case p.Notice != "":
-			kind, ref = "notice", p.Notice
+			kind, ref = noticeKind, p.Notice
 		default:
 			kind, ref = auditGroup, auditRef(state{p.Order, p.Version})
 		}

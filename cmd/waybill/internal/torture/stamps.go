@@ -54,8 +54,8 @@ func (c *checker) checkStamps(ctx context.Context) error {
 		switch s.kind {
 		case foreignKind:
 			return nil
-		case "transfer", "notice":
-		case "parcel":
+		case transferKind, noticeKind:
+		case parcelKind:
 			var of state
 			if of, known = c.committed.parcels[s.ref]; !known {
 				of, known = c.undone.messages.parcels[s.ref]
@@ -69,8 +69,10 @@ func (c *checker) checkStamps(ctx context.Context) error {
 			s.key, version = of.id, of.version
 		case auditGroup:
 			s.key, version = auditedState(s.ref)
-		default:
+		case latestGroup, mirrorGroup:
 			s.key = s.ref
+		default:
+			known = false
 		}
 		if !known {
 			return nil // it is a phantom

@@ -26,8 +26,8 @@ const (
 
 // producerTables and consumerTables are the application's, beside Waybill's. The
 // consumers' "effect" takes every effect that comes, also one that came before or is
-// stale: the inbox alone keeps those away. Its kind is "transfer", "notice", "parcel", "errand", or the group
-// of the consumer of an order's state. {serial} is a key that counts up.
+// stale: the inbox alone keeps those away. Its kind is one of effectKinds.
+// {serial} is a key that counts up.
 var (
 	producerTables = []string{
 		`CREATE TABLE {account} (id varchar(32) PRIMARY KEY, balance bigint NOT NULL)`,
