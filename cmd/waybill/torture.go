@@ -42,8 +42,9 @@ Faults (--faults; all by default, "all,-wipe" leaves one out, and "none" is none
 same --seed gives the same faults, as far as timing allows:
 
 %s
-Exit status 0: nothing was lost, doubled, stale, phantom or left over, and all else
-that is listed at the end held. Exit status 1: otherwise, with what is wrong.`
+Exit status 0: nothing was lost, doubled, stale, phantom or left over, some messages of
+every kind were committed and took effect, and all else that is listed at the end held.
+Exit status 1: otherwise, with what is wrong.`
 
 const tortureExample = `  waybill torture
   waybill torture --duration 10m --seed 42 --faults kill,network,messages

@@ -9,19 +9,23 @@ import (
 	"strings"
 )
 
-// checks are what the checker looks for.
-var checks = []struct{ name, what string }{
-	{"lost", "committed, without an effect, and no newer state in its place"},
-	{"doubled", "with more than one effect"},
-	{"stale", "effects that overwrote a newer state"},
-	{"phantom", "effects, or rows, of a transaction that was rolled back or never was"},
-	{"held_up", "states that one of a topic's consumers did not get while the other one was away"},
-	{"leftover", "messages still in the outbox after everything was healed"},
-	{"sequence", "messages whose sequence or time stamp is not in the order of their commits"},
-	{"altered", "messages whose body, key or headers are not what was sent"},
-	{"early", "delayed messages that took effect before their time"},
-	{"conservation", "accounts that do not agree with the transfers"},
-	{"unsaved", "transactions whose COMMIT succeeded and that their database does not have"},
+// checks are what the checker looks for, and where a report has how often it was found.
+var checks = []struct {
+	name, what string
+	count      func(*Report) *int64
+}{
+	{"lost", "committed, without an effect, and no newer state in its place", func(p *Report) *int64 { return &p.Lost }},
+	{"doubled", "with more than one effect", func(p *Report) *int64 { return &p.Doubled }},
+	{"stale", "effects that overwrote a newer state", func(p *Report) *int64 { return &p.Stale }},
+	{"phantom", "effects, or rows, of a transaction that was rolled back or never was", func(p *Report) *int64 { return &p.Phantom }},
+	{"held_up", "states that one of a topic's consumers did not get while the other one was away", func(p *Report) *int64 { return &p.HeldUp }},
+	{"leftover", "messages still in the outbox after everything was healed", func(p *Report) *int64 { return &p.Leftover }},
+	{"sequence", "messages whose sequence or time stamp is not in the order of their commits", func(p *Report) *int64 { return &p.Sequence }},
+	{"altered", "messages whose body, key or headers are not what was sent", func(p *Report) *int64 { return &p.Altered }},
+	{"early", "delayed messages that took effect before their time", func(p *Report) *int64 { return &p.Early }},
+	{"conservation", "accounts that do not agree with the transfers", func(p *Report) *int64 { return &p.Conservation }},
+	{"unsaved", "transactions whose COMMIT succeeded and that their database does not have", func(p *Report) *int64 { return &p.Unsaved }},
+	{"unseen", "kinds of messages of which none was committed, or none took effect", func(p *Report) *int64 { return &p.Unseen }},
 }
 
 // result is what comparing the journals and the two databases says. No counter of
@@ -99,6 +103,9 @@ func (r *run) check(ctx context.Context) (*result, error) {
 		}
 	}
 	c.checkJournals()
+	if err := r.checkSeen(ctx, c); err != nil {
+		return nil, fmt.Errorf("look for each kind of message: %w", err)
+	}
 	if r.heldUp > 0 {
 		c.add(violation{check: "held_up", text: fmt.Sprintf("a consumer of the topic had not got %d states that were committed while the other one was away, and got no more", r.heldUp)})
 		c.Broken["held_up"] = r.heldUp

@@ -21,7 +21,7 @@ type endedRun struct {
 
 func newEndedRun(t *testing.T) *endedRun {
 	t.Helper()
-	r := &run{dir: t.TempDir(), prefix: "torture_", chosen: selection{}, undone: newUndone()}
+	r := &run{dir: t.TempDir(), prefix: "torture_", chosen: selection{}, named: true, undone: newUndone()}
 	for _, x := range []struct {
 		side store.Side
 		d    **database
@@ -124,20 +124,27 @@ func (r *endedRun) errand(token string, number int64, effects int) {
 	}
 }
 
-// journals writes what a producer knows.
+// journals writes what the first producer knows.
 func (r *endedRun) journals(lines ...string) {
+	r.t.Helper()
+	r.writes("producer-1", lines...)
+}
+
+// writes writes what a producer knows.
+func (r *endedRun) writes(producer string, lines ...string) {
 	r.t.Helper()
 	text := ""
 	for _, line := range lines {
 		text += line + "\n"
 	}
-	if err := os.WriteFile(filepath.Join(r.dir, "producer-1.1.journal"), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(r.dir, producer+".1.journal"), []byte(text), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-// sound is a run in which nothing is wrong: three transactions, one of them unknown,
-// and two states that were superseded, one of them of a public order.
+// sound is a run in which nothing is wrong: three transactions, one of them unknown, and
+// one of the foreign producer's, whose errand is for the foreign consumer; some of each kind
+// of message; and two states that were superseded, one of them of a public order.
 func (r *endedRun) sound() {
 	r.t.Helper()
 	r.transfer("a", 1)
@@ -153,6 +160,13 @@ func (r *endedRun) sound() {
 	r.audits("public-01", 1, "a")
 	r.parcel("a", "d1")
 	r.errand("a", 1, 1)
+	r.producer(`INSERT INTO {notice} VALUES ('a-notice', 'm')`)
+	r.effect(noticeKind, "a-notice", 0, "a", 0)
+	const foreign = foreignProducer + ".1-0-0"
+	r.producer(`INSERT INTO {errand} VALUES (?, 1, 1, '')`, foreign+errandSuffix)
+	r.effect(errandKind, foreign+errandSuffix, 0, foreign, 1)
+	r.consumer(`UPDATE {effect} SET who = ? WHERE token = ?`, foreignConsumer+".1", foreign)
+	r.writes(foreignProducer, foreign+" committed")
 	r.journals("a parcel d1", "a begun", "a committed", "b begun", "b committed", "r rolled-back", "u begun", "v begun", "v unknown")
 }
 
@@ -163,7 +177,7 @@ func TestASoundRunIsFoundSound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &result{Sent: 8, Applied: 6, Superseded: 2, RolledBack: 1, Unknown: 2, Broken: map[string]int64{}}
+	want := &result{Sent: 10, Applied: 8, Superseded: 2, RolledBack: 1, Unknown: 2, Broken: map[string]int64{}}
 	if !got.ok() || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -309,7 +323,7 @@ func TestALostNoticeIsTheBrokersWhereItWasToLoseThings(t *testing.T) {
 			r := newEndedRun(t)
 			r.chosen = x.chosen
 			r.sound()
-			r.producer(`INSERT INTO {notice} VALUES ('a-notice', 'm')`)
+			r.producer(`INSERT INTO {notice} VALUES ('b-notice', 'm')`)
 			v, err := r.check(t.Context())
 			if err != nil {
 				t.Fatal(err)

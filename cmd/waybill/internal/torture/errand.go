@@ -14,6 +14,9 @@ import (
 // no inbox, or both. Each has a code, and so have the errands of our own producers, so that
 // the rows of both count in one key.
 const (
+	foreignProducer = "foreign-producer" // the names of their processes
+	foreignConsumer = "foreign-consumer"
+
 	errandSuffix = "-errand"
 	errandCodes  = 16
 	errandOneIn  = 8 // of so many transactions of a producer of ours, one sends an errand

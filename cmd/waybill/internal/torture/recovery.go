@@ -14,8 +14,8 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-// recovery comes after the faults: everything is healed, the producers stop, and the
-// outbox has to empty itself. What was rejected is sent again, as a person would. A consumer
+// recovery comes after the faults: everything is healed, the producers stop once there has
+// been some of each kind of message, and the outbox has to empty itself. What was rejected is sent again, as a person would. A consumer
 // that is still away comes back once the others have all that they can have.
 func (r *run) recovery(ctx context.Context) error {
 	r.note("recovery: nothing is broken any more")
@@ -26,6 +26,9 @@ func (r *run) recovery(ctx context.Context) error {
 	r.healTime = time.Since(began)
 	healed := time.Now()
 	r.note("all are at work")
+	if err := r.seeAll(ctx); err != nil {
+		return err
+	}
 	if err := r.stop(r.producers); err != nil {
 		return err
 	}

@@ -24,6 +24,9 @@ type Report struct {
 	HeldUp       int64 `json:"held_up"`
 	Altered      int64 `json:"altered"`
 	Early        int64 `json:"early"`
+	Unseen       int64 `json:"unseen"`
+
+	Broken map[string]int64 `json:"broken,omitempty"` // the checks that found something, and how often
 
 	Unkept     int64             `json:"unkept"`      // messages whose rows went with the broker's confirmation, and that it lost
 	Foreign    int64             `json:"foreign"`     // messages of foreign producers that took effect
@@ -56,17 +59,14 @@ func (r *run) report(ctx context.Context, v *result) (*Report, error) {
 	relays, consumers := total(append([]*process{r.rogue}, r.relays...)), total(r.consumers)
 	report := &Report{Figures: verdict.Figures{
 		Sent: v.Sent, Applied: v.Applied, Superseded: v.Superseded,
-		Lost: v.Broken["lost"], Doubled: v.Broken["doubled"], Stale: v.Broken["stale"], Phantom: v.Broken["phantom"],
-		Leftover: v.Broken["leftover"], OK: v.ok(),
+		OK: v.ok(),
 
 		// A relay that was killed and came back does not know which of its messages are
 		// copies, and a process that is killed has not told what it did last.
 		Resent:     max(relays.Copies, relays.Published-v.Sent-v.Undone, 0),
 		Duplicates: consumers.Duplicates + max(consumers.Superseded-v.Superseded, 0),
 	},
-		Sequence: v.Broken["sequence"], Conservation: v.Broken["conservation"], Unsaved: v.Broken["unsaved"], HeldUp: v.Broken["held_up"], KeptUp: r.keptUp,
-		Altered: v.Broken["altered"], Early: v.Broken["early"],
-		Unkept: v.Unkept, Foreign: v.Foreign, Undone: v.Undone, NotAgain: v.NotAgain, RolledBack: v.RolledBack, Unknown: v.Unknown,
+		Broken: v.Broken, KeptUp: r.keptUp, Unkept: v.Unkept, Foreign: v.Foreign, Undone: v.Undone, NotAgain: v.NotAgain, RolledBack: v.RolledBack, Unknown: v.Unknown,
 		Failures: consumers.Failures, Forgotten: consumers.Forgotten, Pruned: consumers.Pruned,
 		Faults: r.injectedSoFar(), Missing: r.missing,
 		Seed: r.o.Seed, Seconds: float64(time.Since(r.began).Milliseconds()) / 1000,
@@ -76,6 +76,9 @@ func (r *run) report(ctx context.Context, v *result) (*Report, error) {
 	}
 	if r.o.Broker != "" {
 		report.Broker = address.Redact(r.o.Broker)
+	}
+	for _, c := range checks {
+		*c.count(report) = v.Broken[c.name]
 	}
 	for _, x := range v.Violations {
 		report.Violations = append(report.Violations, x.check+": "+x.text)
@@ -185,12 +188,8 @@ func (r *run) printResult(p *Report) {
 // message.
 func (r *run) printChecks(p *Report) {
 	r.say("")
-	broken := map[string]int64{
-		"lost": p.Lost, "doubled": p.Doubled, "stale": p.Stale, "phantom": p.Phantom,
-		"leftover": p.Leftover, "sequence": p.Sequence, "conservation": p.Conservation, "unsaved": p.Unsaved, "held_up": p.HeldUp, "altered": p.Altered, "early": p.Early,
-	}
 	for _, c := range checks {
-		r.say("%9d  %-12s %s", broken[c.name], c.name, c.what)
+		r.say("%9d  %-12s %s", *c.count(p), c.name, c.what)
 	}
 	for _, text := range p.Violations {
 		r.say("  %s", text)

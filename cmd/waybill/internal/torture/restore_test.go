@@ -107,7 +107,7 @@ func TestEachCheckJudgesWhatRestoresHaveLeft(t *testing.T) {
 		{"a message that the producers still have never takes effect", true, func(r *endedRun) {
 			gone(r)
 			r.consumer(`DELETE FROM {effect} WHERE kind = 'parcel' AND token = 'a'`)
-		}, nil, []string{"lost"}, 5, 0},
+		}, nil, []string{"lost", "unseen"}, 5, 0},
 		{"a state after the restore takes the place of those that are lost", true, func(r *endedRun) {
 			gone(r)
 			r.holds(4, "g")

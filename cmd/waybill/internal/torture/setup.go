@@ -151,7 +151,7 @@ func (r *run) setupProcesses(at addresses) {
 		r.producers = append(r.producers, r.process(fmt.Sprint("producer-", i+1), producer))
 	}
 	producer.Foreign = true
-	r.producers = append(r.producers, r.process("foreign-producer", producer))
+	r.producers = append(r.producers, r.process(foreignProducer, producer))
 	relay := common
 	relay.Role, relay.Database, relay.Broker = relayRole, at.relaysDB, at.relaysBroker
 	for i := range relayCount {
@@ -170,7 +170,7 @@ func (r *run) setupProcesses(at addresses) {
 	}
 	foreign := common
 	foreign.Role, foreign.Database, foreign.Broker = abroadRole, at.consumersDB, at.consumersBroker
-	r.consumers = append(r.consumers, r.process("foreign-consumer", foreign))
+	r.consumers = append(r.consumers, r.process(foreignConsumer, foreign))
 	if r.topic() {
 		for _, group := range topicGroups { // not every broker lets several share a topic
 			consumer(group, group)

@@ -15,7 +15,7 @@
 // breaks it), active.go (network and handler faults), server.go (servers that are killed),
 // filler.go (full disks), absent.go (a consumer that is away), restore.go (databases put back to a copy), foreign.go (foreign
 // messages), proxy.go (the network),
-// recovery.go (healing, and what comes after it), checker.go, stamps.go, undone.go and history.go (the verdict), report.go (what a person sees),
+// recovery.go (healing, and what comes after it), checker.go, kinds.go, stamps.go, undone.go, seen.go and history.go (the verdict), report.go (what a person sees),
 // cleanup.go (what is removed), tables.go (the application's tables), journal.go (what
 // producers know), and the processes: role.go, producer.go, worker.go, workload.go,
 // parcel.go, relay.go, consumer.go, embedded.go; and those that know Waybill by its protocol
