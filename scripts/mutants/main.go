@@ -10,11 +10,13 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -116,11 +118,13 @@ func run(ctx context.Context, names []string, out io.Writer) (survivors int, err
 			if m.test != nil {
 				catch = m.failTest
 			}
-			found, took, err := catch(ctx, filepath.Join(dir, "waybill-"+m.name), db)
+			began := time.Now()
+			found, kept, err := catch(ctx, filepath.Join(dir, "waybill-"+m.name), db)
 			if err != nil {
 				return fmt.Errorf("%s: %w", m.title(), err)
 			}
-			verdict, ok := m.verdict(found)
+			took := time.Since(began)
+			verdict, ok := m.verdict(found, kept)
 			mu.Lock()
 			defer mu.Unlock()
 			if !ok {
@@ -134,10 +138,11 @@ func run(ctx context.Context, names []string, out io.Writer) (survivors int, err
 	return survivors, err
 }
 
-// verdict says in a word what became of a bug, and whether that is as it should be.
-func (m *mutant) verdict(found []string) (word string, ok bool) {
+// verdict says in a word what became of a bug, and whether that is as it should be. kept says
+// that a run without a bug kept all promises by its own verdict.
+func (m *mutant) verdict(found []string, kept bool) (word string, ok bool) {
 	switch {
-	case m.name == "" && len(found) == 0:
+	case m.name == "" && kept:
 		return "passes", true
 	case m.name == "":
 		return "FAILS", false
@@ -176,13 +181,18 @@ func build(ctx context.Context, program, name string) error {
 }
 
 // torture builds a program with the bug and runs it until a violation is found that the bug
-// should lead to. It returns the violations that were found, and the time that it took.
-func (m *mutant) torture(ctx context.Context, program, db string) (found []string, took time.Duration, err error) {
+// should lead to; see hunt.
+func (m *mutant) torture(ctx context.Context, program, db string) (found []string, kept bool, err error) {
 	if err := build(ctx, program, m.name); err != nil {
-		return nil, 0, err
+		return nil, false, err
 	}
 	defer func() { _ = os.Remove(program) }()
-	began := time.Now()
+	return m.hunt(ctx, program, db)
+}
+
+// hunt runs a program until a violation is found that the bug should lead to, and once without
+// a bug. It returns all that were found, and whether the last run kept all promises.
+func (m *mutant) hunt(ctx context.Context, program, db string) (found []string, kept bool, err error) {
 	times := tries
 	if m.name == "" {
 		times = 1
@@ -194,10 +204,11 @@ func (m *mutant) torture(ctx context.Context, program, db string) (found []strin
 		}
 		report, err := torture(ctx, program, m.faults, seed, db)
 		if err != nil {
-			return nil, 0, err
+			return nil, false, err
 		}
-		for _, violation := range []string{"lost", "doubled", "stale", "phantom", "leftover", "sequence", "conservation", "unsaved", "held_up"} {
-			if n, _ := report[violation].(float64); n > 0 && !slices.Contains(found, violation) {
+		kept = report.OK
+		for _, violation := range slices.Sorted(maps.Keys(report.Broken)) {
+			if !slices.Contains(found, violation) {
 				found = append(found, violation)
 			}
 		}
@@ -205,13 +216,12 @@ func (m *mutant) torture(ctx context.Context, program, db string) (found []strin
 			break
 		}
 	}
-	return found, time.Since(began), nil
+	return found, kept, nil
 }
 
 // failTest runs the test that has to fail, with the bug and, since a test that always fails
 // shows nothing, without.
-func (m *mutant) failTest(ctx context.Context, _, _ string) (found []string, took time.Duration, err error) {
-	began := time.Now()
+func (m *mutant) failTest(ctx context.Context, _, _ string) (found []string, kept bool, err error) {
 	run := func(tags string) (failed bool, err error) {
 		cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-tags", tags, "-run", "^"+strings.ReplaceAll(m.test[1], "/", "$/^")+"$", m.test[0])
 		cmd.Env = append(os.Environ(), "WAYBILL_TEST_PATIENCE=20s") // the test is to fail, at last
@@ -230,16 +240,23 @@ func (m *mutant) failTest(ctx context.Context, _, _ string) (found []string, too
 		err = fmt.Errorf("%s fails without the bug, too", m.test[1])
 	}
 	if err != nil {
-		return nil, 0, err
+		return nil, false, err
 	}
 	if failed, err = run("mutant_" + m.name); err == nil && failed {
 		found = []string{"a test"}
 	}
-	return found, time.Since(began), err
+	return found, !failed, err
+}
+
+// report is what is read of a run's.
+type report struct {
+	OK     bool             `json:"ok"`
+	Broken map[string]int64 `json:"broken"` // the checks that found something
+	Dir    string           `json:"dir"`
 }
 
 // torture runs a program once and returns its report.
-func torture(ctx context.Context, program, faults string, seed int, db string) (report map[string]any, err error) {
+func torture(ctx context.Context, program, faults string, seed int, db string) (*report, error) {
 	cmd := exec.CommandContext(ctx, program, "torture", "--json", "--duration", duration, "--patience", patience,
 		"--faults", faults, "--seed", fmt.Sprint(seed))
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
@@ -250,14 +267,15 @@ func torture(ctx context.Context, program, faults string, seed int, db string) (
 	var log strings.Builder
 	cmd.Stderr = &log
 	output, runErr := cmd.Output()
-	if err := json.Unmarshal(output, &report); err != nil {
+	var r report
+	if err := json.Unmarshal(output, &r); err != nil {
 		return nil, fmt.Errorf("torture ended with %w and no report:\n%s", errors.Join(runErr, err), log.String())
 	}
-	if dir, kept := report["dir"].(string); kept {
-		_ = os.RemoveAll(dir)
+	if r.Dir != "" {
+		_ = os.RemoveAll(r.Dir)
 	}
-	if report["ok"] == (runErr != nil) {
-		return nil, fmt.Errorf("the verdict is %v and the exit status %w", report["ok"], runErr)
+	if r.OK == (runErr != nil) || r.OK != (len(r.Broken) == 0) {
+		return nil, fmt.Errorf("the verdict is %v, the run ended with %w, and these checks found something: %v", r.OK, cmp.Or(runErr, errors.New("status 0")), r.Broken)
 	}
-	return report, nil
+	return &r, nil
 }
