@@ -30,6 +30,7 @@ type abroad struct {
 	received  atomic.Int64
 	copies    atomic.Int64 // that it had handled before
 	failures  atomic.Int64
+	misdeeds  atomic.Int64 // of these, on purpose
 
 	mu   sync.Mutex
 	dice *rand.Rand
@@ -151,6 +152,7 @@ func (a *abroad) handle(ctx context.Context, m *broker.Message) (receipt, error)
 	faults := *a.faults.Load()
 	switch {
 	case faults.Reject > 0 && pick(r.ID, faults.Reject):
+		a.misdeeds.Add(1)
 		return fail("rejected", errors.New("not taken, for as long as the fault is active")), nil
 	case a.oneIn(faults.Fail):
 		r.Tries = 1 + int(of.number("failures"))
@@ -199,7 +201,11 @@ func (a *abroad) write(ctx context.Context, m *waybill.Message, p *payload) erro
 func (a *abroad) oneIn(n int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return n > 0 && a.dice.IntN(n) == 0
+	if n <= 0 || a.dice.IntN(n) != 0 {
+		return false
+	}
+	a.misdeeds.Add(1)
+	return true
 }
 
 // headers are a message's, by name.
@@ -223,6 +229,7 @@ func (h headers) number(name string) int64 {
 func (a *abroad) Stats() stats {
 	return stats{
 		Ready: a.connected.Load(), Received: a.received.Load(), Duplicates: a.copies.Load(), Failures: a.failures.Load(), Faults: a.Counts(),
+		Misdeeds: a.misdeeds.Load(), Filled: a.db.filled.Load(),
 	}
 }
 

@@ -88,7 +88,6 @@ func (n *nemesis) claimSoon(ctx context.Context, what string) (release func(), o
 
 // leave has a consumer end, and come back after a while.
 func (n *nemesis) leave(ctx context.Context, a *absence, inGoodOrder bool, span time.Duration) {
-	n.count("absent")
 	n.note("%s is away for %v", a.who.Name, span)
 	n.untilDone(ctx, func() (done bool, err error) {
 		a.since, err = n.consumerDB.number(ctx, lastEffect)
@@ -101,6 +100,7 @@ func (n *nemesis) leave(ctx context.Context, a *absence, inGoodOrder bool, span 
 		n.fail(err)
 		return
 	}
+	n.count("absent")
 	backoff.Sleep(ctx, span)
 	var want map[change]bool
 	hasAll := n.untilDone(ctx, func() (done bool, err error) {

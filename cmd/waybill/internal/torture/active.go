@@ -21,36 +21,45 @@ type activeFaults struct {
 var networkFaults = faulty.Faults{Lose: 0.3, Repeat: 0.3, Reorder: 0.3, Hold: 0.2, Delay: 500 * time.Millisecond}
 
 func (n *nemesis) messages(ctx context.Context, dice *rand.Rand) {
-	n.forAWhile(ctx, dice, "messages", relayRole, n.relays,
+	n.forAWhile(ctx, dice, "messages", relayRole, n.relays, func(s stats) int64 { return harmed(s.Faults.Messages) },
 		func(f *activeFaults) { f.relays.Messages = networkFaults },
 		func(f *activeFaults) { f.relays = faulty.Network{} })
 }
 
 func (n *nemesis) receipts(ctx context.Context, dice *rand.Rand) {
-	n.forAWhile(ctx, dice, "receipts", consumerRole, n.consumers,
+	n.forAWhile(ctx, dice, "receipts", consumerRole, n.consumers, func(s stats) int64 { return harmed(s.Faults.Receipts) },
 		func(f *activeFaults) { f.consumers.Receipts = networkFaults },
 		func(f *activeFaults) { f.consumers = faulty.Network{} })
 }
 
 func (n *nemesis) handlers(ctx context.Context, dice *rand.Rand) {
-	n.forAWhile(ctx, dice, "handlers", consumerRole, n.consumers,
+	n.forAWhile(ctx, dice, "handlers", consumerRole, n.consumers, func(s stats) int64 { return s.Misdeeds },
 		func(f *activeFaults) { f.handlers = allHandlerFaults },
 		func(f *activeFaults) { f.handlers = handlerFaults{} })
 }
 
-// forAWhile changes the active faults of a role's processes, and heals them after a while.
-func (n *nemesis) forAWhile(ctx context.Context, dice *rand.Rand, fault, role string, processes []*process, inject, heal func(*activeFaults)) {
+// harmed is how many messages of a tally something was done to.
+func harmed(t faulty.Tally) int64 { return t.Lost + t.Repeated + t.Reordered + t.Held }
+
+// forAWhile changes the active faults of a role's processes, and heals them after a while. The
+// fault has struck where the processes tell that it did, by a figure of theirs that has grown.
+func (n *nemesis) forAWhile(ctx context.Context, dice *rand.Rand, fault, role string, processes []*process, figure func(stats) int64, inject, heal func(*activeFaults)) {
 	release, ok := n.claim(fault)
 	if !ok {
 		return
 	}
 	defer release()
 	span := between(dice, time.Second, 6*time.Second)
-	n.count(fault)
 	n.note("%s are bad for %v", fault, span)
+	before := figure(total(processes))
 	n.setFaults(role, processes, inject)
 	backoff.Sleep(ctx, span)
 	n.setFaults(role, processes, heal)
+	if figure(total(processes)) > before {
+		n.count(fault)
+	} else {
+		n.note("no %s were there to be bad", fault)
+	}
 }
 
 // setFaults changes the active faults, and tells the processes of a role.

@@ -44,6 +44,8 @@ type consumer struct {
 	in     *inbox.Inbox
 	faults atomic.Pointer[handlerFaults]
 
+	misdeeds atomic.Int64 // of the handlers
+
 	mu     sync.Mutex
 	dice   *rand.Rand
 	failed map[string]int // how often foreign messages were handled
@@ -138,6 +140,7 @@ func (c *consumer) faultyHandler(read func(*waybill.Message) (*payload, error), 
 		faults := *c.faults.Load()
 		// What one of a topic's consumers rejects goes again to all of them.
 		if faults.Reject > 0 && !m.Topic && pick(m.ID.String(), faults.Reject) {
+			c.misdeeds.Add(1)
 			return waybill.Permanent(errors.New("not taken, for as long as the fault is active"))
 		}
 		if c.oneIn(faults.Hang) {
@@ -208,11 +211,15 @@ func (c *consumer) delay(ctx context.Context) {
 	}
 }
 
-// oneIn is true in one of n cases; never for 0.
+// oneIn is true in one of n cases, and counts these as misdeeds; never for 0.
 func (c *consumer) oneIn(n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return n > 0 && c.dice.IntN(n) == 0
+	if n <= 0 || c.dice.IntN(n) != 0 {
+		return false
+	}
+	c.misdeeds.Add(1)
+	return true
 }
 
 // pick picks one of n names, always the same ones.
@@ -284,6 +291,7 @@ func (c *consumer) Stats() stats {
 	return stats{
 		Ready: s.Connected, Received: s.Received, Duplicates: s.Duplicates, Superseded: s.Superseded,
 		Failures: s.Retried + s.Rejected, Forgotten: s.Forgotten, Pruned: s.Pruned, Faults: c.Counts(),
+		Misdeeds: c.misdeeds.Load(), Filled: c.db.filled.Load(),
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/waybill-go/waybill/cmd/waybill/internal/supervisor"
 	"github.com/waybill-go/waybill/internal/backoff"
 )
 
@@ -187,19 +188,19 @@ func (n *nemesis) network(ctx context.Context, dice *rand.Rand) {
 		return
 	}
 	defer release()
-	n.count("network")
-	n.note("%s: %s for %v", p.name, c.name, span)
 	if err := p.set(c.conditions); err != nil {
 		n.fail(err)
 		return
 	}
+	n.count("network")
+	n.note("%s: %s for %v", p.name, c.name, span)
 	backoff.Sleep(ctx, span)
 	if err := p.heal(); err != nil {
 		n.fail(err)
 	}
 }
 
-// leaders lets a rogue relay lead beside the one that does.
+// leaders lets a rogue relay lead beside the one that does, from when it is at work.
 func (n *nemesis) leaders(ctx context.Context, dice *rand.Rand) {
 	release, ok := n.claim("rogue")
 	if !ok {
@@ -207,14 +208,20 @@ func (n *nemesis) leaders(ctx context.Context, dice *rand.Rand) {
 	}
 	defer release()
 	span := between(dice, time.Second, 5*time.Second)
-	n.count("leaders")
-	n.note("another relay leads too, for %v", span)
 	if err := n.rogue.Start(); err != nil {
 		n.fail(err)
 		return
 	}
+	defer n.rogue.Kill()
+	// Its database or its broker may be away.
+	leads, err := supervisor.Within(ctx, startPatience, func() bool { return isReady(n.rogue) })
+	if err != nil || !leads {
+		n.note("another relay was to lead, and did not come to that")
+		return
+	}
+	n.count("leaders")
+	n.note("another relay leads too, for %v", span)
 	backoff.Sleep(ctx, span)
-	n.rogue.Kill()
 }
 
 func (n *nemesis) snapshot(ctx context.Context, dice *rand.Rand) {
@@ -224,16 +231,20 @@ func (n *nemesis) snapshot(ctx context.Context, dice *rand.Rand) {
 	}
 	defer release()
 	span := between(dice, 2*time.Second, 8*time.Second)
-	n.note("a transaction holds the producer's snapshot for %v", span)
-	// The database may go away meanwhile: then the snapshot goes too.
-	if err := n.producerDB.holdSnapshot(ctx, span); err != nil {
-		n.note("the snapshot was lost: %v", err)
+	err := n.producerDB.holdSnapshot(ctx, func() {
+		n.count("snapshot")
+		n.note("a transaction holds the producer's snapshot for %v", span)
+		// The database may go away meanwhile: then the snapshot goes too.
+		backoff.Sleep(ctx, span)
+	})
+	if err != nil {
+		n.note("no transaction holds the producer's snapshot: %v", err)
 	}
-	n.count("snapshot")
 }
 
-// holdSnapshot keeps a transaction open that has read the outbox.
-func (d *database) holdSnapshot(ctx context.Context, span time.Duration) error {
+// holdSnapshot keeps a transaction open that has read the outbox, for as long as while takes.
+// It returns an error where it could not, and then has not called that.
+func (d *database) holdSnapshot(ctx context.Context, while func()) error {
 	const look = `SELECT count(*) FROM {qmessage}`
 	if d.kind == "sqlite" {
 		// Not the driver's BEGIN IMMEDIATE, which would shut out all writers.
@@ -246,8 +257,9 @@ func (d *database) holdSnapshot(ctx context.Context, span time.Duration) error {
 		if _, err := conn.ExecContext(ctx, "BEGIN DEFERRED"); err != nil {
 			return err
 		}
-		err = conn.QueryRowContext(ctx, d.sql(look)).Scan(&rows)
-		backoff.Sleep(ctx, span)
+		if err = conn.QueryRowContext(ctx, d.sql(look)).Scan(&rows); err == nil {
+			while()
+		}
 		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
 		return err
 	}
@@ -257,8 +269,9 @@ func (d *database) holdSnapshot(ctx context.Context, span time.Duration) error {
 	}
 	defer func() { _ = tx.Rollback() }()
 	var rows int64
-	err = tx.QueryRowContext(ctx, d.sql(look)).Scan(&rows)
-	backoff.Sleep(ctx, span)
+	if err = tx.QueryRowContext(ctx, d.sql(look)).Scan(&rows); err == nil {
+		while()
+	}
 	return err
 }
 

@@ -87,7 +87,7 @@ func (p *producer) countBacklog(ctx context.Context) (n int64, err error) {
 
 // Stats say how the transactions ended.
 func (p *producer) Stats() stats {
-	return stats{Ready: p.ready.Load(), Commits: p.commits.Load(), Rollbacks: p.rollbacks.Load(), Uncertain: p.uncertains.Load()}
+	return stats{Ready: p.ready.Load(), Commits: p.commits.Load(), Rollbacks: p.rollbacks.Load(), Uncertain: p.uncertains.Load(), Filled: p.db.filled.Load()}
 }
 
 // Handle ends the producer where the command says so: in good order, or by its death inside

@@ -70,7 +70,7 @@ func (p *relayProcess) Run(ctx context.Context) error { return p.r.Run(ctx) }
 // Stats say what was sent.
 func (p *relayProcess) Stats() stats {
 	s := p.r.Stats()
-	return stats{Ready: s.Leading && s.Connected, Published: s.Published, Copies: s.Copies, Faults: p.Counts()}
+	return stats{Ready: s.Leading && s.Connected, Published: s.Published, Copies: s.Copies, Faults: p.Counts(), Filled: p.database.filled.Load()}
 }
 
 // rogueDialect makes a rogue leader: its relay has a lease of its own, and so believes that

@@ -72,6 +72,8 @@ type stats struct {
 	Failures   int64 `json:"failures,omitempty"`
 	Forgotten  int64 `json:"forgotten,omitempty"`
 	Pruned     int64 `json:"pruned,omitempty"`
+	Misdeeds   int64 `json:"misdeeds,omitempty"` // what handlers did wrong, on purpose
+	Filled     int64 `json:"filled,omitempty"`   // connections whose database's file may not grow
 
 	Faults faulty.Counts `json:"faults"`
 }
@@ -84,6 +86,7 @@ func (s stats) Add(later stats) stats {
 		Published: s.Published + later.Published, Copies: s.Copies + later.Copies,
 		Received: s.Received + later.Received, Duplicates: s.Duplicates + later.Duplicates, Superseded: s.Superseded + later.Superseded,
 		Failures: s.Failures + later.Failures, Forgotten: s.Forgotten + later.Forgotten, Pruned: s.Pruned + later.Pruned,
+		Misdeeds: s.Misdeeds + later.Misdeeds, Filled: s.Filled + later.Filled,
 		Faults: s.Faults.Add(later.Faults),
 	}
 }

@@ -19,7 +19,7 @@ func (n *nemesis) restartBroker(ctx context.Context, dice *rand.Rand) {
 }
 
 func (n *nemesis) wipeBroker(ctx context.Context, dice *rand.Rand) {
-	n.killBroker(ctx, dice, "wipe", " and lost all of its data")
+	n.killBroker(ctx, dice, "wipe", " and loses all of its data")
 }
 
 // killBroker kills the broker, wipes it where that is the fault, and starts it again after
@@ -31,11 +31,13 @@ func (n *nemesis) killBroker(ctx context.Context, dice *rand.Rand, fault, how st
 	}
 	defer release()
 	down := between(dice, 0, 1500*time.Millisecond)
-	n.count(fault)
-	n.note("the broker was killed%s, back in %v", how, down)
+	n.note("the broker is killed%s, back in %v", how, down)
 	err := n.endBroker(ctx)
 	if err == nil && fault == "wipe" {
 		err = n.deleteBrokerData(ctx)
+	}
+	if err == nil {
+		n.count(fault)
 	}
 	backoff.Sleep(ctx, down)
 	// Whatever became of the others, a user's server must not stay down.
@@ -79,9 +81,11 @@ func (n *nemesis) restartDatabase(ctx context.Context, dice *rand.Rand) {
 		return
 	}
 	defer release()
-	n.count("database")
-	n.note("the databases' server was killed")
+	n.note("the databases' server is killed")
 	err := hook(ctx, n.o.DBKill)
+	if err == nil {
+		n.count("database")
+	}
 	backoff.Sleep(ctx, between(dice, 0, time.Second))
 	if err = errors.Join(err, n.startHook(ctx, n.o.DBStart)); err != nil {
 		n.hookFailed(err)

@@ -60,6 +60,7 @@ type database struct {
 
 	sizing sync.Mutex // held while connections are told how large the file may be
 	full   atomic.Bool
+	filled atomic.Int64 // connections that were told so
 }
 
 // openDatabase opens a database; its tables may not be there yet.
@@ -154,7 +155,10 @@ func (d *database) resize() {
 		}
 		defer conn.Close()
 		var now int64
-		_ = conn.QueryRowContext(ctx, fmt.Sprintf("PRAGMA max_page_count = %d", pages)).Scan(&now) // never below what there is
+		err = conn.QueryRowContext(ctx, fmt.Sprintf("PRAGMA max_page_count = %d", pages)).Scan(&now) // never below what there is
+		if err == nil && pages != unlimited {
+			d.filled.Add(1)
+		}
 	}
 }
 
