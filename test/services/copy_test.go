@@ -1,5 +1,6 @@
 // Package services tests scripts/services with a server that is none: a program that
-// listens, with a helper and files of its own, as real ones have.
+// listens, with a helper and files of its own, as real ones have; and scripts/torture with a
+// torture that is none.
 package services
 
 import (
