@@ -85,7 +85,7 @@ func (r *route) transact(ctx context.Context, subjects []*item) (verdicts []stor
 	tx, err := r.in.ledger.Begin(ctx)
 	crash.Point("inbox.begin.after")
 	if err != nil {
-		return nil, &failure{err: err}
+		return nil, r.in.newFailure(beforeHandlers, err)
 	}
 	rollback := func() error {
 		crash.Point("inbox.rollback.before")
@@ -105,7 +105,7 @@ func (r *route) transact(ctx context.Context, subjects []*item) (verdicts []stor
 	}()
 	there, err := r.takeKept(ctx, tx, subjects)
 	if err != nil {
-		return nil, &failure{err: err}
+		return nil, r.in.newFailure(beforeHandlers, err)
 	}
 	if !there {
 		return slices.Repeat([]store.Verdict{store.Duplicate}, len(subjects)), nil
@@ -117,7 +117,7 @@ func (r *route) transact(ctx context.Context, subjects []*item) (verdicts []stor
 		}
 	}
 	if err != nil {
-		return nil, &failure{err: err}
+		return nil, r.in.newFailure(beforeHandlers, err)
 	}
 	if slices.Contains(verdicts, store.Forgotten) {
 		return verdicts, nil
@@ -129,7 +129,7 @@ func (r *route) transact(ctx context.Context, subjects []*item) (verdicts []stor
 	err = tx.Commit(ctx)
 	crash.Point("inbox.commit.after")
 	if err != nil {
-		return nil, &failure{stage: atCommit, err: fmt.Errorf("waybill: commit: %w", err)}
+		return nil, r.in.newFailure(atCommit, fmt.Errorf("waybill: commit: %w", err))
 	}
 	return verdicts, nil
 }

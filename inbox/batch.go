@@ -118,13 +118,8 @@ type blame struct {
 }
 
 // blameFor finds out which of the messages that a handler was called with are at fault: those
-// that its error names, or the only one. It returns none where that cannot be told. Where the
-// time was over, an error may name whichever message was in hand.
-func blameFor(xs []*item, err error, timedOut bool) (found []blame) {
-	named := map[waybill.ID]error{}
-	if !timedOut {
-		collect(err, func(err error) error { return err }, named)
-	}
+// that its error names, or the only one. It returns none where that cannot be told.
+func blameFor(xs []*item, err error, named map[waybill.ID]error) (found []blame) {
 	for _, x := range xs {
 		if why := named[x.Message.ID]; why != nil {
 			found = append(found, blame{x, why})
@@ -137,11 +132,16 @@ func blameFor(xs []*item, err error, timedOut bool) (found []blame) {
 }
 
 // collect finds what an error says of single messages. What is around that, be it
-// waybill.Permanent or waybill.RetryAfter, holds for each: as puts it around.
+// waybill.Permanent or waybill.RetryAfter, holds for each: as puts it around. It may panic, as
+// the error's methods may.
 func collect(err error, as func(error) error, named map[waybill.ID]error) {
 	switch e := err.(type) { //nolint:errorlint // it goes through the chain itself
 	case *FailedError:
-		named[e.ID] = errors.Join(named[e.ID], as(cmp.Or(e.Err, error(e))))
+		why := as(cmp.Or(e.Err, error(e)))
+		if before := named[e.ID]; before != nil {
+			why = errors.Join(before, why)
+		}
+		named[e.ID] = why
 	case *waybill.PermanentError:
 		collect(e.Err, func(err error) error { return as(waybill.Permanent(err)) }, named)
 	case *waybill.RetryError:

@@ -16,11 +16,13 @@ import (
 // did counts against its message, or a commit that fails because of it: trouble before
 // any handler ran rejects nothing.
 type failure struct {
-	stage    stage
-	blames   []blame // the messages whose handler failed; none where no handler did, or it is not known whose failure it is
-	err      error
-	timedOut bool // the handler took longer than its time
-	left     bool // the handler goes on, and nobody waits for it; see calls
+	stage  stage
+	blames []blame // the messages whose handler failed; none where no handler did, or it is not known whose failure it is
+	err    error
+	// condition is what the database's error among err says.
+	condition store.Condition
+	timedOut  bool // the handler took longer than its time
+	left      bool // the handler goes on, and nobody waits for it; see calls
 	// alive says that the transaction's connection still answered after a handler's
 	// error, so an error that looks like a broken connection speaks of another one.
 	alive bool
@@ -30,6 +32,11 @@ type failure struct {
 	// lost is set where the database had rolled the transaction back before the handler
 	// ran that failed, because of another transaction.
 	lost error
+}
+
+// newFailure is a failure of what is ours.
+func (in *Inbox) newFailure(s stage, err error) *failure {
+	return &failure{stage: s, err: err, condition: in.ledger.Condition(err), full: in.ledger.Full(err)}
 }
 
 type stage int
@@ -77,9 +84,8 @@ const (
 // remedy chooses what is to be done about a failed transaction of several messages or of
 // one.
 func (w *worker) remedy(ctx context.Context, f *failure, seen *trouble, several bool) remedy {
-	f.full = w.r.in.ledger.Full(f.err)
 	chosen := w.choose(ctx, f, seen, several)
-	if chosen == runAgain && !f.isConflict(w.r.in) {
+	if chosen == runAgain && !f.isConflict() {
 		// As far as one can tell nothing is wrong with the messages: they wait for the
 		// database.
 		w.r.in.counters.troubles.Add(1)
@@ -92,7 +98,7 @@ func (w *worker) remedy(ctx context.Context, f *failure, seen *trouble, several 
 
 func (w *worker) choose(ctx context.Context, f *failure, seen *trouble, several bool) remedy {
 	switch {
-	case f.isConflict(w.r.in):
+	case f.isConflict():
 		// Where one transaction writes at a time, this one has only waited too long for its
 		// turn, which a smaller batch would not have had sooner.
 		w.lostConflict = !w.r.in.ledger.Capabilities().SingleWriter
@@ -122,7 +128,7 @@ func (w *worker) choose(ctx context.Context, f *failure, seen *trouble, several 
 		return splitBatch
 	}
 	// The database is well, and the transaction of this one message is not.
-	if !f.full && (f.stage == inHandler || w.r.in.ledger.Condition(f.err) == store.Unavailable) {
+	if !f.full && (f.stage == inHandler || f.condition == store.Unavailable) {
 		if seen.deaths++; seen.deaths < maxDeaths {
 			return runAgain
 		}
@@ -166,11 +172,11 @@ func (w *worker) tellConflict(ctx context.Context, f *failure, conflicts int) {
 }
 
 // isConflict says whether the transaction lost to another one.
-func (f *failure) isConflict(in *Inbox) bool {
+func (f *failure) isConflict() bool {
 	if f.timedOut || f.full { // a cancelled statement may look like anything, and SQLite rolls back where it is full
 		return false
 	}
-	return f.lost != nil || in.ledger.Condition(f.err) == store.Conflict
+	return f.lost != nil || f.condition == store.Conflict
 }
 
 // probeTime bounds a probe: a database that takes longer does not work.

@@ -7,16 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/fault/crash"
-	"github.com/waybill-go/waybill/internal/wire"
+	"github.com/waybill-go/waybill/internal/guest"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -83,11 +80,11 @@ func (c *calls) run(ctx context.Context, tx *store.Transaction, subjects []*item
 	}
 	for xs := range slices.Chunk(fresh, each) {
 		c.begin(xs)
-		timedOut, err := c.r.call(ctx, tx.SQL(), xs)
+		what := c.r.call(ctx, tx.SQL(), xs)
 		if !c.end() {
 			break
 		}
-		if failed = c.r.judge(ctx, tx, xs, timedOut, err); failed != nil {
+		if failed = c.r.judge(ctx, tx, xs, what); failed != nil {
 			break
 		}
 	}
@@ -133,7 +130,7 @@ func (c *calls) exited() *failure {
 		return nil
 	}
 	c.r.in.counters.panics.Add(1)
-	return &failure{stage: inHandler, blames: blameFor(xs, errExited, false), err: errExited, alive: true}
+	return &failure{stage: inHandler, blames: blameFor(xs, errExited, nil), err: errExited, alive: true}
 }
 
 // wait waits for the handlers. One that does not return in time is told and counted, and
@@ -191,19 +188,21 @@ func (c *calls) look(ctx context.Context, over bool) (failed *failure, next time
 	noteTook(c.xs, took)
 	c.r.noteHung(c.xs)
 	err := fmt.Errorf("timed out after %v (inbox.Options.Timeout): the handler had not returned after %v, and its transaction is rolled back", limit, took.Round(time.Millisecond))
-	return &failure{stage: inHandler, blames: blameFor(c.xs, err, true), timedOut: true, left: true, err: err}, 0
+	return &failure{stage: inHandler, blames: blameFor(c.xs, err, nil), timedOut: true, left: true, err: err}, 0
+}
+
+// returned is what a call of a handler came to.
+type returned struct {
+	err      *saidError           // nil where it has done its work
+	named    map[waybill.ID]error // what it says of single messages
+	raw      error                // as it was returned: whoever asks it has to take its panics
+	timedOut bool
 }
 
 // call calls the handler. A panic is an error like any other.
-func (r *route) call(ctx context.Context, tx *sql.Tx, xs []*item) (timedOut bool, err error) {
+func (r *route) call(ctx context.Context, tx *sql.Tx, xs []*item) (what returned) {
 	limited, cancel := context.WithTimeout(ctx, r.o.Timeout)
 	defer cancel()
-	defer func() {
-		if p := recover(); p != nil {
-			r.in.counters.panics.Add(1)
-			err = &panicError{p, debug.Stack()}
-		}
-	}()
 	messages := make([]*waybill.Message, len(xs))
 	for i, x := range xs {
 		m := x.Message // the handler's own: what it changes does not show in a next try
@@ -211,43 +210,40 @@ func (r *route) call(ctx context.Context, tx *sql.Tx, xs []*item) (timedOut bool
 		messages[i] = &m
 	}
 	crash.Point("inbox.handler.before")
-	err = r.handler(limited, tx, messages)
+	panicked := guest.Try(func() { what.raw = r.handler(limited, tx, messages) })
 	crash.Point("inbox.handler.after")
-	if err != nil && errors.Is(limited.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
-		return true, fmt.Errorf("timed out after %v (inbox.Options.Timeout): %w", r.o.Timeout, err)
+	switch {
+	case panicked != nil:
+		r.in.counters.panics.Add(1)
+		what.err = &saidError{text: oneLine("panic: " + panicked.Error()), marks: []error{panicked}}
+		what.raw = what.err
+	case what.raw != nil:
+		what.timedOut = errors.Is(limited.Err(), context.DeadlineExceeded) && ctx.Err() == nil
+		what.err, what.named = r.hear(what.raw, what.timedOut)
 	}
-	return false, err
-}
-
-// panicError is what a handler has panicked with. The stack is for the log alone: it
-// travels in no receipt.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-// Error is the value, bounded and on one line.
-func (e *panicError) Error() string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, wire.ErrorText(fmt.Sprintf("panic: %v", e.value)))
+	return what
 }
 
 // judge sees what a handler came to, and whether it has left the transaction alone: what is
 // written behind a transaction's end would commit by itself.
-func (r *route) judge(ctx context.Context, tx *store.Transaction, xs []*item, timedOut bool, err error) *failure {
-	if err == nil {
-		if err = tx.Settled(); err == nil {
+func (r *route) judge(ctx context.Context, tx *store.Transaction, xs []*item, what returned) *failure {
+	var f *failure
+	if what.err == nil {
+		err := tx.Settled()
+		if err == nil {
 			return nil
 		}
+		what.raw = err
+		f = r.in.newFailure(inHandler, err)
+	} else {
+		f = &failure{stage: inHandler, err: what.err, condition: what.err.condition, full: what.err.full, timedOut: what.timedOut}
 	}
-	f := &failure{stage: inHandler, blames: blameFor(xs, err, timedOut), err: err, timedOut: timedOut}
-	if f.alive = r.in.ledger.Condition(err) != store.Unavailable; !f.alive && !timedOut {
+	f.blames = blameFor(xs, f.err, what.named)
+	if f.alive = f.condition != store.Unavailable; !f.alive && !f.timedOut {
 		crash.Point("inbox.alive.before")
-		f.alive = tx.Alive(ctx, err)
+		if guest.Try(func() { f.alive = tx.Alive(ctx, what.raw) }) != nil {
+			f.alive = tx.Alive(ctx, f.err)
+		}
 		crash.Point("inbox.alive.after")
 	}
 	return f

@@ -11,7 +11,7 @@
 // destination: its subscription and its workers), item.go (a message that has arrived),
 // worker.go (batches, and what to do when a transaction fails), apply.go (the
 // transaction: guards, handlers, commit), call.go (the calls of handlers, and those that
-// do not return), outcome.go (what became of messages: which
+// do not return), said.go (what a handler's error says), outcome.go (what became of messages: which
 // are acknowledged, receipted, retried or rejected), foreign.go (tries of messages without
 // a receipt address), kept.go (messages that nobody else keeps), pause.go (destinations that are paused, by a person
 // or by themselves), receipts.go (the sending of receipts), floor.go (what producers
@@ -52,7 +52,8 @@ import (
 //     (at most 30 days) or later. This does not count towards Options.MaxTries.
 //   - waybill.Permanent: the message is rejected at once. Its producer keeps it, with
 //     the reason, for a person to look at.
-//   - any other error is a failure, and so is a panic. The relay sends the message again,
+//   - any other error is a failure, and so is a panic, or an error whose methods panic, such
+//     as a nil pointer of a type that is an error. The relay sends the message again,
 //     after a delay that grows with each failure, and failure number Options.MaxTries
 //     rejects the message.
 //

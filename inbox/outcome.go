@@ -12,6 +12,7 @@ import (
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
 	"github.com/waybill-go/waybill/internal/fault/mutant"
+	"github.com/waybill-go/waybill/internal/guest"
 	"github.com/waybill-go/waybill/internal/wire"
 	"github.com/waybill-go/waybill/store"
 )
@@ -96,11 +97,11 @@ func about(r *route, x *item, times int64, others ...slog.Attr) []any {
 
 // stackOf is the stack of a panic, for the log.
 func stackOf(err error) slog.Attr {
-	var panicked *panicError
-	if !errors.As(err, &panicked) {
+	panicked, ok := errors.AsType[*guest.Panic](err)
+	if !ok {
 		return slog.Attr{}
 	}
-	return slog.String("stack", string(panicked.stack))
+	return slog.String("stack", string(panicked.Stack))
 }
 
 // failed decides what a handler's failure means: that the message is given up, or that
