@@ -208,10 +208,10 @@ func (p *processing) run(ctx context.Context, span trace.Span, destination strin
 		p.took.Record(ctx, time.Since(began).Seconds(), metric.WithAttributes(of...))
 	}()
 	err := call()
+	end(span, err) // which panics where the error's methods do
 	if ended = true; err != nil {
 		of = append(of, typeOf(err))
 	}
-	end(span, err)
 	return err
 }
 

@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
@@ -24,6 +25,7 @@ import (
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/admin"
+	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/broker/memory"
 	"github.com/waybill-go/waybill/inbox"
 	"github.com/waybill-go/waybill/internal/test/patience"
@@ -294,20 +296,49 @@ func TestAMessageWithAllTheHeadersItMayHaveIsSentUntraced(t *testing.T) {
 }
 
 func TestAHandlerThatPanicsHasAnEndedSpan(t *testing.T) {
-	kept := tracetest.NewInMemoryExporter()
-	handle := otelwaybill.Handle("shipping", &otelwaybill.Options{TracerProvider: sdk.NewTracerProvider(sdk.WithSyncer(kept))})(
-		func(context.Context, *sql.Tx, *waybill.Message) error { panic("no") })
-	func() {
-		defer func() {
-			if recover() == nil {
-				t.Error("the panic was swallowed")
+	for name, handler := range map[string]inbox.Handler{
+		"itself":       func(context.Context, *sql.Tx, *waybill.Message) error { panic("no") },
+		"in its error": func(context.Context, *sql.Tx, *waybill.Message) error { return (*waybill.DrainError)(nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			kept := tracetest.NewInMemoryExporter()
+			handle := otelwaybill.Handle("shipping", &otelwaybill.Options{TracerProvider: sdk.NewTracerProvider(sdk.WithSyncer(kept))})(handler)
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Error("the panic was swallowed")
+					}
+				}()
+				_ = handle(t.Context(), nil, &waybill.Message{Destination: "orders"})
+			}()
+			if spans := kept.GetSpans(); len(spans) != 1 || spans[0].Status.Code != codes.Error {
+				t.Errorf("spans %v, want one that failed", spans)
 			}
-		}()
-		_ = handle(t.Context(), nil, &waybill.Message{Destination: "orders"})
-	}()
-	if spans := kept.GetSpans(); len(spans) != 1 || spans[0].Status.Code != codes.Error {
-		t.Errorf("spans %v, want one that failed", spans)
+		})
 	}
+}
+
+// brokenPropagator panics over what it is to read.
+type brokenPropagator struct{ propagation.TraceContext }
+
+func (brokenPropagator) Extract(context.Context, propagation.TextMapCarrier) context.Context {
+	panic("no propagator")
+}
+
+func TestAPropagatorThatPanicsBlocksNoFurtherCall(t *testing.T) {
+	o := otelwaybill.Relay(&otelwaybill.Options{TracerProvider: sdk.NewTracerProvider(), Propagator: brokenPropagator{}})
+	p := relay.Publication{Messages: make([]broker.Message, 1), Results: make([]broker.Result, 1)}
+	for range 2 { // the relay takes the first panic, and calls again
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic was swallowed")
+				}
+			}()
+			o.Published(t.Context(), p)
+		}()
+	}
+	o.Answered(t.Context(), []relay.Answer{{ID: waybill.NewID()}})
 }
 
 func TestABatchHasOneSpanThatIsLinkedToItsMessages(t *testing.T) {

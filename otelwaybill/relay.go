@@ -71,10 +71,25 @@ var _ propagation.TextMapCarrier = headers{}
 
 // Published implements relay.Observer.
 func (r *observer) Published(_ context.Context, p relay.Publication) {
-	var links []trace.Link
-	traced, failed := 0, 0
-	var problem error
+	links, traced, failed, problem := r.note(&p)
+	if traced == 0 {
+		return
+	}
+	_, span := r.Start(context.Background(), "send "+p.Destination, trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(p.Began),
+		trace.WithLinks(links...), trace.WithAttributes(append(about("send", "send", p.Destination), batchCount.Int(traced))...))
+	if failed > 0 {
+		span.RecordError(problem)
+		span.SetAttributes(typeOf(problem))
+		span.SetStatus(codes.Error, fmt.Sprintf("%d of %d not taken: %v", failed, traced, problem))
+	}
+	span.End()
+}
+
+// note remembers the contexts of messages that were handed to the broker. It counts those that
+// have one, and those of them that have failed, and returns links to the first, and a failure.
+func (r *observer) note(p *relay.Publication) (links []trace.Link, traced, failed int, problem error) {
 	r.mu.Lock()
+	defer r.mu.Unlock() // the propagator may panic
 	for i := range p.Messages {
 		from := trace.SpanContextFromContext(r.Extract(context.Background(), headers(p.Messages[i].Headers)))
 		if !from.IsSampled() {
@@ -90,18 +105,7 @@ func (r *observer) Published(_ context.Context, p relay.Publication) {
 			r.sent.Set(id, from)
 		}
 	}
-	r.mu.Unlock()
-	if traced == 0 {
-		return
-	}
-	_, span := r.Start(context.Background(), "send "+p.Destination, trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(p.Began),
-		trace.WithLinks(links...), trace.WithAttributes(append(about("send", "send", p.Destination), batchCount.Int(traced))...))
-	if failed > 0 {
-		span.RecordError(problem)
-		span.SetAttributes(typeOf(problem))
-		span.SetStatus(codes.Error, fmt.Sprintf("%d of %d not taken: %v", failed, traced, problem))
-	}
-	span.End()
+	return links, traced, failed, problem
 }
 
 // Answered implements relay.Observer.

@@ -178,6 +178,8 @@ func TestAListenThatPanicsOrEndsItsGoroutineCostsTheListeningAlone(t *testing.T)
 	}{
 		{"panics", func(context.Context, func()) error { panic("no such channel") }},
 		{"ends its goroutine", func(context.Context, func()) error { runtime.Goexit(); return nil }},
+		{"returns a nil pointer as an error", func(context.Context, func()) error { return (*waybill.DrainError)(nil) }},
+		{"returns an error that nobody can ask", func(context.Context, func()) error { return (*waybill.PermanentError)(nil) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

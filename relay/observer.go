@@ -2,14 +2,17 @@ package relay
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/broker"
+	"github.com/waybill-go/waybill/internal/guest"
 )
 
 // Observer hears what a relay does with messages. The relay's own goroutines call it,
-// several at a time, and deliver nothing before it returns: it must not wait for anything.
+// several at a time, and deliver nothing before it returns: it must not wait for anything. Where
+// it panics the log has that, and the relay goes on.
 // Package otelwaybill has one for OpenTelemetry.
 type Observer interface {
 	// Published hears of a batch that was handed to the broker, copies of what was sent
@@ -42,4 +45,20 @@ type Answer struct {
 	Error       string        // why it is not done, as the consumer says; often empty
 	Last        bool          // all consumers have confirmed: the message's row goes
 	Took        time.Duration // since the message was sent, or due; see Latency
+}
+
+// observe has Options.Observer hear something, if there is one.
+func (r *Relay) observe(ctx context.Context, hear func(Observer)) {
+	o := r.o.Observer
+	if o == nil {
+		return
+	}
+	panicked := guest.Try(func() { hear(o) })
+	if panicked == nil {
+		return
+	}
+	if times, due := r.repeats.Due("observer", panicked.Error()); due {
+		r.log.ErrorContext(ctx, "Options.Observer has panicked; the relay goes on", slog.Int64("times", times),
+			slog.String("error", "panic: "+panicked.Error()), slog.String("stack", string(panicked.Stack)))
+	}
 }

@@ -89,9 +89,9 @@ func (l *lane) publishBatch(ctx context.Context, conn broker.Conn, connection in
 		send = l.publishFirst
 	}
 	results, timedOut, err := send(ctx, conn, messages)
-	if o := l.t.r.o.Observer; o != nil {
+	l.t.r.observe(ctx, func(o Observer) {
 		o.Published(ctx, Publication{Destination: l.destination, Topic: l.topic, Began: began, Messages: messages, Results: results})
-	}
+	})
 	if slices.ContainsFunc(results, func(r broker.Result) bool { return r.Fate == broker.Confirmed }) {
 		l.open = connection
 	}

@@ -140,7 +140,7 @@ func (s *settlement) note(consumers []string, said ...store.Answer) {
 func (t *term) handle(ctx context.Context, deliveries []broker.Delivery) {
 	s := t.classify(ctx, t.decode(ctx, deliveries))
 	if len(s.answers) > 0 {
-		t.r.o.Observer.Answered(ctx, s.answers)
+		t.r.observe(ctx, func(o Observer) { o.Answered(ctx, s.answers) })
 	}
 	if len(s.done) > 0 {
 		t.remove(ctx, s.done)

@@ -42,7 +42,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,6 +50,7 @@ import (
 	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
+	"github.com/waybill-go/waybill/internal/guest"
 	"github.com/waybill-go/waybill/internal/leftover"
 	"github.com/waybill-go/waybill/internal/option"
 	"github.com/waybill-go/waybill/internal/repeat"
@@ -295,18 +295,37 @@ func (r *Relay) listen(ctx context.Context) {
 }
 
 // callListen calls Options.Listen, which is not ours: that it panics, or ends its goroutine,
-// is an error as any other.
+// is an error as any other, and so is an error whose methods panic.
 func (r *Relay) callListen(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() {
-		err := errors.New("it has ended its goroutine with runtime.Goexit, and has to return an error")
-		defer func() {
-			if p := recover(); p != nil {
-				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-			}
-			ended <- err
-		}()
-		err = r.o.Listen(ctx, r.Wake)
+		why := error(&listenError{text: "it has ended its goroutine with runtime.Goexit, and has to return an error"})
+		defer func() { ended <- why }()
+		var err error
+		panicked := guest.Try(func() { err = r.o.Listen(ctx, r.Wake) })
+		switch {
+		case panicked != nil:
+			why = &listenError{text: fmt.Sprintf("panic: %v\n%s", panicked, panicked.Stack)}
+		case err == nil:
+			why = nil
+		default:
+			said := &listenError{}
+			said.text, _ = guest.Text(err)
+			_ = guest.Try(func() { said.unsupported = errors.Is(err, errors.ErrUnsupported) })
+			why = said
+		}
 	}()
 	return <-ended
+}
+
+// listenError is why Options.Listen has ended.
+type listenError struct {
+	text        string
+	unsupported bool
+}
+
+func (e *listenError) Error() string { return e.text }
+
+func (e *listenError) Is(target error) bool {
+	return e.unsupported && target == errors.ErrUnsupported
 }
