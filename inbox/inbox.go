@@ -13,7 +13,8 @@
 // transaction: guards, handlers, commit), call.go (the calls of handlers, and those that
 // do not return), said.go (what a handler's error says), outcome.go (what became of messages: which
 // are acknowledged, receipted, retried or rejected), foreign.go (tries of messages without
-// a receipt address), kept.go (messages that nobody else keeps), pause.go (destinations that are paused, by a person
+// a receipt address), kept.go (messages that nobody else keeps), held.go (those that are held
+// for their next try), pause.go (destinations that are paused, by a person
 // or by themselves), receipts.go (the sending of receipts), floor.go (what producers
 // tell of their oldest messages), prune.go (the removal of old records), version.go
 // (keys whose version goes back), stats.go.

@@ -195,23 +195,6 @@ func (in *Inbox) tooManyWait(ctx context.Context) bool {
 	return err != nil || n >= maxWaitingKept
 }
 
-// hold gives a message to its worker again after a delay, and leaves it with the broker as
-// it is: not acknowledged, and not given back, since brokers count how often they deliver a
-// message, and take it away for that.
-func (r *route) hold(x *item, delay time.Duration) {
-	x.noted = true
-	x.receiver.parked.Add(1)
-	time.AfterFunc(delay, func() {
-		x.receiver.parked.Add(-1)
-		if x.isGone() {
-			return // the broker delivers it again
-		}
-		again := *x
-		again.noted = false
-		r.workerOf(&again.Message).put(&again)
-	})
-}
-
 // handleKept has kept messages handled again when they are due, until ctx ends.
 func (in *Inbox) handleKept(ctx context.Context) {
 	var work sync.WaitGroup

@@ -29,7 +29,7 @@ type route struct {
 	seed        maphash.Seed
 	stuck       stuck
 	window      window
-	subscribed  atomic.Pointer[subscription] // window's current one
+	subscribed  atomic.Pointer[subscription] // window's current one; nil while there is none
 	*pausable
 	counts routeCounts
 
@@ -100,6 +100,7 @@ func (r *route) subscribe(ctx, alive context.Context, conn broker.Conn) error {
 	// subscribed ends with the subscription: what came through it and has not been begun
 	// by then is not worth doing, since the broker delivers it again.
 	subscribed, end := context.WithCancel(alive)
+	context.AfterFunc(subscribed, receiver.release)
 	for {
 		crash.Point("inbox.receive.before")
 		deliveries, err := receiver.Receive(ctx, r.o.Workers*r.o.Batch)

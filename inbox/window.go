@@ -50,6 +50,7 @@ type subscription struct {
 	held   atomic.Int64
 	bytes  atomic.Int64 // of the bodies of these
 	parked atomic.Int64 // of held, those that wait for their next try
+	holds  holds        // of these
 }
 
 // Settle settles messages, and counts them.

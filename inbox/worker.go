@@ -43,7 +43,7 @@ func (w *worker) put(x *item) {
 func (w *worker) putBack(batch []*item) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.back = append(w.back, batch...)
+	w.back = slices.DeleteFunc(append(w.back, batch...), (*item).isGone)
 }
 
 // wake has run look again.
