@@ -90,6 +90,9 @@ func TestEachDeliveryTagIsSettledOnce(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if len(tags.settled) > len(outstanding) {
+				t.Fatalf("seed %d: %d runs are remembered while %d tags are not settled", seed, len(tags.settled), len(outstanding))
+			}
 			i += size
 		}
 		if len(outstanding) > 0 || len(tags.settled) > 0 {
@@ -98,6 +101,35 @@ func TestEachDeliveryTagIsSettledOnce(t *testing.T) {
 		if seed == 0 && frames > n/10 {
 			t.Errorf("%d tags in order took %d frames, want at most %d", n, frames, n/10)
 		}
+	}
+}
+
+func TestAMessageThatIsHeldCostsNoMemoryForThoseSettledBehindIt(t *testing.T) {
+	const window, n = 10, 10_001
+	tags := deliveryTags{next: 1}
+	sent := 0
+	send := func(_ uint64, multiple bool) error {
+		if sent++; multiple {
+			t.Error("a frame for many would have settled the one that is held")
+		}
+		return nil
+	}
+	for tag := uint64(2); tag < n; tag += 2 { // the first is held, and two at a time are settled in the wrong order
+		if err := tags.settle([]*token{{tag: tag + 1}}, send); err != nil {
+			t.Fatal(err)
+		}
+		if err := tags.settle([]*token{{tag: tag}}, send); err != nil {
+			t.Fatal(err)
+		}
+		if len(tags.settled) > window {
+			t.Fatalf("%d are remembered after %d messages, want %d at most", len(tags.settled), tag, window)
+		}
+	}
+	if err := tags.settle([]*token{{tag: 1}}, send); err != nil {
+		t.Fatal(err)
+	}
+	if tags.next != n+1 || len(tags.settled) != 0 || sent != n {
+		t.Errorf("next is %d, %d runs are remembered, %d frames were sent", tags.next, len(tags.settled), sent)
 	}
 }
 

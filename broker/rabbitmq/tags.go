@@ -9,14 +9,21 @@ import (
 // deliveryTags are the delivery tags of a channel: which of them are settled, so that one
 // frame can settle many, all up to a tag. Tags count from 1 in the order of delivery.
 type deliveryTags struct {
-	mu      sync.Mutex
-	next    uint64              // the lowest tag that is not settled
-	settled map[uint64]struct{} // those above it that are
+	mu   sync.Mutex
+	next uint64 // the lowest tag that is not settled
+	// settled are those above it that are, in order. Between two runs there is a tag that is
+	// not settled, so that there are no more of them than the window is large, however long a
+	// message is held while others are settled.
+	settled []run
 }
 
-// settle tells the broker of these deliveries, with as few frames as possible. A delivery
-// that is settled already is passed over: to settle it again would end the channel. send
-// sends one frame and does not wait; it is called under the lock, because frames that
+// run are tags in a row.
+type run struct{ first, last uint64 }
+
+// settle tells the broker of these deliveries, with as few frames as possible: behind one that
+// is not settled each needs a frame of its own, since a frame for many takes all below its tag.
+// A delivery that is settled already is passed over: to settle it again would end the channel.
+// send sends one frame and does not wait; it is called under the lock, because frames that
 // overtake each other would name tags that are settled already.
 func (t *deliveryTags) settle(tokens []*token, send func(tag uint64, multiple bool) error) error {
 	t.mu.Lock()
@@ -36,12 +43,13 @@ func (t *deliveryTags) settle(tokens []*token, send func(tag uint64, multiple bo
 	for {
 		if n < len(fresh) && fresh[n].tag == t.next {
 			n++
-		} else if _, ok := t.settled[t.next]; ok {
-			delete(t.settled, t.next)
+			t.next++
+		} else if len(t.settled) > 0 && t.settled[0].first == t.next {
+			t.next = t.settled[0].last + 1
+			t.settled = slices.Delete(t.settled, 0, 1)
 		} else {
 			break
 		}
-		t.next++
 	}
 	if n > 0 {
 		if err := send(fresh[n-1].tag, n > 1); err != nil {
@@ -49,15 +57,30 @@ func (t *deliveryTags) settle(tokens []*token, send func(tag uint64, multiple bo
 		}
 	}
 	for _, token := range fresh[n:] {
-		if t.settled == nil {
-			t.settled = map[uint64]struct{}{}
-		}
-		t.settled[token.tag] = struct{}{}
+		t.note(token.tag)
 		if err := send(token.tag, false); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// note notes that a tag above next is settled, which it was not. t.mu is held.
+func (t *deliveryTags) note(tag uint64) {
+	// i is the first run that the tag comes before, or behind whose end it is.
+	i, _ := slices.BinarySearchFunc(t.settled, tag, func(r run, tag uint64) int { return cmp.Compare(r.last+1, tag) })
+	switch {
+	case i < len(t.settled) && t.settled[i].last+1 == tag:
+		t.settled[i].last = tag
+		if i+1 < len(t.settled) && t.settled[i+1].first == tag+1 {
+			t.settled[i].last = t.settled[i+1].last
+			t.settled = slices.Delete(t.settled, i+1, i+2)
+		}
+	case i < len(t.settled) && t.settled[i].first == tag+1:
+		t.settled[i].first = tag
+	default:
+		t.settled = slices.Insert(t.settled, i, run{tag, tag})
+	}
 }
 
 func byTag(a, b *token) int { return cmp.Compare(a.tag, b.tag) }
