@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -61,11 +62,13 @@ func (s *slab) record(m *broker.Message, topic string) *kgo.Record {
 	return &s.records[len(s.records)-1]
 }
 
-// decode turns a record into what Receive returns, without a token.
+// decode turns a record into what Receive returns, without a token. The message shares nothing
+// with the record: that is in the buffer of a whole fetch, up to 16 MiB, which one message that is
+// not settled for a while would keep in memory.
 func decode(in *kgo.Record, sub *broker.Subscription) broker.Delivery {
 	d := broker.Delivery{Message: broker.Message{
 		Destination: sub.Destination, Topic: sub.Topic,
-		Body: in.Value[:len(in.Value):len(in.Value)],
+		Body: bytes.Clone(in.Value),
 	}}
 	if utf8.Valid(in.Key) {
 		d.Key = string(in.Key)
