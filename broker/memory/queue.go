@@ -119,7 +119,9 @@ func (q *queue) take(r *receiver, limit int) []broker.Delivery {
 	for i := range deliveries {
 		var it *item
 		if len(q.returned) > 0 {
-			it, q.returned = q.returned[0], q.returned[1:]
+			it = q.returned[0]
+			q.returned[0] = nil
+			q.returned = q.returned[1:]
 		} else {
 			it = q.ready.pop()
 		}

@@ -93,6 +93,8 @@ func (r *receiver) Settle(ctx context.Context, deliveries []broker.Delivery, d b
 		}
 		q.release(it)
 		switch d {
+		case broker.Ack:
+			it.message = broker.Message{} // the item may be in memory for as long as another one of its batch
 		case broker.Requeue:
 			back = append(back, it)
 		case broker.DeadLetter:

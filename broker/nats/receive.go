@@ -111,12 +111,10 @@ func (r *receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, e
 			r.mu.Unlock()
 			return nil, r.err
 		}
-		n := min(limit, len(r.buffer))
-		taken := r.buffer[:n]
-		r.buffer = r.buffer[n:]
+		taken := r.takeArrived(limit)
 		r.mu.Unlock()
-		if n > 0 {
-			deliveries := make([]broker.Delivery, n)
+		if len(taken) > 0 {
+			deliveries := make([]broker.Delivery, len(taken))
 			for i, h := range taken {
 				r.deliver(&deliveries[i], h)
 			}
@@ -129,6 +127,17 @@ func (r *receiver) Receive(ctx context.Context, limit int) ([]broker.Delivery, e
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// takeArrived removes what has arrived, at most limit messages. It needs the lock.
+func (r *receiver) takeArrived(limit int) (taken []*held) {
+	if len(r.buffer) <= limit {
+		taken, r.buffer = r.buffer, nil
+		return taken
+	}
+	taken = slices.Clone(r.buffer[:limit])
+	r.buffer = slices.Delete(r.buffer, 0, limit) // which keeps nothing of what was taken
+	return taken
 }
 
 // deliver fills in a Delivery. The body and the headers' strings are this message's alone,
