@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,8 +52,8 @@ func (l *Ledger) Prune(ctx context.Context, now time.Time, retention time.Durati
 //
 // Each producer's horizon is committed before the first record below it goes, so
 // a guard that misses a record because it was pruned always finds the horizon.
-// What lies between the horizons of the last passes and these is then passed once, in
-// windows of limit records (above 0) of the primary key, each a read that locks no rows and
+// What lies between each producer's horizons of the last passes and its present one is then
+// passed once, in windows of limit records (above 0) of the primary key, each a read that locks no rows and
 // transactions that delete what it found. So there is no index that pruning alone would
 // need and every message would pay for, and the dead rows of earlier passes are not walked
 // again, but for once in several hours.
@@ -85,15 +86,19 @@ func (l *Ledger) PruneBy(ctx context.Context, now time.Time, retention Retention
 			return 0, wrap(l.dialect, Consumer, "store a horizon", err)
 		}
 	}
-	from, to, whole := l.passes.next(horizons)
-	if to.Compare(from) <= 0 {
-		return 0, nil
+	due, whole := l.passes.next(horizons)
+	var deleted int64
+	for _, r := range due {
+		n, err := l.pruneOnce(ctx, r.from, r.to, limit)
+		deleted += n
+		if err != nil {
+			return deleted, err
+		}
 	}
-	deleted, err := l.pruneOnce(ctx, from, to, limit)
-	if err == nil {
+	if len(due) > 0 {
 		l.passes.done(horizons, whole)
 	}
-	return deleted, err
+	return deleted, nil
 }
 
 // horizonOf is what a producer's horizon may rise to.
@@ -124,29 +129,37 @@ type passes struct {
 // were written later still.
 const wholeEvery = 6 * time.Hour
 
-// next returns the ids between which a pass has to look.
-func (p *passes) next(horizons map[string]waybill.ID) (from, to waybill.ID, whole bool) {
+// idRange is the ids from one to below another one.
+type idRange struct{ from, to waybill.ID }
+
+// next returns where a pass has to look: between each producer's horizon of the pass before
+// the last one and its present one, sorted and merged. What lies between two producers'
+// horizons is not walked: it is a day of records or more where their retentions differ.
+func (p *passes) next(horizons map[string]waybill.ID) (due []idRange, whole bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	whole = p.whole.IsZero() || time.Since(p.whole) >= wholeEvery
-	first := true
 	for producer, horizon := range horizons {
 		passed := p.before[producer]
 		if whole {
 			passed = waybill.ID{}
 		}
-		if horizon.Compare(passed) <= 0 {
+		if horizon.Compare(passed) > 0 {
+			due = append(due, idRange{passed, horizon})
+		}
+	}
+	slices.SortFunc(due, func(a, b idRange) int { return a.from.Compare(b.from) })
+	merged := due[:0]
+	for _, r := range due {
+		if n := len(merged); n > 0 && r.from.Compare(merged[n-1].to) <= 0 {
+			if r.to.Compare(merged[n-1].to) > 0 {
+				merged[n-1].to = r.to
+			}
 			continue
 		}
-		if first || passed.Compare(from) < 0 {
-			from = passed
-		}
-		if horizon.Compare(to) > 0 {
-			to = horizon
-		}
-		first = false
+		merged = append(merged, r)
 	}
-	return from, to, whole
+	return merged, whole
 }
 
 // done notes a pass that has come to its end.
