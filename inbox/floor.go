@@ -1,9 +1,15 @@
 package inbox
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"sync"
+	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/internal/backoff"
+	"github.com/waybill-go/waybill/internal/fault/crash"
 	"github.com/waybill-go/waybill/internal/recent"
 )
 
@@ -59,4 +65,63 @@ func (f *floors) saved(producer string, floor waybill.ID) {
 		known.stored, known.isStored = floor, true
 		f.known.Set(producer, known)
 	}
+}
+
+const (
+	// floorsEvery is the longest time between two looks for floors that are to be stored.
+	floorsEvery = time.Minute
+	// lastFloors bounds the storing of floors at a stop.
+	lastFloors = time.Second
+)
+
+// saveFloorsRepeatedly stores floors until ctx ends. Whoever prunes needs them: this
+// process, others of its consumer, or 'waybill prune'.
+func (in *Inbox) saveFloorsRepeatedly(ctx context.Context) {
+	every := floorsEvery
+	if in.o.PruneEvery > 0 {
+		every = min(every, in.o.PruneEvery)
+	}
+	for {
+		// With jitter, so that the processes of one consumer do not write in step.
+		backoff.Sleep(ctx, backoff.Jittered(every))
+		if ctx.Err() != nil {
+			return
+		}
+		if err := in.saveFloors(ctx); err != nil && ctx.Err() == nil {
+			if times, due := in.repeats.Due("floors", err.Error()); due {
+				in.log.WarnContext(ctx, "producers' floors not stored; trying again later", slog.Int64("times", times), slog.Any("error", err))
+			}
+		}
+	}
+}
+
+// saveLastFloors stores what a process has been told since the last look, which for one that
+// runs for seconds is all. It takes no more than lastFloors; what is not stored then, a
+// later process is told.
+func (in *Inbox) saveLastFloors(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastFloors)
+	defer cancel()
+	if err := in.saveFloors(ctx); err != nil {
+		in.log.DebugContext(ctx, "producers' floors not stored at the stop", slog.Any("error", err))
+	}
+}
+
+// saveFloors stores the floors that the database does not have. One that cannot be stored
+// does not keep the others from it.
+func (in *Inbox) saveFloors(ctx context.Context) error {
+	var problems []error
+	for producer, floor := range in.floors.unsaved() {
+		if ctx.Err() != nil {
+			return errors.Join(append(problems, ctx.Err())...)
+		}
+		crash.Point("inbox.floor.before")
+		err := in.ledger.SaveFloor(ctx, producer, floor)
+		crash.Point("inbox.floor.after")
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		in.floors.saved(producer, floor)
+	}
+	return errors.Join(problems...)
 }

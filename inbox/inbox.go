@@ -16,7 +16,7 @@
 // a receipt address), kept.go (messages that nobody else keeps), held.go (those that are held
 // for their next try), pause.go (destinations that are paused, by a person
 // or by themselves), receipts.go (the sending of receipts), floor.go (what producers
-// tell of their oldest messages), prune.go (the removal of old records), version.go
+// tell of their oldest messages, and its storing), prune.go (the removal of old records), version.go
 // (keys whose version goes back), stats.go.
 package inbox
 
@@ -287,6 +287,7 @@ func (in *Inbox) run(ctx context.Context) error {
 		r.start(receive, settle, &workers)
 	}
 	background.Go(in.parts.While("the pruning of old records", func() { in.pruneRepeatedly(receive) }))
+	background.Go(in.parts.While("the storing of producers' floors", func() { in.saveFloorsRepeatedly(receive) }))
 	background.Go(in.parts.While("watching which destinations are paused", func() { in.watchPauses(receive) }))
 	background.Go(in.parts.While("the look for kept messages", func() { in.handleKept(receive) }))
 	var refused error
@@ -300,6 +301,7 @@ func (in *Inbox) run(ctx context.Context) error {
 	defer time.AfterFunc(in.o.Drain, abandon).Stop()
 	workers.Wait()
 	in.receipts.drain(settle)
+	in.parts.While("the storing of producers' last floors", func() { in.saveLastFloors(settle) })()
 	settled()
 	background.Wait()
 	if left := in.stuckNow(); refused == nil && len(left) > 0 {

@@ -64,7 +64,9 @@ type Options struct {
 	ForeignRetention time.Duration
 	// PruneEvery is the longest time between two looks for such records. A look comes
 	// after half of it to all of it, at random, and later where the last look took more
-	// than a quarter of it. Below 0 this process never looks. Default 1 min.
+	// than a quarter of it. Below 0 this process never looks; what producers tell of their
+	// floors it stores all the same, each minute and when Run ends, for other processes of
+	// the consumer and for 'waybill prune'. Default 1 min.
 	PruneEvery time.Duration
 
 	// KeptEvery is the time between two looks for messages in n_rejected that are to be

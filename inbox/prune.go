@@ -2,7 +2,6 @@ package inbox
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 // pruneBatch is how many records one step of pruning reads, and removes at most.
 const pruneBatch = 1000
 
-// pruneRepeatedly stores floors and prunes records until ctx ends.
+// pruneRepeatedly prunes records until ctx ends.
 func (in *Inbox) pruneRepeatedly(ctx context.Context) {
 	if in.o.PruneEvery < 0 {
 		return
@@ -56,30 +55,18 @@ func (in *Inbox) retention() store.Retention {
 	return r
 }
 
-// prune stores the floors that the database does not have, and removes old records. A
-// floor that cannot be stored keeps neither the others nor the pruning from being done.
+// prune removes old records.
 func (in *Inbox) prune(ctx context.Context) error {
-	var problems []error
-	for producer, floor := range in.floors.unsaved() {
-		crash.Point("inbox.floor.before")
-		err := in.ledger.SaveFloor(ctx, producer, floor)
-		crash.Point("inbox.floor.after")
-		if err != nil {
-			problems = append(problems, err)
-			continue
-		}
-		in.floors.saved(producer, floor)
-	}
 	// A host whose clock is ahead must not forget what is young.
 	crash.Point("inbox.clock.before")
 	now, err := in.ledger.Clock(ctx)
 	crash.Point("inbox.clock.after")
 	if err != nil {
-		return errors.Join(append(problems, err)...)
+		return err
 	}
 	crash.Point("inbox.prune.before")
 	gone, err := in.ledger.PruneBy(ctx, now, in.retention(), pruneBatch)
 	crash.Point("inbox.prune.after")
 	in.counters.pruned.Add(gone)
-	return errors.Join(append(problems, err)...)
+	return err
 }

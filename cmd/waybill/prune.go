@@ -258,7 +258,7 @@ func (f *pruneFlags) eachConsumer(ctx context.Context, d *database, stderr io.Wr
 		}
 	}
 	if len(consumers) == 0 {
-		fmt.Fprintln(stderr, "No consumer has recorded anything.")
+		fmt.Fprintln(stderr, "No consumer knows any producer here, so that nothing can be forgotten. An inbox stores what it knows of producers each minute, and when it ends.")
 	}
 	return nil
 }
