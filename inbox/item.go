@@ -30,7 +30,7 @@ type item struct {
 }
 
 // sourceOf is Ledger.Source.
-type sourceOf func(producer, receiptTo string) string
+type sourceOf func(producer, receiptTo string, topic bool) string
 
 // newItem decodes a message. What is wrong with it becomes its problem.
 func newItem(d *broker.Delivery, receiver *subscription, gone <-chan struct{}, level waybill.Level, source sourceOf) *item {
@@ -79,7 +79,7 @@ func (x *item) mark() store.Mark {
 }
 
 // source is the name under which forgetting knows where the message came from.
-func (x *item) source() string { return x.sourceOf(x.Message.Producer, x.ReceiptTo) }
+func (x *item) source() string { return x.sourceOf(x.Message.Producer, x.ReceiptTo, x.Message.Topic) }
 
 // isGone says whether the subscription that the message came through has ended. There is
 // no use in beginning with it then: the broker delivers it again.

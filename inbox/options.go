@@ -16,7 +16,7 @@ import (
 type Options struct {
 	// Consumer is the name of the consumer group; waybill.CheckConsumer has its rules.
 	// Services that share a database do not see each other's records; processes of one
-	// service share their name.
+	// service share their name, and what they remember (see Retention).
 	Consumer string
 	// TablePrefix is the prefix or schema of the tables; see store.NewNames.
 	TablePrefix string
@@ -53,14 +53,17 @@ type Options struct {
 	// the producer may still send again stay longer. What it has to cover is the time from
 	// Send to the commit and, where ids are the sender's own, their age of up to 12 hours.
 	// A producer's database that is restored from an older backup has messages rejected
-	// that had been done. Default 24 hours; 7 days for an inbox that handles a topic at
-	// level Once, since where its producer does not name this consumer it does not wait for
-	// it either.
+	// that had been done. Default 24 hours.
+	//
+	// Retention and ForeignRetention belong to the consumer, and not to the process: what one
+	// process of it has forgotten, or 'waybill prune', is forgotten for all, so that of several
+	// that differ the shortest holds. Set them alike.
 	Retention time.Duration
 	// ForeignRetention is the same for messages of producers that do not wait for receipts
 	// as far as can be told: foreign programs, destinations that are set to
-	// waybill.Accepted, relays of version 1. Their messages have to arrive within it.
-	// Default Retention where that is set, or else 7 days.
+	// waybill.Accepted, relays of version 1. Their messages have to arrive within it. Messages
+	// from topics have the longer one of both, since a producer waits only for those
+	// consumers of a topic that it names. Default Retention where that is set, or else 7 days.
 	ForeignRetention time.Duration
 	// PruneEvery is the longest time between two looks for such records. A look comes
 	// after half of it to all of it, at random, and later where the last look took more
@@ -115,7 +118,7 @@ func (o *Options) withDefaults(dialect store.Dialect, check *option.Check) Optio
 	check.Duration("BatchTime", &c.BatchTime, 250*time.Millisecond)
 	check.Duration("Timeout", &c.Timeout, time.Minute)
 	foreign := cmp.Or(c.Retention, store.DefaultForeignRetention)
-	check.Duration("Retention", &c.Retention, 0)
+	check.Duration("Retention", &c.Retention, store.DefaultRetention)
 	check.Duration("ForeignRetention", &c.ForeignRetention, foreign)
 	check.Duration("Drain", &c.Drain, 10*time.Second)
 	if err := c.Breaker.Check(); err != nil {

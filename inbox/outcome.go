@@ -209,7 +209,7 @@ func (o *outcomes) reject(ctx context.Context, x *item, reason error) {
 	o.r.counts.rejected.Add(1)
 	o.r.noteRejected(reason)
 	if x.ReceiptTo != "" && !x.Message.ID.IsZero() {
-		o.tellRejection(ctx, x, reason, "its producer's outbox")
+		o.tellRejection(ctx, x, reason, keptByProducer(x, reason))
 		o.note(x, waybill.Receipt{Outcome: waybill.Rejected, Error: wire.ErrorText(reason.Error())})
 		return
 	}
@@ -223,6 +223,17 @@ func (o *outcomes) reject(ctx context.Context, x *item, reason error) {
 	failures := o.tries(x, false)
 	o.keep(x, store.Rejected, failures, 0, reason)
 	o.tellRejection(ctx, x, reason, "n_rejected: see 'waybill list --side consumer'")
+}
+
+// keptByProducer says where a message is to be found that its producer keeps, as far as it does.
+func keptByProducer(x *item, reason error) string {
+	switch {
+	case x.Message.Topic:
+		return "its producer's outbox, if that waits for this consumer of the topic (waybill relay --consumers); else nowhere"
+	case errors.Is(reason, errForgotten):
+		return "its producer's outbox, unless this is a copy of what was done or discarded"
+	}
+	return "its producer's outbox"
 }
 
 // tellRejection logs that a message is given up, and where it is to be found.

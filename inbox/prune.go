@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"time"
 
-	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
 	"github.com/waybill-go/waybill/store"
@@ -38,23 +37,6 @@ func (in *Inbox) pruneRepeatedly(ctx context.Context) {
 	}
 }
 
-// retention is what Options say of it, or the least that is safe for what this inbox handles.
-func (in *Inbox) retention() store.Retention {
-	r := store.Retention{Confirmed: in.o.Retention, Foreign: in.o.ForeignRetention}
-	if r.Confirmed > 0 {
-		return r
-	}
-	r.Confirmed = store.DefaultRetention
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	for _, route := range in.routes {
-		if route.o.Topic && route.level == waybill.Once {
-			r.Confirmed = store.DefaultForeignRetention
-		}
-	}
-	return r
-}
-
 // prune removes old records.
 func (in *Inbox) prune(ctx context.Context) error {
 	// A host whose clock is ahead must not forget what is young.
@@ -65,7 +47,7 @@ func (in *Inbox) prune(ctx context.Context) error {
 		return err
 	}
 	crash.Point("inbox.prune.before")
-	gone, err := in.ledger.PruneBy(ctx, now, in.retention(), pruneBatch)
+	gone, err := in.ledger.PruneBy(ctx, now, store.Retention{Confirmed: in.o.Retention, Foreign: in.o.ForeignRetention}, pruneBatch)
 	crash.Point("inbox.prune.after")
 	in.counters.pruned.Add(gone)
 	return err

@@ -68,11 +68,11 @@ func (l *Ledger) Older() bool { return l.tables.older.Load() }
 // Source is the name under which a message's records, floors and horizons are kept in
 // these tables: see the function Source, or in tables of version 1 the producer's name, so
 // that older programs of this consumer find what this one has recorded or forgotten.
-func (l *Ledger) Source(producer, receiptTo string) string {
+func (l *Ledger) Source(producer, receiptTo string, topic bool) string {
 	if l.Older() {
 		return producer
 	}
-	return Source(producer, receiptTo)
+	return Source(producer, receiptTo, topic)
 }
 
 // seeTables looks in a guard's transaction whether older tables have been upgraded since.

@@ -26,11 +26,13 @@ const (
 
 // Retention is how long the records of Once stay.
 type Retention struct {
-	// Confirmed is for the messages of an outbox that has an identity and tells floors:
-	// its rows wait for the consumers' receipts, and hold the floor as long.
+	// Confirmed is for the messages from queues of an outbox that has an identity and tells
+	// floors: its rows wait for the consumer's receipts, and hold the floor as long.
 	Confirmed time.Duration
 	// Foreign is for the messages of all others: programs that are no Waybill outbox,
-	// relays of version 1, and destinations that are set to Accepted.
+	// relays of version 1, and destinations that are set to Accepted. Messages from topics
+	// have the longer one of the two: an outbox waits only for those consumers of a topic
+	// that it names.
 	Foreign time.Duration
 }
 
@@ -104,8 +106,11 @@ func (l *Ledger) PruneBy(ctx context.Context, now time.Time, retention Retention
 // horizonOf is what a producer's horizon may rise to.
 func horizonOf(h Horizon, known []Horizon, now time.Time, retention Retention) waybill.ID {
 	age := retention.Foreign
-	if kindOf(h.Producer) == identified {
+	switch kindOf(h.Producer) {
+	case identified:
 		age = retention.Confirmed
+	case subscribed:
+		age = max(age, retention.Confirmed)
 	}
 	until := now
 	if floor := effectiveFloor(h, known); !mutant.ForgetByClock && !floor.IsZero() && floor.Time().Before(until) {

@@ -12,19 +12,26 @@ import (
 const identity = "7q3mk2xw9d4hznsb6t5vfc8a"
 
 func TestASourceIsAsTheReceiptQueueNamesIt(t *testing.T) {
-	for _, c := range []struct{ name, producer, receiptTo, want string }{
-		{"an outbox", "shop", "ack.shop." + identity, "shop." + identity},
-		{"another name in the header", "mallory", "ack.shop." + identity, "shop." + identity},
-		{"a name with dots", "shop.eu", "ack.shop.eu." + identity, "shop.eu." + identity},
-		{"a relay of version 1", "shop", "ack.shop", "shop."},
-		{"a relay of version 1 whose name has a dot", "shop.eu", "ack.shop.eu", "shop.eu."},
-		{"no receipts wanted", "shop", "", "shop."},
-		{"a foreign producer", "", "", "."},
-		{"an identity alone", "shop", "ack." + identity, "shop."},
-		{"what is no identity", "shop", "ack.shop.7Q3MK2XW9D4HZNSB6T5VFC8A", "shop."},
+	for _, c := range []struct {
+		name, producer, receiptTo string
+		topic                     bool
+		want                      string
+	}{
+		{"an outbox", "shop", "ack.shop." + identity, false, "shop." + identity},
+		{"another name in the header", "mallory", "ack.shop." + identity, false, "shop." + identity},
+		{"a name with dots", "shop.eu", "ack.shop.eu." + identity, false, "shop.eu." + identity},
+		{"a relay of version 1", "shop", "ack.shop", false, "shop."},
+		{"a relay of version 1 whose name has a dot", "shop.eu", "ack.shop.eu", false, "shop.eu."},
+		{"no receipts wanted", "shop", "", false, "shop."},
+		{"a foreign producer", "", "", false, "."},
+		{"a topic of an outbox", "shop", "ack.shop." + identity, true, "shop." + identity + ".sub"},
+		{"a topic, and no receipts wanted", "shop", "", true, "shop."},
+		{"a queue that calls itself a topic's", "shop", "ack.shop." + identity + ".sub", false, "shop."},
+		{"an identity alone", "shop", "ack." + identity, false, "shop."},
+		{"what is no identity", "shop", "ack.shop.7Q3MK2XW9D4HZNSB6T5VFC8A", false, "shop."},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := store.Source(c.producer, c.receiptTo); got != c.want {
+			if got := store.Source(c.producer, c.receiptTo, c.topic); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
@@ -149,4 +156,46 @@ func TestRecordsOfAProducerWithoutFloorsGoByTheirAge(t *testing.T) {
 	}
 	f.prune(1)
 	f.once(".", young, store.Duplicate)
+}
+
+func TestWhatComesFromTopicsIsForgottenByItself(t *testing.T) {
+	const queue, topic = "shop." + identity, "shop." + identity + ".sub"
+	f := newForgetting(t)
+	done, away := f.id(3*24), f.id(2*24)
+	f.once(topic, done, store.Fresh)
+	f.once(queue, f.id(2*24), store.Fresh)
+	f.floor(queue, 0)
+	f.floor(topic, 2*24)
+	forget := func(retention store.Retention, want int64) {
+		t.Helper()
+		if got, err := f.PruneBy(t.Context(), f.now, retention, 100); err != nil || got != want {
+			t.Errorf("got %d records forgotten (%v), want %d", got, err, want)
+		}
+	}
+	week := store.Retention{Confirmed: store.DefaultRetention, Foreign: store.DefaultForeignRetention}
+	forget(week, 1)                            // as a process does that has no handler of a topic
+	f.once(queue, f.id(2*24), store.Forgotten) // nobody keeps it from being forgotten
+	f.once(topic, away, store.Fresh)           // the consumer was away, and nobody waited for it
+	f.once(topic, done, store.Duplicate)       // and knows what it had
+	f.once(queue, done, store.Duplicate)       // by whatever way it comes
+	f.once(topic, f.id(8*24), store.Forgotten) // the floor of the queues holds for topics
+	forget(store.Retention{Confirmed: 3 * 7 * 24 * time.Hour, Foreign: time.Hour}, 0)
+	f.once(topic, f.id(6*24), store.Fresh) // the longer one holds for topics
+}
+
+func TestTheFloorOfAnOutboxHoldsForItsTopicsAndQueues(t *testing.T) {
+	const queue, topic = "shop." + identity, "shop." + identity + ".sub"
+	for _, c := range []struct{ told, other string }{{queue, topic}, {topic, queue}} {
+		t.Run(c.told, func(t *testing.T) {
+			f := newForgetting(t)
+			f.once(c.other, f.id(20), store.Fresh)
+			f.once("shop", f.id(20), store.Fresh)
+			f.floor("shop", 25)
+			f.floor(c.other, 21)
+			f.prune(0)
+			f.floor(c.told, 2) // the other one says nothing any more
+			f.prune(2)
+			f.once(c.other, f.id(20), store.Forgotten)
+		})
+	}
 }

@@ -19,9 +19,11 @@ databases whose consumers are gone or seldom run.
 
 No record goes that its producer may still ask for, as far as it has told: --retention
 is counted from there. A message that was forgotten and comes all the same is rejected
-and not handled twice. Ages are those by the database's clock. A consumer of a topic
-whose producer does not name it (waybill relay --consumers) needs a retention as long
-as it may be away. Producers that wait for no receipts have --foreign-retention.
+and not handled twice. Ages are those by the database's clock. Producers that wait for no
+receipts have --foreign-retention, and messages from topics the longer one of both: a
+consumer of a topic whose producer does not name it (waybill relay --consumers) needs it
+as long as it may be away. What is forgotten here is forgotten for all processes of the
+consumer, so that neither should be shorter than theirs.
 
 --dry-run changes nothing. It says up to which time each producer's messages would be
 forgotten, and how many records at most: it counts what is older than the latest of these
@@ -80,7 +82,7 @@ func newPruneCommand(o *options) *cobra.Command {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.DurationVar(&f.retention, "retention", store.DefaultRetention, "how much older than their producer's floor records have to be to go")
-	flags.DurationVar(&f.foreign, "foreign-retention", 0, "the same for producers that wait for no receipts (default 168h, or --retention where that is given)")
+	flags.DurationVar(&f.foreign, "foreign-retention", 0, "the same for producers that wait for no receipts, and at least for topics (default 168h, or --retention where that is given)")
 	flags.DurationVar(&f.keysIdle, "keys-idle", 0, "forget the keys of one --side that were last used longer ago")
 	flags.StringVar(&f.side, "side", "", "`side` whose keys are forgotten: producer or consumer")
 	flags.StringVar(&f.consumer, "consumer", "", "records of this `consumer` only (default: of all)")

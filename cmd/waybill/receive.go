@@ -109,7 +109,7 @@ func (f *receiveFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.breaker, "breaker", "", "pause DESTINATION for this consumer after `N` rejections in a row, or P%/TIME where that share is rejected within that time")
 	flags.DurationVar(&f.inbox.Breaker.For, "breaker-for", 0, "how long such a pause lasts (default until 'waybill resume --side consumer')")
 	flags.DurationVar(&f.inbox.Timeout, "timeout", time.Minute, "most time for one message")
-	flags.DurationVar(&f.inbox.Retention, "retention", 0, "how much older than the producer's floor records have to be to be forgotten (default 24h; 168h with --topic, and for producers that wait for no receipts)")
+	flags.DurationVar(&f.inbox.Retention, "retention", 0, "how much older than the producer's floor records have to be to be forgotten (default 24h, and 168h from topics and for producers that wait for no receipts)")
 	f.console.register(cmd, nil, "serve health and the page on this `address`, such as 127.0.0.1:9090; may be repeated")
 	if err := cmd.MarkFlagRequired("consumer"); err != nil {
 		panic(err)

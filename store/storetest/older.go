@@ -249,7 +249,7 @@ func (s *suite) sendPlain(rows ...store.NewRow) {
 
 // mark is a state of a key.
 func (s *suite) mark(key string) store.Mark {
-	return store.Mark{ID: waybill.NewID(), Producer: s.ledger.Source("shop", ""), Destination: "orders", Key: key, TimeStamp: 1}
+	return store.Mark{ID: waybill.NewID(), Producer: s.ledger.Source("shop", "", false), Destination: "orders", Key: key, TimeStamp: 1}
 }
 
 // checkOlderAnswers does what there is no place for in older tables, and what can be done
@@ -286,7 +286,7 @@ func (s *suite) checkOlderRecords() {
 	s.Helper()
 	id, err := waybill.ParseID("019b0000-0000-7000-8000-0000000000a2")
 	s.must(err)
-	if source := s.ledger.Source("shop", "ack.shop.7q3mk2xw9d4hznsb6t5vfc8a"); source != "shop" {
+	if source := s.ledger.Source("shop", "ack.shop.7q3mk2xw9d4hznsb6t5vfc8a", true); source != "shop" {
 		s.Errorf("got the source %q, want the producer's name, as older programs have it", source)
 	}
 	newer := store.Mark{ID: waybill.NewID(), Producer: "shop", Destination: "prices", Topic: true, Key: "k", TimeStamp: 1501}
@@ -303,7 +303,7 @@ func (s *suite) checkOlderRecords() {
 	s.must(store.Migrate(s.Context(), s.engine, s.dialect, "", store.Consumer))
 	s.wantVerdicts(s.once(once), store.Duplicate)
 	s.wantVerdicts(s.latest(newer), store.Duplicate)
-	if source := s.ledger.Source("shop", "ack.shop.7q3mk2xw9d4hznsb6t5vfc8a"); s.ledger.Older() || source != "shop.7q3mk2xw9d4hznsb6t5vfc8a" {
+	if source := s.ledger.Source("shop", "ack.shop.7q3mk2xw9d4hznsb6t5vfc8a", false); s.ledger.Older() || source != "shop.7q3mk2xw9d4hznsb6t5vfc8a" {
 		s.Errorf("got the source %q, want that of the outbox's identity", source)
 	}
 }

@@ -114,7 +114,7 @@ func sourceOf(db *sql.DB) (string, error) {
 		return "", err
 	}
 	identity, err := queue.Identity(context.Background())
-	return store.Source("shop", waybill.ReceiptQueue("shop", identity)), err
+	return store.Source("shop", waybill.ReceiptQueue("shop", identity), false), err
 }
 
 // remember makes a record so old that it may be forgotten.
