@@ -85,12 +85,10 @@ type RetryError struct {
 // most 30 days, from when the relay has handled the receipt. Copies that are under way
 // already may come sooner.
 //
-// It is otherwise for a message that asks for no receipt: a foreign producer's, or one
-// of a destination that is set to Accepted. No relay waits for it. It comes again,
-// whatever d is, after about 100 ms, doubled with each try up to a minute: from the
-// broker, or from the inbox's own memory where the broker cannot requeue one message.
-// And the try counts: RetryAfter itself never has the message rejected, but the next
-// failure of another kind does if it is the MaxTries-th try or a later one.
+// A message that asks for no receipt, a foreign producer's or one of a destination that is
+// set to Accepted, has no relay that waits for it. It comes again after d all the same, and
+// the try does not count either. The consumer holds it for a minute at most, and what is to
+// come later waits in its own database, in the table n_rejected; see inbox.Handler.
 func RetryAfter(d time.Duration, err error) error { return &RetryError{After: d, Err: err} }
 
 // Error returns the reason, with the delay.

@@ -12,7 +12,14 @@ import (
 	"github.com/waybill-go/waybill/store"
 )
 
-var errForgotten = errors.New(waybill.ReasonForgotten + "the message is older than what this consumer remembers of its producer: nothing can tell any more whether it took effect; if it did not, send it again from the outbox under a new id (waybill resend --as-new)")
+var (
+	errForgotten        = errors.New(forgotten + "send it again from the outbox under a new id (waybill resend --as-new)")
+	errForgottenTopic   = errors.New(forgotten + "send it again under a new id: from the outbox (waybill resend --as-new) if that waits for this consumer of the topic, or else as a new message")
+	errForgottenForeign = errors.New(forgotten + "have it handled under a new id (waybill resend --side consumer --as-new)")
+	errForgottenDead    = errors.New(forgotten + "send it again as a new message")
+)
+
+const forgotten = waybill.ReasonForgotten + "the message is older than what this consumer remembers of its producer: nothing can tell any more whether it took effect; if it did not, "
 
 var errForgottenState = errors.New(waybill.ReasonForgotten + "keys of this destination were forgotten (waybill prune --keys-idle), and this state is not newer than theirs: nothing can tell any more whether a newer one of its key took effect; send the key's present state as a new message")
 
@@ -44,18 +51,26 @@ func (r *route) apply(ctx context.Context, batch []*item, done *outcomes) *failu
 		for i, v := range verdicts {
 			if v == store.Forgotten {
 				r.in.counters.forgotten.Add(1)
-				done.reject(ctx, subjects[i], r.whyForgotten())
+				done.reject(ctx, subjects[i], r.whyForgotten(subjects[i]))
 			}
 		}
 	}
 }
 
-// whyForgotten is why the guard of the route's level says that a message is forgotten.
-func (r *route) whyForgotten() error {
-	if r.level == waybill.Latest {
+// whyForgotten is why the guard of the route's level says that a message is forgotten, and
+// what a person can do, which depends on who keeps it.
+func (r *route) whyForgotten(x *item) error {
+	switch {
+	case r.level == waybill.Latest:
 		return errForgottenState
+	case x.ReceiptTo != "" && x.Message.Topic:
+		return errForgottenTopic
+	case x.ReceiptTo != "":
+		return errForgotten
+	case r.in.o.DeadLetter && x.kept == nil:
+		return errForgottenDead
 	}
-	return errForgotten
+	return errForgottenForeign
 }
 
 // subjects are the messages that need a guard: one for each ID, and with Latest

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,4 +91,71 @@ func TestATopicsMessagesArriveADayLateWhateverOtherProcessesForget(t *testing.T)
 			t.Errorf("got %+v of the topic, want its message of two days ago handled", s)
 		}
 	})
+}
+
+func TestAForeignMessageMayAskForALongerTimeThanItsRetention(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, db := memory.New(nil), newDatabase(t)
+		in, err := New(db, sqlite.Dialect(), b, &Options{
+			Consumer: "shipping", PruneEvery: time.Hour, KeptEvery: time.Hour, PausesEvery: time.Hour, Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls := 0
+		in.Handle("orders", waybill.Once, func(context.Context, *sql.Tx, *waybill.Message) error {
+			if calls++; calls == 1 {
+				return waybill.RetryAfter(10*24*time.Hour, nil)
+			}
+			return nil
+		})
+		m := broker.Message{Destination: "orders", Headers: []broker.Header{{Name: wire.MessageID, Value: waybill.NewID().String()}}}
+		if _, err := connect(t, b).Publish(t.Context(), []broker.Message{m}, waybill.Durable); err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- in.Run(ctx) }()
+		// By the database's clock, which is not the bubble's, the message is decades old: what
+		// is to be forgotten by its age is after an hour.
+		time.Sleep(3 * time.Hour)
+		if _, err := db.ExecContext(t.Context(), `UPDATE n_rejected SET not_before = 0`); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Hour)
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if s := in.Stats(); s.Handled != 1 || s.Forgotten != 0 {
+			t.Errorf("got %d messages handled and %d forgotten after %d calls, want the one that asked for 10 days handled", s.Handled, s.Forgotten, calls)
+		}
+	})
+}
+
+func TestTheReasonOfAForgottenMessageSaysWhatHelps(t *testing.T) {
+	queue := &item{}
+	queue.ReceiptTo = "ack.shop"
+	topic := &item{}
+	topic.ReceiptTo, topic.Message.Topic = "ack.shop", true
+	for _, c := range []struct {
+		name       string
+		x          *item
+		deadLetter bool
+		want, not  string
+	}{
+		{"a queue's", queue, false, "waybill resend --as-new", "--side consumer"},
+		{"a topic's", topic, false, "if that waits for this consumer", "--side consumer"},
+		{"one that no outbox keeps", &item{}, false, "waybill resend --side consumer --as-new", "outbox"},
+		{"one that goes to the broker's dead letters", &item{}, true, "as a new message", "waybill resend"},
+		{"one that was kept before", &item{kept: &store.Kept{}}, true, "waybill resend --side consumer --as-new", "outbox"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &route{level: waybill.Once, in: &Inbox{o: Options{DeadLetter: c.deadLetter}}}
+			got := r.whyForgotten(c.x).Error()
+			if !strings.HasPrefix(got, waybill.ReasonForgotten) || !strings.Contains(got, c.want) || strings.Contains(got, c.not) {
+				t.Errorf("got %q, want it to say %q, and nothing of %q", got, c.want, c.not)
+			}
+		})
+	}
 }

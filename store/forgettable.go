@@ -20,9 +20,13 @@ func (l *Ledger) Forgettable(ctx context.Context, now time.Time, retention Reten
 	if err != nil {
 		return nil, 0, err
 	}
+	waiting, err := l.lowestWaiting(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
 	var highest waybill.ID
 	for _, h := range known {
-		if horizon := horizonOf(h, known, now, retention); horizon.Compare(h.ID) > 0 {
+		if horizon := horizonOf(h, known, waiting, now, retention); horizon.Compare(h.ID) > 0 {
 			h.ID = horizon
 		}
 		if h.ID.Compare(highest) > 0 {

@@ -50,6 +50,9 @@ type KeptDialect interface {
 	// CountWaiting reads the number of pending rows, counting to most at most: one row and
 	// column.
 	CountWaiting(n Names, consumer string, most int) Statement
+	// LowestWaiting reads the lowest message_id of the pending rows, null where there is none:
+	// one row and column. It walks the pending rows alone.
+	LowestWaiting(n Names, consumer string) Statement
 	// KeptRow reads a pending row that is due.
 	KeptRow(n Names, consumer string, id int64) Statement
 	// ListKept reads rows with id > after in order of id; destination "" stands for all, and
@@ -122,6 +125,16 @@ func (l *Ledger) CountWaiting(ctx context.Context, most int) (int, error) {
 	var n int
 	err := l.sessions.each(ctx, l.sessions.reads, l.dialect.CountWaiting(l.names, l.consumer, most), func(rows *sql.Rows) error { return rows.Scan(&n) })
 	return n, wrap(l.dialect, Consumer, "count kept messages", err)
+}
+
+// lowestWaiting returns the lowest MessageID of the pending messages, or the zero ID where
+// there is none; tables of version 1 have none.
+func (l *Ledger) lowestWaiting(ctx context.Context) (lowest waybill.ID, err error) {
+	if l.Older() {
+		return lowest, nil
+	}
+	err = l.sessions.each(ctx, l.sessions.reads, l.dialect.LowestWaiting(l.names, l.consumer), func(rows *sql.Rows) error { return rows.Scan(&lowest) })
+	return lowest, wrap(l.dialect, Consumer, "look for kept messages", err)
 }
 
 // KeptRow returns a pending message that is due; nil where there is none of that ID.

@@ -60,6 +60,10 @@ func (l *Ledger) Prune(ctx context.Context, now time.Time, retention time.Durati
 // need and every message would pay for, and the dead rows of earlier passes are not walked
 // again, but for once in several hours.
 //
+// Messages that wait in n_rejected for their next try hold the horizons of sources without
+// an identity, as rows that are pending hold their outbox's floor. So the tables have to
+// be those that CheckSchema has found.
+//
 // n2_record stays, one row a key as in the producer's qmessage_key: a key's older
 // states may come at any time (sent again by a person under a new id, delayed, or
 // another producer's), and only the record of the newer one keeps them out. ForgetKeys
@@ -72,9 +76,15 @@ func (l *Ledger) PruneBy(ctx context.Context, now time.Time, retention Retention
 	if err != nil {
 		return 0, err
 	}
+	// What is kept in this moment, and is as old as the retention, may be passed all the same.
+	// Then it is rejected, and kept for a person.
+	waiting, err := l.lowestWaiting(ctx)
+	if err != nil {
+		return 0, err
+	}
 	horizons := make(map[string]waybill.ID, len(known))
 	for _, h := range known {
-		horizon := horizonOf(h, known, now, retention)
+		horizon := horizonOf(h, known, waiting, now, retention)
 		if horizon.Compare(h.ID) <= 0 {
 			horizons[h.Producer] = h.ID
 			continue
@@ -103,8 +113,10 @@ func (l *Ledger) PruneBy(ctx context.Context, now time.Time, retention Retention
 	return deleted, nil
 }
 
-// horizonOf is what a producer's horizon may rise to.
-func horizonOf(h Horizon, known []Horizon, now time.Time, retention Retention) waybill.ID {
+// horizonOf is what a producer's horizon may rise to. waiting is the lowest id of the messages
+// that wait in n_rejected for their next try, zero for none: nobody else keeps them, and
+// none of them comes from an outbox that is identified.
+func horizonOf(h Horizon, known []Horizon, waiting waybill.ID, now time.Time, retention Retention) waybill.ID {
 	age := retention.Foreign
 	switch kindOf(h.Producer) {
 	case identified:
@@ -116,7 +128,11 @@ func horizonOf(h Horizon, known []Horizon, now time.Time, retention Retention) w
 	if floor := effectiveFloor(h, known); !mutant.ForgetByClock && !floor.IsZero() && floor.Time().Before(until) {
 		until = floor.Time()
 	}
-	return waybill.LowestID(until.Add(-age))
+	until = until.Add(-age)
+	if kindOf(h.Producer) <= anonymous && !waiting.IsZero() && waiting.Time().Before(until) {
+		until = waiting.Time()
+	}
+	return waybill.LowestID(until)
 }
 
 // passes remembers what a process has pruned, so that it does not walk through it again.

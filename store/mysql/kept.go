@@ -33,6 +33,11 @@ const countWaiting = `
 SELECT COUNT(*)
 FROM (SELECT 1 FROM {n_rejected} FORCE INDEX (n_rejected_waiting) WHERE consumer = ? AND status = 0 LIMIT ?) AS w`
 
+const lowestWaiting = `
+SELECT MIN(message_id)
+FROM {n_rejected} FORCE INDEX (n_rejected_waiting)
+WHERE consumer = ? AND status = 0`
+
 const keptRow = `
 SELECT ` + keptColumns + `
 FROM {n_rejected}
@@ -82,6 +87,11 @@ func (dialect) DueKept(n store.Names, consumer string, after int64, limit int) s
 // CountWaiting implements store.KeptDialect.
 func (dialect) CountWaiting(n store.Names, consumer string, most int) store.Statement {
 	return statement.New(n, countWaiting, consumer, most)
+}
+
+// LowestWaiting implements store.KeptDialect.
+func (dialect) LowestWaiting(n store.Names, consumer string) store.Statement {
+	return statement.New(n, lowestWaiting, consumer)
 }
 
 // KeptRow implements store.KeptDialect.

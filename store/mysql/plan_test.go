@@ -57,6 +57,7 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 				"PruneOnce":       "r by PRIMARY",
 				"DueKept":         "n_rejected by n_rejected_waiting",
 				"CountWaiting":    "n_rejected by n_rejected_waiting",
+				"LowestWaiting":   "n_rejected by n_rejected_waiting",
 				"ListKept":        "n_rejected by PRIMARY",
 				"Glance oldest":   "qmessage by PRIMARY",
 				"Glance newest":   "qmessage by PRIMARY",

@@ -33,6 +33,10 @@ ORDER BY id` + limited
 
 const countWaiting = `SELECT count(*) FROM (SELECT 1 FROM {n_rejected} WHERE consumer = $2::text AND status = 0` + limited + `) AS w`
 
+// lowestWaiting compares text: there is no least uuid before PostgreSQL 18, and the first one
+// in order of message_id would be looked for among all rows.
+const lowestWaiting = `SELECT min(message_id::text COLLATE "C") FROM {n_rejected} WHERE consumer = $1::text AND status = 0`
+
 const keptRow = `
 SELECT ` + keptColumns + `
 FROM {n_rejected}
@@ -82,6 +86,11 @@ func (dialect) DueKept(n store.Names, consumer string, after int64, limit int) s
 // CountWaiting implements store.KeptDialect.
 func (dialect) CountWaiting(n store.Names, consumer string, most int) store.Statement {
 	return statement.New(n, countWaiting, int64(most), consumer)
+}
+
+// LowestWaiting implements store.KeptDialect.
+func (dialect) LowestWaiting(n store.Names, consumer string) store.Statement {
+	return statement.New(n, lowestWaiting, consumer)
 }
 
 // KeptRow implements store.KeptDialect.

@@ -72,6 +72,7 @@ func TestPagesAreReadByAnIndexWhateverTheStatisticsSay(t *testing.T) {
 				"PruneOnce":       "n1_record_pkey",
 				"DueKept":         "n_rejected_waiting",
 				"CountWaiting":    "n_rejected_waiting",
+				"LowestWaiting":   "n_rejected_waiting",
 				"KeptRow":         "n_rejected_",
 				"ListKept":        "n_rejected_pkey",
 				"FindKept":        "n_rejected_message_id",

@@ -32,6 +32,9 @@ LIMIT ?`
 
 const countWaiting = `SELECT count(*) FROM (SELECT 1 FROM {n_rejected} WHERE consumer = ? AND status = 0 LIMIT ?)`
 
+// lowestWaiting has a + that keeps it from walking all rows in order of message_id.
+const lowestWaiting = `SELECT min(+message_id) FROM {n_rejected} WHERE consumer = ? AND status = 0`
+
 const keptRow = `
 SELECT ` + keptColumns + `
 FROM {n_rejected}
@@ -81,6 +84,11 @@ func (dialect) DueKept(n store.Names, consumer string, after int64, limit int) s
 // CountWaiting implements store.KeptDialect.
 func (dialect) CountWaiting(n store.Names, consumer string, most int) store.Statement {
 	return statement.New(n, countWaiting, consumer, most)
+}
+
+// LowestWaiting implements store.KeptDialect.
+func (dialect) LowestWaiting(n store.Names, consumer string) store.Statement {
+	return statement.New(n, lowestWaiting, consumer)
 }
 
 // KeptRow implements store.KeptDialect.

@@ -87,6 +87,7 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 				"ForgottenStates":  "PRIMARY KEY (consumer=? AND dest_name=?)",
 				"DueKept":          "n_rejected_waiting (consumer=? AND id>?)",
 				"CountWaiting":     "n_rejected_waiting (consumer=?)",
+				"LowestWaiting":    "n_rejected_waiting (consumer=?)",
 				"KeptRow":          "INTEGER PRIMARY KEY (rowid=?)",
 				"ListKept":         "INTEGER PRIMARY KEY (rowid>?)",
 				"FindKept":         "n_rejected_message_id (message_id=?)",

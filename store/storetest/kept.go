@@ -57,6 +57,43 @@ var keptCases = []testCase{
 			s.Errorf("got %d messages of all consumers, want 4", len(got))
 		}
 	}},
+	{name: "what waits for its next try holds the horizons of sources without an identity", run: func(s *suite) {
+		const outbox = "shop.7q3mk2xw9d4hznsb6t5vfc8a"
+		now := time.Now()
+		sources := []string{"shop", "shop.", outbox, outbox + ".sub"}
+		for _, source := range sources {
+			s.must(s.ledger.SaveFloor(s.Context(), source, waybill.ID{}))
+		}
+		age := func(days int) waybill.ID { return waybill.LowestID(now.Add(-time.Duration(days) * 24 * time.Hour)) }
+		want := func(what string, without, with waybill.ID) {
+			s.Helper()
+			would, _, err := s.ledger.Forgettable(s.Context(), now, store.Retention{Confirmed: 7 * 24 * time.Hour, Foreign: 7 * 24 * time.Hour}, 10)
+			s.must(err)
+			_, err = s.ledger.Prune(s.Context(), now, 7*24*time.Hour, 10)
+			s.must(err)
+			all := []store.Horizon{{Producer: sources[0], ID: without}, {Producer: sources[1], ID: without}, {Producer: sources[2], ID: with}, {Producer: sources[3], ID: with}}
+			if !slices.Equal(would, all) {
+				s.Errorf("%s: got told the horizons\n%+v, want\n%+v", what, would, all)
+			}
+			s.wantHorizons(all...)
+		}
+		waits, rejected := kept("waits", store.Pending), kept("rejected", store.Rejected)
+		waits.MessageID, rejected.MessageID = age(20), age(25)
+		younger, others := kept("younger", store.Pending), kept("another consumer's", store.Pending)
+		younger.MessageID, others.MessageID = age(10), age(30)
+		s.keep(time.Hour, younger, waits, rejected)
+		s.as("billing").keep(time.Hour, others)
+		want("one of 20 days waits", age(20), age(7))
+		row := s.listKept("", store.Pending)[1]
+		again := row
+		again.Status = store.Rejected
+		s.must(s.ledger.KeepAgain(s.Context(), &again, 0))
+		want("one of 10 days waits", age(10), age(7))
+		row = s.listKept("", store.Pending)[0]
+		row.Status = store.Rejected
+		s.must(s.ledger.KeepAgain(s.Context(), &row, 0))
+		want("none waits", age(7), age(7))
+	}},
 	{name: "messages are kept all or none", run: func(s *suite) {
 		bad := kept("b", 1) // a status that no row has
 		if err := s.ledger.Keep(s.Context(), []store.Kept{kept("a", store.Rejected), bad}, make([]time.Duration, 2)); err == nil {

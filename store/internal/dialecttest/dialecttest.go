@@ -139,6 +139,7 @@ func EachIndexed(t *testing.T, d store.Dialect, n store.Names, indexes map[strin
 		"ForgottenStates":  d.ForgottenStates(n, "c"),
 		"DueKept":          d.DueKept(n, "c", 0, page),
 		"CountWaiting":     d.CountWaiting(n, "c", page),
+		"LowestWaiting":    d.LowestWaiting(n, "c"),
 		"KeptRow":          d.KeptRow(n, "c", 1),
 		"ListKept":         d.ListKept(n, "", "", store.AnyStatus, 0, page),
 		"FindKept":         d.FindKept(n, "", waybill.NewID()),
