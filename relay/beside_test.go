@@ -18,12 +18,16 @@ import (
 // sabotaged is a dialect of which some statements are others.
 type sabotaged struct {
 	store.Dialect
-	floor, sweep, copies *store.Statement
-	now                  *atomic.Bool // from now on
+	floor, rejections, sweep, copies *store.Statement
+	now                              *atomic.Bool // from now on
 }
 
 func (d sabotaged) Floor(n store.Names, below waybill.ID) store.Statement {
 	return d.orOther(d.floor, d.Dialect.Floor(n, below))
+}
+
+func (d sabotaged) Rejections(n store.Names, from, to, width int64) store.Statement {
+	return d.orOther(d.rejections, d.Dialect.Rejections(n, from, to, width))
 }
 
 func (d sabotaged) Sweep(n store.Names, after, upTo int64, limit int) store.Statement {
@@ -50,6 +54,8 @@ func TestWhatOnlyHelpsHoldsUpNoMessage(t *testing.T) {
 	}{
 		{"the floor fails", sabotaged{floor: fails}},
 		{"the floor hangs", sabotaged{floor: hangs}},
+		{"the reading of rejections fails", sabotaged{rejections: fails}},
+		{"the reading of rejections hangs", sabotaged{rejections: hangs}},
 		{"the sweep fails", sabotaged{sweep: fails}},
 		{"the sweep hangs", sabotaged{sweep: hangs}},
 		{"the count of copies fails", sabotaged{copies: fails}},

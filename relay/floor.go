@@ -16,7 +16,7 @@ const (
 	emptyEvery = 200 * time.Millisecond
 	// idleEvery bounds that time where nothing is sent meanwhile: it doubles up to there.
 	idleEvery = 5 * time.Minute
-	// defaultRejectedHold is for how long rejected rows hold the floor.
+	// defaultRejectedHold is for how long rejected rows hold the floor: a weekend.
 	defaultRejectedHold = 72 * time.Hour
 	// emptyMargin is how far below the clock the floor is where no row is pending. It
 	// costs a consumer nothing whose retention is longer.
@@ -34,16 +34,26 @@ func (p *pump) readFloor(ctx context.Context) (bool, error) {
 	// The id of a delayed row is of the time at which it is due: ahead of the clock, and
 	// no floor.
 	now := time.UnixMicro(p.databaseNow())
+	// A row that is sent again meanwhile is found as a rejected one, which are read first, or as
+	// a pending one. One that is rejected is found as a pending one, or is noted before.
+	heldFrom := now.Add(-p.t.r.o.RejectedHold).UnixMicro()
+	rejected, known := p.t.rejections.lowest(heldFrom)
+	if !known {
+		p.nextFloor = began.Add(emptyEvery) // the last relay may have told of a lower one
+		return false, nil
+	}
+	byID, err := p.t.r.rejectedFloor(ctx, now)
+	if err != nil {
+		return false, err
+	}
 	crash.Point("relay.floor.before")
 	floor, err := p.t.r.queue.FloorBelow(ctx, waybill.LowestID(now))
 	crash.Point("relay.floor.after")
 	if err != nil {
 		return false, err
 	}
-	rejected, err := p.t.r.rejectedFloor(ctx, now)
-	if err != nil {
-		return false, err
-	}
+	since, _ := p.t.rejections.lowest(heldFrom)
+	rejected = lowerOf(lowerOf(rejected, byID), since)
 	every := floorEvery
 	if floor.IsZero() {
 		// A consumer that is told no floor forgets by the clock alone. This one leaves a
@@ -67,10 +77,11 @@ func (p *pump) readFloor(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// rejectedFloor is the lowest id of the rejected rows that hold the floor, so that a person
-// can have them sent again and their consumers still know whether they took effect; the zero
-// ID where there are none. The rows are told by their ids' time, which is that of Send or, of
-// a delayed message, that for which it was due.
+// rejectedFloor is the lowest id of the rejected rows whose ids' time is one in which rejected
+// rows hold the floor, so that a person can have them sent again and their consumers still know
+// whether they took effect; the zero ID where there are none. That time is the one of Send or,
+// of a delayed message, the one for which it was due. It is all that is known of rows that
+// others have rejected, as a person by SQL; for all others see rejections.
 func (r *Relay) rejectedFloor(ctx context.Context, now time.Time) (waybill.ID, error) {
 	if r.o.RejectedHold < 0 {
 		return waybill.ID{}, nil

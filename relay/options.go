@@ -82,11 +82,14 @@ type Options struct {
 	// everything else has missed: a quarter of it where there is reason to think that
 	// some were, and longer where a sweep is slow. Default 30 s.
 	Sweep time.Duration
-	// RejectedHold is for how long after its id's time a rejected message holds the floor
-	// that consumers are told, so that they remember what they know of it: until then, and
-	// for their retention after it, 'waybill resend' has it handled as if it had never been
-	// rejected. Consumers keep the records of as long a time as the oldest such message is
-	// old. Below 0: rejected messages hold no floor. Default 72 h.
+	// RejectedHold is for how long a message that is rejected holds the floor that
+	// consumers are told, and a 72nd part longer at most, so that they remember what they know
+	// of it: until then, and for their retention after it, 'waybill resend' has it handled as if
+	// it had never been rejected. It counts from the rejection, by the database's clock, however
+	// old the message was then. (Of what an older program has rejected, or a person by SQL, it
+	// counts from the id's time.) Consumers keep the records of as long a time as the
+	// oldest such message is old. One that is sent again or discarded holds it for an hour
+	// longer at most. Below 0: rejected messages hold no floor. Default 72 h.
 	RejectedHold time.Duration
 	// PausesEvery is the time between two looks at which destinations are paused. Default 1 s.
 	PausesEvery time.Duration

@@ -47,6 +47,9 @@ type pump struct {
 	floorPublished int64 // how many messages had been published at the last look
 	floorIdle      int   // how often none were since the one before
 
+	nextRejections time.Time // when readRejections reads again
+	rejectionsRead int       // how often it has read
+
 	orphansFrom waybill.ID // how far dropOrphans has read
 	nextOrphans time.Time  // when it goes on
 }
@@ -100,6 +103,7 @@ const (
 func (p *pump) loops() []*loop {
 	t := p.t
 	all := []*loop{
+		{tasks: []*task{newTask("read when messages were rejected", rejectionsLimit, p.readRejections)}, pause: until(func() time.Time { return p.nextRejections })},
 		{tasks: []*task{newTask("read the floor", helperLimit, p.readFloor)}, pause: until(func() time.Time { return p.nextFloor })},
 		{
 			tasks: []*task{

@@ -18,7 +18,7 @@
 //     loops that read rows; scan.go (rows that are new, due or waited for
 //     room), gaps.go (rows that commit late), newest.go (rows whose ids go back), sweep.go
 //     (rows that everything else has missed), copies.go (rows that are sent again),
-//     floor.go (the oldest pending row)
+//     floor.go (the oldest pending row), rejected.go (what was rejected lately)
 //   - admission.go: which of these rows go into a window
 //   - budget.go: what all destinations share
 //   - pause.go: destinations that are paused, by a person or by themselves; pace.go: how many

@@ -56,10 +56,14 @@ type repeated = recent.Map[waybill.ID, struct{}]
 
 // reject keeps a row for a person and takes its message out of its window.
 func (t *term) reject(ctx context.Context, id waybill.ID, reason string) {
+	unknown := false // a try that has failed may have rejected the row
 	t.write(ctx, "reject a message", []waybill.ID{id}, func(ctx context.Context, _ []waybill.ID) error {
+		t.rejections.begin(id)
 		crash.Point("relay.reject.before")
 		found, err := t.r.queue.Reject(ctx, id, reason)
 		crash.Point("relay.reject.after")
+		unknown = unknown || err != nil && len(lockedOf(err)) == 0
+		t.rejections.end(id, t.pump.databaseNow(), found || unknown)
 		if found {
 			t.r.counters.rejected.Add(1)
 			t.countRejected(id)

@@ -35,6 +35,7 @@ type term struct {
 	start        func(*lane)            // starts a lane's goroutine
 	slowReceipts slowReceipts           // receipts that cost a statement each; see settleSlowReceipts
 	copies       copies                 // to be counted
+	rejections   rejections             // what was rejected lately
 	locked       locked                 // what waits for the locks of others
 	answered     atomic.Int32           // whether there may be anything in qconfirmed; see answersOn
 	floor        atomic.Pointer[string] // the header "floor" of the messages sent now: the lowest of all until one is known
@@ -95,6 +96,7 @@ func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 		heldUntil:    clock,
 		beganAt:      time.Now(),
 		slowReceipts: slowReceipts{added: again()},
+		rejections:   newRejections(r.o.RejectedHold),
 		lookers:      turn.NewLine(lookersMost, turnTime),
 		makers:       turn.NewLine(makersMost, turnTime),
 		lanes:        map[laneKey]*lane{},

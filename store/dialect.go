@@ -158,7 +158,8 @@ type ProducerDialect interface {
 	Present(n Names, ids []waybill.ID) Statement
 	// CountCopies adds one to retry of the rows with these ids, at most MaxBatch.
 	CountCopies(n Names, ids []int64) Statement
-	// Reject sets status 2 and last_error of a pending row.
+	// Reject sets status 2 and last_error of a pending row, and not_before to clock: when it
+	// was rejected.
 	Reject(n Names, id waybill.ID, reason string) Statement
 	// Postpone sets a pending row's not_before to clock + delay (µs) and its
 	// last_error, and adds 1 to retry and failures to failures; with tries above 0 only
@@ -170,6 +171,10 @@ type ProducerDialect interface {
 	// RejectedFloor reads the lowest message_id of the rejected rows from an id to below
 	// another one, likewise.
 	RejectedFloor(n Names, from, below waybill.ID) Statement
+	// Rejections reads, of the rejected rows with from <= not_before < to, the highest
+	// not_before and the lowest message_id of those for which not_before / width is the same
+	// whole number, in any order. It may read all rejected rows.
+	Rejections(n Names, from, to, width int64) Statement
 	// Identity reads the identity of qoutbox: one row and column.
 	Identity(Names) Statement
 	// NoteTwin notes in qoutbox that another relay with its identity was heard now.

@@ -122,6 +122,30 @@ func (q *Queue) RejectedFloor(ctx context.Context, from waybill.ID) (waybill.ID,
 	return floor, err
 }
 
+// Rejection is the lowest message id of what was rejected in a part of time.
+type Rejection struct {
+	At     int64 // when the last of it was rejected, in µs by the database's clock
+	Lowest waybill.ID
+}
+
+// Rejections returns the lowest message ids of the rows that were rejected from a time to
+// before another one, in parts of time of this width, all in µs by the database's clock: none
+// for a part without any, and none in older tables. What an older program has rejected is at the
+// time at which it was last due, or at 0. It reads all rejected rows, but on MySQL and MariaDB.
+func (q *Queue) Rejections(ctx context.Context, from, to, width int64) ([]Rejection, error) {
+	if q.Older() {
+		return nil, nil
+	}
+	var found []Rejection
+	err := q.eachIn(ctx, q.sessions.helping, "read when messages were rejected", q.dialect.Rejections(q.names, from, to, width), func(rows *sql.Rows) error {
+		var r Rejection
+		err := rows.Scan(&r.At, &r.Lowest)
+		found = append(found, r)
+		return err
+	})
+	return found, err
+}
+
 // highestID is above every message's.
 var highestID = waybill.ID(bytes.Repeat([]byte{0xff}, 16))
 

@@ -36,6 +36,6 @@ type Row struct {
 	Status      int
 	Retry       int   // copies sent beyond the first
 	Failures    int   // tries that a consumer's handler has failed
-	NotBefore   int64 // µs
+	NotBefore   int64 // µs: not sent earlier or, of a rejected row, when it was rejected
 	LastError   string
 }

@@ -267,8 +267,8 @@ func (q *Queue) countCopies(ctx context.Context, ids []int64) error {
 	})
 }
 
-// Reject keeps a pending row for a person, with the reason (cut to 4000 bytes): it is
-// not sent any more. It reports whether there was such a row; a second rejection
+// Reject keeps a pending row for a person, with the reason (cut to 4000 bytes) and the
+// database's clock as its NotBefore: it is not sent any more. It reports whether there was such a row; a second rejection
 // changes nothing. Where others have locked it, that is a *LockedError.
 func (q *Queue) Reject(ctx context.Context, id waybill.ID, reason string) (bool, error) {
 	return q.settleOne(ctx, "reject a message", id, q.dialect.Reject(q.names, id, clip(reason)))

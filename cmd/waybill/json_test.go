@@ -45,7 +45,7 @@ func TestTheJSONFormsStayAsTheyAre(t *testing.T) {
 	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db", "WAYBILL_BROKER=embedded:broker")
 	w.ok("", "init")
 	ids := strings.Fields(w.ok(`{"key":"A-1","headers":{"team":"x"},"body":""}`+strings.Repeat("\n"+`{"body":"x"}`, 3), "send", "orders"))
-	w.exec(`UPDATE qmessage SET status = 2, last_error = 'carrier API: 503', failures = 5 WHERE message_id <> ?`, ids[3])
+	w.exec(`UPDATE qmessage SET status = 2, not_before = 1, last_error = 'carrier API: 503', failures = 5 WHERE message_id <> ?`, ids[3])
 	w.ok("", "send", "mails", "--not-before", "1h", "--body", "x")
 	w.exec(`INSERT INTO qconfirmed (message_id, consumer, outcome, last_error, time_stamp) VALUES (?, 'audit', 2, 'no', 1)`, ids[0])
 	w.exec(`INSERT INTO n_horizon (consumer, producer, message_id, floor) VALUES ('shipping', 'shop', NULL, NULL)`)

@@ -87,7 +87,7 @@ func (f *relayFlags) register(cmd *cobra.Command) {
 	flags.IntVar(&f.relay.InFlightBytes, "in-flight-bytes", 0, "most bytes of messages of all destinations that wait for the broker (default 64 MiB)")
 	flags.IntVar(&f.relay.Batch, "batch", 500, "most messages read or published at once")
 	flags.DurationVar(&f.relay.Lease, "lease", 15*time.Second, "how long a relay that died keeps others waiting")
-	flags.DurationVar(&f.relay.RejectedHold, "rejected-hold", 72*time.Hour, "how old a rejected message may be for its consumers to go on remembering it, so that 'waybill resend' works")
+	flags.DurationVar(&f.relay.RejectedHold, "rejected-hold", 72*time.Hour, "for how long after it is rejected a message's consumers go on remembering it, so that 'waybill resend' works")
 	flags.DurationVar(&f.relay.Poll, "poll", 500*time.Millisecond, "longest time between two looks at an idle table")
 	flags.DurationVar(&f.relay.MinResend, "min-resend", time.Second, "least time after which a message without a receipt is sent again")
 	flags.DurationVar(&f.relay.MaxResend, "max-resend", time.Minute, "greatest such time")

@@ -5,7 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/internal/address"
 )
 
@@ -54,6 +56,35 @@ func TestRejectedMessagesAreListedShownSentAgainAndDiscarded(t *testing.T) {
 		t.Errorf("received: got %q, want first and second", out)
 	}
 	settle(t, w)
+}
+
+func TestResendSaysWhatConsumersMayHaveForgotten(t *testing.T) {
+	t.Parallel()
+	w := newWorkspace(t, "WAYBILL_DB=sqlite:app.db")
+	w.ok("", "init")
+	const forgotten = "was rejected longer ago than 72h0m0s"
+	ago := func(d time.Duration) time.Time { return time.Now().Add(-d) }
+	for _, c := range []struct {
+		name           string
+		sent, rejected time.Duration // ago; rejected 0: it is not known when
+		forgotten      bool
+	}{
+		{"rejected at once", 71 * time.Hour, 71 * time.Hour, false},
+		{"rejected late", 1000 * time.Hour, 71 * time.Hour, false},
+		{"rejected long ago", 1000 * time.Hour, 73 * time.Hour, true},
+		{"sent lately, rejected by an older program", 71 * time.Hour, 0, false},
+		{"sent long ago, rejected by an older program", 73 * time.Hour, 0, true},
+	} {
+		id, at := waybill.NewIDAt(ago(c.sent)).String(), int64(0)
+		if c.rejected > 0 {
+			at = ago(c.rejected).UnixMicro()
+		}
+		w.exec(`INSERT INTO qmessage (message_id, destination, time_stamp, message_content, status, not_before) VALUES (?, 'orders', 1, x'00', 2, ?)`, id, at)
+		r := w.run("", "resend", id)
+		if r.status != 0 || strings.Contains(r.stderr, forgotten) != c.forgotten {
+			t.Errorf("%s: got exit status %d\n%swant it sent again, and told that it may be forgotten: %v", c.name, r.status, r.stderr, c.forgotten)
+		}
+	}
 }
 
 // workspaceWithRejected is a workspace whose outbox holds one rejected message.

@@ -18,8 +18,8 @@ const resendHelp = `Send rejected messages again, and print their ids. An id sta
 copies may still be under way, and a consumer takes one of them and drops the others.
 
 Consumers remember a rejected message for three days and their retention (waybill relay
---rejected-hold, 72h, counted from its id's time; waybill:forgotten is why they reject an
-older one). --as-new sends such a message under a new id. Then it takes effect even if
+--rejected-hold, 72h, counted from when it was rejected; waybill:forgotten is why they
+reject an older one). --as-new sends such a message under a new id. Then it takes effect even if
 it did before: look first. A state of level latest whose key was forgotten stays
 rejected also then: send the key's present state as a new message.
 
@@ -72,7 +72,10 @@ func newResendCommand(o *options) *cobra.Command {
 			return o.withQueue(ctx, func(q *store.Queue) error {
 				resend := func(id waybill.ID) error { return f.resend(ctx, q, id, out, cmd.ErrOrStderr()) }
 				if f.dryRun {
-					resend = func(id waybill.ID) error { return f.wouldResend(id, f.check(ctx, q, id), out) }
+					resend = func(id waybill.ID) error {
+						_, err := f.check(ctx, q, id)
+						return f.wouldResend(id, err, out)
+					}
 				}
 				return f.resendEach(cmd, ids, func(do func(waybill.ID) error) (int, error) { return f.pick.each(ctx, q, do) }, resend)
 			})
@@ -124,7 +127,8 @@ type resentLine struct {
 
 // resend sends one message again.
 func (f *resendFlags) resend(ctx context.Context, q *store.Queue, id waybill.ID, w, stderr io.Writer) error {
-	if err := f.check(ctx, q, id); err != nil {
+	row, err := f.check(ctx, q, id)
+	if err != nil {
 		return err
 	}
 	answers, err := q.Answers(ctx, []waybill.ID{id})
@@ -141,20 +145,21 @@ func (f *resendFlags) resend(ctx context.Context, q *store.Queue, id waybill.ID,
 	if err := printLine(w, f.json, resentLine{id, newID, askedAgain(answers, f.asNew)}, newID.String()); err != nil || f.asNew {
 		return err
 	}
-	return warnOfAge(ctx, q, id, stderr)
+	return warnOfAge(ctx, q, row, stderr)
 }
 
 // rejectedHold is the default of relay.Options.RejectedHold.
 const rejectedHold = 72 * time.Hour
 
-// warnOfAge tells of a message that holds no floor any more while it is rejected.
-func warnOfAge(ctx context.Context, q *store.Queue, id waybill.ID, stderr io.Writer) error {
-	now, err := q.Clock(ctx)
+// warnOfAge tells of a message that has held no floor any more while it was rejected.
+func warnOfAge(ctx context.Context, q *store.Queue, rejected *store.Row, stderr io.Writer) error {
+	clock, err := q.Clock(ctx)
 	if err != nil {
 		return err
 	}
-	if id.Time().Before(time.UnixMicro(now).Add(-rejectedHold)) {
-		fmt.Fprintf(stderr, "Message %s is older than %v, for which consumers remember rejected messages by default. If its consumer rejects it again as waybill:forgotten, it needs 'waybill resend --as-new %s'.\n", id, rejectedHold, id)
+	id, from := rejected.MessageID, time.UnixMicro(clock).Add(-rejectedHold)
+	if id.Time().Before(from) && time.UnixMicro(rejected.NotBefore).Before(from) {
+		fmt.Fprintf(stderr, "Message %s was rejected longer ago than %v, for which consumers remember rejected messages by default. If its consumer rejects it again as waybill:forgotten, it needs 'waybill resend --as-new %s'.\n", id, rejectedHold, id)
 	}
 	return nil
 }
@@ -177,14 +182,14 @@ func (f *resendFlags) wouldResend(id waybill.ID, err error, w io.Writer) error {
 	return printLine(w, f.json, resentLine{MessageID: id}, id.String())
 }
 
-// check says why a message cannot be sent again: it is not there and rejected, or was rejected
+// check returns a rejected message, or says why it cannot be sent again: it is not there and rejected, or was rejected
 // because its consumer has forgotten what it knew of it.
-func (f *resendFlags) check(ctx context.Context, q *store.Queue, id waybill.ID) error {
+func (f *resendFlags) check(ctx context.Context, q *store.Queue, id waybill.ID) (*store.Row, error) {
 	r, err := rejectedRow(ctx, q, id)
 	if err == nil && !f.asNew && strings.Contains(r.LastError, waybill.ReasonForgotten) {
 		err = &messageError{fmt.Sprintf("message %s was rejected because its consumer has forgotten what it knew of messages that old, and would be again: see --as-new in 'waybill resend --help'", id)}
 	}
-	return err
+	return r, err
 }
 
 // rejectedRow returns a rejected message.

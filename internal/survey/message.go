@@ -116,7 +116,11 @@ func timeline(row *store.Row, answers []store.Answer) []Event {
 	}
 	switch {
 	case row.Status == store.Rejected:
-		events = append(events, Event{Text: say("Rejected, and kept for a person: %s", cmp.Or(row.LastError, "no reason was given")), Bad: true})
+		rejected := Event{Text: say("Rejected, and kept for a person: %s", cmp.Or(row.LastError, "no reason was given")), Bad: true}
+		if row.NotBefore > 0 {
+			rejected.At = at(row.NotBefore)
+		}
+		events = append(events, rejected)
 	case row.LastError != "":
 		events = append(events, Event{Text: say("The last try failed: %s", row.LastError), Bad: true})
 	}

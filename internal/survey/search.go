@@ -53,8 +53,9 @@ type Summary struct {
 	Sent        time.Time  `json:"sent"` // the time in the id: when it was sent, or is due
 	Copies      int        `json:"copies"`
 	Failures    int        `json:"failures"`
-	NotBefore   *time.Time `json:"not_before,omitempty"`
-	Error       string     `json:"error,omitempty"` // at most its first 500 characters
+	NotBefore   *time.Time `json:"not_before,omitempty"`  // of a pending one
+	RejectedAt  *time.Time `json:"rejected_at,omitempty"` // of a rejected one of the outbox's; not known of an older program's
+	Error       string     `json:"error,omitempty"`       // at most its first 500 characters
 }
 
 func summarize(r *store.Row) Summary {
@@ -64,7 +65,11 @@ func summarize(r *store.Row) Summary {
 	}
 	if r.NotBefore > 0 {
 		at := time.UnixMicro(r.NotBefore).UTC()
-		s.NotBefore = &at
+		if r.Status == store.Rejected {
+			s.RejectedAt = &at
+		} else {
+			s.NotBefore = &at
+		}
 	}
 	return s
 }

@@ -240,6 +240,9 @@ func TestNamedConsumersThatHaveRejectedAMessageAreTold(t *testing.T) {
 			t.Errorf("got the timeline %q, want %q in it", texts, want)
 		}
 	}
+	if last := m.Timeline[len(m.Timeline)-1]; last.At == nil || m.RejectedAt == nil || !last.At.Equal(*m.RejectedAt) || m.NotBefore != nil {
+		t.Errorf("got %+v last, and rejected at %v, want to be told when it was rejected", last, m.RejectedAt)
+	}
 }
 
 func TestASearchIsBoundedAndGoesOn(t *testing.T) {

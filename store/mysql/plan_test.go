@@ -46,6 +46,7 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 				"ScanDue":         "qmessage by qmessage_due",
 				"Floor":           "qmessage by qmessage_due",
 				"RejectedFloor":   "qmessage by qmessage_due",
+				"Rejections":      "qmessage by qmessage_due",
 				"List pending":    "qmessage by PRIMARY",
 				"List rejected":   "qmessage by PRIMARY",
 				"Delete":          "q by qmessage_message_id",

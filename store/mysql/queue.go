@@ -122,7 +122,7 @@ UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$')) AS g
 STRAIGHT_JOIN {qmessage} AS q FORCE INDEX (PRIMARY) ON q.id = g.id
 SET q.retry = q.retry + 1`
 
-const reject = `UPDATE {qmessage} SET status = 2, last_error = ? WHERE message_id = ? AND status = 0`
+const reject = `UPDATE {qmessage} SET status = 2, not_before = ` + clock + `, last_error = ? WHERE message_id = ? AND status = 0`
 
 const postpone = `
 UPDATE {qmessage}
@@ -146,6 +146,14 @@ FROM (
 const rejectedFloor = `
 SELECT MIN(message_id) FROM {qmessage} FORCE INDEX (qmessage_due)
 WHERE status = 2 AND message_id >= ? AND message_id < ?`
+
+// rejections reads a range of the index alone. MariaDB would sort what it has grouped.
+const rejections = `
+SELECT MAX(not_before), MIN(message_id)
+FROM {qmessage} FORCE INDEX (qmessage_due)
+WHERE status = 2 AND not_before >= ? AND not_before < ?
+GROUP BY not_before DIV ?
+ORDER BY NULL`
 
 const count = `
 SELECT destination, dest_type, status, COUNT(*), MIN(message_id), MAX(retry)
@@ -270,6 +278,11 @@ func (dialect) Floor(n store.Names, below waybill.ID) store.Statement {
 // RejectedFloor implements store.ProducerDialect.
 func (dialect) RejectedFloor(n store.Names, from, below waybill.ID) store.Statement {
 	return statement.New(n, rejectedFloor, from.String(), below.String())
+}
+
+// Rejections implements store.ProducerDialect.
+func (dialect) Rejections(n store.Names, from, to, width int64) store.Statement {
+	return statement.New(n, rejections, from, to, width)
 }
 
 // Identity implements store.ProducerDialect.

@@ -61,6 +61,7 @@ func TestPagesAreReadByAnIndexWhateverTheStatisticsSay(t *testing.T) {
 				"Sweep":           "qmessage_pkey",
 				"Floor":           "qmessage_pending",
 				"RejectedFloor":   "qmessage_rejected_id",
+				"Rejections":      "qmessage_rejected",
 				"List pending":    "qmessage_pkey",
 				"List rejected":   "qmessage_rejected",
 				"Delete":          "qmessage_message_id",

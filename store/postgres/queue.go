@@ -3,6 +3,7 @@ package postgres
 import (
 	"crypto/sha256"
 	"fmt"
+	"math"
 
 	waybill "github.com/waybill-go/waybill"
 	"github.com/waybill-go/waybill/store"
@@ -90,7 +91,7 @@ const present = `SELECT message_id FROM {qmessage} WHERE message_id = ANY ((SELE
 const countCopies = `UPDATE {qmessage} SET retry = retry + 1 WHERE id = ANY ((SELECT $1::text::bigint[]` + impatient + `)::bigint[])`
 
 const reject = `
-UPDATE {qmessage} SET status = 2, last_error = $2::text
+UPDATE {qmessage} SET status = 2, not_before = ` + clock + `, last_error = $2::text
 WHERE message_id = (SELECT $1::uuid` + impatient + `) AND status = 0`
 
 const postpone = `
@@ -115,6 +116,20 @@ SELECT (
 	WHERE uuid_send(message_id) >= uuid_send($1::uuid) AND uuid_send(message_id) < uuid_send($2::uuid) AND coalesce(status + 0 = 2, false)
 	ORDER BY uuid_send(message_id)
 	LIMIT 1)`
+
+// rejections reads all rejected rows, in order of id, and compares ids as count does. The bound,
+// which it never comes to, keeps the conditions out of the inner part, so that it is planned
+// as listRejected is.
+const rejections = `
+SELECT max(not_before), min(message_id::text COLLATE "C")
+FROM (
+	SELECT message_id, not_before
+	FROM {qmessage}
+	WHERE status = 2
+	ORDER BY id` + limited + `
+) AS r
+WHERE not_before >= $2::bigint AND not_before < $3::bigint
+GROUP BY not_before / $4::bigint`
 
 // count compares ids as text, in which their order is the same.
 const count = `
@@ -233,6 +248,11 @@ func (dialect) Floor(n store.Names, below waybill.ID) store.Statement {
 // RejectedFloor implements store.ProducerDialect.
 func (dialect) RejectedFloor(n store.Names, from, below waybill.ID) store.Statement {
 	return statement.New(n, rejectedFloor, from.String(), below.String())
+}
+
+// Rejections implements store.ProducerDialect.
+func (dialect) Rejections(n store.Names, from, to, width int64) store.Statement {
+	return statement.New(n, rejections, int64(math.MaxInt64), from, to, width)
 }
 
 // Identity implements store.ProducerDialect.

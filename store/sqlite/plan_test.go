@@ -61,6 +61,7 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 				"ScanDue":         "qmessage_due",
 				"Floor":           "sqlite_autoindex_qmessage_1 (message_id<?)",
 				"RejectedFloor":   "qmessage_rejected_id (message_id>? AND message_id<?)",
+				"Rejections":      "qmessage_rejected",
 				"List pending":    "INTEGER PRIMARY KEY (rowid>?)",
 				"List rejected":   "qmessage_rejected",
 				"Delete":          "sqlite_autoindex_qmessage_1 (message_id=?)",

@@ -77,7 +77,7 @@ const deleteRows = `DELETE FROM {qmessage}` + byMessageID + `WHERE message_id IN
 // countCopies is to be completed with a list of ids.
 const countCopies = `UPDATE {qmessage} AS q SET retry = q.retry + 1 FROM (SELECT column1 AS id FROM (VALUES %s)) AS g WHERE q.id = g.id`
 
-const reject = `UPDATE {qmessage} SET status = 2, last_error = ? WHERE message_id = ? AND status = 0`
+const reject = `UPDATE {qmessage} SET status = 2, not_before = ` + clock + `, last_error = ? WHERE message_id = ? AND status = 0`
 
 const postpone = `
 UPDATE {qmessage}
@@ -93,6 +93,13 @@ SELECT (SELECT message_id FROM {qmessage}` + byMessageID + `WHERE message_id < ?
 const rejectedFloor = `
 SELECT (SELECT message_id FROM {qmessage} INDEXED BY {.qmessage_rejected_id}
 	WHERE message_id >= ? AND message_id < ? AND status + 0 = 2 ORDER BY message_id LIMIT 1)`
+
+// rejections reads all rejected rows, in order of id.
+const rejections = `
+SELECT max(not_before), min(message_id)
+FROM {qmessage} INDEXED BY {.qmessage_rejected}
+WHERE status = 2 AND not_before >= ? AND not_before < ?
+GROUP BY not_before / ?`
 
 const count = `
 SELECT destination, dest_type, status, count(*), min(message_id), max(retry)
@@ -206,6 +213,11 @@ func (dialect) Floor(n store.Names, below waybill.ID) store.Statement {
 // RejectedFloor implements store.ProducerDialect.
 func (dialect) RejectedFloor(n store.Names, from, below waybill.ID) store.Statement {
 	return statement.New(n, rejectedFloor, from.String(), below.String())
+}
+
+// Rejections implements store.ProducerDialect.
+func (dialect) Rejections(n store.Names, from, to, width int64) store.Statement {
+	return statement.New(n, rejections, from, to, width)
 }
 
 // Identity implements store.ProducerDialect.

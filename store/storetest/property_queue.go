@@ -222,10 +222,12 @@ func (q *queue) without(ids []waybill.ID) []store.Row {
 func (q *queue) reject(t *rapid.T) {
 	r := q.draw(t)
 	reason := oneOf("", "no", "näh\x00").Draw(t, "reason")
+	before := q.clockOf(t)
 	found, err := q.queue.Reject(t.Context(), r.MessageID, reason)
 	must(t, err)
 	wantFound(t, found, r.Status == store.Pending)
 	if found {
+		q.expectDue(t, r, before, 0)
 		r.Status, r.LastError = store.Rejected, stored(reason)
 	}
 }

@@ -185,6 +185,13 @@ func (s *suite) clock() int64 {
 	return now
 }
 
+// clockMoves returns once the database's clock shows a later time.
+func (s *suite) clockMoves() {
+	s.Helper()
+	for now := s.clock(); s.clock() <= now; {
+	}
+}
+
 // all reads every row, in order of id.
 func (s *suite) all() []store.Row {
 	s.Helper()

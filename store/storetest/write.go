@@ -168,6 +168,43 @@ var writeCases = []testCase{
 			})
 		}
 	}},
+	{name: "Reject notes when, by the database's clock, and Rejections finds the lowest id of each part of time", run: func(s *suite) {
+		rows := s.sendBodies("a", "b", "c", "d", "e", "f")
+		later := row("o", "", "later")
+		later.NotBefore = s.clock() + time.Hour.Microseconds()
+		s.send(later)
+		before := s.clock()
+		s.reject(later.ID)
+		s.reject(rows[0].ID)
+		for _, id := range []waybill.ID{later.ID, rows[0].ID} {
+			if at := s.find(id).NotBefore; at < before || at > s.clock() {
+				s.Errorf("got the not_before %d of message %s, want one from %d on", at, id, before)
+			}
+		}
+		const width = 1000
+		for i, at := range []int64{7 * width, 5*width + 1, 5 * width, 4*width - 1, 9 * width} { // of b to f
+			if i != 3 {
+				s.reject(rows[i+1].ID)
+			}
+			s.must(s.exec(s.db, `UPDATE {qmessage} SET not_before = ? WHERE message_id = ?`, at, rows[i+1].ID.String()))
+		}
+		for _, c := range []struct {
+			from, to int64
+			want     []store.Rejection
+		}{
+			{width, 10 * width, []store.Rejection{{At: 5*width + 1, Lowest: rows[2].ID}, {At: 7 * width, Lowest: rows[1].ID}, {At: 9 * width, Lowest: rows[5].ID}}},
+			{5*width + 1, 9 * width, []store.Rejection{{At: 5*width + 1, Lowest: rows[2].ID}, {At: 7 * width, Lowest: rows[1].ID}}},
+			{5 * width, 5*width + 1, []store.Rejection{{At: 5 * width, Lowest: rows[3].ID}}},
+			{10 * width, before, nil},
+		} {
+			got, err := s.queue.Rejections(s.Context(), c.from, c.to, width)
+			s.must(err)
+			slices.SortFunc(got, func(a, b store.Rejection) int { return int(a.At - b.At) })
+			if !slices.Equal(got, c.want) {
+				s.Errorf("from %d to %d: got %v, want %v", c.from, c.to, got, c.want)
+			}
+		}
+	}},
 	{name: "Postpone sets the next copy's time by the database's clock", run: func(s *suite) {
 		rows := s.sendBodies("a", "b")
 		before := s.clock()
@@ -197,7 +234,7 @@ var writeCases = []testCase{
 		s.reject(rows[1].ID)
 		s.wantFound("postponing a rejected row", false)(s.queue.Postpone(s.Context(), rows[1].ID, time.Minute, 1, 0, "busy"))
 		s.wantFound("postponing an unknown id", false)(s.queue.Postpone(s.Context(), waybill.NewID(), time.Minute, 1, 0, "busy"))
-		if r := s.find(rows[1].ID); r.NotBefore != 0 || r.LastError != "no" {
+		if r := s.find(rows[1].ID); r.NotBefore > s.clock() || r.LastError != "no" {
 			s.Errorf("got the rejected row %+v, want it not postponed", r)
 		}
 	}},

@@ -70,8 +70,12 @@ func TestARejectedMessageHoldsTheFloorForItsTimeAndNoLonger(t *testing.T) {
 		for _, c := range []struct {
 			name string
 			hold time.Duration
+			ago  time.Duration // since it was rejected
 			want bool
-		}{{"by default", 0, true}, {"never", -1, false}, {"when its time is over", time.Hour, false}} {
+		}{
+			{"by default", 0, 0, true}, {"never", -1, 0, false},
+			{"from its rejection on", time.Hour, 0, true}, {"when its time is over", time.Hour, 2 * time.Hour, false},
+		} {
 			t.Run(c.name, func(t *testing.T) {
 				w := newWorld(t, d, memory.New(nil))
 				w.relayOptions.RejectedHold = c.hold
@@ -84,6 +88,7 @@ func TestARejectedMessageHoldsTheFloorForItsTimeAndNoLonger(t *testing.T) {
 				if found, err := queue.Reject(t.Context(), rejected, "no"); err != nil || !found {
 					t.Fatal(found, err)
 				}
+				w.exec(w.producer, fmt.Sprintf(`UPDATE qmessage SET not_before = not_before - %d WHERE status = 2`, c.ago.Microseconds()))
 				w.runs(w.relay().Run)
 				received := w.peer().subscribe(broker.Subscription{Destination: "orders"})
 				pending := waybill.NewID()

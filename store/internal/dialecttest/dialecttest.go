@@ -113,6 +113,7 @@ func EachIndexed(t *testing.T, d store.Dialect, n store.Names, indexes map[strin
 		"Sweep":           d.Sweep(n, 0, top, page),
 		"Floor":           d.Floor(n, waybill.NewID()),
 		"RejectedFloor":   d.RejectedFloor(n, waybill.LowestID(time.UnixMilli(1)), waybill.NewID()),
+		"Rejections":      d.Rejections(n, 1, top, 1<<30),
 		"List pending":    d.List(n, "", store.Pending, 0, page),
 		"List rejected":   d.List(n, "", store.Rejected, 0, page),
 		"Delete":          d.Delete(n, make([]waybill.ID, page)),

@@ -32,7 +32,8 @@ type Summary struct {
 	Minted      time.Time  `json:"minted"` // the time in the id: when it was sent, or is due
 	Copies      int        `json:"copies"` // known to be sent beyond the first
 	Failures    int        `json:"failures"`
-	NotBefore   *time.Time `json:"not_before,omitempty"`
+	NotBefore   *time.Time `json:"not_before,omitempty"`  // of a pending one
+	RejectedAt  *time.Time `json:"rejected_at,omitempty"` // not known of what an older program has rejected
 	LastError   string     `json:"last_error,omitempty"`
 	BodyBytes   int        `json:"body_bytes"`
 	// Consumers are those named consumers of the destination that are known to have
@@ -103,7 +104,11 @@ func Summarize(r *store.Row, consumers ...Consumer) Summary {
 	}
 	if r.NotBefore > 0 {
 		at := time.UnixMicro(r.NotBefore).UTC()
-		s.NotBefore = &at
+		if r.Status == store.Rejected {
+			s.RejectedAt = &at
+		} else {
+			s.NotBefore = &at
+		}
 	}
 	return s
 }
@@ -175,7 +180,7 @@ func (s *Summary) Sent(now time.Time) time.Time {
 
 // age is how long ago a message was sent, or when its next copy is due.
 func age(s *Summary, now time.Time) string {
-	if s.NotBefore != nil && s.NotBefore.After(now) && s.Status == StatusName(store.Pending) {
+	if s.NotBefore != nil && s.NotBefore.After(now) {
 		return terminal.Age(now.Sub(*s.NotBefore))
 	}
 	return terminal.Age(now.Sub(s.Sent(now)))
@@ -225,6 +230,9 @@ func (m *Whole) Write(w io.Writer, now time.Time) error {
 			due = "due in " + terminal.Span(m.NotBefore.Sub(now))
 		}
 		line("Not before", "%s (%s)", m.NotBefore.Format(time.RFC3339), due)
+	}
+	if m.RejectedAt != nil {
+		line("Rejected", "%s (%s ago)", m.RejectedAt.Format(time.RFC3339), terminal.Age(now.Sub(*m.RejectedAt)))
 	}
 	line("Sent again", "%d times", m.Copies)
 	if m.Status == StatusName(store.Rejected) {

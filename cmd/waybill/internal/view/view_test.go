@@ -59,7 +59,7 @@ func TestAnAgeCountsFromTheSend(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := row
-			r.TimeStamp, r.MessageID, r.NotBefore = c.timeStamp, waybill.NewIDAt(c.minted), c.minted.UnixMicro()
+			r.Status, r.TimeStamp, r.MessageID, r.NotBefore = store.Pending, c.timeStamp, waybill.NewIDAt(c.minted), c.minted.UnixMicro()
 			var list, whole bytes.Buffer
 			m := view.Open(&r)
 			if err := errors.Join(view.List(&list, []view.Summary{view.Summarize(&r)}, now, false), m.Write(&whole, now)); err != nil {
@@ -76,6 +76,22 @@ func TestAnAgeCountsFromTheSend(t *testing.T) {
 	m := view.Open(&delayed)
 	if err := m.Write(&out, now); err != nil || !strings.Contains(out.String(), "2030-01-31T13:00:00Z (due in 1h00m)") {
 		t.Errorf("got\n%s%v, want when it is due", out.String(), err)
+	}
+}
+
+func TestARejectedMessageSaysWhenThatWas(t *testing.T) {
+	late := row
+	late.NotBefore = now.Add(-time.Minute).UnixMicro()
+	m := view.Open(&late)
+	var out bytes.Buffer
+	if err := m.Write(&out, now); err != nil || !strings.Contains(out.String(), "Rejected     2030-01-31T11:59:00Z (1m00s ago)\n") || strings.Contains(out.String(), "Not before") {
+		t.Errorf("got\n%s%v, want when it was rejected, and not that it is due", out.String(), err)
+	}
+	if m.NotBefore != nil || m.RejectedAt == nil || !m.RejectedAt.Equal(now.Add(-time.Minute)) {
+		t.Errorf("got not_before %v and rejected_at %v, want the latter alone", m.NotBefore, m.RejectedAt)
+	}
+	if m = view.Open(&row); m.RejectedAt != nil {
+		t.Errorf("got rejected_at %v of a row that does not tell", m.RejectedAt)
 	}
 }
 
