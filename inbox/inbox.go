@@ -248,12 +248,12 @@ func (in *Inbox) Run(ctx context.Context) error {
 	case err := <-ended:
 		return err
 	case <-late.C:
-		return &waybill.DrainError{After: in.o.Drain, Left: append(in.stuckNow(), in.parts.Names()...)}
+		return &waybill.DrainError{After: in.o.Drain, Left: in.parts.Left("the inbox itself", in.stuckNow()...)}
 	}
 }
 
 func (in *Inbox) run(ctx context.Context) error {
-	defer in.ledger.CloseIdle()
+	defer in.parts.Do("closing the connections to the database", in.ledger.CloseIdle)
 	in.mu.Lock()
 	routes, err := in.routes, in.problems.Err("inbox")
 	in.mu.Unlock()
@@ -263,7 +263,7 @@ func (in *Inbox) run(ctx context.Context) error {
 	if len(routes) == 0 {
 		return errors.New("waybill: the inbox has no handler; call Handle before Run")
 	}
-	in.parts.While("a check of the database", func() { err = in.check(ctx, levels(routes)) })()
+	in.parts.Do("a check of the database", func() { err = in.check(ctx, levels(routes)) })
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
@@ -281,27 +281,27 @@ func (in *Inbox) run(ctx context.Context) error {
 	settle, settled := context.WithCancel(finish)
 	defer settled()
 
-	in.parts.While("reading which destinations are paused", func() { in.lookAtPauses(ctx, firstPauses) })()
+	in.parts.Do("reading which destinations are paused", func() { in.lookAtPauses(ctx, firstPauses) })
 	var workers, background sync.WaitGroup
 	for _, r := range routes {
 		r.start(receive, settle, &workers)
 	}
-	background.Go(in.parts.While("the pruning of old records", func() { in.pruneRepeatedly(receive) }))
-	background.Go(in.parts.While("the storing of producers' floors", func() { in.saveFloorsRepeatedly(receive) }))
-	background.Go(in.parts.While("watching which destinations are paused", func() { in.watchPauses(receive) }))
-	background.Go(in.parts.While("the look for kept messages", func() { in.handleKept(receive) }))
+	in.parts.Go(&background, "the pruning of old records", func() { in.pruneRepeatedly(receive) })
+	in.parts.Go(&background, "the storing of producers' floors", func() { in.saveFloorsRepeatedly(receive) })
+	in.parts.Go(&background, "watching which destinations are paused", func() { in.watchPauses(receive) })
+	in.parts.Go(&background, "the look for kept messages", func() { in.handleKept(receive) })
 	var refused error
-	background.Go(in.parts.While("the connection to the broker", func() {
+	in.parts.Go(&background, "the connection to the broker", func() {
 		defer stop()
 		refused = in.connect(receive, settle, finish)
-	}))
+	})
 
 	<-receive.Done()
 	defer time.AfterFunc(in.o.Drain-in.o.Drain/10, settled).Stop()
 	defer time.AfterFunc(in.o.Drain, abandon).Stop()
 	workers.Wait()
-	in.receipts.drain(settle)
-	in.parts.While("the storing of producers' last floors", func() { in.saveLastFloors(settle) })()
+	in.parts.Do("sending the last receipts", func() { in.receipts.drain(settle) })
+	in.parts.Do("the storing of producers' last floors", func() { in.saveLastFloors(settle) })
 	settled()
 	background.Wait()
 	if left := in.stuckNow(); refused == nil && len(left) > 0 {

@@ -214,10 +214,10 @@ func (in *Inbox) handleKept(ctx context.Context) {
 			if !busy[r].TryLock() {
 				continue
 			}
-			work.Go(in.parts.While("the handling of kept messages", func() {
+			in.parts.Go(&work, "the handling of kept messages", func() {
 				defer busy[r].Unlock()
 				r.handleKept(ctx, ids)
-			}))
+			})
 		}
 		backoff.Sleep(ctx, in.o.KeptEvery)
 	}

@@ -223,9 +223,9 @@ func (l *lane) signal() {
 // send publishes what arrives through conn until ctx ends or conn does.
 func (r *receipts) send(ctx context.Context, conn broker.Conn) {
 	var senders sync.WaitGroup
-	senders.Go(func() { r.sendLane(ctx, conn, &r.sound) })
+	r.in.parts.Go(&senders, "the connection to the broker", func() { r.sendLane(ctx, conn, &r.sound) })
 	for range doubtfulSenders {
-		senders.Go(func() { r.sendLane(ctx, conn, &r.doubtful) })
+		r.in.parts.Go(&senders, "the connection to the broker", func() { r.sendLane(ctx, conn, &r.doubtful) })
 	}
 	senders.Wait()
 }

@@ -57,7 +57,7 @@ func newRoute(in *Inbox, destination string, level waybill.Level, handler BatchH
 
 func (r *route) start(receive, settle context.Context, group *sync.WaitGroup) {
 	for _, w := range r.workers {
-		group.Go(r.in.parts.While(fmt.Sprintf("a worker of %q", r.destination), func() { w.run(receive, settle) }))
+		r.in.parts.Go(group, fmt.Sprintf("a worker of %q", r.destination), func() { w.run(receive, settle) })
 	}
 }
 

@@ -72,9 +72,9 @@ func (in *Inbox) session(receive, settle, finish context.Context, connected func
 	defer stop()
 	var work sync.WaitGroup
 	defer work.Wait()
-	work.Go(func() { in.receipts.send(alive, conn) })
+	in.parts.Go(&work, "the connection to the broker", func() { in.receipts.send(alive, conn) })
 	for _, r := range in.routes {
-		work.Go(func() { r.receive(receiving, alive, conn) })
+		in.parts.Go(&work, "the connection to the broker", func() { r.receive(receiving, alive, conn) })
 	}
 	select {
 	case <-conn.Done():

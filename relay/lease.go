@@ -26,7 +26,7 @@ var errLeaseLost = errors.New("another relay has taken the lease")
 func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 	var lease store.Lease
 	var clock, heldUntil int64
-	r.parts.While("taking the lease", func() { lease, clock, heldUntil, err = r.acquire(ctx) })()
+	r.parts.Do("taking the lease", func() { lease, clock, heldUntil, err = r.acquire(ctx) })
 	if err != nil {
 		return false, err
 	}
@@ -35,13 +35,16 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 			r.leader = lease.Holder
 			r.log.InfoContext(ctx, "relay stands by; another one leads", slog.String("leader", lease.Holder))
 		}
-		r.parts.While("noting that it stands by", func() { r.noteStandby(ctx) })()
+		r.parts.Do("noting that it stands by", func() { r.noteStandby(ctx) })
 		return false, nil
 	}
 	r.leader = ""
-	crash.Point("relay.identity.before")
-	identity, err := r.queue.Identity(ctx)
-	crash.Point("relay.identity.after")
+	var identity string
+	r.parts.Do("reading the outbox's identity", func() {
+		crash.Point("relay.identity.before")
+		identity, err = r.queue.Identity(ctx)
+		crash.Point("relay.identity.after")
+	})
 	if err != nil {
 		return false, err
 	}
@@ -54,7 +57,7 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 	t.older = r.queue.Older()
 	t.heldUntil = heldUntil
 	t.pump.dueSince(heldUntil)
-	r.parts.While("reading which destinations are paused", func() { t.beginPauses(ctx) })()
+	r.parts.Do("reading which destinations are paused", func() { t.beginPauses(ctx) })
 	r.setTerm(t)
 	defer r.setTerm(nil)
 	r.log.InfoContext(ctx, "relay leads", slog.String("holder", r.holder), slog.Int64("cursor", lease.Cursor))
@@ -71,18 +74,18 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 	defer cancelReleasing()
 
 	var keeper sync.WaitGroup
-	keeper.Go(r.parts.While("renewing the lease", func() { r.keepLease(settle, t, end) }))
+	r.parts.Go(&keeper, "renewing the lease", func() { r.keepLease(settle, t, end) })
 	err = t.run(leading, settle, closing)
 	abandon()
 	keeper.Wait()
 	end(nil) // where the broker has refused us: begins the time for the release
 
 	var releaseErr error
-	r.parts.While("giving the lease back", func() {
+	r.parts.Do("giving the lease back", func() {
 		crash.Point("relay.release.before")
 		releaseErr = r.queue.ReleaseLease(releasing, leaseName, r.holder, t.safeCursor())
 		crash.Point("relay.release.after")
-	})()
+	})
 	if releaseErr != nil && err == nil && ctx.Err() == nil {
 		err = releaseErr
 	}

@@ -111,7 +111,7 @@ func (l *link) session(lead, settle, closing context.Context) error {
 		defer stop()
 		var greeting sync.WaitGroup
 		defer greeting.Wait()
-		greeting.Go(func() { l.t.greet(receiving, conn) })
+		l.t.r.parts.Go(&greeting, "the connection to the broker", func() { l.t.greet(receiving, conn) })
 		defer stop()
 		defer context.AfterFunc(use, stop)()
 		if err := l.receive(receiving, use, conn, receiver); err != nil && lead.Err() == nil && use.Err() == nil {

@@ -136,7 +136,7 @@ func forLong(int) time.Duration { return time.Minute }
 func (p *pump) run(ctx context.Context) {
 	var running sync.WaitGroup
 	for _, l := range p.loops() {
-		running.Go(func() { l.run(ctx, p.t) })
+		p.t.r.parts.Go(&running, "reading the outbox", func() { l.run(ctx, p.t) })
 	}
 	running.Wait()
 }

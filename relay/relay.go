@@ -163,22 +163,22 @@ func (r *Relay) Run(ctx context.Context) error {
 	case err := <-ended:
 		return err
 	case <-late.C:
-		return &waybill.DrainError{After: r.o.Drain, Left: r.parts.Names()}
+		return &waybill.DrainError{After: r.o.Drain, Left: r.parts.Left("the relay itself")}
 	}
 }
 
 func (r *Relay) run(ctx context.Context) error {
-	defer r.queue.CloseIdle()
+	defer r.parts.Do("closing the connections to the database", r.queue.CloseIdle)
 
 	work, stop := context.WithCancel(ctx)
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
 	defer stop()
 	if r.o.Wake != nil {
-		helpers.Go(func() { r.passOn(work, r.o.Wake) })
+		r.parts.Go(&helpers, "passing on Options.Wake", func() { r.passOn(work, r.o.Wake) })
 	}
 	if r.o.Listen != nil {
-		helpers.Go(r.parts.While("Options.Listen", func() { r.listen(work) }))
+		r.parts.Go(&helpers, "Options.Listen", func() { r.listen(work) })
 	}
 
 	wait := backoff.Backoff{Least: 100 * time.Millisecond, Most: 10 * time.Second}
@@ -186,14 +186,14 @@ func (r *Relay) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		var err error
 		if !checked {
-			r.parts.While("a check of the database", func() {
+			r.parts.Do("a check of the database", func() {
 				if err = r.checkSchema(ctx); err == nil {
 					err = r.check(ctx)
 				}
-			})()
+			})
 			checked = err == nil
 		} else if r.queue.Older() {
-			err = r.checkSchema(ctx)
+			r.parts.Do("a look whether the tables have been upgraded", func() { err = r.checkSchema(ctx) })
 		}
 		led := false
 		if checked && err == nil {

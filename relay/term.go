@@ -128,21 +128,21 @@ func (t *term) run(ctx, settle, closing context.Context) error {
 	defer stop()
 	var work, connection sync.WaitGroup
 	t.start = func(l *lane) {
-		work.Go(t.r.parts.While(fmt.Sprintf("publishing to %q", l.destination), func() { l.run(lead, settle) }))
+		t.r.parts.Go(&work, fmt.Sprintf("publishing to %q", l.destination), func() { l.run(lead, settle) })
 	}
 	for range slowReceiptWorkers {
-		work.Go(t.r.parts.While("writing receipts to the database", func() { t.settleSlowReceipts(lead, settle) }))
+		t.r.parts.Go(&work, "writing receipts to the database", func() { t.settleSlowReceipts(lead, settle) })
 	}
-	work.Go(func() { t.settleLocked(lead) })
-	work.Go(func() { t.watchPauses(lead) })
-	work.Go(t.r.parts.While("noting why messages wait", func() { t.tellWhy(lead) }))
+	t.r.parts.Go(&work, "writing to rows that were locked", func() { t.settleLocked(lead) })
+	t.r.parts.Go(&work, "watching which destinations are paused", func() { t.watchPauses(lead) })
+	t.r.parts.Go(&work, "noting why messages wait", func() { t.tellWhy(lead) })
 	var refused error
-	connection.Go(t.r.parts.While("the connection to the broker", func() {
+	t.r.parts.Go(&connection, "the connection to the broker", func() {
 		defer stop()
 		refused = t.link.run(lead, settle, closing)
-	}))
+	})
 
-	t.r.parts.While("reading the outbox", func() { t.pump.run(lead) })()
+	t.r.parts.Do("reading the outbox", func() { t.pump.run(lead) })
 
 	stop()
 	if ctx.Err() == nil {

@@ -14,14 +14,21 @@ type Set struct {
 	running map[string]int
 }
 
-// While returns a function that calls f, and is in the set under this name meanwhile,
-// however f ends.
-func (s *Set) While(name string, f func()) func() {
-	return func() {
-		s.add(name, 1)
+// Go calls f in a goroutine of the group, as its Go does; f is in the set under this name from now
+// until it ends, however it does. What relay and inbox wait for they start with Go alone.
+func (s *Set) Go(group *sync.WaitGroup, name string, f func()) {
+	s.add(name, 1)
+	group.Go(func() {
 		defer s.add(name, -1)
 		f()
-	}
+	})
+}
+
+// Do calls f, which is in the set under this name meanwhile, however f ends.
+func (s *Set) Do(name string, f func()) {
+	s.add(name, 1)
+	defer s.add(name, -1)
+	f()
 }
 
 func (s *Set) add(name string, n int) {
@@ -33,6 +40,15 @@ func (s *Set) add(name string, n int) {
 	if s.running[name] += n; s.running[name] == 0 {
 		delete(s.running, name)
 	}
+}
+
+// Left returns others and Names or, between two parts, the name of the whole: who says that
+// something goes on is never at a loss for what.
+func (s *Set) Left(whole string, others ...string) []string {
+	if left := append(others, s.Names()...); len(left) > 0 {
+		return left
+	}
+	return []string{whole}
 }
 
 // Names returns the names of what runs, each once, in order.
