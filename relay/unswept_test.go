@@ -233,7 +233,7 @@ func TestWhatIsParkedDuringAScanOfItsStragglerIsLeftToTheNextOne(t *testing.T) {
 		}
 		ids := s.messages()
 		s.say("shop", waybill.Done, ids[10:]...)
-		time.Sleep(1500 * time.Millisecond)       // until they are to be parked
+		time.Sleep(1500 * time.Millisecond)       // of the bubble: until they are to be parked
 		s.say("audit", waybill.Done, ids[:10]...) // and there is room
 		said, consumers, parked := s.park()
 		if len(parked) != 2 {
