@@ -240,11 +240,16 @@ func (r *route) judge(ctx context.Context, tx *store.Transaction, xs []*item, wh
 	}
 	f.blames = blameFor(xs, f.err, what.named)
 	if f.alive = f.condition != store.Unavailable; !f.alive && !f.timedOut {
-		crash.Point("inbox.alive.before")
-		if guest.Try(func() { f.alive = tx.Alive(ctx, what.raw) }) != nil {
-			f.alive = tx.Alive(ctx, f.err)
+		for _, err := range []error{what.raw, f.err} {
+			panicked := guest.Try(func() {
+				crash.Point("inbox.alive.before")
+				f.alive = tx.Alive(ctx, err)
+				crash.Point("inbox.alive.after")
+			})
+			if panicked == nil {
+				break
+			}
 		}
-		crash.Point("inbox.alive.after")
 	}
 	return f
 }

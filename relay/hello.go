@@ -81,10 +81,10 @@ func (t *term) hear(ctx context.Context, hello wire.Hello) {
 		return
 	}
 	t.twinNoted = now.Add(twinEvery)
-	crash.Point("relay.twin.before")
 	brief, cancel := context.WithTimeout(ctx, twinLimit) // receipts wait meanwhile, and somebody may have locked the row
+	defer cancel()
+	crash.Point("relay.twin.before")
 	err := r.queue.NoteTwin(brief, hello.Holder)
-	cancel()
 	crash.Point("relay.twin.after")
 	if err != nil {
 		t.log.DebugContext(ctx, "twin not noted", slog.Any("error", err))

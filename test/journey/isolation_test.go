@@ -207,7 +207,7 @@ func TestARowThatSomebodyHasLockedHoldsUpNobodyElse(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.waits("the rows to be written that were locked", 60*time.Second, func() bool {
-				return w.left() == 2 && w.number(w.producer, `SELECT count(*) FROM qmessage WHERE status = 2`) == 1 && w.number(w.producer, `SELECT count(*) FROM qmessage WHERE not_before > 0`) == 1
+				return w.left() == 2 && w.number(w.producer, `SELECT count(*) FROM qmessage WHERE status = 2`) == 1 && w.number(w.producer, `SELECT count(*) FROM qmessage WHERE status = 0 AND not_before > 0`) == 1
 			})
 		})
 	}
