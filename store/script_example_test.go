@@ -26,6 +26,8 @@ func ExampleScript() {
 	// CREATE TABLE IF NOT EXISTS app_n2_record (
 	// CREATE TABLE IF NOT EXISTS app_n2_record_typed (
 	// INSERT INTO app_n2_record_typed AS r (consumer, dest_name, dest_type, business_mark, time_stamp, message_id, producer)
+	// CREATE TABLE IF NOT EXISTS app_n2_record (
+	// INSERT INTO app_n2_record AS r (consumer, dest_name, dest_type, business_mark, time_stamp, message_id, producer)
 	// CREATE TABLE IF NOT EXISTS app_n_rejected (
 	// CREATE INDEX IF NOT EXISTS app_n_rejected_waiting ON app_n_rejected (consumer, id) WHERE status = 0;
 	// CREATE INDEX IF NOT EXISTS app_n_rejected_message_id ON app_n_rejected (message_id);

@@ -66,8 +66,7 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 		}},
 		store.Migration{
 			Side: store.Producer, Version: 2, CompatibleFrom: 2, WorksWith: 1,
-			Prepare: keepVacuumOff(`{qmessage}, {qmessage_key}`),
-			Hold:    []string{boundWait, holdMessages},
+			Hold: append(keepVacuumOff(`{qmessage}, {qmessage_key}`), holdMessages),
 			Statements: []string{
 				addKeyType, keyByType, copyKeys, replaceFill, createOutbox, fillOutbox, createConfirmed,
 				createPendingIndex, createRejectedIDIndex, vacuumKeys,
@@ -81,7 +80,7 @@ func (dialect) Migrations(n store.Names) []store.Migration {
 		},
 		store.Migration{
 			Side: store.Consumer, Version: 2, CompatibleFrom: 2, WorksWith: 1,
-			Prepare: keepVacuumOff(`{n1_record}, {n2_record}`),
+			Hold: keepVacuumOff(`{n1_record}, {n2_record}`),
 			Statements: []string{
 				addLatestType, latestByType, copyLatest, vacuumOnce, vacuumLatest, createRejected, createWaitingIndex, createKeptIndex,
 				grantAlike("n1_record", "INSERT", "n_rejected", "n_pause"),
