@@ -97,7 +97,7 @@ func about(r *route, x *item, times int64, others ...slog.Attr) []any {
 
 // stackOf is the stack of a panic, for the log.
 func stackOf(err error) slog.Attr {
-	panicked, ok := errors.AsType[*guest.Panic](err)
+	panicked, ok := errors.AsType[*guest.PanicError](err)
 	if !ok {
 		return slog.Attr{}
 	}

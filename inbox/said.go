@@ -20,7 +20,7 @@ import (
 type saidError struct {
 	text string
 	// marks are what errors.Is and errors.As find: waybill.ErrTxEnded, a PermanentError or a
-	// RetryError without a reason, a guest.Panic.
+	// RetryError without a reason, a guest.PanicError.
 	marks     []error
 	condition store.Condition
 	full      bool

@@ -13,12 +13,12 @@ import (
 	waybill "github.com/waybill-go/waybill"
 )
 
-// noStock is an error whose methods panic on a nil pointer.
-type noStock struct{ article string }
+// stockError is an error whose methods panic on a nil pointer.
+type stockError struct{ article string }
 
-func (e *noStock) Error() string     { return "no stock of " + e.article }
-func (e *noStock) SQLState() string  { return e.article }
-func (e *noStock) SafeToRetry() bool { return e.article == "" }
+func (e *stockError) Error() string     { return "no stock of " + e.article }
+func (e *stockError) SQLState() string  { return e.article }
+func (e *stockError) SafeToRetry() bool { return e.article == "" }
 
 // trap is an error with a method that panics.
 type trap struct{ method string }
@@ -37,19 +37,19 @@ func (e trap) Code() int       { e.spring("Code"); return 0 }
 
 func TestAnErrorWhoseMethodsPanicIsAFailureAsAnyOther(t *testing.T) {
 	retry := waybill.Receipt{Outcome: waybill.Retry, Tries: 1}
-	const isNil = "the error is a nil *inbox.noStock, which is not the same as no error"
+	const isNil = "the error is a nil *inbox.stockError, which is not the same as no error"
 	for _, c := range []struct {
 		name string
 		err  func(m *waybill.Message) error
 		want waybill.Receipt
 		text string // that its producer is told; where fmt has made it, that has taken the panic
 	}{
-		{"a nil pointer", func(*waybill.Message) error { return (*noStock)(nil) }, retry, isNil},
-		{"a nil pointer that is wrapped", func(*waybill.Message) error { return fmt.Errorf("reserve: %w", (*noStock)(nil)) }, retry, "reserve: <nil>"},
-		{"a nil pointer that is joined", func(*waybill.Message) error { return errors.Join((*noStock)(nil), errors.New("no")) }, retry, "the error is a *errors.joinError whose Error panics"},
-		{"a nil pointer as permanent", func(*waybill.Message) error { return waybill.Permanent((*noStock)(nil)) }, waybill.Receipt{Outcome: waybill.Rejected}, "PermanentError"},
-		{"a nil pointer with a time", func(*waybill.Message) error { return waybill.RetryAfter(time.Hour, (*noStock)(nil)) }, waybill.Receipt{Outcome: waybill.Retry, After: time.Hour}, "<nil> (retry after 1h0m0s)"},
-		{"a nil pointer about a message", func(m *waybill.Message) error { return Failed(m, (*noStock)(nil)) }, retry, isNil},
+		{"a nil pointer", func(*waybill.Message) error { return (*stockError)(nil) }, retry, isNil},
+		{"a nil pointer that is wrapped", func(*waybill.Message) error { return fmt.Errorf("reserve: %w", (*stockError)(nil)) }, retry, "reserve: <nil>"},
+		{"a nil pointer that is joined", func(*waybill.Message) error { return errors.Join((*stockError)(nil), errors.New("no")) }, retry, "the error is a *errors.joinError whose Error panics"},
+		{"a nil pointer as permanent", func(*waybill.Message) error { return waybill.Permanent((*stockError)(nil)) }, waybill.Receipt{Outcome: waybill.Rejected}, "PermanentError"},
+		{"a nil pointer with a time", func(*waybill.Message) error { return waybill.RetryAfter(time.Hour, (*stockError)(nil)) }, waybill.Receipt{Outcome: waybill.Retry, After: time.Hour}, "<nil> (retry after 1h0m0s)"},
+		{"a nil pointer about a message", func(m *waybill.Message) error { return Failed(m, (*stockError)(nil)) }, retry, isNil},
 		{"a nil permanent", func(*waybill.Message) error { return (*waybill.PermanentError)(nil) }, retry, "a nil *waybill.PermanentError"},
 		{"a nil time", func(*waybill.Message) error { return (*waybill.RetryError)(nil) }, retry, "a nil *waybill.RetryError"},
 		{"a nil word about a message", func(*waybill.Message) error { return (*FailedError)(nil) }, retry, "a nil *inbox.FailedError"},
@@ -89,8 +89,8 @@ func TestAnErrorWhoseMethodsPanicIsAFailureAsAnyOther(t *testing.T) {
 
 func TestTheStackOfAnErrorThatPanicsIsInTheLog(t *testing.T) {
 	var log lines
-	answered(t, &log, func(context.Context, *sql.Tx, *waybill.Message) error { return (*noStock)(nil) }, 1)
-	if log.count("(*noStock).Error") == 0 {
+	answered(t, &log, func(context.Context, *sql.Tx, *waybill.Message) error { return (*stockError)(nil) }, 1)
+	if log.count("(*stockError).Error") == 0 {
 		t.Errorf("the log does not say where:\n%.3000s", log.text.String())
 	}
 }

@@ -10,20 +10,20 @@ import (
 	"runtime/debug"
 )
 
-// Panic is a panic of code that is not ours.
-type Panic struct {
+// PanicError is a panic of code that is not ours.
+type PanicError struct {
 	text  string
 	Stack []byte // as debug.Stack has it
 }
 
 // Error is the value that it was raised with, as text of any length.
-func (p *Panic) Error() string { return p.text }
+func (p *PanicError) Error() string { return p.text }
 
 // Try calls f, and returns the panic that has ended it, if one has. runtime.Goexit goes through.
-func Try(f func()) (ended *Panic) {
+func Try(f func()) (ended *PanicError) {
 	defer func() {
 		if value := recover(); value != nil {
-			ended = &Panic{show(value), debug.Stack()}
+			ended = &PanicError{show(value), debug.Stack()}
 		}
 	}()
 	f()
@@ -42,7 +42,7 @@ func show(value any) (text string) {
 
 // Text is the text of err, which is not nil. Where its method panics, that is returned too, and
 // the text says what err is.
-func Text(err error) (text string, ended *Panic) {
+func Text(err error) (text string, ended *PanicError) {
 	ended = Try(func() { text = err.Error() })
 	if ended == nil {
 		return text, nil

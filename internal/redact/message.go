@@ -32,7 +32,7 @@ var (
 	// nextName is what ends a value that has no quotes.
 	nextName = regexp.MustCompile(`[\s&;,]+[A-Za-z_.-]+(?: [A-Za-z]+)?\s*=`)
 	// afterWord is what may follow a word or a text in quotes.
-	afterWord = regexp.MustCompile("^(?:$|[^\\pL\\pN_@%])")
+	afterWord = regexp.MustCompile(`^(?:$|[^\pL\pN_@%])`)
 	// anotherUser is a word with an '@' behind what may be a port, or the digits that a
 	// password begins with.
 	anotherUser = regexp.MustCompile(`^[ \t]+\S*@`)

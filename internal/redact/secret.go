@@ -91,9 +91,7 @@ func forms(secret string) []string {
 	quoted := strconv.Quote(secret)
 	all = append(all, quoted[1:len(quoted)-1])
 	for _, form := range all[:2:2] {
-		for _, piece := range strings.FieldsFunc(form, func(r rune) bool { return strings.ContainsRune(":/?#@&=;,!|*()[]{}<>'\"`\\ \t\r\n", r) }) {
-			all = append(all, piece)
-		}
+		all = append(all, strings.FieldsFunc(form, func(r rune) bool { return strings.ContainsRune(":/?#@&=;,!|*()[]{}<>'\"`\\ \t\r\n", r) })...)
 	}
 	return all
 }

@@ -130,7 +130,7 @@ func (r *endedRun) journals(lines ...string) {
 	r.writes("producer-1", lines...)
 }
 
-// writes writes what a producer knows.
+// writes adds lines to what a producer knows.
 func (r *endedRun) writes(producer string, lines ...string) {
 	r.t.Helper()
 	text := ""
