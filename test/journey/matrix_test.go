@@ -43,6 +43,9 @@ func newService(t *testing.T, name, variable string) *service {
 		}
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the end of the server's log:\n%s", s.logEnd())
+		}
 		if output, err := s.try("stop", name); err != nil {
 			t.Errorf("services stop: %v\n%s", err, output)
 		}
@@ -53,6 +56,16 @@ func newService(t *testing.T, name, variable string) *service {
 		s.env[m[1]] = strings.Trim(m[2], `'"`)
 	}
 	return s
+}
+
+// logEnd is the end of the server's log, and whether it runs.
+func (s *service) logEnd() string {
+	status, _ := s.try("status", s.name)
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(s.scripts), ".services", s.name, "log"))
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(len(text)-5000, 0):]) + status
 }
 
 func (s *service) try(args ...string) (string, error) {
