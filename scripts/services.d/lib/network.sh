@@ -45,9 +45,10 @@ port() {
 	echo "${!variable:-$((base + port_offset[$1]))}"
 }
 
-# choose_port_base remembers WAYBILL_PORT_BASE for the commands that come; with
+# choose_port_base NAME... remembers WAYBILL_PORT_BASE for the commands that come; with
 # "auto" it first looks for a block of ports of which none is in use. A block that
-# was chosen before is kept while a server of this checkout runs.
+# was chosen before is kept while a server of this checkout runs, and by servers that are
+# started again.
 choose_port_base() {
 	local base=${WAYBILL_PORT_BASE:-} offset
 	if [[ ! $base && $(cat "$state/port-base" 2>/dev/null) == auto ]]; then
@@ -64,6 +65,10 @@ choose_port_base() {
 	if [[ $(not_running "${all[@]}") != $(printf '%s\n' "${all[@]}") ]]; then
 		return
 	fi
+	# Who knows a server's address finds it there again, also where nothing else runs meanwhile.
+	if [[ $(cat "$state/port-base" 2>/dev/null) =~ ^[0-9]+$ ]] && can_come_back "$@"; then
+		return
+	fi
 	mkdir -p "$dist"
 	for base in 61000 62000 63000 64000 {20000..31000..1000}; do
 		# Another checkout may have chosen it and not begun to listen: the lock is held
@@ -78,6 +83,20 @@ choose_port_base() {
 	done
 	exec 6>&-
 	die "found no free block of ports; set WAYBILL_PORT_BASE"
+}
+
+# can_come_back NAME...: whether these servers have run, and nothing listens at their ports.
+can_come_back() {
+	local name which
+	for name; do
+		(
+			load "$name"
+			[[ -s $server/ports ]] || exit 1
+			for which in $(server_ports); do
+				! taken "$(port "$which")" || exit 1
+			done
+		) || return
+	done
 }
 
 # taken PORT: whether something listens there.
