@@ -166,6 +166,31 @@ func TestACopyOfACheckoutHasServersOfItsOwn(t *testing.T) {
 	}
 }
 
+// A block of ports that becomes free meanwhile is no reason to move: whoever works with the
+// server knows it by its address.
+func TestAServerThatIsStartedAgainIsWhereItWas(t *testing.T) {
+	const auto = "WAYBILL_PORT_BASE=auto"
+	lower, c := newCheckout(t), newCheckout(t)
+	lower.starts(auto)
+	at := c.starts(auto)
+	lower.services("stop")
+	for _, end := range []string{"kill", "stop"} {
+		c.services(end)
+		again := c.starts(auto)
+		c.runs(again)
+		if again == at {
+			continue
+		}
+		// Somebody else may have taken the port.
+		if conn, err := net.Dial("tcp", at); err != nil {
+			t.Errorf("after %s the listener is at %s, want %s as before", end, again, at)
+		} else {
+			conn.Close()
+			at = again
+		}
+	}
+}
+
 func TestACheckoutThatIsMovedKeepsItsServers(t *testing.T) {
 	t.Parallel()
 	c := newCheckout(t)
