@@ -174,7 +174,10 @@ func TestAServerThatIsStartedAgainIsWhereItWas(t *testing.T) {
 	lower.starts(auto)
 	at := c.starts(auto)
 	lower.services("stop")
-	for _, end := range []string{"kill", "stop"} {
+	for _, end := range []string{"kill", "stop", "wipe"} {
+		if end == "wipe" {
+			c.services("kill")
+		}
 		c.services(end)
 		again := c.starts(auto)
 		c.runs(again)

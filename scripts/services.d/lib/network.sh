@@ -91,7 +91,7 @@ can_come_back() {
 	for name; do
 		(
 			load "$name"
-			[[ -s $server/ports ]] || exit 1
+			[[ -e $state/$name.lock ]] || exit 1 # what was wiped has no more left
 			for which in $(server_ports); do
 				! taken "$(port "$which")" || exit 1
 			done
