@@ -70,14 +70,40 @@ func whole(err error, args []string) error {
 		if shown == arg {
 			continue
 		}
-		for _, length := range []int{20, 40, 50, 60, 80, 100} {
-			text = strings.ReplaceAll(text, fmt.Sprintf("%.*q", length, arg), strconv.Quote(shown))
-		}
+		text = instead(text, strconv.Quote(arg), strconv.Quote(shown))
 	}
 	if text == err.Error() {
 		return err
 	}
 	return &wholeError{text, err}
+}
+
+// leastQuoted is how much of an argument has to stand in quotes to be taken for its beginning.
+const leastQuoted = 8
+
+// instead returns a text with another quotation wherever one stands, or the beginning of it of
+// any length, as %.40q cuts it.
+func instead(text, quotation, another string) string {
+	begins := quotation[:min(leastQuoted, len(quotation)-1)]
+	var done strings.Builder
+	for {
+		at := strings.Index(text, begins)
+		if at < 0 {
+			return done.String() + text
+		}
+		n := len(begins)
+		for n < len(quotation)-1 && at+n < len(text) && text[at+n] == quotation[n] {
+			n++
+		}
+		done.WriteString(text[:at])
+		if text = text[at:]; strings.HasPrefix(text[n:], `"`) {
+			done.WriteString(another)
+			text = text[n+1:]
+			continue
+		}
+		done.WriteString(text[:n])
+		text = text[n:]
+	}
 }
 
 // wholeError is an error with another text.
