@@ -69,7 +69,7 @@ func (r *run) setFull(full bool) {
 
 // fillServer fills the disk of a user's server by the user's own command, and then frees it.
 func (n *nemesis) fillServer(ctx context.Context, fault, disk, fill, free string, span time.Duration) {
-	err := hook(ctx, fill)
+	err := n.hook(ctx, fill)
 	if err == nil {
 		n.count(fault)
 		n.note("%s is full for %v", disk, span)

@@ -54,14 +54,14 @@ func (r *run) endBroker(ctx context.Context) error {
 		r.broker.Kill()
 		return nil
 	}
-	return hook(ctx, r.o.BrokerKill)
+	return r.hook(ctx, r.o.BrokerKill)
 }
 
 func (r *run) deleteBrokerData(ctx context.Context) error {
 	if r.broker != nil {
 		return os.RemoveAll(r.brokerDir())
 	}
-	return hook(ctx, r.o.BrokerWipe)
+	return r.hook(ctx, r.o.BrokerWipe)
 }
 
 func (r *run) startBroker(ctx context.Context) error {
@@ -82,7 +82,7 @@ func (n *nemesis) restartDatabase(ctx context.Context, dice *rand.Rand) {
 	}
 	defer release()
 	n.note("the databases' server is killed")
-	err := hook(ctx, n.o.DBKill)
+	err := n.hook(ctx, n.o.DBKill)
 	if err == nil {
 		n.count("database")
 	}
@@ -103,7 +103,7 @@ func (r *run) startHook(ctx context.Context, command string) (err error) {
 			r.note("once more: %v", err)
 			backoff.Sleep(context.WithoutCancel(ctx), time.Second)
 		}
-		if err = hook(ctx, command); err == nil {
+		if err = r.hook(ctx, command); err == nil {
 			return nil
 		}
 	}
@@ -122,8 +122,9 @@ func (r *run) hookFailed(err error) {
 
 // hook runs a command of the user's, in a session of its own. The end of the nemesis does
 // not end it, nor does an interrupt: what it has begun it has to finish, within three
-// minutes. What it writes goes to a file, since a server that it starts may keep that open.
-func hook(ctx context.Context, command string) error {
+// minutes. What it writes goes to a file, since a server that it starts may keep that open;
+// more than a line of that is worth a note, as the end of the log of a server that was found dead.
+func (r *run) hook(ctx context.Context, command string) error {
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Minute)
 	defer cancel()
 	output, err := os.CreateTemp("", "waybill-hook-")
@@ -135,9 +136,14 @@ func hook(ctx context.Context, command string) error {
 	cmd := exec.CommandContext(limited, "sh", "-c", command)
 	cmd.Stdout, cmd.Stderr = output, output
 	supervisor.Detach(cmd)
-	if err := cmd.Run(); err != nil {
-		text, _ := os.ReadFile(output.Name())
-		return fmt.Errorf("the command %q failed: %w\n%s", command, err, strings.TrimSpace(string(text)))
+	err = cmd.Run()
+	text, _ := os.ReadFile(output.Name())
+	said := strings.TrimSpace(string(text))
+	if err != nil {
+		return fmt.Errorf("the command %q failed: %w\n%s", command, err, said)
+	}
+	if strings.Contains(said, "\n") {
+		r.note("the command %q said:\n%s", command, said)
 	}
 	return nil
 }
