@@ -115,9 +115,12 @@ torture: ## breaks everything on purpose for minutes, on real servers, and judge
 torture-each: ## the same with every fault alone, which takes about twenty minutes
 	EACH=1 scripts/torture
 
+# What "make mutants" plants, all by default: make mutants MUTANTS="none no_record"
+MUTANTS ?=
+
 .PHONY: mutants
 mutants: ## plants bugs, one at a time, and shows that torture catches each
-	scripts/services run postgres -- $(GO) run ./scripts/mutants
+	scripts/services run postgres -- $(GO) run ./scripts/mutants $(MUTANTS)
 
 .PHONY: model
 model: ## checks the protocol's model with TLC, which it fetches, and that planted faults are found

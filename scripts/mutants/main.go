@@ -5,6 +5,7 @@
 //
 //	go run ./scripts/mutants [NAME...]
 //
+// plants the bugs of those names, all by default; "none" is Waybill without a bug.
 // Some bugs need a database with several writers: WAYBILL_TEST_POSTGRES names it.
 package main
 
@@ -97,7 +98,7 @@ func run(ctx context.Context, names []string, out io.Writer) (survivors int, err
 	}
 	defer os.RemoveAll(dir)
 	for _, name := range names {
-		if !slices.ContainsFunc(mutants, func(m mutant) bool { return m.name == name }) {
+		if !slices.ContainsFunc(mutants, func(m mutant) bool { return m.title() == name }) {
 			return 0, fmt.Errorf("there is no mutant %q", name)
 		}
 	}
@@ -106,7 +107,7 @@ func run(ctx context.Context, names []string, out io.Writer) (survivors int, err
 	runs, ctx := errgroup.WithContext(ctx)
 	runs.SetLimit(atOnce)
 	for _, m := range mutants {
-		if len(names) > 0 && !slices.Contains(names, m.name) {
+		if len(names) > 0 && !slices.Contains(names, m.title()) {
 			continue
 		}
 		db := ""

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -53,5 +55,37 @@ func TestARunIsJudgedByItsOwnVerdict(t *testing.T) {
 				t.Errorf("got %v, %q and %v, want %v, %q and %v", found, word, ok, x.found, x.word, x.ok)
 			}
 		})
+	}
+}
+
+// TestCIPlantsABugForEachChecker reads which bugs .ci/run plants: there is not the time for all.
+func TestCIPlantsABugForEachChecker(t *testing.T) {
+	script, err := os.ReadFile("../../.ci/run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := regexp.MustCompile(`MUTANTS="([^"]*)"`).FindSubmatch(script)
+	if list == nil {
+		t.Fatal(".ci/run names no bugs")
+	}
+	names := strings.Fields(string(list[1]))
+	var caught []string // by the bugs of CI
+	for _, name := range names {
+		i := slices.IndexFunc(mutants, func(m mutant) bool { return m.title() == name })
+		if i < 0 {
+			t.Errorf(".ci/run plants %q, which is no bug", name)
+			continue
+		}
+		caught = append(caught, mutants[i].violations...)
+	}
+	if !slices.Contains(names, "none") {
+		t.Error(`.ci/run does not torture Waybill without a bug ("none")`)
+	}
+	for _, m := range mutants {
+		for _, checker := range m.violations {
+			if !slices.Contains(caught, checker) {
+				t.Errorf("%s finds %q, which no bug of .ci/run sets off", checker, m.name)
+			}
+		}
 	}
 }
