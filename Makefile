@@ -7,8 +7,8 @@ GO ?= go
 PKG ?= ./...
 # How long one package may take: long, since a wait that gets on no more fails by itself.
 TIMEOUT ?= 60m
-# How many packages "make test" tests at a time: most of them wait for a server now and then.
-PARALLEL ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 1))))
+# How many packages "make test" tests at a time: most of them wait for a server most of the time.
+PARALLEL ?= $(shell echo $$((3 * $$(nproc 2>/dev/null || echo 1))))
 # How long "make fuzz" tries each target: make fuzz FUZZTIME=10m
 FUZZTIME ?= 10s
 

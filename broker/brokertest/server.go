@@ -160,8 +160,8 @@ func serverAway(r *rig) {
 		} else if errors.Is(err, broker.ErrRefused) {
 			r.Errorf("Connect: %v; want an error that is not ErrRefused: a server that is away may come back", err)
 		}
-		if took := time.Since(began); took > 3*time.Second {
-			r.Errorf("Connect took %v with a context of 1s, want at most 3s", took)
+		if took := time.Since(began); took > 10*time.Second { // a busy machine's second
+			r.Errorf("Connect took %v with a context of 1s, want it to end with that", took)
 		}
 		cancel()
 	}

@@ -161,7 +161,7 @@ const twin = `SELECT twin, ` + clock + ` - twin_at FROM {qoutbox} WHERE id = 1 A
 
 const resend = `
 UPDATE {qmessage}
-SET message_id = $2::uuid, status = 0, not_before = ` + clock + `, retry = 0, failures = 0, last_error = NULL
+SET message_id = $2::uuid, status = 0, not_before = ` + clock + `, retry = CASE WHEN message_id = $2::uuid THEN retry + 1 ELSE 0 END, failures = 0, last_error = NULL
 WHERE message_id = $1::uuid AND status = 2`
 
 const discard = `DELETE FROM {qmessage} WHERE message_id = $1::uuid AND status = 2`

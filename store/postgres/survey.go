@@ -22,7 +22,7 @@ ORDER BY uuid_send(message_id)` + limited
 
 const resendSeen = `
 UPDATE {qmessage}
-SET status = 0, not_before = ` + clock + `, retry = 0, failures = 0, last_error = NULL
+SET status = 0, not_before = ` + clock + `, retry = retry + 1, failures = 0, last_error = NULL
 WHERE message_id = $1::uuid AND status = 2 AND not_before = $2::bigint`
 
 const discardSeen = `DELETE FROM {qmessage} WHERE message_id = $1::uuid AND status = 2 AND not_before = $2::bigint`

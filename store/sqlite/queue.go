@@ -132,7 +132,7 @@ const twin = `SELECT twin, ` + clock + ` - twin_at FROM {qoutbox} WHERE id = 1 A
 
 const resend = `
 UPDATE {qmessage}
-SET message_id = ?, status = 0, not_before = ` + clock + `, retry = 0, failures = 0, last_error = NULL
+SET retry = CASE WHEN message_id = ? THEN retry + 1 ELSE 0 END, message_id = ?, status = 0, not_before = ` + clock + `, failures = 0, last_error = NULL
 WHERE message_id = ? AND status = 2`
 
 const discard = `DELETE FROM {qmessage} WHERE message_id = ? AND status = 2`
@@ -255,7 +255,7 @@ func (dialect) Find(n store.Names, ids []waybill.ID) store.Statement {
 
 // Resend implements store.ProducerDialect.
 func (dialect) Resend(n store.Names, id, newID waybill.ID) store.Statement {
-	return statement.New(n, resend, newID.String(), id.String())
+	return statement.New(n, resend, newID.String(), newID.String(), id.String())
 }
 
 // Discard implements store.ProducerDialect.

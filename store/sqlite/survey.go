@@ -22,7 +22,7 @@ LIMIT ?`
 
 const resendSeen = `
 UPDATE {qmessage}
-SET status = 0, not_before = ` + clock + `, retry = 0, failures = 0, last_error = NULL
+SET status = 0, not_before = ` + clock + `, retry = retry + 1, failures = 0, last_error = NULL
 WHERE message_id = ? AND status = 2 AND not_before = ?`
 
 const discardSeen = `DELETE FROM {qmessage} WHERE message_id = ? AND status = 2 AND not_before = ?`

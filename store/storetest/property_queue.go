@@ -281,7 +281,10 @@ func (q *queue) resend(t *rapid.T) {
 	}
 	if found {
 		q.askAgain(r.MessageID, id)
-		r.MessageID, r.Status, r.Retry, r.Failures, r.LastError = id, store.Pending, 0, 0, ""
+		r.MessageID, r.Status, r.Retry, r.Failures, r.LastError = id, store.Pending, r.Retry+1, 0, ""
+		if asNew {
+			r.Retry = 0
+		}
 		q.expectDue(t, r, before, 0)
 	}
 }

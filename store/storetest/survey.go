@@ -91,8 +91,8 @@ var surveyCases = []testCase{
 		if !resend() {
 			s.Error("the first: got false, want it sent again")
 		}
-		if r := s.find(id); r.Status != store.Pending || r.LastError != "" || r.NotBefore <= seen.NotBefore {
-			s.Errorf("got %+v, want it pending and due later than before", r)
+		if r := s.find(id); r.Status != store.Pending || r.LastError != "" || r.NotBefore <= seen.NotBefore || r.Retry != seen.Retry+1 {
+			s.Errorf("got %+v, want it pending, due later than before, and its next copy a copy", r)
 		}
 		if resend() {
 			s.Error("the second: got true, want it left alone")

@@ -254,8 +254,8 @@ var writeCases = []testCase{
 		if now.NotBefore < before || now.NotBefore > s.clock() {
 			s.Errorf("got it due at %d, want now (%d)", now.NotBefore, before)
 		}
-		if now.ID != was.ID || now.Status != store.Pending || now.Retry != 0 || now.Failures != 0 || now.LastError != "" || string(now.Body) != "a" || now.TimeStamp != was.TimeStamp {
-			s.Errorf("got the row %+v, want it pending and clean, else as it was: %+v", now, was)
+		if now.ID != was.ID || now.Status != store.Pending || now.Retry != was.Retry+1 || now.Failures != 0 || now.LastError != "" || string(now.Body) != "a" || now.TimeStamp != was.TimeStamp {
+			s.Errorf("got the row %+v, want it pending and clean, its next copy a copy, else as it was: %+v", now, was)
 		}
 		due, err := s.queue.ScanDue(s.Context(), store.Place{}, 10, 0)
 		s.must(err)
@@ -271,7 +271,7 @@ var writeCases = []testCase{
 		if !found || id == was.MessageID || !id.IsV7() {
 			s.Fatalf("got found %v and the id %s, want another than %s", found, id, was.MessageID)
 		}
-		if now := s.find(id); now.ID != was.ID || now.Status != store.Pending || now.TimeStamp != was.TimeStamp {
+		if now := s.find(id); now.ID != was.ID || now.Status != store.Pending || now.Retry != 0 || now.TimeStamp != was.TimeStamp {
 			s.Errorf("got the row %+v, want it pending and clean, else as it was: %+v", now, was)
 		}
 		s.wantNotResent("the old id", was.MessageID, true)

@@ -63,6 +63,7 @@ func (w *world) recordAll(ctx context.Context, tx *sql.Tx, messages []*waybill.M
 }
 
 func TestOneStatementCarriesTheWritesOfABatch(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		const messages, poison = 1000, 77
 		w := newWorld(t, d, memory.New(nil))

@@ -60,6 +60,7 @@ func (w *world) wantOnceEach(name string, want int64) {
 }
 
 func TestANamedConsumerThatIsDownHoldsUpNobodyAndGetsEverythingInTheEnd(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		for _, wiped := range []bool{false, true} {
 			t.Run(fmt.Sprintf("the broker loses its disk %v", wiped), func(t *testing.T) {
@@ -104,6 +105,7 @@ func TestANamedConsumerThatIsDownHoldsUpNobodyAndGetsEverythingInTheEnd(t *testi
 }
 
 func TestWhatOneNamedConsumerRejectsTheOthersStillGet(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		b := memory.New(nil)
 		w := newWorld(t, d, b)
@@ -159,6 +161,7 @@ func TestWhatOneNamedConsumerRejectsTheOthersStillGet(t *testing.T) {
 }
 
 func TestANamedConsumerThatFailsForAWhileLeavesTheOthersConfirmations(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.relayOptions.Destinations = map[string]relay.Destination{"prices": {Consumers: []string{"shop", "audit"}, Window: 20}}

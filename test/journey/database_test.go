@@ -67,6 +67,7 @@ func (o *outage) ends() {
 }
 
 func TestADatabaseThatGoesAwayIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, onPostgres, memory.New(nil))
 	o := w.outage()
 	r, in := w.relay(), w.inbox()
@@ -108,6 +109,7 @@ func TestADatabaseThatGoesAwayIsWaitedFor(t *testing.T) {
 }
 
 func TestTablesThatAreMissingOrOfAnotherVersionStopTheRelayAndTheInbox(t *testing.T) {
+	t.Parallel()
 	db, err := sql.Open("sqlite", filepath.Join(t.TempDir(), "empty.db"))
 	if err != nil {
 		t.Fatal(err)

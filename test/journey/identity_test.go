@@ -52,6 +52,7 @@ func (w *world) handles(destination string, topic bool) *atomic.Int64 {
 }
 
 func TestOutboxesOfOneNameDoNotTakeEachOthersReceipts(t *testing.T) {
+	t.Parallel()
 	b := memory.New(nil)
 	worlds := []*world{newWorld(t, databases[0], b), newWorld(t, databases[0], b)}
 	var relays []*relay.Relay
@@ -108,6 +109,7 @@ func TestARelayTellsOfAnotherOneWithItsIdentity(t *testing.T) {
 }
 
 func TestAHelloIsNoReceiptAndThatOfAPredecessorIsNoNews(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, databases[0], memory.New(nil))
 	var log lockedText
 	w.relayOptions.Logger = slog.New(slog.NewTextHandler(&log, nil))
@@ -137,6 +139,7 @@ func TestAHelloIsNoReceiptAndThatOfAPredecessorIsNoNews(t *testing.T) {
 }
 
 func TestTheFloorTellsNoMessagesID(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, databases[0], memory.New(nil))
 	w.runs(w.relay().Run)
 	id := waybill.NewID()
@@ -154,6 +157,7 @@ func TestTheFloorTellsNoMessagesID(t *testing.T) {
 }
 
 func TestReceiptsForRowsThatWereNeverThereAreCounted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, databases[0], memory.New(nil))
 	r := w.relay()
 	w.runs(r.Run)
@@ -175,6 +179,7 @@ func TestReceiptsForRowsThatWereNeverThereAreCounted(t *testing.T) {
 }
 
 func TestAQueueAndATopicOfOneNameHaveOptionsOfTheirOwn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, databases[0], memory.New(nil))
 	w.relayOptions.Destinations = map[string]relay.Destination{"prices": {Confirm: waybill.Accepted}}
 	w.relayOptions.Topics = map[string]relay.Destination{"prices": {}}
@@ -190,6 +195,7 @@ func TestAQueueAndATopicOfOneNameHaveOptionsOfTheirOwn(t *testing.T) {
 }
 
 func TestAReceiptThatKnowsTheIDAndNotTheIdentityConfirmsNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, databases[0], memory.New(nil))
 	r := w.relay()
 	w.runs(r.Run)
@@ -211,6 +217,7 @@ func TestAReceiptThatKnowsTheIDAndNotTheIdentityConfirmsNothing(t *testing.T) {
 }
 
 func TestAStrangersFloorHasNothingOfAnOutboxForgotten(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.inboxOptions.PruneEvery, w.inboxOptions.Retention = 50*time.Millisecond, time.Hour
@@ -238,6 +245,7 @@ func TestAStrangersFloorHasNothingOfAnOutboxForgotten(t *testing.T) {
 }
 
 func TestEachConsumersReceiptForATopicIsToBeExpected(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, databases[0], memory.New(nil))
 	r := w.relay()
 	w.runs(r.Run)

@@ -26,6 +26,7 @@ func (w *world) consumes(level waybill.Level, handler inbox.Handler) *inbox.Inbo
 }
 
 func TestEachMessageIsReceiptedAndACopyToo(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		in := w.consumes(waybill.Once, w.record)
@@ -44,6 +45,7 @@ func TestEachMessageIsReceiptedAndACopyToo(t *testing.T) {
 }
 
 func TestAnOlderStateIsSkippedAndReceipted(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		in := w.consumes(waybill.Latest, w.record)
@@ -68,6 +70,7 @@ func TestAnOlderStateIsSkippedAndReceipted(t *testing.T) {
 }
 
 func TestAPoisonMessageFailsAlone(t *testing.T) {
+	t.Parallel()
 	eachWay(t, func(t *testing.T, d database, consumes consumes) {
 		w := newWorld(t, d, memory.New(nil))
 		p := w.peer()
@@ -125,6 +128,7 @@ func TestAPoisonMessageFailsAlone(t *testing.T) {
 }
 
 func TestAMessageThatFailsTooOftenIsRejected(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.resendsNever()
@@ -150,6 +154,7 @@ func TestAMessageThatFailsTooOftenIsRejected(t *testing.T) {
 }
 
 func TestAMessageThatCannotBeHandledIsRejectedOrPutAside(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.consumes(waybill.Latest, w.record)
@@ -190,6 +195,7 @@ func TestAMessageThatCannotBeHandledIsRejectedOrPutAside(t *testing.T) {
 }
 
 func TestAForeignProducersMessageIsRedeliveredByTheBroker(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		var calls atomic.Int32
@@ -208,6 +214,7 @@ func TestAForeignProducersMessageIsRedeliveredByTheBroker(t *testing.T) {
 }
 
 func TestAMessageBelowTheHorizonIsRejectedAndNotHandled(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.inboxOptions.PruneEvery, w.inboxOptions.Retention = 50*time.Millisecond, time.Hour
@@ -236,6 +243,7 @@ func TestAMessageBelowTheHorizonIsRejectedAndNotHandled(t *testing.T) {
 }
 
 func TestAHandlerThatHangsIsTimedOutAndTheNextOnesGoOn(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.inboxOptions.Timeout = 2 * time.Second // which the other one is far below, on a busy machine too
@@ -257,6 +265,7 @@ func TestAHandlerThatHangsIsTimedOutAndTheNextOnesGoOn(t *testing.T) {
 }
 
 func TestOneKeyIsNeverHandledTwiceAtATime(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, onPostgres, memory.New(nil))
 	w.inboxOptions.Workers, w.inboxOptions.Batch = 8, 3
 	var busy [5]atomic.Int32

@@ -55,6 +55,7 @@ func plain(destination string) func(int) waybill.Message {
 }
 
 func TestALongBacklogForASlowBrokerHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, onSQLite, &paced{memory.New(nil), func(ctx context.Context, destination string) {
 			if destination == "slow" {
@@ -84,6 +85,7 @@ func TestALongBacklogForASlowBrokerHoldsUpNobodyElse(t *testing.T) {
 }
 
 func TestADestinationThatBlocksItsProducersHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, onSQLite, &paced{memory.New(nil), func(ctx context.Context, destination string) {
 			if destination == "stuck" {
@@ -126,6 +128,7 @@ func (w *world) locks(destination string) (undo func()) {
 }
 
 func TestAConsumerThatFailsWithEverythingHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.resendsNever()
@@ -160,6 +163,7 @@ func TestAConsumerThatFailsWithEverythingHoldsUpNobodyElse(t *testing.T) {
 }
 
 func TestARowThatSomebodyHasLockedHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
 	for _, d := range []database{onPostgres, onMySQL} {
 		t.Run(d.name, func(t *testing.T) {
 			w := newWorld(t, d, memory.New(nil))
@@ -214,6 +218,7 @@ func TestARowThatSomebodyHasLockedHoldsUpNobodyElse(t *testing.T) {
 }
 
 func TestAMessageThatAHandlerSendsOnWakesTheRelay(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, onSQLite, memory.New(nil))
 	w.consumer = w.producer // the handler's transaction is the outbox's
 	in, err := inbox.New(w.consumer, w.database.dialect, w.broker, &w.inboxOptions)
@@ -235,6 +240,7 @@ func TestAMessageThatAHandlerSendsOnWakesTheRelay(t *testing.T) {
 }
 
 func TestALockedLeaseDoesNotEndItsHoldersWork(t *testing.T) {
+	t.Parallel()
 	for _, d := range []database{onPostgres, onMySQL} {
 		t.Run(d.name, func(t *testing.T) {
 			w := newWorld(t, d, memory.New(nil))

@@ -62,6 +62,7 @@ func (w *world) produce(n int) {
 }
 
 func TestEveryMessageTakesEffectOnceAndItsRowGoes(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.resendsNever()
@@ -79,6 +80,7 @@ func TestEveryMessageTakesEffectOnceAndItsRowGoes(t *testing.T) {
 }
 
 func TestABrokerThatLosesRepeatsAndReordersChangesNothing(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		b := memory.New(nil)
 		b.SetFaults(memory.Fault{Lose: 0.3, Repeat: 0.3, Reorder: 0.3, Late: 0.1, Delay: 100 * time.Millisecond, Doubt: 0.05})
@@ -126,6 +128,7 @@ func toldByDestination(t *testing.T, r *relay.Relay, in *inbox.Inbox) {
 }
 
 func TestRelaysAndConsumersThatStopAndStartLoseNothing(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		produced := make(chan struct{})
@@ -156,6 +159,7 @@ func TestRelaysAndConsumersThatStopAndStartLoseNothing(t *testing.T) {
 }
 
 func TestABrokerThatLosesEverythingItKeepsCostsNothing(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		b := memory.New(nil)
 		w := newWorld(t, d, b)
@@ -173,6 +177,7 @@ func TestABrokerThatLosesEverythingItKeepsCostsNothing(t *testing.T) {
 }
 
 func TestABrokerThatIsAwayIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		b := memory.New(nil)
 		b.Down()

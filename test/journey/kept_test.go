@@ -65,6 +65,7 @@ func (w *world) resend() {
 var errNoOrder = errors.New("no such order")
 
 func TestAForeignMessageThatIsRejectedIsKeptAndHandledAgain(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		var taken atomic.Bool
@@ -96,6 +97,7 @@ func TestAForeignMessageThatIsRejectedIsKeptAndHandledAgain(t *testing.T) {
 }
 
 func TestWhatCannotBeUsedIsKeptWhole(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.consumes(waybill.Once, w.record)
@@ -127,6 +129,7 @@ func TestWhatCannotBeUsedIsKeptWhole(t *testing.T) {
 
 // A handler of a message without an id of its own knows it by its id all the same.
 func TestAMessageWithTheBrokersIdentityAloneTakesEffectOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, onSQLite, memory.New(nil))
 	in := w.newInbox(&w.inboxOptions)
 	in.Handle("orders", waybill.Once, w.record)
@@ -195,6 +198,7 @@ func (r *unsettledReceiver) Settle(ctx context.Context, d []broker.Delivery, wha
 }
 
 func TestADeliveryWhoseAcknowledgementIsLostIsKeptOnceAndTakesEffectOnce(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		var lose, accept atomic.Bool
 		lose.Store(true)
@@ -233,6 +237,7 @@ func TestADeliveryWhoseAcknowledgementIsLostIsKeptOnceAndTakesEffectOnce(t *test
 }
 
 func TestNothingIsAcknowledgedWhileItCannotBeKept(t *testing.T) {
+	t.Parallel()
 	b := memory.New(nil)
 	w := newWorld(t, onSQLite, b)
 	in := w.consumes(waybill.Once, func(context.Context, *sql.Tx, *waybill.Message) error { return waybill.Permanent(errNoOrder) })
@@ -249,6 +254,7 @@ func TestNothingIsAcknowledgedWhileItCannotBeKept(t *testing.T) {
 }
 
 func TestKeptMessagesAreHandledInTheOrderInWhichTheyWereKept(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		var accept atomic.Bool
@@ -284,6 +290,7 @@ func TestKeptMessagesAreHandledInTheOrderInWhichTheyWereKept(t *testing.T) {
 }
 
 func TestRetryAfterIsKeptToAndNotCountedWithoutAReceiptAddress(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, onSQLite, memory.New(nil))
 	w.inboxOptions.MaxTries = 2
 	var mu sync.Mutex
@@ -323,6 +330,7 @@ func TestRetryAfterIsKeptToAndNotCountedWithoutAReceiptAddress(t *testing.T) {
 }
 
 func TestRejectedMessagesGoToTheBrokersDeadLettersWhereThatIsAskedFor(t *testing.T) {
+	t.Parallel()
 	b := memory.New(nil)
 	w := newWorld(t, onSQLite, b)
 	w.inboxOptions.DeadLetter = true
@@ -337,6 +345,7 @@ func TestRejectedMessagesGoToTheBrokersDeadLettersWhereThatIsAskedFor(t *testing
 // On each real broker a foreign message that is rejected is kept exactly once, and handled
 // again when a person asks for it.
 func TestEachBrokersForeignMessagesAreKeptOnceAndHandledAgain(t *testing.T) {
+	t.Parallel()
 	for _, server := range servers {
 		for variable := range strings.FieldsSeq(server.variables) {
 			t.Run(strings.ToLower(strings.TrimPrefix(variable, "WAYBILL_TEST_")), func(t *testing.T) {

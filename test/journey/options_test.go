@@ -16,6 +16,7 @@ import (
 )
 
 func TestOptionsThatMakeNoSenseAreAllReportedAtOnce(t *testing.T) {
+	t.Parallel()
 	db, err := sql.Open("sqlite", filepath.Join(t.TempDir(), "unused.db"))
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 // TestNothingMovesWhileADestinationIsPausedAndAllOfItAfterwards pauses a destination at one
 // side, under way and for a relay or an inbox that begins then, while another one goes on.
 func TestNothingMovesWhileADestinationIsPausedAndAllOfItAfterwards(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		for _, side := range []store.Side{store.Producer, store.Consumer} {
 			t.Run(string(side), func(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 )
 
 func TestAMessageTravelsWithTheHeadersOfTheProtocol(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.runs(w.relay().Run)
@@ -66,6 +67,7 @@ func (w *world) tellsFloors(orders *subscription) {
 }
 
 func TestARejectedMessageHoldsTheFloorForItsTimeAndNoLonger(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		for _, c := range []struct {
 			name string
@@ -104,6 +106,7 @@ func TestARejectedMessageHoldsTheFloorForItsTimeAndNoLonger(t *testing.T) {
 }
 
 func TestTheFirstMessageIntoAnEmptyTableTellsAFloor(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		r := w.relay()
@@ -115,6 +118,7 @@ func TestTheFirstMessageIntoAnEmptyTableTellsAFloor(t *testing.T) {
 }
 
 func TestARowThatIsDelayedForLongIsNoFloor(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.commit(waybill.Message{Destination: "orders", NotBefore: time.Now().Add(60 * 24 * time.Hour)})
@@ -125,6 +129,7 @@ func TestARowThatIsDelayedForLongIsNoFloor(t *testing.T) {
 }
 
 func TestAReceiptThatMakesNoSenseIsDroppedAndTheOthersCount(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		r := w.relay()
@@ -159,10 +164,12 @@ func TestAReceiptThatMakesNoSenseIsDroppedAndTheOthersCount(t *testing.T) {
 }
 
 func TestARejectedMessageStaysForAPersonAndCanBeSentAgain(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.relayOptions.MaxResend = 500 * time.Millisecond
-		w.runs(w.relay().Run)
+		r := w.relay()
+		w.runs(r.Run)
 		p := w.peer()
 		received := p.subscribe(broker.Subscription{Destination: "orders"})
 		id := waybill.NewID()
@@ -170,13 +177,13 @@ func TestARejectedMessageStaysForAPersonAndCanBeSentAgain(t *testing.T) {
 		received.next()
 		p.says(id, "rejected", `,"error":"no such order"`)
 		w.waits("it is rejected", 5*time.Second, w.isRejected)
-		// A copy or two may have been on their way; those of a relay that goes on never end.
-		for copies := 0; ; copies++ {
+		// Copies may have been on their way, and one may go out yet; those of a relay that goes on never end.
+		for copies, most := int64(1), r.Stats().Published+1; ; copies++ {
 			m, ok := received.within(1200 * time.Millisecond)
 			if !ok {
 				break
 			}
-			if copies == 5 {
+			if copies == most {
 				t.Fatalf("a rejected message is sent again and again: %v", m.Headers)
 			}
 		}
@@ -201,6 +208,7 @@ func TestARejectedMessageStaysForAPersonAndCanBeSentAgain(t *testing.T) {
 }
 
 func TestARetryReceiptBringsTheNextCopyAfterItsTime(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.resendsNever()
@@ -236,6 +244,7 @@ func TestARetryReceiptBringsTheNextCopyAfterItsTime(t *testing.T) {
 }
 
 func TestADelayedMessageWaitsForItsTimeAndHoldsNoFloor(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.runs(w.relay().Run)
@@ -262,6 +271,7 @@ func TestADelayedMessageWaitsForItsTimeAndHoldsNoFloor(t *testing.T) {
 }
 
 func TestRowsThatCommitLateAreFound(t *testing.T) {
+	t.Parallel()
 	d := onPostgres // SQLite has one writer, whose rows commit in order
 	w := newWorld(t, d, memory.New(nil))
 	w.resendsNever()
@@ -292,6 +302,7 @@ func TestRowsThatCommitLateAreFound(t *testing.T) {
 }
 
 func TestADestinationWhoseConsumerIsDownHoldsUpNobody(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.relayOptions.Window = 50
@@ -333,6 +344,7 @@ func TestADestinationWhoseConsumerIsDownHoldsUpNobody(t *testing.T) {
 }
 
 func TestAcceptedLetsTheRowGoWhenTheBrokerHasConfirmed(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.relayOptions.Default.Confirm = waybill.Accepted
@@ -347,6 +359,7 @@ func TestAcceptedLetsTheRowGoWhenTheBrokerHasConfirmed(t *testing.T) {
 }
 
 func TestSeveralConsumersOfATopicMustAllConfirm(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.relayOptions.Destinations = map[string]relay.Destination{"news": {Consumers: []string{"a", "b"}}}
@@ -373,6 +386,7 @@ func TestSeveralConsumersOfATopicMustAllConfirm(t *testing.T) {
 }
 
 func TestRowsThatCanNeverBeSentAreRejectedWithTheReason(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(&memory.Options{MaxMessage: 1000}))
 		w.runs(w.relay().Run)
@@ -402,6 +416,7 @@ func keyedEvent(i int) waybill.Message {
 }
 
 func TestASuccessorDoesNotSendEverythingAgain(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.resendsNever()
@@ -423,6 +438,7 @@ func TestASuccessorDoesNotSendEverythingAgain(t *testing.T) {
 }
 
 func TestAMessageCostsOneInsertOneDeleteAndNoUpdate(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, onPostgres, memory.New(nil))
 	w.resendsNever()
 	w.runs(w.relay().Run)

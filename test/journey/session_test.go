@@ -45,6 +45,7 @@ func (w *world) again(db *sql.DB, variable, parameters string) *sql.DB {
 }
 
 func TestTheStrangestSessionsLoseAndDoubleNothing(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name                 string
 		database             database
@@ -110,6 +111,7 @@ func TestTheStrangestSessionsLoseAndDoubleNothing(t *testing.T) {
 }
 
 func TestAVersionThatGoesBackIsCountedAndLogged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, onSQLite, memory.New(nil))
 	var logged bytes.Buffer
 	w.inboxOptions.Logger = slog.New(slog.NewTextHandler(&logged, nil)) // it writes one line at a time
@@ -135,6 +137,7 @@ func TestAVersionThatGoesBackIsCountedAndLogged(t *testing.T) {
 // A handler leaves its session with a schema, a database or a role that Waybill's tables are
 // out of reach for, and its connection goes back to the pool.
 func TestASessionThatAHandlerHasLedAstrayHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name     string
 		database database

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,36 +21,24 @@ import (
 )
 
 func TestAHandlerThatNeverReturnsHoldsUpNothingButItsKey(t *testing.T) {
-	for name, hang := range map[string]func(tx *sql.Tx, d database, released <-chan struct{}){
-		"it waits for something else": func(_ *sql.Tx, _ database, released <-chan struct{}) { <-released },
-		"it waits for the database": func(tx *sql.Tx, d database, released <-chan struct{}) {
-			sleep := map[string]string{onPostgres.name: `SELECT pg_sleep(3)`, onMySQL.name: `SELECT SLEEP(3)`}[d.name]
-			if sleep == "" {
-				<-released // SQLite waits for nothing
-				return
-			}
-			_, _ = tx.ExecContext(context.Background(), sleep)
-		},
+	t.Parallel()
+	for name, hangs := range map[string]func(w *world) (hang func(tx *sql.Tx), release func()){
+		"it waits for something else": waitsForChannel,
+		"it waits for the database":   waitsForLock,
 	} {
 		t.Run(name, func(t *testing.T) {
 			onEach(t, func(t *testing.T, d database) {
 				w := newWorld(t, d, memory.New(nil))
-				w.inboxOptions.Timeout, w.inboxOptions.Workers = 300*time.Millisecond, 1
+				w.inboxOptions.Timeout, w.inboxOptions.Workers = time.Second, 1
 				p := w.peer()
 				receipts := p.receipts()
 				deaf := waybill.NewID()
-				released := make(chan struct{})
-				w.t.Cleanup(func() {
-					select {
-					case <-released:
-					default:
-						close(released)
-					}
-				})
+				hang, release := hangs(w)
+				t.Cleanup(release)
 				in := w.consumes(waybill.Once, func(ctx context.Context, tx *sql.Tx, m *waybill.Message) error {
 					err := w.record(ctx, tx, m)
 					if m.ID == deaf {
-						hang(tx, d, released)
+						hang(tx)
 					}
 					return err
 				})
@@ -61,7 +51,7 @@ func TestAHandlerThatNeverReturnsHoldsUpNothingButItsKey(t *testing.T) {
 				receipts.expect(next, "retry", "has not returned yet")
 				receipts.expect(other, "done", "")
 				w.wantEffects(1)
-				close(released)
+				release()
 				w.waits("it has returned", 20*time.Second, func() bool { return in.Stats().Stuck == 0 })
 				p.publish(arrival(next, "orders", "k", 2))
 				receipts.expect(next, "done", "")
@@ -69,6 +59,34 @@ func TestAHandlerThatNeverReturnsHoldsUpNothingButItsKey(t *testing.T) {
 			})
 		})
 	}
+}
+
+func waitsForChannel(*world) (hang func(tx *sql.Tx), release func()) {
+	released := make(chan struct{})
+	return func(*sql.Tx) { <-released }, sync.OnceFunc(func() { close(released) })
+}
+
+// waitsForLock has a lock of the database that is waited for whatever the handler's context says.
+// SQLite has none.
+func waitsForLock(w *world) (hang func(tx *sql.Tx), release func()) {
+	lock := map[string]string{onPostgres.name: `SELECT pg_advisory_lock(1)`, onMySQL.name: `SELECT GET_LOCK(DATABASE(), 600)`}[w.database.name]
+	if lock == "" {
+		return waitsForChannel(w)
+	}
+	ctx := context.Background()
+	holder, err := w.consumer.Conn(ctx)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := holder.ExecContext(ctx, lock); err != nil {
+		w.t.Fatal(err)
+	}
+	release = sync.OnceFunc(func() {
+		// Its session, and with that the lock, ends.
+		_ = holder.Raw(func(any) error { return driver.ErrBadConn })
+		_ = holder.Close()
+	})
+	return func(tx *sql.Tx) { _, _ = tx.ExecContext(ctx, lock) }, release
 }
 
 // onEachBroker runs a test on every real broker, but those left out, with PostgreSQL.
@@ -122,6 +140,7 @@ func (w *world) process(handler func()) *inbox.Inbox {
 
 // Kafka shares by partitions, whatever is received.
 func TestTwoProcessesShareWhatIsSlow(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, func(w *world) {
 		const n = 240
 		var messages []broker.Message
@@ -148,6 +167,7 @@ func TestTwoProcessesShareWhatIsSlow(t *testing.T) {
 }
 
 func TestLargeBodiesAreReceivedAFewAtATime(t *testing.T) {
+	t.Parallel()
 	onEachBroker(t, func(w *world) {
 		const n, size, most = 90, 900 << 10, 32 << 20 / (900 << 10)
 		body := bytes.Repeat([]byte("x"), size)

@@ -59,6 +59,7 @@ func (n *name) open(w *world, db *sql.DB, parameters string, connections int) *s
 }
 
 func TestConnectionsThatLeadToAStandbyAreNotUsedForEver(t *testing.T) {
+	t.Parallel()
 	primary, standby := testserver.Address(t, "WAYBILL_TEST_POSTGRES"), testserver.Address(t, "WAYBILL_TEST_STANDBY")
 	for _, c := range []struct {
 		name, parameters string

@@ -92,6 +92,7 @@ func ignoreDeadlock(ctx context.Context, w *world, tx *sql.Tx) error {
 // Whatever ends a transaction between the guard and the commit: nothing of its batch is
 // receipted as done that is not, and nothing is left behind half.
 func TestAHandlerThatEndsItsTransactionCostsNoEffectAndDoublesNone(t *testing.T) {
+	t.Parallel()
 	for _, deed := range misdeeds() {
 		for _, d := range deed.on {
 			t.Run(deed.name+" on "+d.name, func(t *testing.T) {
@@ -151,6 +152,7 @@ func misbehaves(t *testing.T, d database, deed misdeed, level waybill.Level, con
 
 // A handler's error fails its own message, and the others are done together again.
 func TestOneMessageThatFailsDoesNotMakeTheOthersGoOneByOne(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, onSQLite, memory.New(nil))
 	w.inboxOptions.Workers, w.inboxOptions.Batch, w.inboxOptions.BatchTime = 1, 100, time.Minute
 	w.relayOptions.MinRetry, w.relayOptions.MaxRetry = 20*time.Millisecond, 50*time.Millisecond
@@ -180,6 +182,7 @@ func TestOneMessageThatFailsDoesNotMakeTheOthersGoOneByOne(t *testing.T) {
 
 // Receipts that come twice are as common as brokers that deliver twice.
 func TestARetryReceiptThatComesTwiceIsOneFailure(t *testing.T) {
+	t.Parallel()
 	b := memory.New(nil)
 	b.SetFaults(memory.Fault{Where: memory.Receipts, Repeat: 1})
 	w := newWorld(t, onSQLite, b)
@@ -205,6 +208,7 @@ func TestARetryReceiptThatComesTwiceIsOneFailure(t *testing.T) {
 // An operator's mistake takes the table of records away for a while: no handler has run by
 // then, and no message is to blame.
 func TestTroubleBeforeAHandlerRunsIsNobodysFailure(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.inboxOptions.MaxTries = 2
@@ -248,6 +252,7 @@ func noRoom(ctx context.Context, tx *sql.Tx, d database) error {
 // One message's handler finds no room although there is some for others, as where the disk
 // is full now and then, or only for what is large.
 func TestAHandlerThatFindsNoRoomHasNotFailed(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		w := newWorld(t, d, memory.New(nil))
 		w.inboxOptions.Workers, w.inboxOptions.MaxTries = 1, 1
@@ -279,6 +284,7 @@ func TestAHandlerThatFindsNoRoomHasNotFailed(t *testing.T) {
 // A connection that dies with one message's handler, again and again, while the database
 // is well, is that message's failure, and holds nobody up.
 func TestAHandlerThatTakesItsConnectionDownFailsAlone(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		on   database
 		kill string

@@ -54,7 +54,7 @@ func (f *finisher) Handle(order) bool { return true }
 
 const (
 	step     = 50 * time.Millisecond
-	patience = 10 * step
+	patience = 40 * step // for which a busy machine runs everybody
 )
 
 func start(t *testing.T, name string, steps int) *supervisor.Process[order, done] {
@@ -71,7 +71,7 @@ func start(t *testing.T, name string, steps int) *supervisor.Process[order, done
 }
 
 func TestAProcessThatIsStillFinishingIsNotKilled(t *testing.T) {
-	const steps = 3 * int(patience/step)
+	const steps = 3 * int(patience/step) / 2
 	busy, quick := start(t, "busy", steps), start(t, "quick", 1)
 	if err := supervisor.StopAll(patience, order{}, busy, quick); err != nil {
 		t.Fatal(err)
