@@ -189,7 +189,12 @@ func (t *term) noted(ctx context.Context, ids []waybill.ID, said []store.Answer,
 	if len(ids) == 0 {
 		return
 	}
-	t.finish(ctx, t.readAnswers(ctx, ids), consumers)
+	known, read := t.readAnswers(ctx, ids)
+	if !read {
+		t.waitAgain(ids) // the last answer may be among them, and nobody has done away with its row
+		return
+	}
+	t.finish(ctx, known, consumers)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, a := range about(ids, said) {
@@ -200,16 +205,16 @@ func (t *term) noted(ctx context.Context, ids []waybill.ID, said []store.Answer,
 	t.wake()
 }
 
-// readAnswers reads what is known of messages.
-func (t *term) readAnswers(ctx context.Context, ids []waybill.ID) (all map[waybill.ID][]store.Answer) {
-	t.retryUntilDone(ctx, "read who has confirmed", func() error {
+// readAnswers reads what is known of messages; false where ctx has ended before.
+func (t *term) readAnswers(ctx context.Context, ids []waybill.ID) (all map[waybill.ID][]store.Answer, read bool) {
+	read = t.retryUntilDone(ctx, "read who has confirmed", func() error {
 		crash.Point("relay.answers.before")
 		known, err := t.r.queue.Answers(ctx, ids)
 		crash.Point("relay.answers.after")
 		all = byMessage(known)
 		return err
 	})
-	return all
+	return all, read
 }
 
 // finish does away with those messages of which all consumers have answered.
@@ -345,6 +350,6 @@ func (t *term) isAnswered(ctx context.Context, c consumerReceipt) bool {
 	if isTracked || t.answered.Load() == answersNone {
 		return false
 	}
-	said := t.readAnswers(ctx, []waybill.ID{c.ID})[c.ID]
-	return slices.ContainsFunc(said, func(a store.Answer) bool { return a.Consumer == c.consumer })
+	known, _ := t.readAnswers(ctx, []waybill.ID{c.ID})
+	return slices.ContainsFunc(known[c.ID], func(a store.Answer) bool { return a.Consumer == c.consumer })
 }

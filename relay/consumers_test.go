@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -24,12 +25,7 @@ func named(window int) Options {
 // say handles a receipt message of a consumer for some rows, and what is slow about it.
 func (s *steppedTerm) say(consumer string, outcome waybill.Outcome, ids ...waybill.ID) {
 	s.t.Helper()
-	var receipts []waybill.Receipt
-	for _, id := range ids {
-		receipts = append(receipts, waybill.Receipt{ID: id, Outcome: outcome, Error: "says " + consumer})
-	}
-	m := wire.EncodeReceipts(waybill.ReceiptQueue("waybill", s.identity), consumer, receipts)
-	s.handle(s.t.Context(), []broker.Delivery{{Message: m}})
+	s.says(s.t.Context(), consumer, outcome, ids...)
 	for {
 		c, ok := s.slowReceipts.take()
 		if !ok {
@@ -37,6 +33,17 @@ func (s *steppedTerm) say(consumer string, outcome waybill.Outcome, ids ...waybi
 		}
 		s.settleOne(s.t.Context(), c)
 	}
+}
+
+// says handles a receipt message over a connection that lasts as long as ctx.
+func (s *steppedTerm) says(ctx context.Context, consumer string, outcome waybill.Outcome, ids ...waybill.ID) {
+	s.t.Helper()
+	var receipts []waybill.Receipt
+	for _, id := range ids {
+		receipts = append(receipts, waybill.Receipt{ID: id, Outcome: outcome, Error: "says " + consumer})
+	}
+	m := wire.EncodeReceipts(waybill.ReceiptQueue("waybill", s.identity), consumer, receipts)
+	s.handle(ctx, []broker.Delivery{{Message: m}})
 }
 
 // messages returns the message ids of all rows, in order.
@@ -69,6 +76,7 @@ func (s *steppedTerm) wantNumber(what string, want int, query string, args ...an
 
 const (
 	countRows    = `SELECT count(*) FROM qmessage`
+	countPending = `SELECT count(*) FROM qmessage WHERE status = 0`
 	countAnswers = `SELECT count(*) FROM qconfirmed`
 )
 

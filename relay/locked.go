@@ -45,7 +45,9 @@ type lockedWrite struct {
 }
 
 // write writes to the rows of messages until that is done or ctx ends, and takes the
-// messages out of their windows. Rows that others have locked are left to settleLocked.
+// messages out of their windows. Rows that others have locked are left to settleLocked. Where
+// ctx ends before, with the connection to the broker for one, the messages stay in their
+// windows and wait for receipts again.
 func (t *term) write(ctx context.Context, doing string, ids []waybill.ID, write func(ctx context.Context, ids []waybill.ID) error) {
 	t.writeThen(ctx, doing, ids, write, func(_ context.Context, ids []waybill.ID) { t.forget(ids...) })
 }
@@ -53,7 +55,7 @@ func (t *term) write(ctx context.Context, doing string, ids []waybill.ID, write 
 // writeThen is write, but with done for what follows when some are written.
 func (t *term) writeThen(ctx context.Context, doing string, ids []waybill.ID, write func(ctx context.Context, ids []waybill.ID) error, done func(ctx context.Context, ids []waybill.ID)) {
 	var waiting []waybill.ID
-	t.retryUntilDone(ctx, doing, func() error {
+	written := t.retryUntilDone(ctx, doing, func() error {
 		err := write(ctx, ids)
 		waiting = lockedOf(err)
 		if len(waiting) > 0 {
@@ -65,6 +67,10 @@ func (t *term) writeThen(ctx context.Context, doing string, ids []waybill.ID, wr
 		}
 		return err
 	})
+	if !written {
+		t.waitAgain(ids)
+		return
+	}
 	if len(waiting) == 0 {
 		done(ctx, ids)
 		return

@@ -113,17 +113,21 @@ func (t *term) forget(ids ...waybill.ID) {
 }
 
 // retryUntilDone runs a statement until it succeeds or ctx ends: a database that is
-// away is waited for.
-func (t *term) retryUntilDone(ctx context.Context, doing string, run func() error) {
+// away is waited for. False says that nobody knows whether it is done.
+func (t *term) retryUntilDone(ctx context.Context, doing string, run func() error) (done bool) {
 	wait := backoff.Backoff{Least: 50 * time.Millisecond, Most: 5 * time.Second}
 	for ctx.Err() == nil {
 		err := run()
-		if err == nil || ctx.Err() != nil {
-			return
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
 		}
 		if times, due := t.r.repeats.Due(doing, err.Error()); due {
 			t.log.ErrorContext(ctx, "database trouble; trying again", slog.String("doing", doing), slog.Int64("times", times), slog.Any("error", err))
 		}
 		wait.Sleep(ctx)
 	}
+	return false
 }

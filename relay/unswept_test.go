@@ -296,3 +296,46 @@ func TestWhatIsGivenUpOfLockedRowsIsSentOrParkedAgain(t *testing.T) {
 		})
 	})
 }
+
+// The connection to the broker ends, and with it what was to be written because of its receipts.
+func TestAReceiptThatIsNotWrittenWhenTheConnectionEndsLeavesItsMessageInTheWindow(t *testing.T) {
+	patient := func(o Options) Options { // the message is too old for the looks at the newest ones
+		o.MinResend, o.FirstResend = 20*time.Second, 20*time.Second
+		return o
+	}
+	for _, c := range []struct {
+		name   string
+		o      Options
+		before func(s *steppedTerm) // the last receipt
+		last   string               // the consumer that sends it
+	}{
+		{"of the only consumer", patient(Options{}), func(*steppedTerm) {}, "shop"},
+		{"of the last of several", patient(named(4)), func(s *steppedTerm) { s.say("shop", waybill.Done, s.messages()...) }, "audit"},
+		{"of the last, another one having rejected", patient(named(4)), func(s *steppedTerm) { s.say("shop", waybill.Rejected, s.messages()...) }, "audit"},
+		{"of a straggler", named(4), func(s *steppedTerm) {
+			s.say("shop", waybill.Done, s.messages()...)
+			s.passes(10 * time.Second)
+			if len(s.parked) != 1 {
+				s.t.Fatalf("%d messages are parked, want 1", len(s.parked))
+			}
+		}, "audit"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inBubble(t, c.o, func(t *testing.T, s *steppedTerm) {
+				s.insert(1, 1)
+				s.passes(5 * time.Second)
+				c.before(s)
+				s.pump.nextSweep = time.Now().Add(24 * time.Hour)
+				use, drop := context.WithCancel(t.Context())
+				drop()
+				s.says(use, c.last, waybill.Done, s.messages()...)
+				if sent := s.passes(time.Minute); len(sent) == 0 && s.number(countPending) > 0 {
+					t.Fatal("it is not sent again")
+				}
+				s.say(c.last, waybill.Done, s.messages()...)
+				s.passes(time.Second)
+				s.wantNumber("rows that wait", 0, countPending)
+			})
+		})
+	}
+}
