@@ -18,8 +18,8 @@ import (
 // sabotaged is a dialect of which some statements are others.
 type sabotaged struct {
 	store.Dialect
-	floor, rejections, sweep, copies *store.Statement
-	now                              *atomic.Bool // from now on
+	floor, rejections, sweep, copies, newest *store.Statement
+	now                                      *atomic.Bool // from now on
 }
 
 func (d sabotaged) Floor(n store.Names, below waybill.ID) store.Statement {
@@ -32,6 +32,10 @@ func (d sabotaged) Rejections(n store.Names, from, to, width int64) store.Statem
 
 func (d sabotaged) Sweep(n store.Names, after, upTo int64, limit int) store.Statement {
 	return d.orOther(d.sweep, d.Dialect.Sweep(n, after, upTo, limit))
+}
+
+func (d sabotaged) ScanNewest(n store.Names, after, below waybill.ID, limit int) store.Statement {
+	return d.orOther(d.newest, d.Dialect.ScanNewest(n, after, below, limit))
 }
 
 func (d sabotaged) CountCopies(n store.Names, ids []int64) store.Statement {
@@ -49,22 +53,36 @@ func TestWhatOnlyHelpsHoldsUpNoMessage(t *testing.T) {
 	fails := &store.Statement{SQL: `SELECT nothing FROM nowhere`}
 	hangs := &store.Statement{SQL: `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n`}
 	for _, c := range []struct {
-		name    string
-		dialect sabotaged
+		name        string
+		dialect     sabotaged
+		connections int // 0 for as many as are wanted
 	}{
-		{"the floor fails", sabotaged{floor: fails}},
-		{"the floor hangs", sabotaged{floor: hangs}},
-		{"the reading of rejections fails", sabotaged{rejections: fails}},
-		{"the reading of rejections hangs", sabotaged{rejections: hangs}},
-		{"the sweep fails", sabotaged{sweep: fails}},
-		{"the sweep hangs", sabotaged{sweep: hangs}},
-		{"the count of copies fails", sabotaged{copies: fails}},
+		{"the floor fails", sabotaged{floor: fails}, 0},
+		{"the floor hangs", sabotaged{floor: hangs}, 0},
+		{"the reading of rejections fails", sabotaged{rejections: fails}, 0},
+		{"the reading of rejections hangs", sabotaged{rejections: hangs}, 0},
+		{"the sweep fails", sabotaged{sweep: fails}, 0},
+		{"the sweep hangs", sabotaged{sweep: hangs}, 0},
+		{"the count of copies fails", sabotaged{copies: fails}, 0},
+		{"the look at the newest messages fails", sabotaged{newest: fails}, 0},
+		{"the look at the newest messages hangs", sabotaged{newest: hangs}, 0},
+		{"all reading that helps hangs", sabotaged{floor: hangs, rejections: hangs, sweep: hangs, newest: hangs}, 0},
+		{"all reading that helps hangs, over one connection", sabotaged{floor: hangs, rejections: hangs, sweep: hangs, newest: hangs}, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.dialect.Dialect, c.dialect.now = sqlite.Dialect(), new(atomic.Bool)
 			db := openDatabase(t)
+			pool := db
+			if c.connections > 0 {
+				var file string
+				if err := db.QueryRow(`SELECT file FROM pragma_database_list`).Scan(&file); err != nil {
+					t.Fatal(err)
+				}
+				pool = openFile(t, file)
+				pool.SetMaxOpenConns(c.connections)
+			}
 			b := memory.New(nil)
-			r, err := New(db, c.dialect, b, &Options{
+			r, err := New(pool, c.dialect, b, &Options{
 				Producer: "waybill", MinResend: 50 * time.Millisecond, FirstResend: 50 * time.Millisecond, MaxResend: 100 * time.Millisecond,
 				Sweep: time.Millisecond, Logger: slog.New(slog.DiscardHandler),
 			})

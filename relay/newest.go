@@ -70,7 +70,10 @@ func (p *pump) scanNewest(ctx context.Context) (bool, error) {
 	if len(rows) == sweepPage {
 		next = rows[len(rows)-1].MessageID
 	}
-	rows = slices.DeleteFunc(rows, func(r store.Row) bool { return r.ID > p.t.cursor }) // scanAhead's
+	p.t.mu.Lock()
+	cursor := p.t.cursor
+	p.t.mu.Unlock()
+	rows = slices.DeleteFunc(rows, func(r store.Row) bool { return r.ID > cursor }) // scanAhead's
 	missed := p.missed(rows)
 	var found []int64
 	var outside []store.Row
@@ -82,7 +85,7 @@ func (p *pump) scanNewest(ctx context.Context) (bool, error) {
 	took := time.Since(now)
 	if len(found) > 0 {
 		n.found = now
-		p.goBack(slices.Min(found))
+		p.askBack(slices.Min(found))
 	}
 	more := !next.IsZero()
 	if n.from = next; !more {
@@ -129,6 +132,29 @@ func (p *pump) newestFrom(now time.Time, clock int64) waybill.ID {
 		return from
 	}
 	return waybill.LowestID(time.UnixMicro(max(overlap, earliest)))
+}
+
+// askBack has the cursor go back to before a row: it is scanAhead's loop that moves it.
+func (p *pump) askBack(row int64) {
+	p.t.mu.Lock()
+	if p.back == 0 || row < p.back {
+		p.back = row
+	}
+	p.t.mu.Unlock()
+	p.t.wake()
+}
+
+// takeBack goes back where scanNewest has asked for it.
+func (p *pump) takeBack(context.Context) (bool, error) {
+	p.t.mu.Lock()
+	row := p.back
+	p.back = 0
+	p.t.mu.Unlock()
+	if row == 0 {
+		return false, nil
+	}
+	p.goBack(row)
+	return true, nil
 }
 
 // goBack makes the cursor go back to before a row that it had passed, so that the rows

@@ -27,7 +27,7 @@ func (d version1) Migrations(n store.Names) []store.Migration {
 // openOlder opens an SQLite file with the producer's tables of version 1.
 func openOlder(t *testing.T) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "older.db")+"?_txlock=immediate&_pragma=busy_timeout(5000)")
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "older.db")+"?_txlock=immediate&_pragma=busy_timeout(30000)")
 	if err != nil {
 		t.Fatal(err)
 	}

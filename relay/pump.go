@@ -28,6 +28,7 @@ type pump struct {
 	untold    bool          // nobody had told of the last rows that were found
 
 	newest newest
+	back   int64 // the row that scanNewest wants to go back to, 0 for none; guarded by term.mu
 
 	due        store.Place  // how far scanDue has read
 	dueMark    atomic.Int64 // its NotBefore, for other loops
@@ -95,31 +96,45 @@ func (p *pump) databaseNow() int64 { return p.clock.now() }
 // comes again after a growing delay.
 const (
 	helperLimit = 30 * time.Second
+	sweepLimit  = time.Minute
 	// countLimit bounds the counting of copies, which is of the least use.
 	countLimit = 5 * time.Second
 )
 
+// bounded is a limit that lets the lease be renewed where there is one connection for all.
+func (p *pump) bounded(limit time.Duration) time.Duration {
+	if p.t.r.queue.IsSmall() {
+		return min(limit, p.t.r.o.Lease/4)
+	}
+	return limit
+}
+
 // loops returns what the relay does with the table while it leads.
 func (p *pump) loops() []*loop {
 	t := p.t
+	helperLimit, rejectionsLimit := p.bounded(helperLimit), p.bounded(rejectionsLimit)
 	all := []*loop{
 		{tasks: []*task{newTask("read when messages were rejected", rejectionsLimit, p.readRejections)}, pause: until(func() time.Time { return p.nextRejections })},
 		{tasks: []*task{newTask("read the floor", helperLimit, p.readFloor)}, pause: until(func() time.Time { return p.nextFloor })},
+		{tasks: []*task{newTask("look for messages whose ids have gone back", helperLimit, p.scanNewest)}, pause: p.untilNewest, woken: t.r.looks},
 		{
 			tasks: []*task{
+				newTask("go back", 0, p.takeBack),
 				newTask("read new messages", 0, p.scanAhead),
-				newTask("look for messages whose ids have gone back", helperLimit, p.scanNewest),
 				newTask("read due messages", 0, p.scanDue),
 				newTask("read messages that waited for room", 0, p.scanBacklog),
 				newTask("retire lanes", 0, p.retireLanes),
 			},
 			pause: p.untilNextLook, woken: t.r.woken, stirred: t.woken,
-			found: func(told bool) { p.untold = !told },
+			found: func(told bool) {
+				p.untold = !told
+				signal(t.r.looks)
+			},
 		},
 		{tasks: []*task{newTask("look for messages that committed late", helperLimit, p.lookInGaps)}, pause: p.untilNextGap, woken: t.gapped},
 		{tasks: []*task{newTask("read messages that are to be sent again", 0, p.resendOverdue)}, pause: p.untilOverdue, woken: t.armed},
 		{tasks: []*task{newTask("count copies", countLimit, p.countCopies)}, pause: forLong, woken: t.copies.added},
-		{tasks: []*task{newTask("sweep", 2*helperLimit, p.sweep)}, pause: until(p.nextSweepAt), woken: t.missed},
+		{tasks: []*task{newTask("sweep", p.bounded(sweepLimit), p.sweep)}, pause: until(p.nextSweepAt), woken: t.missed},
 	}
 	if t.r.o.namesConsumers() {
 		all = append(all,
@@ -155,13 +170,23 @@ const (
 // untilNextLook is how long the table is left alone: a share of the time since there was
 // something in it, up to Options.Poll.
 func (p *pump) untilNextLook(idle int) time.Duration {
-	// Once silenceShare pauses are over, each that is longer by that share makes it so.
-	growth := math.Pow(1+1.0/silenceShare, float64(max(idle-silenceShare, 0)))
 	least := leastPause
 	if p.untold {
 		least = untoldPause
 	}
+	return p.share(least, idle)
+}
+
+// share is that share of a silence in which so many looks have found nothing.
+func (p *pump) share(least time.Duration, idle int) time.Duration {
+	// Once silenceShare pauses are over, each that is longer by that share makes it so.
+	growth := math.Pow(1+1.0/silenceShare, float64(max(idle-silenceShare, 0)))
 	return time.Duration(min(float64(least)*growth, float64(p.t.r.o.Poll)))
+}
+
+// untilNewest is how long it is until the next look of scanNewest.
+func (p *pump) untilNewest(idle int) time.Duration {
+	return max(time.Until(p.newest.nextLook), p.share(newestEvery, idle))
 }
 
 // untilNextGap is how long it is until an id is looked for that the cursor has passed.

@@ -30,14 +30,20 @@ type steppedTerm struct {
 	loops []*loop
 }
 
-// openDatabase opens an SQLite file with the producer's tables.
-func openDatabase(t *testing.T) *sql.DB {
+func openFile(t *testing.T, file string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "relay.db")+"?_txlock=immediate&_pragma=busy_timeout(5000)")
+	db, err := sql.Open("sqlite", "file:"+file+"?_txlock=immediate&_pragma=busy_timeout(30000)")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+// openDatabase opens an SQLite file with the producer's tables.
+func openDatabase(t *testing.T) *sql.DB {
+	t.Helper()
+	db := openFile(t, filepath.Join(t.TempDir(), "relay.db"))
 	if err := store.Migrate(t.Context(), db, sqlite.Dialect(), "", store.Producer); err != nil {
 		t.Fatal(err)
 	}

@@ -67,6 +67,7 @@ type Relay struct {
 	stoodBy time.Time // when it was last noted that it stands by; Run's own
 	log     *slog.Logger
 	woken   chan struct{} // holds a value when messages may have been committed
+	looks   chan struct{} // the same, for those whose ids have gone back
 	running atomic.Bool
 	parts   leftover.Set // of Run
 	// wasConnected says that the broker has let us in before: a later refusal is then
@@ -107,6 +108,7 @@ func New(db *sql.DB, dialect store.Dialect, b broker.Broker, o *Options) (*Relay
 		holder: holderName(),
 		log:    options.Logger.With(slog.String("producer", options.Producer)),
 		woken:  make(chan struct{}, 1),
+		looks:  make(chan struct{}, 1),
 	}, nil
 }
 
@@ -123,10 +125,8 @@ func holderName() string {
 // Wake tells the relay that messages have been committed. It never blocks, and may be
 // called at any time.
 func (r *Relay) Wake() {
-	select {
-	case r.woken <- struct{}{}:
-	default:
-	}
+	signal(r.woken)
+	signal(r.looks)
 }
 
 // Run leads the outbox, or waits while another relay does, until ctx is cancelled.

@@ -49,6 +49,10 @@ func NewQueue(db *sql.DB, dialect Dialect, prefix string) (*Queue, error) {
 	return &Queue{dialect: dialect, names: names, sessions: newSessions(db, dialect), tables: tables{side: Producer}}, nil
 }
 
+// IsSmall says whether the pool has so few connections that a slow statement may keep others
+// from having one.
+func (q *Queue) IsSmall() bool { return q.sessions.isSmall() }
+
 // Clock returns the database's clock in µs since the Unix epoch.
 func (q *Queue) Clock(ctx context.Context) (int64, error) {
 	var now int64

@@ -61,7 +61,7 @@ func (q *Queue) ScanDue(ctx context.Context, after Place, limit, maxBytes int) (
 // message id, which is that of the times at which they were sent, without their Headers,
 // Body and LastError.
 func (q *Queue) ScanNewest(ctx context.Context, after, below waybill.ID, limit int) ([]Row, error) {
-	rows, _, err := q.rows(ctx, "scan the newest messages", q.dialect.ScanNewest(q.names, after, below, limit), 0)
+	rows, _, err := q.rowsIn(ctx, q.sessions.helping, "scan the newest messages", q.dialect.ScanNewest(q.names, after, below, limit), 0)
 	return rows, err
 }
 

@@ -59,14 +59,17 @@ type SessionDialect interface {
 
 const (
 	// The engine's statements at one time, by kind. Together they are maxSessions.
-	// Helping reads are those that may be slow and that no message waits for.
-	maxReads, maxHelping, maxWrites, maxLeases = 4, 3, 5, 1
+	// Helping reads are those that may be slow and that no message waits for: none of a
+	// relay's waits for another.
+	maxReads, maxHelping, maxWrites, maxLeases = 4, 5, 5, 1
 	// maxSessions bounds the connections that a Queue or a Ledger uses for statements of
 	// its own, whatever the number of destinations: further callers wait.
 	maxSessions = maxReads + maxHelping + maxWrites + maxLeases
 	// keptShare is the part of a bounded pool that the engine may keep for itself: one
 	// connection in so many.
 	keptShare = 4
+	// smallPool is the number of connections below which a bounded pool is small.
+	smallPool = 8
 	// idleSession is how long a connection is kept that nothing runs on.
 	idleSession = 5 * time.Second
 	// sessionLife is how long a connection is kept at most: after a failover a name may
@@ -91,6 +94,7 @@ type sessions struct {
 	setup   Setup
 
 	reads, helping, writes, leases chan struct{}
+	helpingAlone                   chan struct{} // where isSmall
 	// careful has each statement run in a transaction, with Setup.Transaction.
 	careful atomic.Bool
 
@@ -110,7 +114,7 @@ type session struct {
 func newSessions(db *sql.DB, dialect Dialect) *sessions {
 	return &sessions{
 		db: db, dialect: dialect, setup: dialect.Setup(),
-		reads: make(chan struct{}, maxReads), helping: make(chan struct{}, maxHelping), writes: make(chan struct{}, maxWrites), leases: make(chan struct{}, maxLeases),
+		reads: make(chan struct{}, maxReads), helping: make(chan struct{}, maxHelping), helpingAlone: make(chan struct{}, 1), writes: make(chan struct{}, maxWrites), leases: make(chan struct{}, maxLeases),
 	}
 }
 
@@ -182,7 +186,22 @@ func (s *sessions) inTurn(ctx context.Context, turn chan struct{}, f func() erro
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if turn == s.helping && s.isSmall() {
+		select {
+		case s.helpingAlone <- struct{}{}:
+			defer func() { <-s.helpingAlone }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	return f()
+}
+
+// isSmall says whether the pool has so few connections that helping reads, which may be slow,
+// could have them all: then they come one at a time.
+func (s *sessions) isSmall() bool {
+	open := s.db.Stats().MaxOpenConnections
+	return open > 0 && open < smallPool
 }
 
 // runNow is run for a caller whose turn it is.
