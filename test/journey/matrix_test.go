@@ -97,7 +97,6 @@ var servers = []struct{ name, variables string }{
 // every connector of every broker while the broker is killed with SIGKILL and
 // started again, and then killed and started again without its data.
 func TestAServerThatIsKilledOrLosesItsDataCostsNothing(t *testing.T) {
-	t.Parallel()
 	if testing.Short() {
 		t.Skip("it takes minutes; without -short it runs")
 	}

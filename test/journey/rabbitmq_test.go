@@ -17,7 +17,7 @@ import (
 // Hosters let a connection have few channels, and some a message little time.
 func TestARabbitMQWithLowLimitsLosesAndKeepsBackNothing(t *testing.T) {
 	const channels, queues = 8, 30
-	t.Setenv("WAYBILL_RABBITMQ_CONFIG", fmt.Sprintf("[{rabbit, [{channel_max, %d}, {consumer_timeout, 2000}, {channel_tick_interval, 200}]}].", channels))
+	t.Setenv("WAYBILL_RABBITMQ_CONFIG", fmt.Sprintf("[{rabbit, [{channel_max, %d}, {consumer_timeout, 10000}, {channel_tick_interval, 200}]}].", channels))
 	s := newService(t, "rabbitmq", "WAYBILL_TEST_RABBITMQ")
 	b, err := address.OpenBroker(s.env["WAYBILL_TEST_RABBITMQ"])
 	if err != nil {

@@ -115,6 +115,7 @@ func TestAVersionThatGoesBackIsCountedAndLogged(t *testing.T) {
 	w := newWorld(t, onSQLite, memory.New(nil))
 	var logged bytes.Buffer
 	w.inboxOptions.Logger = slog.New(slog.NewTextHandler(&logged, nil)) // it writes one line at a time
+	w.resendsNever()                                                    // a copy would be another line
 	in, r := w.inbox(), w.relay()
 	stop := w.runs(in.Run)
 	w.runs(r.Run)
