@@ -239,7 +239,7 @@ func (c *conn) subscribeOn(ctx context.Context, s *socket, sub broker.Subscripti
 	// While a quorum queue has no leader, RabbitMQ may not answer a call about it.
 	limited, cancel := context.WithTimeoutCause(ctx, answerTime, errNoAnswer)
 	defer cancel()
-	return within(limited, c, func() (*receiver, error) { return c.subscribe(s, sub) }, (*receiver).abandon)
+	return within(limited, c, func() (*receiver, error) { return c.subscribe(limited, s, sub) }, (*receiver).abandon)
 }
 
 // forget removes a receiver, and reports whether it was there.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -23,7 +22,7 @@ type receiver struct {
 	ch           *amqp.Channel
 	queue        string
 	tag          string        // of the consumer; the pump's
-	calls        sync.Mutex    // held during a conversation on ch: it has room for one
+	calls        chan struct{} // has room for one, who talks on ch
 	wanted       atomic.Int64  // the window that was asked for last
 	resized      chan struct{} // has room for one: wanted has changed
 	closes       chan *amqp.Error
@@ -44,7 +43,7 @@ type token struct {
 }
 
 // subscribe declares what the subscription needs and begins to consume.
-func (c *conn) subscribe(s *socket, sub broker.Subscription) (*receiver, error) {
+func (c *conn) subscribe(ctx context.Context, s *socket, sub broker.Subscription) (*receiver, error) {
 	b := c.broker
 	queue := entity(sub.Destination)
 	if sub.Topic {
@@ -68,11 +67,11 @@ func (c *conn) subscribe(s *socket, sub broker.Subscription) (*receiver, error) 
 		return nil, err
 	}
 	r := &receiver{
-		conn: c, socket: s, ch: ch, queue: queue, subscription: sub, resized: make(chan struct{}, 1),
+		conn: c, socket: s, ch: ch, queue: queue, subscription: sub, resized: make(chan struct{}, 1), calls: make(chan struct{}, 1),
 		closes: ch.NotifyClose(make(chan *amqp.Error, 1)), cancels: ch.NotifyCancel(make(chan string, 1)),
 		arrivals: arrival.NewBuffer(c), tags: deliveryTags{next: 1}, pumped: make(chan struct{}),
 	}
-	deliveries, err := r.consume(sub.FirstWindow())
+	deliveries, err := r.consume(ctx, sub.FirstWindow())
 	if err != nil {
 		ch.Close()
 		return nil, err
@@ -85,9 +84,16 @@ func (c *conn) subscribe(s *socket, sub broker.Subscription) (*receiver, error) 
 }
 
 // consume begins a consumer, which the broker sends no more messages that are not settled
-// than the window has room for. Nobody else talks on the channel.
-func (r *receiver) consume(window int) (<-chan amqp.Delivery, error) {
+// than the window has room for. Nobody else talks on the channel, but for who closes it when
+// ctx has ended: on a channel that is closed, a call would end the connection.
+func (r *receiver) consume(ctx context.Context, window int) (<-chan amqp.Delivery, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if err := r.ch.Qos(min(window, math.MaxUint16), 0, false); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	r.tag = rand.Text()
@@ -127,7 +133,7 @@ func (r *receiver) pump(deliveries <-chan amqp.Delivery) {
 		return
 	}
 	if failed != nil && !r.ch.IsClosed() {
-		r.arrivals.End(fmt.Errorf("rabbitmq: the subscription of %q: %w", r.subscription.Destination, failed))
+		r.giveUp(fmt.Errorf("rabbitmq: the subscription of %q: %w", r.subscription.Destination, failed))
 		return
 	}
 	if err := r.reason(); err != nil {
@@ -176,23 +182,27 @@ func (r *receiver) arrived(in *amqp.Delivery) {
 
 // consumeAgain ends the consumer and begins another one with another window, which a
 // consumer cannot change. What the first one was sent stays ours, since that belongs to the
-// channel.
+// channel. It waits no longer for the broker than Subscribe does.
 func (r *receiver) consumeAgain(deliveries <-chan amqp.Delivery, window int) (<-chan amqp.Delivery, error) {
-	r.calls.Lock()
-	defer r.calls.Unlock()
-	if err := r.ch.Cancel(r.tag, false); err != nil {
-		return nil, err
-	}
-	for in := range deliveries {
-		r.arrived(&in)
-	}
-	return r.consume(window)
+	r.calls <- struct{}{}
+	defer func() { <-r.calls }()
+	limited, cancel := context.WithTimeoutCause(context.Background(), answerTime, errNoAnswer)
+	defer cancel()
+	return within(limited, r.conn, func() (<-chan amqp.Delivery, error) {
+		if err := r.ch.Cancel(r.tag, false); err != nil {
+			return nil, err
+		}
+		for in := range deliveries {
+			r.arrived(&in)
+		}
+		return r.consume(limited, window)
+	}, func(<-chan amqp.Delivery) {})
 }
 
 // close ends the channel.
 func (r *receiver) close() {
-	r.calls.Lock()
-	defer r.calls.Unlock()
+	r.calls <- struct{}{}
+	defer func() { <-r.calls }()
 	r.ch.Close()
 }
 
@@ -217,7 +227,9 @@ func (r *receiver) Close(ctx context.Context) error {
 	if !r.conn.forget(r) {
 		return nil
 	}
-	_, err := within(ctx, r.conn, func() (struct{}, error) {
+	limited, cancel := context.WithTimeoutCause(ctx, answerTime, errNoAnswer)
+	defer cancel()
+	_, err := within(limited, r.conn, func() (struct{}, error) {
 		r.close()
 		<-r.pumped
 		return struct{}{}, nil
@@ -235,9 +247,14 @@ func (r *receiver) leave() {
 }
 
 // abandon ends a subscription whose Subscribe has returned without it.
-func (r *receiver) abandon() {
-	r.arrivals.End(broker.ErrClosed)
-	if r.conn.forget(r) {
+func (r *receiver) abandon() { r.giveUp(broker.ErrClosed) }
+
+// giveUp ends the subscription for the reason err, and nobody waits for the broker: where that
+// answers at all, it gives what is not settled to others then.
+func (r *receiver) giveUp(err error) {
+	mine := r.conn.forget(r) // first: who is told of the end calls Close
+	r.arrivals.End(err)
+	if mine {
 		r.conn.start(r.close)
 	}
 }
