@@ -192,14 +192,20 @@ func (r *receiver) nudge(ctx context.Context) error {
 	return r.socket.send(ctx, b)
 }
 
-// take removes up to limit messages, no more than may be unsettled, and returns them.
+// take removes up to limit messages, no more than may be unsettled, and returns them. A smaller
+// window is kept to at once: while what was taken keeps the turn from coming, taking more would
+// put it off for as long as there is something.
 func (r *receiver) take(limit int) []*frame.Frame {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.turn.holds() {
 		return nil
 	}
-	n := min(limit, len(r.arrivals), r.window-r.unsettled)
+	window := r.window
+	if wanted := r.turn.wanted; wanted > 0 {
+		window = min(window, wanted)
+	}
+	n := min(limit, len(r.arrivals), window-r.unsettled)
 	if n <= 0 {
 		return nil
 	}
