@@ -4,8 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"slices"
-	"sync"
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
@@ -57,8 +55,14 @@ func (l *Ledger) Prune(ctx context.Context, now time.Time, retention time.Durati
 // What lies between each producer's horizons of the last passes and its present one is then
 // passed once, in windows of limit records (above 0) of the primary key, each a read that locks no rows and
 // transactions that delete what it found. So there is no index that pruning alone would
-// need and every message would pay for, and the dead rows of earlier passes are not walked
-// again, but for once in several hours.
+// need and every message would pay for. What lies below the lowest horizon is passed as a
+// whole when a process begins and once in several hours; what lies between two producers'
+// horizons is not, whoever begins.
+//
+// So where a pass ends too early, such as by the death of its process, records may stay. They
+// go when another producer's horizon passes them, and at the latest when the lowest one has.
+// Where that one stands still, since its outbox is held or is no more, each pass looks
+// through some of what is older than the longer retention, too.
 //
 // Messages that wait in n_rejected for their next try hold the horizons of sources without
 // an identity, as rows that are pending hold their outbox's floor. So the tables have to
@@ -84,13 +88,17 @@ func (l *Ledger) PruneBy(ctx context.Context, now time.Time, retention Retention
 	}
 	horizons := make(map[string]waybill.ID, len(known))
 	for _, h := range known {
-		horizon := horizonOf(h, known, waiting, now, retention)
-		if horizon.Compare(h.ID) <= 0 {
-			horizons[h.Producer] = h.ID
+		horizons[h.Producer] = h.ID
+		if horizon := horizonOf(h, known, waiting, now, retention); horizon.Compare(h.ID) > 0 {
+			horizons[h.Producer] = horizon
+		}
+	}
+	l.passes.meet(known, horizons)
+	for _, h := range known {
+		if horizons[h.Producer] == h.ID {
 			continue
 		}
-		horizons[h.Producer] = horizon
-		save := l.dialect.SaveHorizon(l.names, l.consumer, h.Producer, horizon)
+		save := l.dialect.SaveHorizon(l.names, l.consumer, h.Producer, horizons[h.Producer])
 		crash.Point("store.horizon.before")
 		_, err := l.sessions.exec(ctx, l.sessions.writes, nil, save)
 		crash.Point("store.horizon.after")
@@ -101,7 +109,7 @@ func (l *Ledger) PruneBy(ctx context.Context, now time.Time, retention Retention
 	due, whole := l.passes.next(horizons)
 	var deleted int64
 	for _, r := range due {
-		n, err := l.pruneOnce(ctx, r.from, r.to, limit)
+		n, err := l.pruneOnce(ctx, r, limit)
 		deleted += n
 		if err != nil {
 			return deleted, err
@@ -110,7 +118,9 @@ func (l *Ledger) PruneBy(ctx context.Context, now time.Time, retention Retention
 	if len(due) > 0 {
 		l.passes.done(horizons, whole)
 	}
-	return deleted, nil
+	old := waybill.LowestID(now.Add(-max(retention.Confirmed, retention.Foreign)))
+	n, err := l.pruneStrays(ctx, horizons, old, limit)
+	return deleted + n, err
 }
 
 // horizonOf is what a producer's horizon may rise to. waiting is the lowest id of the messages
@@ -135,98 +145,70 @@ func horizonOf(h Horizon, known []Horizon, waiting waybill.ID, now time.Time, re
 	return waybill.LowestID(until)
 }
 
-// passes remembers what a process has pruned, so that it does not walk through it again.
-// Of all that it says nothing depends but time.
-type passes struct {
-	mu sync.Mutex
-	// last are the producers' horizons at the last pass, and before at the one before it.
-	// A pass begins at those, since a guard that had read the lower horizon may have
-	// written a record behind the last pass.
-	last, before map[string]waybill.ID
-	whole        time.Time // when a pass last began at the lowest id
-}
-
-// wholeEvery is the time between two passes that begin at the lowest id, for records that
-// were written later still.
-const wholeEvery = 6 * time.Hour
-
-// idRange is the ids from one to below another one.
-type idRange struct{ from, to waybill.ID }
-
-// next returns where a pass has to look: between each producer's horizon of the pass before
-// the last one and its present one, sorted and merged. What lies between two producers'
-// horizons is not walked: it is a day of records or more where their retentions differ.
-func (p *passes) next(horizons map[string]waybill.ID) (due []idRange, whole bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	whole = p.whole.IsZero() || time.Since(p.whole) >= wholeEvery
-	for producer, horizon := range horizons {
-		passed := p.before[producer]
-		if whole {
-			passed = waybill.ID{}
-		}
-		if horizon.Compare(passed) > 0 {
-			due = append(due, idRange{passed, horizon})
+// pruneOnce passes the records of a range.
+func (l *Ledger) pruneOnce(ctx context.Context, r idRange, limit int) (int64, error) {
+	var deleted int64
+	for last, more := justBelow(r.from), true; more; {
+		var n int64
+		var err error
+		last, more, n, err = l.pruneWindow(ctx, last, r.to, limit)
+		deleted += n
+		if err != nil {
+			return deleted, err
 		}
 	}
-	slices.SortFunc(due, func(a, b idRange) int { return a.from.Compare(b.from) })
-	merged := due[:0]
-	for _, r := range due {
-		if n := len(merged); n > 0 && r.from.Compare(merged[n-1].to) <= 0 {
-			if r.to.Compare(merged[n-1].to) > 0 {
-				merged[n-1].to = r.to
-			}
+	return deleted, nil
+}
+
+// pruneStrays looks for strays where strays says, for some windows, and goes on there when it
+// is called again.
+func (l *Ledger) pruneStrays(ctx context.Context, horizons map[string]waybill.ID, old waybill.ID, limit int) (int64, error) {
+	w, to := l.passes.strays(horizons, old)
+	if to.IsZero() {
+		return 0, nil
+	}
+	var deleted int64
+	for range strayWindows {
+		until := to
+		if w.wrapped {
+			until = justAbove(w.begun) // what is above, it has read before
+		}
+		at, more, n, err := l.pruneWindow(ctx, w.at, until, limit)
+		deleted += n
+		if err != nil {
+			return deleted, err
+		}
+		if w.at = at; more {
 			continue
 		}
-		merged = append(merged, r)
+		if w.at = (waybill.ID{}); w.wrapped {
+			w.ended = true
+			break
+		}
+		w.wrapped = true
 	}
-	return merged, whole
+	l.passes.strayed(w)
+	return deleted, nil
 }
 
-// done notes a pass that has come to its end.
-func (p *passes) done(horizons map[string]waybill.ID, whole bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.before, p.last = p.last, horizons
-	if whole {
-		p.whole = time.Now()
+// pruneWindow deletes what is old among the next records after an id. It returns the last of
+// them, and whether there may be more.
+func (l *Ledger) pruneWindow(ctx context.Context, after, below waybill.ID, limit int) (last waybill.ID, more bool, deleted int64, err error) {
+	read, old, err := l.onceWindow(ctx, after, below, limit)
+	if err != nil {
+		return after, false, 0, wrap(l.dialect, Consumer, "prune records", err)
 	}
-}
-
-// pruneOnce passes n1_record from an id to below another one.
-func (l *Ledger) pruneOnce(ctx context.Context, from, highest waybill.ID, limit int) (int64, error) {
-	var deleted int64
-	last := justBelow(from)
-	for {
-		read, old, err := l.onceWindow(ctx, last, highest, limit)
+	for batch := range batches(l.dialect, old) {
+		n, err := l.remove(ctx, l.dialect.PruneOnce(l.names, l.consumer, batch))
+		deleted += n
 		if err != nil {
-			return deleted, wrap(l.dialect, Consumer, "prune records", err)
-		}
-		for batch := range batches(l.dialect, old) {
-			n, err := l.remove(ctx, l.dialect.PruneOnce(l.names, l.consumer, batch))
-			deleted += n
-			if err != nil {
-				return deleted, err
-			}
-		}
-		if len(read) < limit {
-			return deleted, nil
-		}
-		last = read[len(read)-1]
-	}
-}
-
-// justBelow is the id before one; of the lowest, itself.
-func justBelow(id waybill.ID) waybill.ID {
-	if id.IsZero() {
-		return id
-	}
-	for i := len(id) - 1; ; i-- {
-		id[i]--
-		if id[i] != 0xff {
-			return id
+			return after, false, deleted, err
 		}
 	}
+	if len(read) < limit {
+		return after, false, deleted, nil
+	}
+	return read[len(read)-1], true, deleted, nil
 }
 
 // onceWindow reads the next records of n1_record after an id, and which of them are

@@ -44,37 +44,6 @@ var pruneCases = []testCase{
 			s.Errorf("got %d records deleted the second time, want none", deleted)
 		}
 	}},
-	{name: "a pass reads nothing between two producers' horizons", run: func(s *suite) {
-		counting := &windowCounter{Dialect: s.dialect}
-		ledger, err := store.NewLedger(s.engine, counting, "", consumer)
-		s.must(err)
-		s.Cleanup(ledger.CloseIdle)
-		s.learn(ledger)
-		now := time.Now()
-		day := "shop.7q3mk2xw9d4hznsb6t5vfc8a"
-		s.must(ledger.SaveFloor(s.Context(), day, waybill.LowestID(now.Add(time.Hour))))
-		s.must(ledger.SaveFloor(s.Context(), "week.", waybill.ID{}))
-		s.record(now, "week.", 30) // the last of them 147.5 hours old
-		retention := store.Retention{Confirmed: 24 * time.Hour, Foreign: 168 * time.Hour}
-		var deleted int64
-		for pass := range 5 {
-			counting.windows = 0
-			at := now.Add(time.Duration(pass) * time.Minute)
-			gone := mark(day, fmt.Sprint("gone ", pass), 1)
-			gone.ID = waybill.NewIDAt(at.Add(-24*time.Hour - 30*time.Second))
-			s.wantVerdicts(s.once(gone), store.Fresh)
-			n, err := ledger.PruneBy(s.Context(), at, retention, 3)
-			s.must(err)
-			deleted += n
-			// The first two begin at the lowest id; of the others each has a range for a producer.
-			if want := 2; pass >= 2 && counting.windows > want {
-				s.Errorf("pass %d: got %d windows of records read, want %d at most", pass, counting.windows, want)
-			}
-		}
-		if left := s.left(s.names.Once, "week."); deleted != 5 || left != 30 {
-			s.Errorf("got %d records deleted and %d left of the producer with a week, want the day's 5, and all 30", deleted, left)
-		}
-	}},
 	{name: "what would be forgotten can be told before", run: func(s *suite) {
 		now := time.Now()
 		floor := waybill.LowestID(now)
@@ -234,17 +203,6 @@ var pruneCases = []testCase{
 			s.Errorf("got %d records deleted, want none", deleted)
 		}
 	}},
-}
-
-// windowCounter counts how many windows of records are read.
-type windowCounter struct {
-	store.Dialect
-	windows int
-}
-
-func (c *windowCounter) OnceWindow(n store.Names, consumer string, after, below waybill.ID, size int) store.Statement {
-	c.windows++
-	return c.Dialect.OnceWindow(n, consumer, after, below, size)
 }
 
 // record writes n records of each level, from 2.5 hours before now every five hours back.

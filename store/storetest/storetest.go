@@ -64,7 +64,7 @@ func Test(t *testing.T, h Harness) {
 		cases []testCase
 	}{
 		{"schema", schemaCases}, {"older tables", olderCases}, {"insert", insertCases}, {"plain SQL", plainCases}, {"read", readCases}, {"write", writeCases}, {"confirmed", confirmedCases},
-		{"lease", leaseCases}, {"tally", tallyCases}, {"guard", guardCases}, {"guard race", raceCases}, {"prune", pruneCases}, {"kept", keptCases}, {"pause", pauseCases}, {"survey", surveyCases}, {"forgotten keys", keyCases}, {"condition", conditionCases}, {"transaction", transactionCases},
+		{"lease", leaseCases}, {"tally", tallyCases}, {"guard", guardCases}, {"guard race", raceCases}, {"prune", pruneCases}, {"passes of pruning", passCases}, {"kept", keptCases}, {"pause", pauseCases}, {"survey", surveyCases}, {"forgotten keys", keyCases}, {"condition", conditionCases}, {"transaction", transactionCases},
 		{"session", sessionCases},
 	} {
 		t.Run(group.name, func(t *testing.T) {
