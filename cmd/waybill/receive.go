@@ -52,6 +52,11 @@ seconds; a second signal ends it at once. However it ends, by SIGKILL too, what 
 has started is killed with it, and the message comes again: all but what has made itself
 a daemon (setsid), and on Windows nothing.
 
+Records are forgotten when they are older by --retention than what their producer may
+still send. Producers that wait for no receipts have --foreign-retention, and messages
+from topics the longer one of both; --retention alone sets both. The shortest that any
+process of the consumer has, or "waybill prune", holds for all.
+
 While DESTINATION is paused (waybill pause --side consumer) it takes nothing.
 A database or broker that is away is waited for, and the log says so. An embedded broker
 serves one process at a time: "waybill relay" cannot use it meanwhile.
@@ -109,7 +114,8 @@ func (f *receiveFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.breaker, "breaker", "", "pause DESTINATION for this consumer after `N` rejections in a row, or P%/TIME where that share is rejected within that time")
 	flags.DurationVar(&f.inbox.Breaker.For, "breaker-for", 0, "how long such a pause lasts (default until 'waybill resume --side consumer')")
 	flags.DurationVar(&f.inbox.Timeout, "timeout", time.Minute, "most time for one message")
-	flags.DurationVar(&f.inbox.Retention, "retention", 0, "how much older than the producer's floor records have to be to be forgotten (default 24h, and 168h from topics and for producers that wait for no receipts)")
+	flags.DurationVar(&f.inbox.Retention, "retention", 0, "how much older than their producer's floor records have to be to be forgotten (default 24h)")
+	flags.DurationVar(&f.inbox.ForeignRetention, "foreign-retention", 0, "the same for producers that wait for no receipts, and at least for topics (default 168h, or --retention where that is given)")
 	f.console.register(cmd, nil, "serve health and the page on this `address`, such as 127.0.0.1:9090; may be repeated")
 	if err := cmd.MarkFlagRequired("consumer"); err != nil {
 		panic(err)
@@ -152,7 +158,7 @@ func (f *receiveFlags) receiver(cmd *cobra.Command, o *options, destination stri
 	if cmd.Flags().Changed("exec") && f.command == "" {
 		wrong = append(wrong, usagef("--exec is empty"))
 	}
-	wrong = append(wrong, checkPositive(cmd, "count", "workers", "batch", "max-tries", "timeout", "retention", "breaker-for"))
+	wrong = append(wrong, checkPositive(cmd, "count", "workers", "batch", "max-tries", "timeout", "retention", "foreign-retention", "breaker-for"))
 	if f.breaker != "" {
 		var err error
 		r.inbox.Breaker, err = parseBreaker("breaker", f.breaker, f.inbox.Breaker.For)

@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
 )
 
 // workspaceHolding is a workspace with both sides' tables and an embedded broker that holds
@@ -40,6 +43,35 @@ func list(w *workspace, args ...string) []listed {
 		all = append(all, listed{text("message_id"), text("key"), text("status"), text("last_error"), number("failures"), number("copies")})
 	}
 	return all
+}
+
+func TestReceiveForgetsAfterTheRetentionsThatItIsGiven(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		args               string
+		retention, foreign time.Duration // 0: the inbox's default
+	}{
+		{"", 0, 0},
+		{"--retention 48h", 48 * time.Hour, 0},
+		{"--foreign-retention 720h", 0, 720 * time.Hour},
+		{"--retention 48h --foreign-retention 168h", 48 * time.Hour, 168 * time.Hour},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			var f receiveFlags
+			cmd := &cobra.Command{}
+			f.register(cmd)
+			if err := cmd.ParseFlags(append(strings.Fields(c.args), "--consumer", "c")); err != nil {
+				t.Fatal(err)
+			}
+			r, err := f.receiver(cmd, &options{}, "orders")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := r.inbox; got.Retention != c.retention || got.ForeignRetention != c.foreign {
+				t.Errorf("got the retentions %v and %v, want %v and %v", got.Retention, got.ForeignRetention, c.retention, c.foreign)
+			}
+		})
+	}
 }
 
 func TestExecGivesTheMessageToTheCommand(t *testing.T) {

@@ -45,6 +45,8 @@ func TestWrongUsageIsExitStatus2(t *testing.T) {
 		{"receive orders --consumer c --exec cat --batch 2", "[exec batch]"},
 		{"receive orders --consumer a,b", "--consumer"},
 		{"receive orders --consumer c --timeout 0s", "--timeout"},
+		{"receive orders --consumer c --retention 0s", "--retention"},
+		{"receive orders --consumer c --foreign-retention 0s", "--foreign-retention"},
 		{"receive orders --consumer c --broker nonsense", "begins with its kind"},
 		{"receive orders --consumer c --broker mqtt://h", `no broker is called "mqtt"`},
 		{"receive orders --consumer c --broker amqp://h", "use rabbitmq://"},
