@@ -12,7 +12,8 @@ import (
 
 // Observer hears what a relay does with messages. The relay's own goroutines call it,
 // several at a time, and deliver nothing before it returns: it must not wait for anything. Where
-// it panics the log has that, and the relay goes on.
+// it panics, or ends its goroutine by runtime.Goexit as t.FailNow of a test does, the log has
+// that, and the relay goes on.
 // Package otelwaybill has one for OpenTelemetry.
 type Observer interface {
 	// Published hears of a batch that was handed to the broker, copies of what was sent
@@ -53,12 +54,15 @@ func (r *Relay) observe(ctx context.Context, hear func(Observer)) {
 	if o == nil {
 		return
 	}
-	panicked := guest.Try(func() { hear(o) })
-	if panicked == nil {
+	ended := guest.Apart(func() { hear(o) }) // a lane or a term would end with its goroutine
+	if ended == nil {
 		return
 	}
-	if times, due := r.repeats.Due("observer", panicked.Error()); due {
-		r.log.ErrorContext(ctx, "Options.Observer has panicked; the relay goes on", slog.Int64("times", times),
-			slog.String("error", "panic: "+panicked.Error()), slog.String("stack", string(panicked.Stack)))
+	what, text := "Options.Observer has panicked; the relay goes on", "panic: "+ended.Error()
+	if ended.Exited {
+		what, text = "Options.Observer has not returned; the relay goes on", ended.Error()
+	}
+	if times, due := r.repeats.Due("observer", ended.Error()); due {
+		r.log.ErrorContext(ctx, what, slog.Int64("times", times), slog.String("error", text), slog.String("stack", string(ended.Stack)))
 	}
 }

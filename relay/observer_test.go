@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -11,22 +12,36 @@ import (
 	"github.com/waybill-go/waybill/broker/memory"
 )
 
-// brokenObserver panics whatever it hears.
-type brokenObserver struct{ heard []string }
+// brokenObserver breaks whatever it hears.
+type brokenObserver struct {
+	end   func()
+	heard []string
+}
 
 func (o *brokenObserver) Published(context.Context, Publication) {
 	o.heard = append(o.heard, "published")
-	panic("no exporter")
+	o.end()
 }
 
 func (o *brokenObserver) Answered(context.Context, []Answer) {
 	o.heard = append(o.heard, "answered")
-	panic("no exporter")
+	o.end()
 }
 
-func TestAnObserverThatPanicsCostsWhatItHearsAlone(t *testing.T) {
+func TestAnObserverThatBreaksCostsWhatItHearsAlone(t *testing.T) {
+	for _, c := range []struct {
+		name, logged string
+		end          func()
+	}{
+		{"panics", "Options.Observer has panicked", func() { panic("no exporter") }},
+		{"ends its goroutine", "Options.Observer has not returned", runtime.Goexit},
+	} {
+		t.Run(c.name, func(t *testing.T) { testBrokenObserver(t, brokenObserver{end: c.end}, c.logged) })
+	}
+}
+
+func testBrokenObserver(t *testing.T, observer brokenObserver, logged string) {
 	synctest.Test(t, func(t *testing.T) {
-		var observer brokenObserver
 		s := newSteppedTerm(t, 0, Options{Observer: &observer})
 		var log strings.Builder
 		s.r.log = slog.New(slog.NewTextHandler(&log, nil))
@@ -50,7 +65,7 @@ func TestAnObserverThatPanicsCostsWhatItHearsAlone(t *testing.T) {
 		if got := strings.Join(observer.heard, " "); got != "published answered" {
 			t.Errorf("it has heard %q, want of both", got)
 		}
-		if got := strings.Count(log.String(), "Options.Observer has panicked"); got != 1 || !strings.Contains(log.String(), "Published") {
+		if got := strings.Count(log.String(), logged); got != 1 || !strings.Contains(log.String(), "Published") {
 			t.Errorf("logged it %d times, want once, with where it was:\n%s", got, log.String())
 		}
 	})

@@ -10,20 +10,40 @@ import (
 	"runtime/debug"
 )
 
-// PanicError is a panic of code that is not ours.
+// PanicError is a panic of code that is not ours, or the end of a goroutine that it was lent.
 type PanicError struct {
-	text  string
-	Stack []byte // as debug.Stack has it
+	text   string
+	Stack  []byte // as debug.Stack has it
+	Exited bool   // it has called runtime.Goexit, and not panicked; see Apart
 }
 
 // Error is the value that it was raised with, as text of any length.
 func (p *PanicError) Error() string { return p.text }
 
+const exited = "it has ended its goroutine with runtime.Goexit, as t.FailNow and testify's require do; it has to return"
+
+// Apart is Try in a goroutine of its own, for which it waits: one that runtime.Goexit may end.
+// That is returned, too. It costs some microseconds: for what is called once a batch.
+func Apart(f func()) *PanicError {
+	ended := make(chan *PanicError, 1)
+	go func() {
+		why := &PanicError{text: exited, Exited: true}
+		defer func() {
+			if why != nil && why.Exited {
+				why.Stack = debug.Stack()
+			}
+			ended <- why
+		}()
+		why = Try(f)
+	}()
+	return <-ended
+}
+
 // Try calls f, and returns the panic that has ended it, if one has. runtime.Goexit goes through.
 func Try(f func()) (ended *PanicError) {
 	defer func() {
 		if value := recover(); value != nil {
-			ended = &PanicError{show(value), debug.Stack()}
+			ended = &PanicError{text: show(value), Stack: debug.Stack()}
 		}
 	}()
 	f()

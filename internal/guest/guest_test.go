@@ -2,6 +2,7 @@ package guest_test
 
 import (
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -53,5 +54,39 @@ func TestTryTakesAPanicWhateverItsValueIs(t *testing.T) {
 	}
 	if ended := guest.Try(func() {}); ended != nil {
 		t.Errorf("got %v of a call that returns", ended)
+	}
+}
+
+func TestApartTakesTheEndOfAGoroutineToo(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		f          func()
+		exited     bool
+	}{
+		{"a panic", "oh", func() { panic("oh") }, false},
+		{"Goexit", "it has ended its goroutine with runtime.Goexit", func() { runtime.Goexit() }, true},
+		{"Goexit behind a panic that was recovered", "it has ended its goroutine with runtime.Goexit", func() {
+			defer func() {
+				_ = recover()
+				runtime.Goexit()
+			}()
+			panic("oh")
+		}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ended := guest.Apart(c.f)
+			if ended == nil || !strings.HasPrefix(ended.Error(), c.want) || ended.Exited != c.exited || !strings.Contains(string(ended.Stack), "guest_test.go") {
+				t.Errorf("got %+v, want %q, and where it was", ended, c.want)
+			}
+		})
+	}
+	if ended := guest.Apart(func() {}); ended != nil {
+		t.Errorf("got %v of a call that returns", ended)
+	}
+}
+
+func BenchmarkApart(b *testing.B) {
+	for b.Loop() {
+		_ = guest.Apart(func() {})
 	}
 }
