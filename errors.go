@@ -125,7 +125,7 @@ func (e *PermanentError) Error() string {
 // Unwrap returns the reason.
 func (e *PermanentError) Unwrap() error { return e.Err }
 
-// DrainError says that Run of an inbox or a relay was told to stop and has returned
+// DrainError says that Run of an inbox or a relay was told to stop, or had to, and has returned
 // although something of it goes on: what does not end with its context, such as a handler
 // that does not look at it. Nothing of what was left counts any more: a transaction that is
 // open is rolled back when its connection is free, and its messages come again.

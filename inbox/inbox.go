@@ -223,36 +223,53 @@ func (in *Inbox) checkRoute(destination string, level waybill.Level, handler Bat
 // which the log tells. It returns an error where waiting cannot help:
 // a fault of Handle or no handler at all, tables that are missing or of another version
 // (waybill.ErrSchema), a database (store.ErrRefused) or a broker (broker.ErrRefused) that
-// refuses our credentials at the very first connection, or an inbox that runs already. After it has returned
+// refuses our credentials at the very first connection, or an inbox that runs already. Where
+// something does not end in time then, a *waybill.DrainError is joined to it. After it has returned
 // it may be called again, but where it has left behind more than handlers, not until that
 // has ended.
 func (in *Inbox) Run(ctx context.Context) error {
 	if in.running.Swap(true) {
 		return errors.New("waybill: this inbox runs already")
 	}
-	ended := make(chan error, 1)
+	ended, late := make(chan error, 1), make(chan error, 1)
 	go func() {
-		err := in.run(ctx)
+		err := in.run(ctx, late)
 		in.running.Store(false)
 		ended <- err
 	}()
+	var cause error // where it is not that ctx has ended
+	grace := in.o.Drain + in.o.Drain/20
 	select {
 	case err := <-ended:
 		return err
 	case <-ctx.Done():
+	case cause = <-late:
+		grace = in.o.Drain / 20
 	}
 	// Everything ends by itself in time, or is to be blamed.
-	late := time.NewTimer(in.o.Drain + in.o.Drain/20)
-	defer late.Stop()
+	over := time.NewTimer(grace)
+	defer over.Stop()
 	select {
 	case err := <-ended:
 		return err
-	case <-late.C:
-		return &waybill.DrainError{After: in.o.Drain, Left: in.parts.Left("the inbox itself", in.stuckNow()...)}
+	case <-over.C:
+		return in.leaves(cause, in.parts.Left("the inbox itself", in.stuckNow()...))
 	}
 }
 
-func (in *Inbox) run(ctx context.Context) error {
+// leaves is the error of a Run that has left something behind: the cause of its end, where that is
+// not its context's, comes first.
+func (in *Inbox) leaves(cause error, left []string) error {
+	err := &waybill.DrainError{After: in.o.Drain, Left: left}
+	if cause == nil {
+		return err
+	}
+	return errors.Join(cause, err)
+}
+
+// run is Run, but for the bound of the time for an end. late hears why there is one that ctx has
+// not asked for, where it takes longer than Options.Drain.
+func (in *Inbox) run(ctx context.Context, late chan<- error) error {
 	defer in.parts.Do("closing the connections to the database", in.ledger.CloseIdle)
 	in.mu.Lock()
 	routes, err := in.routes, in.problems.Err("inbox")
@@ -274,8 +291,9 @@ func (in *Inbox) run(ctx context.Context) error {
 	// left then is for handlers to return, and for the end of the connection. finish ends
 	// Options.Drain after the stop, and the others with it: no step of the stop, the closing
 	// of the connection included, begins a time of its own.
-	receive, stop := context.WithCancel(ctx)
-	defer stop()
+	receive, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	defer leftover.Late(receive, in.o.Drain, late)()
 	finish, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 	settle, settled := context.WithCancel(finish)
@@ -292,8 +310,8 @@ func (in *Inbox) run(ctx context.Context) error {
 	in.parts.Go(&background, "the look for kept messages", func() { in.handleKept(receive) })
 	var refused error
 	in.parts.Go(&background, "the connection to the broker", func() {
-		defer stop()
 		refused = in.connect(receive, settle, finish)
+		stop(refused)
 	})
 
 	<-receive.Done()
@@ -304,8 +322,8 @@ func (in *Inbox) run(ctx context.Context) error {
 	in.parts.Do("the storing of producers' last floors", func() { in.saveLastFloors(settle) })
 	settled()
 	background.Wait()
-	if left := in.stuckNow(); refused == nil && len(left) > 0 {
-		return &waybill.DrainError{After: in.o.Drain, Left: left}
+	if left := in.stuckNow(); len(left) > 0 {
+		return in.leaves(refused, left)
 	}
 	return refused
 }

@@ -241,7 +241,12 @@ func subscribe(ctx context.Context, conn broker.Conn, s broker.Subscription) (br
 	return receiver, err
 }
 
+// closeTime bounds the end of a subscription: behind it the next one is waited for.
+const closeTime = 30 * time.Second
+
 func unsubscribe(ctx context.Context, receiver broker.Receiver) error {
+	ctx, cancel := context.WithTimeout(ctx, closeTime)
+	defer cancel()
 	crash.Point("inbox.unsubscribe.before")
 	err := receiver.Close(ctx)
 	crash.Point("inbox.unsubscribe.after")

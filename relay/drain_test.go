@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime"
 	"slices"
@@ -208,6 +209,95 @@ func TestAListenThatPanicsOrEndsItsGoroutineCostsTheListeningAlone(t *testing.T)
 				}
 				if calls < 2 {
 					t.Errorf("Listen was called %d times, want it called again", calls)
+				}
+			})
+		})
+	}
+}
+
+// deafBroker hears no end of a context: who publishes to "stuck" waits for release. Where refused is
+// set it lets nobody in.
+type deafBroker struct {
+	broker.Broker
+	refused error
+	release chan struct{}
+}
+
+func (b *deafBroker) Connect(ctx context.Context) (broker.Conn, error) {
+	if b.refused != nil {
+		return nil, b.refused
+	}
+	conn, err := b.Broker.Connect(ctx)
+	return &deafConn{conn, b.release}, err
+}
+
+type deafConn struct {
+	broker.Conn
+	release chan struct{}
+}
+
+func (c *deafConn) Publish(ctx context.Context, messages []broker.Message, transport waybill.Transport) ([]broker.Result, error) {
+	if messages[0].Destination == "stuck" {
+		<-c.release
+	}
+	return c.Conn.Publish(ctx, messages, transport)
+}
+
+func TestAnEndThatNobodyHasAskedForTakesNoLongerThanDrainEither(t *testing.T) {
+	refused := fmt.Errorf("%w: no such user", broker.ErrRefused)
+	for _, c := range []struct {
+		name    string
+		refused error
+		want    error
+		within  time.Duration
+		left    string
+	}{
+		{"the broker refuses us, and Listen goes on", refused, broker.ErrRefused, 0, "Options.Listen"},
+		{"the lease is lost, and a call of the adapter goes on", nil, errLeaseLost, 20 * time.Second, `publishing to "stuck"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const drain = 2 * time.Second
+				db, release := openDatabase(t), make(chan struct{})
+				listen := func(ctx context.Context, _ func()) error {
+					<-ctx.Done()
+					if c.refused != nil {
+						<-release
+					}
+					return nil
+				}
+				r, err := New(db, sqlite.Dialect(), &deafBroker{memory.New(nil), c.refused, release}, &Options{
+					Producer: "waybill", Drain: drain, Lease: time.Minute, Listen: listen, Logger: slog.New(slog.DiscardHandler),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				execute(t, db, `INSERT INTO qmessage (destination, message_content) VALUES ('stuck', x'00')`)
+				ended := make(chan error, 1)
+				began := time.Now()
+				go func() { ended <- r.Run(t.Context()) }()
+				synctest.Wait()
+				execute(t, db, `UPDATE qrelay SET holder = 'another'`)
+				select {
+				case err = <-ended:
+				case <-time.After(time.Hour): // of the bubble's time
+					t.Error("Run goes on after an hour, want it ended")
+				}
+				if took := time.Since(began); took > c.within+drain+drain/10 {
+					t.Errorf("Run returned after %v, want it within %v and Drain, %v", took, c.within, drain)
+				}
+				var left *waybill.DrainError
+				if !errors.Is(err, c.want) || !errors.As(err, &left) || !slices.Equal(left.Left, []string{c.left}) {
+					t.Errorf("got the error %v, want %v, and what goes on: %s", err, c.want, c.left)
+				}
+				if err := r.Run(t.Context()); err == nil {
+					t.Error("Run began anew while a part of the last one goes on, want an error")
+				}
+				close(release)
+				synctest.Wait()
+				var holder string
+				if err := db.QueryRow(`SELECT holder FROM qrelay`).Scan(&holder); err != nil || c.refused == nil && holder != "another" {
+					t.Errorf("the lease is %q's (%v), want it left alone", holder, err)
 				}
 			})
 		})

@@ -10,6 +10,7 @@ import (
 	"github.com/waybill-go/waybill/internal/backoff"
 	"github.com/waybill-go/waybill/internal/fault/crash"
 	"github.com/waybill-go/waybill/internal/fault/mutant"
+	"github.com/waybill-go/waybill/internal/leftover"
 	"github.com/waybill-go/waybill/store"
 )
 
@@ -22,8 +23,9 @@ var errUpgraded = errors.New("the tables have been upgraded")
 var errLeaseLost = errors.New("another relay has taken the lease")
 
 // lead tries to get the lease and, where it did, leads until ctx ends or the lease
-// is lost. led says whether it led at all.
-func (r *Relay) lead(ctx context.Context) (led bool, err error) {
+// is lost. led says whether it led at all. late hears why a term has ended of which something
+// goes on for longer than Options.Drain: this relay could not lead again.
+func (r *Relay) lead(ctx context.Context, late chan<- error) (led bool, err error) {
 	var lease store.Lease
 	var clock, heldUntil int64
 	r.parts.Do("taking the lease", func() { lease, clock, heldUntil, err = r.acquire(ctx) })
@@ -53,6 +55,7 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 	}
 	leading, end := context.WithCancelCause(ctx)
 	defer end(nil)
+	defer leftover.Late(leading, r.o.Drain, late)()
 	t := newTerm(r, identity, lease.Cursor, clock)
 	t.older = r.queue.Older()
 	t.heldUntil = heldUntil
@@ -75,10 +78,9 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 
 	var keeper sync.WaitGroup
 	r.parts.Go(&keeper, "renewing the lease", func() { r.keepLease(settle, t, end) })
-	err = t.run(leading, settle, closing)
+	err = t.run(leading, settle, closing, end)
 	abandon()
 	keeper.Wait()
-	end(nil) // where the broker has refused us: begins the time for the release
 
 	var releaseErr error
 	r.parts.Do("giving the lease back", func() {

@@ -35,6 +35,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -139,41 +140,56 @@ func (r *Relay) Wake() {
 // and so is a right on the tables that is missing, which the log tells.
 // Run returns an error where waiting cannot help: tables that are missing or of
 // another version (waybill.ErrSchema), or a broker (broker.ErrRefused) or a database
-// (store.ErrRefused) that has refused us and has never let us in before. A Relay runs once at a time: a second call of
+// (store.ErrRefused) that has refused us and has never let us in before. Where something does
+// not end in time then, or when the lease is lost, a *waybill.DrainError is joined to the reason.
+// A Relay runs once at a time: a second call of
 // Run meanwhile is an error. It may run again after it has returned.
 func (r *Relay) Run(ctx context.Context) error {
 	if r.running.Swap(true) {
 		return errors.New("waybill: this relay runs already")
 	}
-	ended := make(chan error, 1)
+	work, abandon := context.WithCancel(ctx)
+	defer abandon()
+	ended, late := make(chan error, 1), make(chan error, 1)
 	go func() {
-		err := r.run(ctx)
+		err := r.run(work, late)
 		r.running.Store(false)
 		ended <- err
 	}()
+	var cause error // where it is not that ctx has ended
+	grace := r.o.Drain + r.o.Drain/20
 	select {
 	case err := <-ended:
 		return err
 	case <-ctx.Done():
+	case cause = <-late:
+		abandon() // nothing begins anew; and what need not have ended before is not to be blamed
+		grace = r.o.Drain / 20
 	}
 	// Everything ends by itself in time, or is to be blamed.
-	late := time.NewTimer(r.o.Drain + r.o.Drain/20)
-	defer late.Stop()
+	over := time.NewTimer(grace)
+	defer over.Stop()
 	select {
 	case err := <-ended:
-		return err
-	case <-late.C:
-		return &waybill.DrainError{After: r.o.Drain, Left: r.parts.Left("the relay itself")}
+		return cmp.Or(err, cause)
+	case <-over.C:
 	}
+	left := &waybill.DrainError{After: r.o.Drain, Left: r.parts.Left("the relay itself")}
+	if cause == nil {
+		return left
+	}
+	return errors.Join(cause, left)
 }
 
-func (r *Relay) run(ctx context.Context) error {
+// run is Run, but for the bound of the time for an end. late hears why there is one that ctx has
+// not asked for, where it takes longer than Options.Drain.
+func (r *Relay) run(ctx context.Context, late chan<- error) (err error) {
+	work, end := context.WithCancelCause(ctx)
+	defer leftover.Late(work, r.o.Drain, late)()
 	defer r.parts.Do("closing the connections to the database", r.queue.CloseIdle)
-
-	work, stop := context.WithCancel(ctx)
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
-	defer stop()
+	defer func() { end(err) }()
 	if r.o.Wake != nil {
 		r.parts.Go(&helpers, "passing on Options.Wake", func() { r.passOn(work, r.o.Wake) })
 	}
@@ -184,7 +200,7 @@ func (r *Relay) run(ctx context.Context) error {
 	wait := backoff.Backoff{Least: 100 * time.Millisecond, Most: 10 * time.Second}
 	checked := false
 	for ctx.Err() == nil {
-		var err error
+		err = nil
 		if !checked {
 			r.parts.Do("a check of the database", func() {
 				if err = r.checkSchema(ctx); err == nil {
@@ -197,7 +213,7 @@ func (r *Relay) run(ctx context.Context) error {
 		}
 		led := false
 		if checked && err == nil {
-			led, err = r.lead(ctx)
+			led, err = r.lead(ctx, late)
 		}
 		switch {
 		case ctx.Err() != nil:

@@ -3,6 +3,7 @@ package relay
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	waybill "github.com/waybill-go/waybill"
+	"github.com/waybill-go/waybill/broker"
 	"github.com/waybill-go/waybill/internal/turn"
 	"github.com/waybill-go/waybill/store"
 )
@@ -120,8 +122,9 @@ func newTerm(r *Relay, identity string, cursor, clock int64) *term {
 // run leads until ctx ends. What the lanes have queued then and the slow receipts that
 // wait are still finished, as far as settle allows, and the connection is closed before
 // closing ends. Other receipts that are being handled when all of that is done are
-// broken off, and come again. Where the broker refuses us, run returns its error at once.
-func (t *term) run(ctx, settle, closing context.Context) error {
+// broken off, and come again. Where the broker refuses us, run ends ctx with that, and returns
+// its error at once.
+func (t *term) run(ctx, settle, closing context.Context, end context.CancelCauseFunc) error {
 	settle, abandon := context.WithCancel(settle)
 	defer abandon()
 	lead, stop := context.WithCancel(ctx)
@@ -139,14 +142,16 @@ func (t *term) run(ctx, settle, closing context.Context) error {
 	var refused error
 	t.r.parts.Go(&connection, "the connection to the broker", func() {
 		defer stop()
-		refused = t.link.run(lead, settle, closing)
+		if refused = t.link.run(lead, settle, closing); refused != nil {
+			end(refused)
+		}
 	})
 
 	t.r.parts.Do("reading the outbox", func() { t.pump.run(lead) })
 
 	stop()
-	if ctx.Err() == nil {
-		abandon() // the broker has refused us: nothing can be finished
+	if errors.Is(context.Cause(ctx), broker.ErrRefused) {
+		abandon() // nothing can be finished
 	}
 	work.Wait()
 	abandon()

@@ -3,8 +3,10 @@
 package leftover
 
 import (
+	"context"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Set holds the names of parts that run. The zero Set is empty and ready; it is safe for
@@ -61,4 +63,33 @@ func (s *Set) Names() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// lateSteps are the steps in which Late counts its time.
+const lateSteps = 20
+
+// Late tells late why begun has ended where what should end with it goes on for longer than limit
+// then. Whoever waits for that calls over when it has ended. The time is counted in steps, of which
+// a pause of the whole process costs one: it is no reason to give up what had no time to end.
+func Late(begun context.Context, limit time.Duration, late chan<- error) (over func()) {
+	ended := make(chan struct{})
+	stop := context.AfterFunc(begun, func() {
+		for range lateSteps {
+			step := time.NewTimer(limit / lateSteps)
+			select {
+			case <-step.C:
+			case <-ended:
+				step.Stop()
+				return
+			}
+		}
+		select {
+		case late <- context.Cause(begun):
+		default: // it has been told of another end
+		}
+	})
+	return func() {
+		stop()
+		close(ended)
+	}
 }

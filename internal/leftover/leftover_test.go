@@ -1,6 +1,8 @@
 package leftover
 
 import (
+	"context"
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -10,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestWhatRunsIsNamedOnceUntilAllOfItHasEnded(t *testing.T) {
@@ -61,6 +65,43 @@ func TestWhatEndsItsGoroutineHasEnded(t *testing.T) {
 	<-ended
 	if got := s.Names(); len(got) > 0 {
 		t.Errorf("got %q, want nothing", got)
+	}
+}
+
+func TestWhatEndsLateIsToldWithWhyItShouldHaveEnded(t *testing.T) {
+	why := errors.New("the lease is lost")
+	for _, c := range []struct {
+		name        string
+		ends        bool
+		lasts, told time.Duration // after begun has ended; told is 0 where it is not
+	}{
+		{"nothing has to end", false, time.Minute, 0},
+		{"in time", true, 9 * time.Second, 0},
+		{"late", true, time.Minute, 10 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				begun, end := context.WithCancelCause(t.Context())
+				late := make(chan error, 1)
+				over := Late(begun, 10*time.Second, late)
+				began := time.Now()
+				if c.ends {
+					end(why)
+				}
+				time.AfterFunc(c.lasts, over)
+				var got error
+				var told time.Duration
+				select {
+				case got = <-late:
+					told = time.Since(began)
+				case <-time.After(time.Hour): // of the bubble's time
+				}
+				if told != c.told || got != nil && got != why {
+					t.Errorf("told of %v after %v, want it after %v", got, told, c.told)
+				}
+				time.Sleep(time.Hour) // of the bubble's time: over is called
+			})
+		})
 	}
 }
 
