@@ -78,12 +78,13 @@ func (s *inboxServer) ready(w http.ResponseWriter, _ *http.Request) {
 	say(w, http.StatusOK, "ok")
 }
 
-// collect asks the inbox, and has what is kept counted where the last count is old.
+// collect asks the inbox, and has what is kept counted in the background where the last count is old.
 func (s *inboxServer) collect(ctx context.Context) inboxStats {
 	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
 	defer cancel()
 	i := s.inbox.Stats()
-	return inboxStats{Kept: s.kept.Read(ctx), Inbox: inboxCounts{
+	kept, _ := s.kept.Read(ctx)
+	return inboxStats{Kept: kept, Inbox: inboxCounts{
 		Connected: i.Connected, Received: i.Received, Handled: i.Handled, Duplicates: i.Duplicates, Superseded: i.Superseded,
 		WentBack: i.WentBack, Forgotten: i.Forgotten, Retried: i.Retried, Rejected: i.Rejected, Kept: i.Kept, Panics: i.Panics,
 		Overdue: i.Overdue, Stuck: i.Stuck, Receipts: i.Receipts, ReceiptsLost: i.ReceiptsLost, Pruned: i.Pruned,

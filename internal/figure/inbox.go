@@ -63,13 +63,17 @@ func (*Inbox) Families() (all []*Family) {
 
 // Read implements Source.
 func (in *Inbox) Read(ctx context.Context) (all []Figure) {
-	s, kept := in.inbox.Stats(), in.kept.Read(ctx)
+	s := in.inbox.Stats()
+	kept, ok := in.kept.Read(ctx)
 	for i := range inboxFamilies {
 		f := &inboxFamilies[i]
 		all = append(all, Figure{Family: &f.Family, Value: f.value(&s)})
 	}
+	all = append(all, Figure{Family: &keptUp, Value: flag(!kept.Failing)})
+	if !ok {
+		return all
+	}
 	return append(all,
-		Figure{Family: &keptUp, Value: flag(!kept.Failing)},
 		Figure{Family: &keptMessages, Value: float64(kept.Rejected), At: []string{"rejected"}},
 		Figure{Family: &keptMessages, Value: float64(kept.Waiting), At: []string{"waiting"}})
 }

@@ -2,8 +2,6 @@ package figure
 
 import (
 	"context"
-	"errors"
-	"sync"
 	"time"
 
 	"github.com/waybill-go/waybill/store"
@@ -12,15 +10,9 @@ import (
 // keptLimit is how many kept messages are counted.
 const keptLimit = 10_000
 
-// Kept counts what a consumer keeps (n_rejected), not too often. It is safe for concurrent use.
-type Kept struct {
-	keeper *store.Keeper
-	every  time.Duration
-
-	mu   sync.Mutex // held while it counts
-	last KeptCount
-	next time.Time // when is counted again
-}
+// Kept counts what a consumer keeps (n_rejected) as Rows counts an outbox's rows. It is safe for
+// concurrent use.
+type Kept struct{ counts *background[KeptCount] }
 
 // KeptCount is what a consumer keeps, of 10,000 messages at most.
 type KeptCount struct {
@@ -30,37 +22,29 @@ type KeptCount struct {
 	Failing  bool  `json:"failing,omitempty"` // they could not be counted: these are older
 }
 
-// NewKept counts what a keeper keeps, with at least this time between two counts.
+// NewKept counts what a keeper keeps, with at least this time between two counts; after a slow
+// one it is longer.
 func NewKept(keeper *store.Keeper, every time.Duration) *Kept {
-	if every <= 0 {
-		every = DefaultEvery
-	}
-	return &Kept{keeper: keeper, every: every}
+	return &Kept{newBackground(every, func(ctx context.Context) (c KeptCount, err error) {
+		rows, bounded, err := keeper.Tally(ctx, keptLimit)
+		c.Bounded = bounded
+		for _, r := range rows {
+			if r.Status == store.Rejected {
+				c.Rejected += r.Rows
+			} else {
+				c.Waiting += r.Rows
+			}
+		}
+		return c, err
+	})}
 }
 
-// Read returns the last count, or makes another one where that is old.
-func (k *Kept) Read(ctx context.Context) KeptCount {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if time.Now().Before(k.next) {
-		return k.last
-	}
-	rows, bounded, err := k.keeper.Tally(ctx, keptLimit)
-	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
-		return k.last // who asked has gone, which says nothing of the database
-	}
-	k.next = time.Now().Add(k.every)
-	if err != nil {
-		k.last.Failing = true
-		return k.last
-	}
-	k.last = KeptCount{Bounded: bounded}
-	for _, r := range rows {
-		if r.Status == store.Rejected {
-			k.last.Rejected += r.Rows
-		} else {
-			k.last.Waiting += r.Rows
-		}
-	}
-	return k.last
+// Read returns the last count, and begins another one where it is old. It waits a moment for
+// that, or until ctx ends where there is no other; then it reports false, and that they could not
+// be counted.
+func (k *Kept) Read(ctx context.Context) (last KeptCount, ok bool) {
+	last, at, failed := k.counts.read(ctx)
+	ok = !at.IsZero()
+	last.Failing = failed || !ok
+	return last, ok
 }
