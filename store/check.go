@@ -43,6 +43,11 @@ func (q *Queue) Check(ctx context.Context) ([]Finding, error) {
 		d.AcquireLease(q.names, "check."+id.String(), "check", 1), d.RenewLease(q.names, "check."+id.String(), "check", 1, 0))...)
 	c.try(ctx, "delete confirmed messages", d.Delete(q.names, []waybill.ID{id}))
 	c.try(ctx, "postpone and reject messages", d.Postpone(q.names, id, 1, 0, 0, ""), d.Reject(q.names, id, ""))
+	if !q.Older() {
+		c.optional = true // but for destinations of several named consumers, messages move without
+		c.try(ctx, "note who has confirmed", d.SaveAnswers(q.names, []Answer{{MessageID: id, Consumer: "check"}}), d.DeleteAnswers(q.names, []waybill.ID{id}))
+		c.optional = false
+	}
 	c.tryTables(ctx)
 	c.ask(ctx)
 	return append(c.findings, q.tables.finding()...), c.err

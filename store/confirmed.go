@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"math/rand/v2"
 	"slices"
 
 	waybill "github.com/waybill-go/waybill"
@@ -25,7 +26,7 @@ func byMessage(a, b Answer) int {
 }
 
 // SaveAnswers writes answers, but for those that others have locked, of which it returns a
-// *LockedError (their reasons cut to 4000 bytes; TimeStamp is the
+// *LockedError; where many of these are not committed, some others may be among them (their reasons cut to 4000 bytes; TimeStamp is the
 // database's). A confirmation stays whatever is said after it, since the effect has
 // taken place; it takes the place of a rejection. Of two answers of a consumer on one
 // message a confirmation counts, and otherwise the last.
@@ -35,26 +36,53 @@ func (q *Queue) SaveAnswers(ctx context.Context, answers []Answer) error {
 	}
 	locked := &LockedError{}
 	for batch := range batches(q.dialect, onePerConsumer(answers)) {
-		err := q.saveAnswers(ctx, batch)
-		if q.isLocked(err) && len(batch) > 1 {
-			for _, a := range batch { // one by one, so that nobody waits for what is locked
-				if err = q.saveAnswers(ctx, []Answer{a}); q.isLocked(err) {
-					locked.IDs, locked.Err, err = append(locked.IDs, a.MessageID), err, nil
-				}
-				if err != nil {
-					break
-				}
-			}
-		} else if q.isLocked(err) {
-			locked.IDs, locked.Err, err = append(locked.IDs, batch[0].MessageID), err, nil
-		}
-		if err != nil {
+		if err := q.saveBatch(ctx, batch, locked); err != nil {
 			return wrap(q.dialect, Producer, "note who has confirmed", err)
 		}
 	}
 	if len(locked.IDs) > 0 {
+		slices.SortFunc(locked.IDs, waybill.ID.Compare)
 		locked.IDs = slices.Compact(locked.IDs)
 		return locked
+	}
+	return nil
+}
+
+// maxInVain is how many waits in vain for the locks of others a batch of answers costs, one by one.
+const maxInVain = 4
+
+// saveBatch writes answers, as settleBatch does rows, and adds to locked those that it has left.
+func (q *Queue) saveBatch(ctx context.Context, batch []Answer, locked *LockedError) error {
+	if !q.isWary() {
+		err := q.saveAnswers(ctx, batch)
+		if !q.isLocked(err) {
+			return err
+		}
+		locked.Err = err
+	}
+	left, err := q.saveUnlocked(ctx, batch)
+	locked.IDs = append(locked.IDs, left...)
+	if !q.isLocked(err) {
+		return err
+	}
+	// What somebody has written and not committed, or the gap that it belongs into, no statement
+	// sees, and to write the same waits for it. One by one, so that no other one does; and from
+	// anywhere on, so that those that come behind many such have their turn with a next call.
+	waits, first := 0, rand.N(len(batch))
+	for i := range batch {
+		a := batch[(first+i)%len(batch)]
+		if len(batch) > 1 && waits < maxInVain {
+			err = q.saveAnswers(ctx, []Answer{a})
+		}
+		switch {
+		case waits == maxInVain:
+			locked.IDs = append(locked.IDs, a.MessageID)
+		case q.isLocked(err):
+			waits++
+			locked.IDs, locked.Err = append(locked.IDs, a.MessageID), err
+		case err != nil:
+			return err
+		}
 	}
 	return nil
 }
@@ -64,6 +92,76 @@ func (q *Queue) saveAnswers(ctx context.Context, answers []Answer) error {
 		_, err := q.settleAll(ctx, []Statement{q.dialect.SaveAnswers(q.names, answers)})
 		return err
 	})
+}
+
+// saveUnlocked writes answers but for those that others have locked, and returns the messages of
+// these.
+func (q *Queue) saveUnlocked(ctx context.Context, answers []Answer) (left []waybill.ID, err error) {
+	ids := make([]waybill.ID, len(answers))
+	for i, a := range answers {
+		ids[i] = a.MessageID
+	}
+	err = q.sessions.inOneTx(ctx, q.sessions.writes, func(tx Session) error {
+		left = nil
+		locked, err := q.lockAnswers(ctx, tx, slices.Compact(ids))
+		if err != nil {
+			return err
+		}
+		free := make([]Answer, 0, len(answers))
+		for _, a := range answers {
+			if locked[answerKey{a.MessageID, a.Consumer}] {
+				left = append(left, a.MessageID)
+			} else {
+				free = append(free, a)
+			}
+		}
+		if len(free) == 0 {
+			return nil
+		}
+		return run(ctx, tx, q.dialect.SaveAnswers(q.names, free))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return left, nil
+}
+
+// answerKey is what qconfirmed knows an answer by.
+type answerKey struct {
+	id       waybill.ID
+	consumer string
+}
+
+// lockAnswers locks the answers on messages, but for those that others have locked, which it
+// returns.
+func (q *Queue) lockAnswers(ctx context.Context, tx Session, ids []waybill.ID) (locked map[answerKey]bool, err error) {
+	free := map[answerKey]bool{}
+	err = each(ctx, tx, q.dialect.UnlockedAnswers(q.names, ids), func(rows *sql.Rows) error {
+		var k answerKey
+		err := rows.Scan(&k.id, &k.consumer)
+		free[k] = true
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	locked = map[answerKey]bool{}
+	err = each(ctx, tx, q.dialect.Answers(q.names, ids), func(rows *sql.Rows) error {
+		a, err := scanAnswer(rows)
+		if k := (answerKey{a.MessageID, a.Consumer}); !free[k] {
+			locked[k] = true
+		}
+		return err
+	})
+	return locked, err
+}
+
+func scanAnswer(rows *sql.Rows) (a Answer, err error) {
+	var outcome int
+	var reason sql.NullString
+	err = rows.Scan(&a.MessageID, &a.Consumer, &outcome, &reason, &a.TimeStamp)
+	a.Rejected, a.Reason = outcome == Rejected, reason.String
+	return a, err
 }
 
 // onePerConsumer returns the answers that count, in order.
@@ -97,15 +195,9 @@ func (q *Queue) Answers(ctx context.Context, ids []waybill.ID) ([]Answer, error)
 	var answers []Answer
 	for batch := range batches(q.dialect, ids) {
 		err := q.each(ctx, "read who has confirmed", q.dialect.Answers(q.names, batch), func(rows *sql.Rows) error {
-			var a Answer
-			var outcome int
-			var reason sql.NullString
-			if err := rows.Scan(&a.MessageID, &a.Consumer, &outcome, &reason, &a.TimeStamp); err != nil {
-				return err
-			}
-			a.Rejected, a.Reason = outcome == Rejected, reason.String
+			a, err := scanAnswer(rows)
 			answers = append(answers, a)
-			return nil
+			return err
 		})
 		if err != nil {
 			return nil, err
@@ -161,11 +253,11 @@ func (q *Queue) DeleteAnswers(ctx context.Context, ids []waybill.ID) error {
 }
 
 // DeleteAnswered is Delete for messages on which there may be answers: each batch goes
-// with its answers in one transaction.
+// with its answers in one transaction. One whose answers others have locked is locked, too.
 func (q *Queue) DeleteAnswered(ctx context.Context, ids []waybill.ID) (int64, error) {
 	var deleted int64
 	err := q.sessions.inTurn(ctx, q.sessions.writes, func() (err error) {
-		deleted, err = q.settle(ctx, "delete confirmed messages", ids, func(ids []waybill.ID) []Statement {
+		deleted, err = q.settle(ctx, "delete confirmed messages", ids, !q.Older(), func(ids []waybill.ID) []Statement {
 			all := []Statement{q.dialect.Delete(q.names, ids)}
 			if !q.Older() { // there is a place for answers
 				all = append(all, q.dialect.DeleteAnswers(q.names, ids))

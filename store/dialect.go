@@ -240,6 +240,10 @@ type ProducerDialect interface {
 	// message and consumer and one for each. An answer that is there gives way unless it
 	// is a confirmation.
 	SaveAnswers(Names, []Answer) Statement
+	// UnlockedAnswers locks those of the answers on these messages, at most MaxBatch, that no
+	// other transaction has locked, and reads message_id and consumer; where the database
+	// locks no rows it just reads them.
+	UnlockedAnswers(n Names, ids []waybill.ID) Statement
 	// Answers reads message_id, consumer, outcome, last_error, time_stamp of qconfirmed
 	// for these messages, at most MaxBatch.
 	Answers(n Names, ids []waybill.ID) Statement

@@ -31,11 +31,12 @@ const waryTime = 10 * time.Second
 
 // settle writes rows by their message ids, a batch in one transaction, without waiting
 // for the locks of others for long: it returns how many rows the first of the statements has
-// changed, and a *LockedError for those that are locked. The caller has a turn.
-func (q *Queue) settle(ctx context.Context, doing string, ids []waybill.ID, write func(ids []waybill.ID) []Statement) (changed int64, err error) {
+// changed, and a *LockedError for those that are locked, or with answered those of which an answer
+// is. The caller has a turn.
+func (q *Queue) settle(ctx context.Context, doing string, ids []waybill.ID, answered bool, write func(ids []waybill.ID) []Statement) (changed int64, err error) {
 	locked := &LockedError{}
 	for batch := range batches(q.dialect, ids) {
-		n, some, err := q.settleBatch(ctx, batch, write, locked)
+		n, some, err := q.settleBatch(ctx, batch, answered, write, locked)
 		changed += n
 		if err != nil {
 			return changed, wrap(q.dialect, Producer, doing, err)
@@ -49,7 +50,7 @@ func (q *Queue) settle(ctx context.Context, doing string, ids []waybill.ID, writ
 	return changed, locked
 }
 
-func (q *Queue) settleBatch(ctx context.Context, ids []waybill.ID, write func(ids []waybill.ID) []Statement, why *LockedError) (changed int64, locked []waybill.ID, err error) {
+func (q *Queue) settleBatch(ctx context.Context, ids []waybill.ID, answered bool, write func(ids []waybill.ID) []Statement, why *LockedError) (changed int64, locked []waybill.ID, err error) {
 	if !q.isWary() {
 		changed, err = q.settleAll(ctx, write(ids))
 		if !q.isLocked(err) {
@@ -62,6 +63,15 @@ func (q *Queue) settleBatch(ctx context.Context, ids []waybill.ID, write func(id
 		free, err := readEach[waybill.ID](ctx, tx, q.dialect.Unlocked(q.names, ids))
 		if err != nil {
 			return err
+		}
+		if len(free) > 0 && answered {
+			said, err := q.lockAnswers(ctx, tx, free)
+			if err != nil {
+				return err
+			}
+			for k := range said {
+				free = slices.DeleteFunc(free, func(id waybill.ID) bool { return id == k.id })
+			}
 		}
 		if len(free) > 0 {
 			if changed, err = runFirst(ctx, tx, write(free)); err != nil {
@@ -138,7 +148,7 @@ func readEach[T any](ctx context.Context, on Session, s Statement) (ids []T, err
 func (q *Queue) settleOne(ctx context.Context, doing string, id waybill.ID, s Statement) (bool, error) {
 	var n int64
 	err := q.sessions.inTurn(ctx, q.sessions.writes, func() (err error) {
-		n, err = q.settle(ctx, doing, []waybill.ID{id}, func([]waybill.ID) []Statement { return []Statement{s} })
+		n, err = q.settle(ctx, doing, []waybill.ID{id}, false, func([]waybill.ID) []Statement { return []Statement{s} })
 		return err
 	})
 	return n > 0, err
@@ -234,7 +244,7 @@ func (q *Queue) lead(ctx context.Context, d *deletion) (deleted int64, err error
 		q.deletions.close()
 		return 0, wrap(q.dialect, Producer, "delete confirmed messages", ctx.Err())
 	}
-	return q.settle(ctx, "delete confirmed messages", d.ids, func(ids []waybill.ID) []Statement {
+	return q.settle(ctx, "delete confirmed messages", d.ids, false, func(ids []waybill.ID) []Statement {
 		return []Statement{q.dialect.Delete(q.names, ids)}
 	})
 }

@@ -21,6 +21,14 @@ ON DUPLICATE KEY UPDATE
 // answers and findBriefly end with a list of ids and ")".
 const answers = `SELECT message_id, consumer, outcome, last_error, time_stamp FROM {qconfirmed} FORCE INDEX (PRIMARY) WHERE message_id IN (`
 
+// unlockedAnswers looks each id up in turn, as deleteRows does.
+const unlockedAnswers = `
+SELECT c.message_id, c.consumer
+FROM JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(36) PATH '$')) AS g
+STRAIGHT_JOIN {qconfirmed} AS c FORCE INDEX (PRIMARY)
+	ON c.message_id = CONVERT(g.id USING ascii) COLLATE ascii_general_ci
+FOR UPDATE SKIP LOCKED`
+
 const answered = `SELECT DISTINCT message_id FROM {qconfirmed} WHERE message_id > ? ORDER BY message_id LIMIT ?`
 
 // deleteAnswers looks each id up in turn, as deleteRows does.
@@ -52,6 +60,11 @@ func (dialect) SaveAnswers(n store.Names, answers []store.Answer) store.Statemen
 		args = append(args, a.MessageID.String(), a.Consumer, statement.Outcome(a), statement.TextOrNull(a.Reason))
 	}
 	return statement.New(n, saveAnswers+statement.List("(?, ?, ?, ?, "+clock+")", len(answers))+onConflict, args...)
+}
+
+// UnlockedAnswers implements store.ProducerDialect.
+func (dialect) UnlockedAnswers(n store.Names, ids []waybill.ID) store.Statement {
+	return statement.New(n, unlockedAnswers, list(ids))
 }
 
 // Answers implements store.ProducerDialect.

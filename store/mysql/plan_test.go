@@ -43,6 +43,7 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 				"Find":            "qmessage by qmessage_message_id, sorted",
 				"FindBriefly":     "qmessage by qmessage_message_id, sorted",
 				"Answers":         "qconfirmed by PRIMARY",
+				"UnlockedAnswers": "c by PRIMARY",
 				"ScanDue":         "qmessage by qmessage_due",
 				"Floor":           "qmessage by qmessage_due",
 				"RejectedFloor":   "qmessage by qmessage_due",

@@ -19,6 +19,10 @@ SELECT message_id, consumer, outcome, last_error, time_stamp
 FROM {qconfirmed}
 WHERE message_id = ANY ((SELECT $1::text::uuid[])::uuid[])`
 
+const unlockedAnswers = `
+SELECT message_id, consumer FROM {qconfirmed} WHERE message_id = ANY ((SELECT $1::text::uuid[])::uuid[])
+FOR UPDATE SKIP LOCKED`
+
 const answered = `
 SELECT DISTINCT message_id
 FROM {qconfirmed}
@@ -53,6 +57,11 @@ func (dialect) SaveAnswers(n store.Names, answers []store.Answer) store.Statemen
 		reasons.text(a.Reason)
 	}
 	return statement.New(n, saveAnswers, ids.String(), consumers.String(), outcomes.String(), reasons.String())
+}
+
+// UnlockedAnswers implements store.ProducerDialect.
+func (dialect) UnlockedAnswers(n store.Names, ids []waybill.ID) store.Statement {
+	return statement.New(n, unlockedAnswers, idArray(ids))
 }
 
 // Answers implements store.ProducerDialect.

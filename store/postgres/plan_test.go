@@ -58,6 +58,7 @@ func TestPagesAreReadByAnIndexWhateverTheStatisticsSay(t *testing.T) {
 				"Find one":        "qmessage_message_id",
 				"FindBriefly":     "qmessage_message_id",
 				"Answers":         "qconfirmed_pkey",
+				"UnlockedAnswers": "qconfirmed_pkey",
 				"Sweep":           "qmessage_pkey",
 				"Floor":           "qmessage_pending",
 				"RejectedFloor":   "qmessage_rejected_id",

@@ -66,6 +66,7 @@ func TestACheckSaysInWordsWhatKeepsMessagesFromMoving(t *testing.T) {
 		{name: "all rights", rights: []string{all}},
 		{name: "no right to delete", rights: []string{all, `REVOKE DELETE ON qmessage FROM USER`}, blocks: []string{"delete confirmed messages", "GRANT"}},
 		{name: "no right on the lease", rights: []string{all, `REVOKE INSERT, UPDATE ON qrelay FROM USER`}, blocks: []string{"take the relay's lease", "GRANT"}},
+		{name: "no right on answers", rights: []string{all, `REVOKE DELETE ON qconfirmed FROM USER`}, notes: []string{"note who has confirmed", "GRANT"}},
 		{name: "no right to read", rights: []string{all, `REVOKE SELECT ON qmessage FROM USER`}, blocks: []string{"sweep messages", "GRANT"}},
 		{name: "rows are hidden", rights: []string{all, `ALTER TABLE qmessage ENABLE ROW LEVEL SECURITY`}, notes: []string{"row-level security", "qmessage"}},
 		{name: "commits are not waited for", params: map[string]string{"synchronous_commit": "off"}, rights: []string{all}, notes: []string{"synchronous_commit is off"}},

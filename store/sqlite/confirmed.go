@@ -16,8 +16,10 @@ ON CONFLICT (message_id, consumer) DO UPDATE
 SET outcome = excluded.outcome, last_error = excluded.last_error, time_stamp = excluded.time_stamp
 WHERE outcome <> 0`
 
-// answers, deleteAnswers and findBriefly end with a list of ids and ")".
+// answers, unlockedAnswers, deleteAnswers and findBriefly end with a list of ids and ")".
 const answers = `SELECT message_id, consumer, outcome, last_error, time_stamp FROM {qconfirmed} WHERE message_id IN (`
+
+const unlockedAnswers = `SELECT message_id, consumer FROM {qconfirmed} WHERE message_id IN (`
 
 const answered = `SELECT DISTINCT message_id FROM {qconfirmed} WHERE message_id > ? ORDER BY message_id LIMIT ?`
 
@@ -43,6 +45,11 @@ func (dialect) SaveAnswers(n store.Names, answers []store.Answer) store.Statemen
 		args = append(args, a.MessageID.String(), a.Consumer, statement.Outcome(a), statement.TextOrNull(a.Reason))
 	}
 	return statement.New(n, saveAnswers+statement.List("(?, ?, ?, ?, "+clock+")", len(answers))+onConflict, args...)
+}
+
+// UnlockedAnswers implements store.ProducerDialect. SQLite locks no rows.
+func (dialect) UnlockedAnswers(n store.Names, ids []waybill.ID) store.Statement {
+	return statement.New(n, unlockedAnswers+statement.List("?", len(ids))+`)`, statement.IDs(ids)...)
 }
 
 // Answers implements store.ProducerDialect.

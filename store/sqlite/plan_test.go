@@ -73,6 +73,7 @@ func TestPagesAreReadByAnIndex(t *testing.T) {
 				"PruneOnce":       "PRIMARY KEY (consumer=? AND message_id=?)",
 
 				"Present":          "sqlite_autoindex_qmessage_1 (message_id=?)",
+				"UnlockedAnswers":  "PRIMARY KEY (message_id=?)",
 				"UnlockedRows":     "INTEGER PRIMARY KEY (rowid=?)",
 				"Reject":           "sqlite_autoindex_qmessage_1 (message_id=?)",
 				"Postpone":         "sqlite_autoindex_qmessage_1 (message_id=?)",

@@ -68,7 +68,7 @@ var sessionCases = []testCase{
 			}
 		}
 		s.wantRowCount(0)
-		for _, table := range []string{"qmessage_key", "qrelay", "n1_record", "n2_record", "n_horizon", "n_rejected"} {
+		for _, table := range []string{"qmessage_key", "qrelay", "qconfirmed", "n1_record", "n2_record", "n_horizon", "n_rejected"} {
 			var n int
 			where := ""
 			if table == "qmessage_key" {

@@ -140,6 +140,72 @@ var writeCases = []testCase{
 			s.Errorf("got the answers %v on the other message, want one", said)
 		}
 	}},
+	{name: "many answers that others have locked cost one wait, and all others are written", run: func(s *suite) {
+		s.needsWriters("a transaction that writes locks more than rows")
+		const taken = 20
+		rows := s.sendBodies(make([]string, taken+2)...)
+		ids := make([]waybill.ID, len(rows))
+		var all []store.Answer
+		for i := range rows {
+			ids[i] = rows[i].ID
+			all = append(all, confirms("x", ids[i]), confirms("y", ids[i]))
+		}
+		slices.SortFunc(ids, waybill.ID.Compare)
+		for _, id := range ids[:taken] {
+			s.saveAnswers(rejects("x", id, "no"))
+		}
+		other, err := s.db.BeginTx(s.Context(), nil)
+		s.must(err)
+		defer func() { _ = other.Rollback() }()
+		for _, id := range ids[:taken] {
+			s.must(s.exec(other, `UPDATE {qconfirmed} SET time_stamp = 7 WHERE message_id = ? AND consumer = 'x'`, id.String()))
+		}
+		areLeft := func(doing string, err error) {
+			s.Helper()
+			var locked *store.LockedError
+			if !errors.As(err, &locked) || !slices.Equal(locked.IDs, ids[:taken]) {
+				s.Errorf("%s: got error %v, want a LockedError of the first %d", doing, err, taken)
+			}
+		}
+		began := time.Now()
+		areLeft("SaveAnswers", s.queue.SaveAnswers(s.Context(), all))
+		if took := time.Since(began); took > taken/2*500*time.Millisecond {
+			s.Errorf("SaveAnswers took %v, want the time of one wait, and not of %d", took, taken)
+		}
+		if got, want := len(s.answers(ids...)), taken*2+4; got != want {
+			s.Errorf("got %d answers, want %d", got, want)
+		}
+		n, err := s.queue.DeleteAnswered(s.Context(), ids)
+		areLeft("DeleteAnswered", err)
+		if n != 2 {
+			s.Errorf("DeleteAnswered: got %d rows deleted beside those whose answers are locked, want 2", n)
+		}
+		s.must(other.Rollback())
+		s.saveAnswers(all...)
+		n, err = s.queue.DeleteAnswered(s.Context(), ids)
+		s.must(err)
+		if n != taken {
+			s.Errorf("got %d rows deleted once nothing was locked, want %d", n, taken)
+		}
+	}},
+	{name: "an answer that somebody has not committed is left, and all others are written", run: func(s *suite) {
+		s.needsWriters("a transaction that writes locks more than rows")
+		rows := s.sendBodies("a", "b", "c")
+		other, err := s.db.BeginTx(s.Context(), nil)
+		s.must(err)
+		defer func() { _ = other.Rollback() }()
+		s.must(s.exec(other, `INSERT INTO {qconfirmed} (message_id, consumer, outcome, time_stamp) VALUES (?, 'x', 0, 7)`, rows[1].ID.String()))
+		for range 2 { // the second one knows
+			err = s.queue.SaveAnswers(s.Context(), []store.Answer{confirms("x", rows[0].ID), confirms("x", rows[1].ID), confirms("x", rows[2].ID)})
+			var locked *store.LockedError
+			if !errors.As(err, &locked) || !slices.Equal(locked.IDs, []waybill.ID{rows[1].ID}) {
+				s.Errorf("got error %v, want a LockedError of %s", err, rows[1].ID)
+			}
+			if got := len(s.answers(rows[0].ID, rows[2].ID)); got != 2 {
+				s.Errorf("got %d answers on the other messages, want 2", got)
+			}
+		}
+	}},
 	{name: "Reject keeps a pending row with the reason, once", run: func(s *suite) {
 		rows := s.sendBodies("a", "b")
 		s.wantFound("the first rejection", true)(s.queue.Reject(s.Context(), rows[0].ID, "first reason"))

@@ -126,6 +126,7 @@ func EachIndexed(t *testing.T, d store.Dialect, n store.Names, indexes map[strin
 
 		"Present":          d.Present(n, ids),
 		"UnlockedRows":     d.UnlockedRows(n, rows),
+		"UnlockedAnswers":  d.UnlockedAnswers(n, ids),
 		"Reject":           d.Reject(n, ids[0], ""),
 		"Postpone":         d.Postpone(n, ids[0], 1, 1, 1, ""),
 		"Resend":           d.Resend(n, ids[0], ids[0]),
