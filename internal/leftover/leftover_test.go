@@ -82,6 +82,7 @@ func TestWhatEndsLateIsToldWithWhyItShouldHaveEnded(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begun, end := context.WithCancelCause(t.Context())
+				defer end(nil)
 				late := make(chan error, 1)
 				over := Late(begun, 10*time.Second, late)
 				began := time.Now()
