@@ -58,11 +58,12 @@ func (r *Relay) observe(ctx context.Context, hear func(Observer)) {
 	if ended == nil {
 		return
 	}
-	what, text := "Options.Observer has panicked; the relay goes on", "panic: "+ended.Error()
-	if ended.Exited {
-		what, text = "Options.Observer has not returned; the relay goes on", ended.Error()
-	}
-	if times, due := r.repeats.Due("observer", ended.Error()); due {
-		r.log.ErrorContext(ctx, what, slog.Int64("times", times), slog.String("error", text), slog.String("stack", string(ended.Stack)))
+	times, due := r.repeats.Due("observer", ended.Error())
+	switch stack := slog.String("stack", string(ended.Stack)); {
+	case !due:
+	case ended.Exited:
+		r.log.ErrorContext(ctx, "Options.Observer has not returned; the relay goes on", slog.Int64("times", times), slog.String("error", ended.Error()), stack)
+	default:
+		r.log.ErrorContext(ctx, "Options.Observer has panicked; the relay goes on", slog.Int64("times", times), slog.String("error", "panic: "+ended.Error()), stack)
 	}
 }

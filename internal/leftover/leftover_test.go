@@ -97,7 +97,7 @@ func TestWhatEndsLateIsToldWithWhyItShouldHaveEnded(t *testing.T) {
 					told = time.Since(began)
 				case <-time.After(time.Hour): // of the bubble's time
 				}
-				if told != c.told || got != nil && got != why {
+				if told != c.told || got != nil && !errors.Is(got, why) {
 					t.Errorf("told of %v after %v, want it after %v", got, told, c.told)
 				}
 				time.Sleep(time.Hour) // of the bubble's time: over is called
