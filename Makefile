@@ -43,7 +43,8 @@ test: ## every test, with the race detector, against real servers, which it inst
 # SQLite, which is C turned into Go, keeps its data outside of Go's memory, where the race
 # detector sees nothing: watching it costs ten times the time and finds nothing. Its driver,
 # which hands it Go's data, is watched.
-RACE := -race -gcflags=modernc.org/...lib...=-race=false
+# What "go vet" finds, "make vet" does; without what debuggers need, programs are linked sooner.
+RACE := -race -vet=off -ldflags=-w -gcflags=modernc.org/...lib...=-race=false
 
 # These take longest, so they begin first.
 LONGEST := ./test/journey ./test/crash ./store/postgres ./store/mysql ./broker/kafka ./broker/amqp1 ./broker/stomp
@@ -117,6 +118,10 @@ torture-each: ## the same with every fault alone, which takes about twenty minut
 
 # What "make mutants" plants, all by default: make mutants MUTANTS="none no_record"
 MUTANTS ?=
+
+.PHONY: crash
+crash: ## kills processes at every pair of steps, of which "make test" draws some
+	WAYBILL_CRASH_PAIRS=all $(GO) test -count=1 -v -run Pair -timeout 2h ./test/crash | grep -v '^ *\(=== \|--- PASS: TestEveryPairOfPoints/\)'
 
 .PHONY: mutants
 mutants: ## plants bugs, one at a time, and shows that torture catches each

@@ -85,9 +85,9 @@ func TestEveryPoint(t *testing.T) {
 // TestEveryPairOfPoints kills a process at every point A of the happy journey, and the
 // process that takes its place at every point B, for all A and B of one role. It does
 // so in chains: the deaths of a journey are A B C D, which are the pairs AB, BC and CD,
-// and the last life goes on to the end. The seed that is logged gives the same chains
-// again. Pairs of two roles' points, where the first life of each ends at its own, are
-// drawn by chance; WAYBILL_CRASH_ACROSS is their number, or all for each of them once.
+// and the last life goes on to the end. There are pairs of two roles' points, too, where the
+// first life of each ends at its own. WAYBILL_CRASH_PAIRS=all makes all of them (make crash);
+// without it some of each are drawn by chance, and the seed that is logged draws the same again.
 //
 // Not among the pairs are the points that only rough journeys pass, and those that are
 // passed once a journey at most.
@@ -95,6 +95,7 @@ func TestEveryPairOfPoints(t *testing.T) {
 	if testing.Short() {
 		t.Skip("pairs of crash points take minutes")
 	}
+	all := os.Getenv("WAYBILL_CRASH_PAIRS") == "all"
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("WAYBILL_CRASH_SEED"); text != "" {
 		var err error
@@ -117,7 +118,7 @@ func TestEveryPairOfPoints(t *testing.T) {
 	for _, who := range roles {
 		points := happy[who]
 		dice.Shuffle(len(points), func(i, k int) { points[i], points[k] = points[k], points[i] })
-		for i, chain := range chains(points) {
+		for i, chain := range some(dice, chains(points), all, ofChains) {
 			pairs += len(chain) - 1
 			plans = append(plans, namedPlan{
 				name: fmt.Sprintf("%s/%d", who, i),
@@ -125,19 +126,7 @@ func TestEveryPairOfPoints(t *testing.T) {
 			})
 		}
 	}
-	two := across(happy, roles)
-	dice.Shuffle(len(two), func(i, k int) { two[i], two[k] = two[k], two[i] })
-	switch number := os.Getenv("WAYBILL_CRASH_ACROSS"); number {
-	case "all":
-	case "":
-		two = two[:acrossRoles]
-	default:
-		n, err := strconv.Atoi(number)
-		if err != nil || n < 0 || n > len(two) {
-			t.Fatalf("WAYBILL_CRASH_ACROSS=%s: there are %d pairs of two roles", number, len(two))
-		}
-		two = two[:n]
-	}
+	two := some(dice, across(happy, roles), all, ofAcross)
 	for i, deaths := range two {
 		plans = append(plans, namedPlan{name: fmt.Sprintf("across/%d/%v", i, deaths), plan: plan{late: i%2 == 0, deaths: deaths}})
 	}
@@ -147,8 +136,18 @@ func TestEveryPairOfPoints(t *testing.T) {
 
 const (
 	chainDeaths = 16 // of one journey
-	acrossRoles = 60 // pairs of two roles; WAYBILL_CRASH_ACROSS is for another number, or all
+	ofChains    = 5  // one chain of so many is made where not all are
+	ofAcross    = 30 // the same of the pairs of two roles
 )
+
+// some are a part of all, one of so many, in an order by chance.
+func some[T any](dice *rand.Rand, from []T, all bool, of int) []T {
+	dice.Shuffle(len(from), func(i, k int) { from[i], from[k] = from[k], from[i] })
+	if all {
+		return from
+	}
+	return from[:(len(from)+of-1)/of]
+}
 
 // across are all pairs of points of two roles.
 func across(points map[string][]string, roles []string) (all []map[string][]string) {
