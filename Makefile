@@ -7,8 +7,8 @@ GO ?= go
 PKG ?= ./...
 # How long one package may take: long, since a wait that gets on no more fails by itself.
 TIMEOUT ?= 60m
-# How many packages "make test" tests at a time: most of them wait for a server most of the time.
-PARALLEL ?= $(shell echo $$((3 * $$(nproc 2>/dev/null || echo 1))))
+# How many packages "make test" tests at a time: most of them wait for a server now and then.
+PARALLEL ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 1))))
 # How long "make fuzz" tries each target: make fuzz FUZZTIME=10m
 FUZZTIME ?= 10s
 
@@ -47,7 +47,7 @@ test: ## every test, with the race detector, against real servers, which it inst
 RACE := -race -vet=off -ldflags=-w -gcflags=modernc.org/...lib...=-race=false
 
 # These take longest, so they begin first.
-LONGEST := ./test/journey ./test/crash ./store/postgres ./store/mysql ./broker/kafka ./broker/amqp1 ./broker/stomp
+LONGEST := ./test/journey ./test/crash ./store/postgres ./store/mysql ./cmd/waybill/... ./relay ./broker/kafka ./broker/amqp1 ./broker/stomp
 
 .PHONY: race
 race:

@@ -69,8 +69,8 @@ func isUser(form, secret string) bool {
 // step is that of which addresses are tried, and stepOfTexts that of which of them are tried in a
 // text: all of them in all texts take minutes. 1 tries all.
 const (
-	step        = 5
-	stepOfTexts = 29
+	step        = 11
+	stepOfTexts = 67
 )
 
 // encodings are ways to write a secret in one of the forms.

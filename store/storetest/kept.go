@@ -187,7 +187,7 @@ var keptCases = []testCase{
 					if err == nil {
 						return
 					}
-					if s.ledger.Condition(err) != store.Conflict {
+					if !s.passes(err) {
 						s.Error(err)
 						return
 					}

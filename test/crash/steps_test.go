@@ -14,7 +14,7 @@ import (
 // and quiet those of their methods that ask nothing of either.
 var (
 	seams = []string{"queue", "ledger", "db", "tx", "broker", "conn", "receiver", "publish"}
-	quiet = []string{"Capabilities", "CloseIdle", "Condition", "Done", "Err", "Forsake", "Full", "Intact", "Older", "OnSuperseded", "SQL", "Settled", "Source"}
+	quiet = []string{"Capabilities", "CloseIdle", "Condition", "Done", "Err", "Forsake", "Full", "Intact", "IsSmall", "Older", "OnSuperseded", "SQL", "Settled", "Source"}
 )
 
 // TestEveryStepIsBetweenPoints reads outbox, relay and inbox: a statement that calls a
