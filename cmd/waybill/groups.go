@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -54,6 +56,9 @@ func newGroupsCommand(o *options) *cobra.Command {
 				return err
 			}
 			defer r.Close()
+			if err := unshown(cmd.Context(), r, selection.Side, cmd.ErrOrStderr()); err != nil {
+				return err
+			}
 			groups, err := r.Groups(cmd.Context(), &selection, 0)
 			if err != nil {
 				return err
@@ -72,6 +77,35 @@ func newGroupsCommand(o *options) *cobra.Command {
 	o.offerFlag(cmd, "consumer", consumers)
 	flags.BoolVar(&asJSON, "json", false, "print a JSON line for each group")
 	return cmd
+}
+
+// unshown tells why the rejected messages of a side ("" for both) cannot be shown, as of tables
+// of an older version. Where that is all that was asked for, it is an error.
+func unshown(ctx context.Context, r *survey.Reader, side store.Side, stderr io.Writer) error {
+	sides, err := r.Sides(ctx)
+	if err != nil {
+		return err
+	}
+	var problems []string
+	shown := false
+	look := func(of store.Side, there bool, problem string) {
+		if side != "" && side != of {
+			return
+		}
+		shown = shown || there
+		if problem != "" {
+			problems = append(problems, problem)
+		}
+	}
+	look(store.Producer, sides.Producer, sides.ProducerProblem)
+	look(store.Consumer, sides.Consumer, sides.ConsumerProblem)
+	if len(problems) > 0 && !shown {
+		return errors.New(strings.Join(problems, "; "))
+	}
+	for _, problem := range problems {
+		fmt.Fprintln(stderr, "Left out: "+problem)
+	}
+	return nil
 }
 
 // shownReason is the most characters of a reason in a terminal's table; elsewhere it is whole.
