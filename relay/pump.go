@@ -184,9 +184,10 @@ func (p *pump) share(least time.Duration, idle int) time.Duration {
 	return time.Duration(min(float64(least)*growth, float64(p.t.r.o.Poll)))
 }
 
-// untilNewest is how long it is until the next look of scanNewest.
+// untilNewest is how long it is until the next look of scanNewest, which may be soon: where
+// there is more to read, or where a look has found something lately.
 func (p *pump) untilNewest(idle int) time.Duration {
-	return max(time.Until(p.newest.nextLook), p.share(newestEvery, idle))
+	return max(time.Until(p.newest.nextLook), p.share(leastPause, idle))
 }
 
 // untilNextGap is how long it is until an id is looked for that the cursor has passed.
