@@ -5,12 +5,20 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/waybill-go/waybill/internal/address"
 	"github.com/waybill-go/waybill/store"
 )
+
+// version1 is the dialect of a program of version 1, as far as it makes tables.
+type version1 struct{ store.Dialect }
+
+func (d version1) Migrations(n store.Names) []store.Migration {
+	return slices.DeleteFunc(d.Dialect.Migrations(n), func(m store.Migration) bool { return m.Version > 1 })
+}
 
 // workspaceOfVersion1 is a workspace with the tables that both sides had in version 1, a
 // rejected message of each of two keys, and a pending one. It returns their ids, too.
@@ -22,23 +30,9 @@ func workspaceOfVersion1(t *testing.T) (w *workspace, rejected, other, pending s
 		t.Fatal(err)
 	}
 	defer db.Close()
-	names, err := store.NewNames("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	statements := dialect.CreateVersions(names)
-	for _, m := range dialect.Migrations(names) {
-		if m.Version > 1 {
-			continue
-		}
-		for _, text := range m.Statements {
-			statements = append(statements, store.Statement{SQL: text})
-		}
-		statements = append(statements, dialect.SetVersion(names, m.Side, 1))
-	}
-	for _, s := range statements {
-		if _, err := db.ExecContext(t.Context(), s.SQL); err != nil {
-			t.Fatalf("%s: %v", s.SQL, err)
+	for _, side := range []store.Side{store.Producer, store.Consumer} {
+		if err := store.Migrate(t.Context(), db, version1{dialect}, "", side); err != nil {
+			t.Fatal(err)
 		}
 	}
 	send := func(key string) string {
